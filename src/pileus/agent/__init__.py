@@ -1,0 +1,1 @@
+"""What runs on a host: executes typed, idempotent commands. Imports nothing of the control plane."""

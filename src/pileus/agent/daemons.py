@@ -1,0 +1,62 @@
+"""Start, find and stop the daemons an agent stands on (libvirtd, Open vSwitch, OVN)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pileus.agent.errors import CommandFailed
+
+
+def pid_of(pidfile: Path, program: str) -> int | None:
+    """The pid in `pidfile` if that process lives and is `program` (a stale file may name a stranger)."""
+    try:
+        pid = int(pidfile.read_text().split()[0])
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if name == program[:15] else None
+
+
+def wait_until(ready: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Poll `ready` every 20 ms.
+
+    Raises:
+        CommandFailed: after `timeout_s`; the message names `what`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if time.monotonic() > deadline:
+            raise CommandFailed("timeout", f"{what} did not happen within {timeout_s:g} s")
+        time.sleep(0.02)
+
+
+def run(*argv: str, timeout_s: float = 60.0, env: dict[str, str] | None = None) -> str:
+    """Run a program to its end and return what it printed.
+
+    Raises:
+        CommandFailed: it cannot be started, fails, or takes longer than `timeout_s`.
+    """
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandFailed("program", f"{argv[0]}: {error}") from error
+    if done.returncode:
+        raise CommandFailed("program", f"{argv[0]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
+
+
+def end(pid: int, timeout_s: float = 10.0) -> None:
+    """SIGTERM, then SIGKILL after `timeout_s`."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
+            time.sleep(0.02)

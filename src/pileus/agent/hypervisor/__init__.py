@@ -1,0 +1,1 @@
+"""Hypervisor drivers: libvirt for real guests, fake for simulated clouds."""

@@ -1,0 +1,1 @@
+"""Network drivers: OVN for real networks, fake for simulated clouds."""

@@ -1,0 +1,67 @@
+"""What an agent needs of a network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from pileus.agent.commands import GuestPort, NetworkSpec, PortSpec, SecurityGroupSpec
+from pileus.agent.timeline import Timeline
+
+MetadataListener = Callable[[str, socket.socket], None]
+"""Called with a network id and a listening TCP socket on which that network's guests ask for metadata."""
+
+
+class Network(Protocol):
+    """Every method is idempotent, blocks until the network database has the change, and raises CommandFailed.
+
+    A specification older (by revision) than what is there is ignored.
+    """
+
+    kind: str
+
+    def start(self, listener: MetadataListener) -> None:
+        """Bring the network up (starting its daemons if they do not run)."""
+
+    def sync_network(self, network: NetworkSpec) -> None:
+        """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
+
+    def drop_network(self, network_id: str) -> None:
+        """Remove a network; nothing there is no error."""
+
+    def sync_port(self, wiring: GuestPort) -> None:
+        """Make a port exist as specified, with its network and security groups."""
+
+    def drop_port(self, port_id: str) -> None:
+        """Remove a port; nothing there is no error."""
+
+    def unbind_port(self, port: PortSpec) -> None:
+        """Take a port off its host but keep it."""
+
+    def sync_security_group(self, group: SecurityGroupSpec) -> None:
+        """Make a group's rules take effect."""
+
+    def drop_security_group(self, group_id: str) -> None:
+        """Remove a group; nothing there is no error."""
+
+    def tap_name(self, port_id: str) -> str:
+        """Name of the guest's tap device of a port, at most 15 characters."""
+
+    def prepare_host(self, wiring: GuestPort) -> None:
+        """Make this host ready for the port's network (the metadata namespace)."""
+
+    def interface_xml(self, wiring: GuestPort) -> str:
+        """The libvirt `<interface>` element that plugs the port."""
+
+    def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
+        """Wait until the ports are up on this host; one `plug port` event each; the failure names the port."""
+
+    def unplug(self, port_ids: list[str]) -> None:
+        """Remove what a port left on this host (tap, OVS interface); nothing there is no error."""
+
+    def release_host(self, network_ids: list[str]) -> None:
+        """Remove the metadata namespaces of networks that no guest of this host uses any more."""
+
+    def stop(self, keep_guests: bool) -> None:
+        """Orderly stop of own daemons, unless guests that need them keep running."""

@@ -1,0 +1,1 @@
+"""Disks of guests on this host."""
