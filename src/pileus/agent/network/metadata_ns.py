@@ -72,12 +72,10 @@ class MetadataNamespaces:
             self._ports.pop(network_id, None)
             self._close(network_id)
             self._vsctl("--if-exists", "del-port", INTEGRATION_BRIDGE, _veth(network_id, 0))
+            if _exists(_veth(network_id, 0)):  # before its namespace, which the kernel takes down later
+                run("ip", "link", "del", _veth(network_id, 0))
             if (_NETNS / namespace(network_id)).exists():
                 run("ip", "netns", "del", namespace(network_id))
-            if _exists(
-                _veth(network_id, 0)
-            ):  # the pair went with the namespace, unless it was never in there
-                run("ip", "link", "del", _veth(network_id, 0))
 
     def release_all(self) -> None:
         for network_id in self._owned():

@@ -85,7 +85,7 @@ class OvnDaemons:
         self._watcher.start()
 
     def stop(self, keep_running: bool) -> None:
-        """Stop the watch and, unless they shall keep running, the daemons; the chassis takes its leave first."""
+        """Stop the watch and, unless they shall keep running, the daemons, the last started first."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()

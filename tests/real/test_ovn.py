@@ -1,0 +1,351 @@
+"""The OVN driver with real daemons: needs root, and the packages ovn-central, ovn-host and openvswitch-switch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pileus.agent.commands import GuestPort, SecurityGroupSpec
+from pileus.agent.errors import CommandFailed
+from pileus.agent.network.ovn import OvnNetwork
+from pileus.agent.timeline import Timeline
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ovn_world import (  # noqa: E402
+    HOST, World, configure, inside, lease, namespace, plug, resolve, routes, rule, sh, tcp_answers,
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ovn-northd"), reason="needs root and OVN's packages"
+)
+
+
+@dataclass
+class Host:
+    """A host with the driver running, and what its metadata service heard."""
+
+    state: Path
+    driver: OvnNetwork
+    heard: list[tuple[str, str]] = field(default_factory=list)
+    listening: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.driver = OvnNetwork(self.state, HOST)
+        self.driver.start(self.listen)
+
+    def listen(self, network_id: str, listening: socket.socket) -> None:
+        """A metadata service as small as can be: tells each client its own address."""
+        self.listening.append(network_id)
+
+        def serve() -> None:
+            with listening:
+                while True:
+                    try:
+                        client, (address, _) = listening.accept()
+                    except OSError:
+                        return
+                    self.heard.append((network_id, address))
+                    with client:
+                        client.recv(4000)
+                        client.sendall(f"HTTP/1.0 200 OK\r\n\r\n{address}".encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def pids(self) -> dict[str, int | None]:
+        return {daemon.pidfile.stem: daemon.pid() for daemon in self.driver._daemons._daemons}
+
+    def nb(self, *arguments: str) -> str:
+        return sh("ovn-nbctl", f"--db=unix:{self.state}/ovn/ovnnb_db.sock", *arguments)
+
+    def boot(self, wiring: GuestPort, guest: str) -> None:
+        """Bring a guest's port up and give it its lease."""
+        self.driver.sync_port(wiring)
+        self.driver.prepare_host(wiring)
+        plug(self.state, wiring, self.driver.tap_name(wiring.port.id), guest)
+        self.driver.await_up([wiring.port.id], 30, Timeline())
+        configure(guest, lease(guest, wiring.port.mac_address))
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    state = Path(tempfile.mkdtemp(prefix="pileus-ovn-"))
+    with namespace() as name, inside(name):
+        host = Host(state, OvnNetwork(state, HOST))
+        try:
+            host.start()
+            yield host
+        finally:
+            host.driver.stop(keep_guests=False)
+            assert not any(host.pids().values())
+    shutil.rmtree(state)
+
+
+@pytest.fixture
+def world(host: Host) -> Iterator[World]:
+    """A network of the test's own, removed with everything that hangs on it."""
+    world = World()
+    yield world
+    for row in host.driver.northbound.rows("Logical_Switch_Port"):
+        host.driver.drop_port(row.name)
+    for row in host.driver.northbound.rows("Port_Group"):
+        if group_id := row.external_ids.get("neutron:security_group_id"):
+            host.driver.drop_security_group(group_id)
+    host.driver.drop_network(world.network_id)
+
+
+@pytest.fixture
+def guests() -> Iterator[tuple[str, str]]:
+    with namespace() as one, namespace() as two:
+        yield one, two
+
+
+def egress() -> tuple[object, ...]:
+    return rule("egress"), rule("egress", ethertype="IPv6")
+
+
+def soon(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_lease_tells_all_that_the_subnet_has(host: Host, world: World, guests: tuple[str, str]) -> None:
+    wiring = world.wiring(10, world.group(*egress()))
+    host.driver.sync_port(wiring)
+    plug(host.state, wiring, host.driver.tap_name(wiring.port.id), guests[0])
+    timeline = Timeline()
+    host.driver.await_up([wiring.port.id], 30, timeline)
+    (event,) = timeline.events()
+    assert (event.name, event.detail["port"]) == ("plug port", wiring.port.id)
+    assert event.detail["tap"] == "tap" + wiring.port.id[:11]
+
+    answer = lease(guests[0], wiring.port.mac_address)
+    assert socket.inet_ntoa(answer[0]) == "10.55.0.10"
+    assert socket.inet_ntoa(answer[3]) == "10.55.0.1"
+    assert socket.inet_ntoa(answer[6]) == "10.55.0.2"
+    assert int.from_bytes(answer[26], "big") == 1400
+    assert int.from_bytes(answer[51], "big") == 43200
+    assert set(routes(answer[121])) == {
+        ("169.254.169.254/32", "10.55.0.2"), ("10.66.0.0/16", "10.55.0.9"), ("0.0.0.0/0", "10.55.0.1"),
+    }  # fmt: skip
+
+
+def test_lease_needs_no_rule(host: Host, world: World, guests: tuple[str, str]) -> None:
+    wiring = world.wiring(11, world.group())
+    host.boot(wiring, guests[0])
+
+
+def test_groups_filter_and_rules_take_effect(host: Host, world: World, guests: tuple[str, str]) -> None:
+    closed = world.group(*egress(), rule(protocol="icmp"))
+    other = world.group(*egress())
+    server, client = world.wiring(20, closed), world.wiring(21, other)
+    host.boot(server, guests[0])
+    host.boot(client, guests[1])
+    sh("ip", "netns", "exec", guests[1], "python3", "-c", _PING)
+    with socket_in(guests[0], 8080):
+        assert not tcp_answers(guests[1], "10.55.0.20", 8080)
+        tcp = rule(protocol="tcp", port_range_min=8000, port_range_max=8100, remote_group_id=other.id)
+        opened = world.group(*closed.rules, tcp, group_id=closed.id, revision=2)
+        host.driver.sync_security_group(opened)
+        assert soon(lambda: tcp_answers(guests[1], "10.55.0.20", 8080))
+        host.driver.sync_security_group(closed)  # older than what is there
+        assert tcp_answers(guests[1], "10.55.0.20", 8080)
+        closed_again = msgspec.structs.replace(closed, revision=3)
+        host.driver.sync_security_group(closed_again)
+        assert soon(lambda: not tcp_answers(guests[1], "10.55.0.20", 8080))
+
+
+def test_rule_may_name_a_group_that_comes_later(host: Host, world: World, guests: tuple[str, str]) -> None:
+    later = str(uuid.uuid4())
+    server = world.wiring(22, world.group(*egress(), rule(protocol="tcp", remote_group_id=later)))
+    host.boot(server, guests[0])
+    host.boot(world.wiring(23, world.group(*egress(), group_id=later)), guests[1])
+    with socket_in(guests[0], 8080):
+        assert soon(lambda: tcp_answers(guests[1], "10.55.0.22", 8080))
+
+
+def test_port_cannot_send_with_a_false_address(host: Host, world: World, guests: tuple[str, str]) -> None:
+    group = world.group(*egress(), rule())
+    host.boot(world.wiring(24, group), guests[0])
+    host.boot(world.wiring(25, group), guests[1])
+    with socket_in(guests[0], 8080):
+        assert soon(lambda: tcp_answers(guests[1], "10.55.0.24", 8080))
+        sh("ip", "-n", guests[1], "addr", "flush", "dev", "eth0")
+        sh("ip", "-n", guests[1], "addr", "add", "10.55.0.99/24", "dev", "eth0")
+        assert not tcp_answers(guests[1], "10.55.0.24", 8080)
+
+
+def test_names_of_the_network_resolve(host: Host, world: World, guests: tuple[str, str]) -> None:
+    group = world.group(*egress())
+    wiring = world.wiring(26, group, dns_name="Web")
+    host.boot(wiring, guests[0])
+    assert resolve(guests[0], "10.55.0.2", "web.openstacklocal") == "10.55.0.26"
+    renamed = msgspec.structs.replace(wiring.port, dns_name="db", revision=2)
+    host.driver.sync_port(msgspec.structs.replace(wiring, port=renamed))
+    records = [row.records for row in host.driver.northbound.rows("DNS")]
+    assert records == [
+        {
+            "db": "10.55.0.26",
+            "db.openstacklocal": "10.55.0.26",
+            "26.0.55.10.in-addr.arpa": "db.openstacklocal",
+        }
+    ]
+
+
+def test_metadata_sees_who_asks_and_survives_a_restart(
+    host: Host, world: World, guests: tuple[str, str]
+) -> None:
+    wiring = world.wiring(30, world.group(*egress()))
+    host.boot(wiring, guests[0])
+    ask = ("ip", "netns", "exec", guests[0], "curl", "-sS", "--max-time", "10", "http://169.254.169.254/")
+    assert sh(*ask) == "10.55.0.30"
+    before = host.pids()
+    assert all(before.values())
+
+    host.driver.stop(keep_guests=True)
+    os.kill(before["ovn-controller"] or 0, signal.SIGKILL)
+    host.start()
+    after = host.pids()
+    assert after.pop("ovn-controller") not in (None, before.pop("ovn-controller"))
+    assert after == before
+    assert host.listening[-1] == world.network_id
+    assert sh(*ask) == "10.55.0.30"
+    assert host.heard[-1] == (world.network_id, "10.55.0.30")
+
+    host.driver.release_host([world.network_id])
+    host.driver.release_host([world.network_id])
+    assert world.network_id not in sh("ip", "netns")
+    host.driver.prepare_host(wiring)
+    assert sh(*ask) == "10.55.0.30"
+
+
+def test_database_server_dies_and_is_missed(host: Host, world: World) -> None:
+    host.driver.sync_network(world.network())
+    os.kill(host.pids()["ovnnb_db"] or 0, signal.SIGKILL)
+    host.driver.sync_network(world.network(revision=2, name="after"))
+    names = {
+        row.external_ids["neutron:network_name"] for row in host.driver.northbound.rows("Logical_Switch")
+    }
+    assert "after" in names
+
+
+def test_older_specifications_are_ignored(host: Host, world: World) -> None:
+    wiring = world.wiring(40, world.group(*egress()), revision=5, name="new")
+    host.driver.sync_port(wiring)
+    old = msgspec.structs.replace(wiring.port, revision=4, name="old", host="")
+    host.driver.sync_port(msgspec.structs.replace(wiring, port=old))
+    host.driver.unbind_port(old)
+    host.driver.sync_network(world.network(revision=0, name="old"))
+    assert "neutron:port_name=new" in host.nb("get", "Logical_Switch_Port", wiring.port.id, "external_ids")
+    assert HOST in host.nb("get", "Logical_Switch_Port", wiring.port.id, "options")
+    host.driver.unbind_port(msgspec.structs.replace(wiring.port, revision=6, device_id="", host=""))
+    assert HOST not in host.nb("get", "Logical_Switch_Port", wiring.port.id, "options")
+
+
+def test_unchanged_specification_writes_nothing(host: Host, world: World) -> None:
+    wiring = world.wiring(41, world.group(*egress(), rule(protocol="tcp")), dns_name="same")
+    host.driver.sync_port(wiring)
+    host.nb("--wait=sb", "sync")
+    size = (host.state / "ovn" / "ovnnb.db").stat().st_size
+    host.driver.sync_port(wiring)
+    assert (host.state / "ovn" / "ovnnb.db").stat().st_size == size
+
+
+def test_subnet_gets_dhcp_after_its_ports(host: Host, world: World) -> None:
+    wiring = world.wiring(42, world.group())
+    subnets = tuple(msgspec.structs.replace(subnet, enable_dhcp=False) for subnet in wiring.network.subnets)
+    host.driver.sync_port(msgspec.structs.replace(wiring, network=world.network(subnets=subnets)))
+    options = ("get", "Logical_Switch_Port", wiring.port.id, "dhcpv4_options")
+    assert host.nb(*options).strip() == "[]"
+    host.driver.sync_network(world.network(revision=2))
+    assert host.nb(*options).strip() != "[]"
+    host.driver.sync_network(world.network(revision=3, subnets=subnets))
+    assert host.nb(*options).strip() == "[]"
+
+
+def test_port_changes_its_groups(host: Host, world: World) -> None:
+    one, two = world.group(*egress()), world.group(*egress())
+    wiring = world.wiring(43, one)
+    host.driver.sync_port(wiring)
+    port = msgspec.structs.replace(wiring.port, security_group_ids=(two.id,), revision=2)
+    host.driver.sync_port(GuestPort(port=port, network=wiring.network, security_groups=(two,)))
+    assert members(host) == {name_of(two): 1, name_of(one): 0, "neutron_pg_drop": 1}
+    port = msgspec.structs.replace(port, security_group_ids=(), port_security_enabled=False, revision=3)
+    host.driver.sync_port(GuestPort(port=port, network=wiring.network))
+    assert members(host) == {name_of(two): 0, name_of(one): 0, "neutron_pg_drop": 0}
+
+
+def test_port_that_does_not_come_up_is_named(host: Host, world: World) -> None:
+    wiring = world.wiring(44, world.group())
+    host.driver.sync_port(wiring)
+    with pytest.raises(CommandFailed, match=f"port {wiring.port.id} did not come up on {HOST} within 0.2 s"):
+        host.driver.await_up([wiring.port.id], 0.2, Timeline())
+
+
+def test_many_threads_and_then_nothing_is_left(host: Host, guests: tuple[str, str]) -> None:
+    world = World()
+    group = world.group(*egress(), rule(protocol="tcp", port_range_min=22, port_range_max=22))
+    wirings = [world.wiring(last, group, dns_name=f"vm{last}") for last in range(50, 70)]
+    threads = [threading.Thread(target=host.driver.sync_port, args=(wiring,)) for wiring in wirings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert members(host)[name_of(group)] == 20
+    host.boot(wirings[0], guests[0])
+
+    host.driver.unplug([wiring.port.id for wiring in wirings])
+    for wiring in wirings:
+        host.driver.drop_port(wiring.port.id)
+        host.driver.drop_port(wiring.port.id)
+    host.driver.drop_security_group(group.id)
+    host.driver.drop_network(world.network_id)
+    host.driver.drop_network(world.network_id)
+    northbound = host.driver.northbound
+    for table in ("Logical_Switch", "Logical_Switch_Port", "DHCP_Options", "DNS"):
+        assert soon(lambda table=table: not northbound.rows(table)), table
+    assert members(host) == {"neutron_pg_drop": 0}
+    assert len(northbound.rows("ACL")) == 4
+    assert world.network_id not in sh("ip", "netns")
+    assert "tap" not in sh("ip", "-br", "link")
+
+
+_PING = """
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+s.settimeout(5)
+body = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
+check = 0xFFFF - sum(struct.unpack("!4H", body)) % 0xFFFF
+s.sendto(struct.pack("!BBHHH", 8, 0, check, 1, 1), ("10.55.0.20", 0))
+assert s.recv(100)[20] == 0
+"""
+
+
+def socket_in(guest: str, port: int) -> socket.socket:
+    from ovn_world import call_in
+
+    return call_in(guest, lambda: socket.create_server(("", port)))
+
+
+def name_of(group: SecurityGroupSpec) -> str:
+    return "pg_" + group.id.replace("-", "_")
+
+
+def members(host: Host) -> dict[str, int]:
+    return {row.name: len(row.ports) for row in host.driver.northbound.rows("Port_Group")}
