@@ -1,7 +1,7 @@
 """A small world for the OVN driver: a network namespace as the host, namespaces as guests.
 
-A guest is one end of a veth in a namespace; the other end is on br-int under the port's id, which is all that OVN
-sees of a QEMU guest, too.
+A guest is one end of a veth in a namespace; the other end is on br-int under the port's id, which is all that
+OVN sees of a QEMU guest, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -242,3 +243,46 @@ def resolve(guest: str, server: str, name: str) -> str:
             return socket.inet_ntoa(client.recv(600)[-4:])
 
     return call_in(guest, ask)
+
+
+def lease6(guest: str, mac: str) -> bytes:
+    """Solicit an address by DHCPv6 (RFC 8415) and return the whole answer."""
+    client_id = struct.pack("!HHHH", 1, 10, 3, 1) + bytes.fromhex(mac.replace(":", ""))
+    solicit = b"\x01abc" + client_id + struct.pack("!HHIII", 3, 12, 1, 0, 0)
+
+    def ask() -> bytes:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.5)
+            client.bind(("::", 546))
+            for _ in range(20):
+                try:  # the link-local address is tentative at first (RFC 4862)
+                    client.sendto(solicit, ("ff02::1:2", 547, 0, socket.if_nametoindex("eth0")))
+                    return client.recv(2000)
+                except OSError:
+                    time.sleep(0.3)
+        raise TimeoutError("no DHCPv6 answer")
+
+    return call_in(guest, ask)
+
+
+def ping(guest: str, address: str) -> bool:
+    """One ICMP echo (RFC 792)."""
+    body = struct.pack("!HHHH", 0x0800, 0, 1, 1)
+    check = 0xFFFF - sum(struct.unpack("!4H", body))
+    echo = struct.pack("!HHHH", 0x0800, check, 1, 1)
+
+    def ask() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as client:
+            client.settimeout(2)
+            client.sendto(echo, (address, 0))
+            try:
+                return client.recv(100)[20] == 0
+            except TimeoutError:
+                return False
+
+    return call_in(guest, ask)
+
+
+def listen(guest: str, port: int) -> socket.socket:
+    """A TCP server in a guest that nobody has to accept on."""
+    return call_in(guest, lambda: socket.create_server(("", port)))

@@ -1,8 +1,9 @@
 """Security group rules as OVN ACLs: pure functions.
 
-A group is the OVN port group `pg_<id>`; northd keeps its addresses as the address sets `pg_<id>_ip4` and `_ip6`
-(ovn-nb(5), Port_Group). Rules only ever allow, so one priority is enough for them, above the drops of the group
-`neutron_pg_drop`. Protocol names and the meaning of the port range are those of api-ref network, Security group rules.
+A group is the OVN port group `pg_<id>`; northd keeps its addresses as the address sets `pg_<id>_ip4` and
+`pg_<id>_ip6` (ovn-nb(5), Port_Group). Rules only ever allow, so one priority is enough for them, above the
+drops of the group `neutron_pg_drop`. Protocol names and the meaning of the port range: api-ref network,
+Security group rules.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def rule_acl(group_id: str, rule: RuleSpec) -> Acl:
 def drop_acls() -> list[Acl]:
     """ACLs of the drop group: nothing passes that no rule allows, except a port's own DHCP requests.
 
-    OVN answers DHCP in its own pipeline, but the requests pass the ACLs before that. Neighbour discovery is allowed
-    by northd itself.
+    OVN answers DHCP in its own pipeline, but the requests pass the ACLs before that. northd itself allows
+    neighbour discovery.
     """
     inport, outport = f"inport == @{DROP_GROUP}", f"outport == @{DROP_GROUP}"
     dhcp4 = f"{inport} && ip4 && udp.src == 68 && udp.dst == 67"

@@ -46,8 +46,8 @@ def _options_v4(network: NetworkSpec, subnet: SubnetSpec, domain: str) -> dict[s
     }
     if subnet.gateway_ip:
         options["router"] = subnet.gateway_ip
-    # Without nameservers of its own, a subnet gets what answers for the internal names: OVN intercepts the questions
-    # on their way, so any address that a guest can resolve at layer 2 will do.
+    # Without nameservers of its own, a subnet gets what answers for the internal names: OVN intercepts
+    # questions on their way, so any address that a guest can resolve at layer 2 will do.
     names = subnet.dns_nameservers or ((metadata,) if metadata else ())
     if servers := [name for name in names if name not in _NO_DNS]:
         options["dns_server"] = _set(servers)
@@ -59,7 +59,7 @@ def _options_v4(network: NetworkSpec, subnet: SubnetSpec, domain: str) -> dict[s
 
 
 def _routes(subnet: SubnetSpec, metadata: str | None) -> list[str]:
-    """Option 121 as OVN writes it. Clients that read it ignore `router` (RFC 3442), so the default route is in it."""
+    """Option 121. Clients that read it ignore `router` (RFC 3442), so the default route is in it."""
     routes = [f"{METADATA_IP}/32,{metadata}"] if metadata else []
     routes += [f"{ipaddress.ip_network(r['destination'])},{r['nexthop']}" for r in subnet.host_routes]
     if routes and subnet.gateway_ip and not any(route.startswith("0.0.0.0/0,") for route in routes):

@@ -1,17 +1,16 @@
 """Where guests find 169.254.169.254: a network namespace for each network with guests on this host.
 
-One end of a veth is in the namespace, the other on br-int as the network's metadata port (a localport: it exists on
-every chassis). A socket keeps the namespace it was made in, so the metadata service itself runs outside: only the
-listening socket is made inside.
+One end of a veth is in the namespace, the other on br-int as the network's metadata port (a localport: it
+exists on every chassis). A socket keeps the namespace it was made in, so the metadata service itself runs
+outside: only the listening socket is made inside.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
+import logging
 import os
 import socket
-import struct
 import tempfile
 import threading
 from collections.abc import Callable
@@ -23,20 +22,22 @@ from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.base import MetadataListener
 from pileus.agent.network.dhcp import METADATA_IP
+from pileus.agent.network.links import finish_checksums, link_exists, remove_link
 from pileus.agent.network.ovnd import INTEGRATION_BRIDGE
+
+LOG = logging.getLogger(__name__)
 
 _NETNS = Path("/run/netns")
 _PREFIX = "ovnmeta-"
 _OWNER = "pileus-network"
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
-_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
 
 
 class MetadataNamespaces:
     """The namespaces of one host. Which are ours is known from the ports on our own switch.
 
-    The listening socket of a network that leaves the host is shut down: accept() on it then fails, and whoever
-    listens closes it.
+    The listening socket of a network that leaves the host is shut down: accept() on it then fails, and
+    whoever got it closes it.
     """
 
     def __init__(self, vsctl: Callable[..., str], listener: MetadataListener) -> None:
@@ -48,10 +49,13 @@ class MetadataNamespaces:
     def recover(self) -> None:
         """Listen again in the namespaces that are there; forget those that a reboot of the machine took."""
         for network_id in self._owned():
+            if not (_NETNS / namespace(network_id)).exists():
+                self.release(network_id)
+                continue
             try:
                 self._listen(network_id)
-            except CommandFailed:
-                self.release(network_id)
+            except CommandFailed as error:  # its guests lack metadata; all others shall not lack an agent
+                LOG.error("network %s: %s", network_id, error)
 
     def ensure(self, network_id: str, port: PortSpec, mtu: int) -> None:
         """Make a network's namespace exist with its metadata port plugged, and listen in it."""
@@ -72,8 +76,7 @@ class MetadataNamespaces:
             self._ports.pop(network_id, None)
             self._close(network_id)
             self._vsctl("--if-exists", "del-port", INTEGRATION_BRIDGE, _veth(network_id, 0))
-            if _exists(_veth(network_id, 0)):  # before its namespace, which the kernel takes down later
-                run("ip", "link", "del", _veth(network_id, 0))
+            remove_link(_veth(network_id, 0))  # before its namespace, which the kernel takes down later
             if (_NETNS / namespace(network_id)).exists():
                 run("ip", "netns", "del", namespace(network_id))
 
@@ -122,18 +125,10 @@ def _veth(network_id: str, end: int) -> str:
     return f"tap{network_id[:10]}{end}"
 
 
-def _exists(device: str) -> bool:
-    try:
-        socket.if_nametoindex(device)
-    except OSError:
-        return False
-    return True
-
-
 def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
     """Make the veth pair and give its inner end the port's addresses; what is there already is corrected."""
     space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
-    if not _exists(outer):
+    if not link_exists(outer):
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
     run("ip", "link", "set", outer, "mtu", str(mtu), "up")
     lines = [
@@ -153,8 +148,8 @@ def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
 
 
 def _prepare_socket(device: str) -> socket.socket:
-    """The listening socket. Userspace datapaths pass on unfinished checksums, so the veth must finish them."""
-    _finish_checksums(device)
+    """The listening socket, on a device that can answer."""
+    finish_checksums(device)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -164,14 +159,6 @@ def _prepare_socket(device: str) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-def _finish_checksums(device: str) -> None:
-    """`ethtool -K DEVICE tx off`, which turns segmentation offload off with it."""
-    value = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_STXCSUM, 0))
-    request = struct.pack("16sP", device.encode(), ctypes.addressof(value))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
 def _in_namespace(name: str, make: Callable[[], socket.socket]) -> socket.socket:

@@ -1,8 +1,8 @@
 """The connection to OVN's northbound database: one transaction a change, and waiting for ports.
 
-The IDL keeps a copy of the tables named here in memory; a change is a function that compares what it wants with that
-copy and writes the difference. It runs on the connection's thread, again from its beginning when somebody else changed
-what it had verified (RFC 7047, 5.2.6 wait).
+The IDL keeps a copy of the tables named here in memory; a change is a function that compares what it wants
+with that copy and writes the difference. It runs on the connection's thread, again from its beginning when
+somebody else changed what it had verified (RFC 7047, 5.2.6 wait).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Change:
 
 
 def stale(row: Row, revision: int) -> bool:
-    """Whether the row carries a later revision. If not, a writer who is faster than this transaction restarts it."""
+    """Whether the row carries a later revision. If not, a writer faster than this transaction restarts it."""
     stored = row.external_ids.get(REVISION)
     if stored is not None and int(stored) > revision:
         return True

@@ -25,7 +25,7 @@ def put_group(change: Change, group: SecurityGroupSpec) -> None:
 
 
 def find_or_make_group(change: Change, group_id: str) -> Row:
-    """The port group of a security group. One made here has no rules, thus lets nothing pass until they come."""
+    """The port group of a security group. One made here lets nothing pass until its rules come."""
     return change.find("Port_Group", group_name(group_id)) or change.insert(
         "Port_Group", name=group_name(group_id), external_ids={_GROUP: group_id}
     )
@@ -47,7 +47,7 @@ def put_drop_group(change: Change) -> Row:
 
 def _put_acls(change: Change, group: Row, wanted: list[Acl]) -> None:
     """Add and take away only what differs: every ACL costs each chassis flows."""
-    missing = {acl: None for acl in wanted}
+    missing = dict.fromkeys(wanted)
     for row in [] if group._data is None else group.acls:
         acl = Acl(row.direction, row.priority, row.match, row.action, row.external_ids.get(_RULE, ""))
         if acl in missing:

@@ -96,7 +96,7 @@ def _attach_dhcp(change: Change, switch: Row, made: list[Row]) -> None:
 
 
 def _put_localnet(change: Change, switch: Row, network: NetworkSpec) -> None:
-    """The port by which a provider network leaves through the bridge that is mapped to its physical network."""
+    """The port by which a provider network leaves through the bridge mapped to its physical network."""
     name = f"provnet-{network.id}"
     row = change.find("Logical_Switch_Port", name)
     if network.physical_network is None:

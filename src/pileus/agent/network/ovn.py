@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from pileus.agent.commands import GuestPort, NetworkSpec, PortSpec, SecurityGroupSpec
-from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network import nb_group, nb_network, nb_port
 from pileus.agent.network.base import MetadataListener
+from pileus.agent.network.links import remove_link
 from pileus.agent.network.metadata_ns import MetadataNamespaces
 from pileus.agent.network.nb import Change, Northbound
 from pileus.agent.network.ovnd import INTEGRATION_BRIDGE, OvnDaemons
@@ -62,7 +61,8 @@ class OvnNetwork:
             northbound.close()
         self._daemons.stop(keep_running=keep_guests)
 
-    # --- the logical network ------------------------------------------------------------------------------------
+    # --- the logical network
+    # ---------------------------------------------------------------------------------
 
     def sync_network(self, network: NetworkSpec) -> None:
         """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
@@ -100,7 +100,8 @@ class OvnNetwork:
         """Remove a group; nothing there is no error."""
         self._change(lambda change: nb_group.drop_group(change, group_id))
 
-    # --- this host ----------------------------------------------------------------------------------------------
+    # --- this host
+    # -------------------------------------------------------------------------------------------
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port: 14 characters, as operators know it."""
@@ -117,7 +118,7 @@ class OvnNetwork:
             self._started()[1].release(network_id)
 
     def interface_xml(self, wiring: GuestPort) -> str:
-        """The libvirt `<interface>` element that plugs the port (libvirt.org/formatdomain.html, Open vSwitch)."""
+        """The libvirt `<interface>` element that plugs the port (libvirt.org/formatdomain.html)."""
         interface = ElementTree.Element("interface", type="bridge")
         ElementTree.SubElement(interface, "mac", address=wiring.port.mac_address)
         ElementTree.SubElement(interface, "source", bridge=INTEGRATION_BRIDGE)
@@ -126,8 +127,7 @@ class OvnNetwork:
         ElementTree.SubElement(interface, "target", dev=self.tap_name(wiring.port.id))
         ElementTree.SubElement(interface, "model", type="virtio")
         if self._daemons.datapath_type == "netdev":
-            # The userspace datapath passes on what a guest leaves to hardware, and nobody finishes it: TCP and UDP
-            # would break while ping works.
+            # The guest has to finish its checksums for the reason given at finish_checksums.
             driver = ElementTree.SubElement(interface, "driver")
             ElementTree.SubElement(driver, "host", dict.fromkeys(_HOST_OFFLOADS, "off"))
             ElementTree.SubElement(driver, "guest", dict.fromkeys(_GUEST_OFFLOADS, "off"))
@@ -135,7 +135,7 @@ class OvnNetwork:
         return ElementTree.tostring(interface, encoding="unicode")
 
     def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
-        """Wait until the ports are up on this host; one `plug port` event each; the failure names the port."""
+        """Wait until the ports are up on this host; one `plug port` event each; a failure names the port."""
         deadline = time.monotonic() + timeout_s
         for port_id in port_ids:
             with timeline.stage("plug port") as detail:
@@ -152,10 +152,8 @@ class OvnNetwork:
         ]
         if commands:
             self._daemons.vsctl(*commands[1:])
-        present = {name for _, name in socket.if_nameindex()}
         for tap in taps:
-            if tap in present:
-                run("ip", "link", "del", tap)
+            remove_link(tap)
 
     def _change(self, body: Callable[[Change], None]) -> None:
         self.northbound.change(body)

@@ -1,7 +1,7 @@
 """OVN's and Open vSwitch's daemons: found again by their pid files, started where they do not run.
 
-They detach themselves, so they outlive the agent and keep its guests connected. Flags and pitfalls: the manual pages
-ovsdb-server(1), ovs-vswitchd(8), ovn-northd(8), ovn-controller(8).
+They detach themselves, so they outlive the agent and keep its guests connected. Their flags are in the manual
+pages ovsdb-server(1), ovs-vswitchd(8), ovn-northd(8) and ovn-controller(8).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pileus.agent.daemons import pid_of, run, wait_until
 from pileus.agent.errors import CommandFailed
+from pileus.agent.network.links import finish_checksums, link_exists
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ PROVIDER_BRIDGE = "br-ex"
 PROVIDER_NETWORK = "public"
 _OVN_SCHEMAS = Path("/usr/share/ovn")
 _OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-_WATCH_S = 5.0
+_WATCH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Daemon:
     def pid(self) -> int | None:
         """Its pid if it runs.
 
-        Three of them are called ovsdb-server, and after a reboot a pid file may name another one of these: only the
-        command line tells. A zombie has none.
+        Three of them are called ovsdb-server, and after a reboot a pid file may name another one of these:
+        only the command line tells. A zombie has none.
         """
         pid = pid_of(self.pidfile, self.program)
         try:
@@ -54,9 +55,8 @@ class OvnDaemons:
     """The daemons of one host that is its own OVN central.
 
     Args:
-        state: the agent's directory; databases, sockets, pid files and logs are in `ovn` and `openvswitch` there.
-        host: the chassis' name.
-        encap_ip: address for tunnels from other hosts.
+        state: the agent's directory; databases, sockets, pid files and logs are in its `ovn` and
+        `openvswitch`. host: the chassis' name. encap_ip: address for tunnels from other hosts.
     """
 
     def __init__(self, state: Path, host: str, encap_ip: str) -> None:
@@ -145,6 +145,15 @@ class OvnDaemons:
             "OVS_DBDIR": str(self._ovs),
         }
         run(daemon.program, *daemon.arguments, env=os.environ | environment)
+        if daemon.program == "ovs-vswitchd":
+            self._raise_provider_bridge()
+
+    def _raise_provider_bridge(self) -> None:
+        """Let the host itself talk on the provider network by an address on the bridge."""
+        wait_until(lambda: link_exists(PROVIDER_BRIDGE), 20, f"bridge {PROVIDER_BRIDGE}")
+        run("ip", "link", "set", PROVIDER_BRIDGE, "up")
+        if self.datapath_type == "netdev":
+            finish_checksums(PROVIDER_BRIDGE)
 
     def _configure(self) -> None:
         """Say in the switch's database who we are, and make the bridges. vswitchd need not run yet."""
@@ -201,7 +210,7 @@ class OvnDaemons:
             try:
                 if restarted := self._ensure():
                     LOG.warning("started again: %s", ", ".join(restarted))
-            except CommandFailed as error:
+            except (CommandFailed, OSError) as error:
                 LOG.error("a network daemon is dead and does not start: %s", error)
 
 
@@ -223,9 +232,10 @@ def _database(directory: Path, name: str, socket: Path, database: Path, schema: 
 
 
 def _prepare_database(database: Path, schema: Path) -> None:
-    """Create a database that was never whole, bring an older one to this version's schema; data is never thrown away.
+    """Create a database that was never whole, bring an older one to this version's schema.
 
-    A new one is made beside its place and moved there, so it is whole or absent, however this ends.
+    Data is never thrown away. A new one is made beside its place and moved there, so it is whole or absent,
+    however this ends.
     """
     if not _was_valid(database):
         fresh = database.with_suffix(".new")
@@ -238,7 +248,10 @@ def _prepare_database(database: Path, schema: Path) -> None:
 
 
 def _was_valid(database: Path) -> bool:
-    """Whether the file's first record, its schema, was written to its end (ovsdb(5): header `OVSDB JSON <size> <sha1>`)."""
+    """Whether the file's first record, its schema, was written to its end.
+
+    A record is a line `OVSDB JSON <size> <sha1>` and as many bytes (ovsdb(5)).
+    """
     try:
         with database.open("rb") as file:
             header = file.readline(200)
