@@ -25,9 +25,22 @@ from pileus.agent.network.ovnd import _prepare_database
 from pileus.agent.timeline import Timeline
 
 sys.path.insert(0, str(Path(__file__).parent))
-import ovn_world  # noqa: E402
-from ovn_world import (  # noqa: E402
-    HOST, World, configure, inside, lease, listen, namespace, ping, plug, resolve, routes, rule, sh, tcp_answers,
+import ovn_world
+from ovn_world import (
+    HOST,
+    World,
+    configure,
+    inside,
+    lease,
+    listen,
+    namespace,
+    ping,
+    plug,
+    resolve,
+    routes,
+    rule,
+    sh,
+    tcp_answers,
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -335,14 +348,17 @@ def test_database_server_dies_and_is_missed(host: Host, world: World) -> None:
 
 
 def test_older_specifications_are_ignored(host: Host, world: World) -> None:
-    wiring = world.wiring(40, world.group(*egress()), revision=5, name="new") host.driver.sync_port(wiring)
+    wiring = world.wiring(40, world.group(*egress()), revision=5, name="new")
+    host.driver.sync_port(wiring)
     old = msgspec.structs.replace(wiring.port, revision=4, name="old", host="")
-    host.driver.sync_port(msgspec.structs.replace(wiring, port=old)) host.driver.unbind_port(old)
-    host.driver.sync_network(world.network(revision=0, name="old")) assert host.nb("get",
-    "Logical_Switch_Port", wiring.port.id, "external_ids:neutron\\:port_name").strip() == "new" assert HOST in
-    host.nb("get", "Logical_Switch_Port", wiring.port.id, "options")
-    host.driver.unbind_port(msgspec.structs.replace(wiring.port, revision=6, device_id="", host="")) assert
-    HOST not in host.nb("get", "Logical_Switch_Port", wiring.port.id, "options")
+    host.driver.sync_port(msgspec.structs.replace(wiring, port=old))
+    host.driver.unbind_port(old)
+    host.driver.sync_network(world.network(revision=0, name="old"))
+    row = ("get", "Logical_Switch_Port", wiring.port.id)
+    assert host.nb(*row, "external_ids:neutron\\:port_name").strip() == "new"
+    assert HOST in host.nb(*row, "options")
+    host.driver.unbind_port(msgspec.structs.replace(wiring.port, revision=6, device_id="", host=""))
+    assert HOST not in host.nb(*row, "options")
 
 
 def test_unchanged_specification_writes_nothing(host: Host, world: World) -> None:

@@ -55,7 +55,7 @@ def test_dns_records() -> None:
         "web": "10.0.0.5 fd00::5",
         "web.example": "10.0.0.5 fd00::5",
         "5.0.0.10.in-addr.arpa": "web.example",
-        "5." + "0." * 27 + "0.d.f.ip6.arpa": "web.example",
+        "5." + "0." * 29 + "d.f.ip6.arpa": "web.example",
     }
     assert dns_records("", "10.0.0.5/24", "example") == {}
     assert dns_records("web", "", "example") == {}
