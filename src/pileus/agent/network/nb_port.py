@@ -174,15 +174,14 @@ def _put_names(
     if old == new:
         return
     dns = _network_dns(change, network_id)
-    there = dns.records
     if dns._data is None:
-        dns.records = there | new
+        dns.records = dns.records | new
         return
     for name, value in old.items():
-        if name not in new and there.get(name) == value:  # another port may have taken the name
+        if name not in new and change.value(dns, "records", name) == value:  # another port may have taken it
             dns.delkey("records", name)
     for name, value in new.items():
-        if there.get(name) != value:
+        if change.value(dns, "records", name) != value:
             dns.setkey("records", name, value)
 
 
