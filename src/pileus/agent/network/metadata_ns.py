@@ -64,7 +64,7 @@ class MetadataNamespaces:
                 return
             if not (_NETNS / namespace(network_id)).exists():
                 run("ip", "netns", "add", namespace(network_id))
-            _wire(network_id, port, mtu)
+            _wire(network_id, port, mtu, renumber=network_id in self._ports)
             self._plug(network_id, port)
             if network_id not in self._sockets:
                 self._listen(network_id)
@@ -125,8 +125,11 @@ def _veth(network_id: str, end: int) -> str:
     return f"tap{network_id[:10]}{end}"
 
 
-def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
-    """Make the veth pair and give its inner end the port's addresses; what is there already is corrected."""
+def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
+    """Make the veth pair and give its inner end the port's addresses; what is there already is corrected.
+
+    Only `renumber` takes addresses away for a moment: a new agent shall not disturb the guests that it finds.
+    """
     space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
     if not link_exists(outer):
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
@@ -139,7 +142,7 @@ def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
     lines += [f"addr add {METADATA_IP}/32 dev {inner}"]
     for ip in port.fixed_ips:
         nodad = " nodad" if ":" in ip.ip_address else ""
-        lines.append(f"addr add {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
+        lines.append(f"addr replace {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
     lines.append(f"link set {inner} up")
     with tempfile.NamedTemporaryFile("w", prefix="pileus-ip-") as batch:
         batch.write("\n".join(lines) + "\n")
