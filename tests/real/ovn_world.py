@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ from pileus.agent.commands import (
     SecurityGroupSpec,
     SubnetSpec,
 )
+from pileus.agent.network.ovn import OvnNetwork
+from pileus.agent.timeline import Timeline
 
 T = TypeVar("T")
 HOST = "pileus-test-host"
@@ -286,3 +289,58 @@ def ping(guest: str, address: str) -> bool:
 def listen(guest: str, port: int) -> socket.socket:
     """A TCP server in a guest that nobody has to accept on."""
     return call_in(guest, lambda: socket.create_server(("", port)))
+
+
+def soon(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass
+class Host:
+    """A host with the driver running, and what its metadata service heard."""
+
+    state: Path
+    driver: OvnNetwork
+    heard: list[tuple[str, str]] = field(default_factory=list)
+    listening: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.driver = OvnNetwork(self.state, HOST)
+        self.driver.start(self.listen)
+
+    def listen(self, network_id: str, listening: socket.socket) -> None:
+        """A metadata service as small as can be: tells each client its own address."""
+        self.listening.append(network_id)
+
+        def serve() -> None:
+            with listening:
+                while True:
+                    try:
+                        client, (address, _) = listening.accept()
+                    except OSError:
+                        return
+                    self.heard.append((network_id, address))
+                    with client:
+                        client.recv(4000)
+                        client.sendall(f"HTTP/1.0 200 OK\r\n\r\n{address}".encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def pids(self) -> dict[str, int | None]:
+        return {daemon.pidfile.stem: daemon.pid() for daemon in self.driver._daemons._daemons}
+
+    def nb(self, *arguments: str) -> str:
+        return sh("ovn-nbctl", f"--db=unix:{self.state}/ovn/ovnnb_db.sock", *arguments)
+
+    def boot(self, wiring: GuestPort, guest: str) -> None:
+        """Bring a guest's port up and give it its lease."""
+        self.driver.sync_port(wiring)
+        self.driver.prepare_host(wiring)
+        plug(self.state, wiring, self.driver.tap_name(wiring.port.id), guest)
+        self.driver.await_up([wiring.port.id], 30, Timeline())
+        configure(guest, lease(guest, wiring.port.mac_address))

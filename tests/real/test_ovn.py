@@ -11,8 +11,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ovn_world
 from ovn_world import (
     HOST,
+    Host,
     World,
-    configure,
     inside,
     lease,
     listen,
@@ -40,58 +39,13 @@ from ovn_world import (
     routes,
     rule,
     sh,
+    soon,
     tcp_answers,
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("ovn-northd"), reason="needs root and OVN's packages"
 )
-
-
-@dataclass
-class Host:
-    """A host with the driver running, and what its metadata service heard."""
-
-    state: Path
-    driver: OvnNetwork
-    heard: list[tuple[str, str]] = field(default_factory=list)
-    listening: list[str] = field(default_factory=list)
-
-    def start(self) -> None:
-        self.driver = OvnNetwork(self.state, HOST)
-        self.driver.start(self.listen)
-
-    def listen(self, network_id: str, listening: socket.socket) -> None:
-        """A metadata service as small as can be: tells each client its own address."""
-        self.listening.append(network_id)
-
-        def serve() -> None:
-            with listening:
-                while True:
-                    try:
-                        client, (address, _) = listening.accept()
-                    except OSError:
-                        return
-                    self.heard.append((network_id, address))
-                    with client:
-                        client.recv(4000)
-                        client.sendall(f"HTTP/1.0 200 OK\r\n\r\n{address}".encode())
-
-        threading.Thread(target=serve, daemon=True).start()
-
-    def pids(self) -> dict[str, int | None]:
-        return {daemon.pidfile.stem: daemon.pid() for daemon in self.driver._daemons._daemons}
-
-    def nb(self, *arguments: str) -> str:
-        return sh("ovn-nbctl", f"--db=unix:{self.state}/ovn/ovnnb_db.sock", *arguments)
-
-    def boot(self, wiring: GuestPort, guest: str) -> None:
-        """Bring a guest's port up and give it its lease."""
-        self.driver.sync_port(wiring)
-        self.driver.prepare_host(wiring)
-        plug(self.state, wiring, self.driver.tap_name(wiring.port.id), guest)
-        self.driver.await_up([wiring.port.id], 30, Timeline())
-        configure(guest, lease(guest, wiring.port.mac_address))
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +83,6 @@ def guests() -> Iterator[tuple[str, str]]:
 
 def egress() -> tuple[RuleSpec, ...]:
     return rule("egress"), rule("egress", ethertype="IPv6")
-
-
-def soon(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_lease_tells_all_that_the_subnet_has(host: Host, world: World, guests: tuple[str, str]) -> None:
