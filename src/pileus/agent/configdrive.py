@@ -1,4 +1,4 @@
-"""The config drive: a guest's instance data on an ISO 9660 image labelled config-2 (nova user guide, "Metadata")."""
+"""The config drive: a guest's instance data on an ISO 9660 image labelled config-2 (nova user guide)."""
 
 from __future__ import annotations
 

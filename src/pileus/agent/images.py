@@ -1,8 +1,8 @@
 """A host's image cache: every image is verified, inspected and converted once, then only read.
 
-Guests boot from copy-on-write overlays on the raw bases kept here. Nothing but the format inspection reads an image
-before it is known to be what it says it is: an image may otherwise name a file of the host as its backing or data
-file (CVE-2024-32498 and its like).
+Guests boot from copy-on-write overlays on the raw bases kept here. Nothing but the format inspection reads
+an image before it is known to be what it says it is: an image may otherwise name a file of the host as its
+backing or data file (CVE-2024-32498 and its like).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from oslo_utils.imageutils import format_inspector
@@ -65,7 +65,8 @@ class ImageCache:
     def base(self, image: ImageSource, timeline: Timeline) -> Path:
         """The raw base of an image; however many threads ask at once, one of them makes it.
 
-        Events: `fetch image` and `inspect and convert image`, or one `fetch image` that says `cached` or `shared`.
+        Events: `fetch image` and `inspect and convert image`, or one `fetch image` that says `cached` or
+        `shared`.
 
         Raises:
             CommandFailed: "image-invalid" (it lies about itself, or is damaged), "image-missing".
@@ -108,7 +109,8 @@ def _build_base(image: ImageSource, target: Path, timeline: Timeline) -> None:
     with _removed_on_failure(target.with_suffix(_TEMPORARY)) as fresh:
         with timeline.stage("fetch image") as detail, _opened(path, image) as source:
             detail |= {"cached": False, "shared": False, "bytes": image.size_bytes}
-            # Raw content must be copied anyway, so it is copied while it is hashed; the rest is converted in place.
+            # Raw content must be copied anyway, so it is copied while it is hashed; the rest is converted in
+            # place.
             _verify(source, image, fresh if driver == "raw" else None)
         with timeline.stage("inspect and convert image") as detail:
             _inspect(path if driver != "raw" else fresh, image, kinds)
@@ -162,21 +164,17 @@ def _opened(path: Path, image: ImageSource) -> Iterator[BinaryIO]:
 def _verify(source: BinaryIO, image: ImageSource, copy_to: Path | None) -> None:
     """Stream an image through its hash, and into a sparse copy if one is wanted."""
     digest = hashlib.sha512()
-    if copy_to is None:
-        _stream(source, digest.update)
-    else:
-        with open(copy_to, "wb") as copy:
-            _stream(source, lambda chunk: (digest.update(chunk), _write_sparse(copy, chunk)))
+    with open(copy_to, "wb") if copy_to else nullcontext() as copy:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            if copy:
+                _write_sparse(copy, chunk)
+        if copy:
             copy.truncate(copy.tell())
             copy.flush()
             os.fsync(copy.fileno())
     if digest.hexdigest() != image.sha512.lower():
         raise CommandFailed(INVALID, f"the data of image {image.id} does not have the image's SHA-512")
-
-
-def _stream(source: BinaryIO, sink: Callable[[bytes], Any]) -> None:
-    while chunk := source.read(_CHUNK_BYTES):
-        sink(chunk)
 
 
 def _write_sparse(copy: BinaryIO, chunk: bytes) -> None:

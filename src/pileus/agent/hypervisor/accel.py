@@ -1,8 +1,8 @@
 """Which accelerator a host's guests run on, found out by running one.
 
-A /dev/kvm that exists proves little: on nested hosts it can hang, crash on the first MSR, or emulate one instruction
-at a time. So a tiny guest with the host's own CPU model goes into protected mode, counts, and leaves by a debug port;
-only if it gets there in time is KVM used.
+A /dev/kvm that exists proves little: on nested hosts it can hang, crash on the first MSR, or emulate one
+instruction at a time. So a tiny guest with the host's own CPU model goes into protected mode, counts, and
+leaves by a debug port; only if it gets there in time is KVM used.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ _BOOT_CODE = bytes.fromhex(
     "66b81000 8ed8 8ed0"  # 7c1b mov ax,0x10; mov ds,ax; mov ss,ax
     "bc007c0000"  # mov esp,0x7c00
     "9c 6a08 68317c0000 cf"  # pushf; push 8; push 0x7c31; iret: what broken nested KVM fails to emulate
-    "b9002d3101 49 75fd"  # 7c31 count down from 20 million: an instruction emulator does not get there in time
+    "b9002d3101 49 75fd"  # 7c31 count down from 20 million: too long for an emulator of instructions
     "66baf400 b010 ee"  # mov dx,0xf4; mov al,0x10; out dx,al
     "f4 ebfd"  # hlt, should the port be missing
     "1700 497c0000"  # 7c43 GDT register: limit, address
@@ -91,10 +92,8 @@ def runs(emulator: str, accelerator: str, cpu: str, timeout_s: float = PROBE_TIM
 
 def _reap(guest: subprocess.Popen[bytes]) -> None:
     """Wait for a killed guest, but not for ever: one stuck inside the kernel's KVM does not die."""
-    try:
+    with suppress(subprocess.TimeoutExpired):
         guest.wait(2)
-    except subprocess.TimeoutExpired:
-        pass
 
 
 def _boot_id() -> str:

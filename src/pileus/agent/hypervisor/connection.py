@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pileus.agent.hypervisor.libvirtd import Libvirtd
 log = logging.getLogger(__name__)
 
 _KEEPALIVE_S, _KEEPALIVE_MISSES = 5, 3
+_PATH = re.compile(r"(?<![\w/])/[\w.+-]+(/[\w.+-]*)+")
 
 _POWER_STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
@@ -70,8 +72,9 @@ class Connection:
     """A connection to `daemon` that is opened again, daemon included, when it breaks.
 
     Args:
-        changed: called from a thread of its own with the server id of a guest about which libvirt had news. News say
-            only that something happened; the state is read afterwards, so that late news never tell of an old state.
+        changed: called from a thread of its own with the server id of a guest about which libvirt had news.
+        News say only that something happened; the state is read afterwards, so that late news never tell of
+        an old state.
     """
 
     def __init__(self, daemon: Libvirtd, changed: Callable[[str], None]) -> None:
@@ -81,6 +84,7 @@ class Connection:
         self._open: Any = None
         self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._moved = threading.Condition()
+        self._moves = 0
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -100,6 +104,7 @@ class Connection:
             if self._open is None or not self._open.isAlive():
                 if self._closing.is_set():
                     raise CommandFailed("hypervisor", "the hypervisor is being stopped")
+                self._drop()
                 self._connect()
             return self._open
 
@@ -108,10 +113,7 @@ class Connection:
         self._closing.set()
         self._news.put(None)
         with self._lock:
-            if self._open is not None:
-                with quiet():
-                    self._open.close()
-                self._open = None
+            self._drop()
 
     def tell(self, server_id: str) -> None:
         """Queue a look at a guest, as if libvirt had news of it."""
@@ -132,19 +134,27 @@ class Connection:
         next_nudge = time.monotonic() + NUDGE_S
         while True:
             with self._moved:
-                if done():
-                    return True
-                now = time.monotonic()
-                if now >= deadline:
-                    return False
-                self._moved.wait(min(1.0, deadline - now))
+                seen = self._moves
+            if done():
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._moved:
+                self._moved.wait_for(lambda seen=seen: self._moves != seen, min(1.0, left))
             if nudge and time.monotonic() >= next_nudge:
                 nudge()
                 next_nudge = time.monotonic() + NUDGE_S
 
+    def _drop(self) -> None:
+        if self._open is not None:
+            with quiet():
+                self._open.close()
+            self._open = None
+
     def _connect(self) -> None:
         self._daemon.ensure()
-        try:
+        with said_by_libvirt():
             connection = libvirt.open(self._daemon.uri)
             connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_MISSES)
             connection.registerCloseCallback(self._on_close, None)
@@ -153,13 +163,12 @@ class Connection:
             )
             for domain in connection.listAllDomains():
                 self._news.put(domain.UUIDString())  # what happened while nobody listened
-        except libvirt.libvirtError as error:
-            raise CommandFailed("hypervisor", f"libvirt: {error}") from error
         self._open = connection
 
     def _on_lifecycle(self, _connection: Any, domain: Any, _event: int, _detail: int, _opaque: Any) -> None:
         self._news.put(domain.UUIDString())
         with self._moved:
+            self._moves += 1
             self._moved.notify_all()
 
     def _on_close(self, _connection: Any, reason: int, _opaque: Any) -> None:
@@ -201,8 +210,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def said_by_libvirt() -> Iterator[None]:
-    """Turn libvirt's errors into CommandFailed."""
+    """Turn libvirt's errors into CommandFailed, without the paths of the host that they like to name."""
     try:
         yield
     except libvirt.libvirtError as error:
-        raise CommandFailed("hypervisor", f"libvirt: {error}") from error
+        log.warning("libvirt: %s", error)
+        raise CommandFailed("hypervisor", f"libvirt: {_PATH.sub('(path)', str(error))}") from error

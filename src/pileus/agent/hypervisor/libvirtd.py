@@ -1,8 +1,9 @@
 """A libvirtd of the agent's own: started, found again after a restart of the agent, stopped.
 
-It lives in a mount namespace where libvirt's directories, and Open vSwitch's socket directory, are directories under
-the agent's state. So it meets neither the distribution's libvirtd nor that of another agent on the machine. It is no
-child that dies with the agent: guests survive an agent that is restarted or killed.
+It lives in a mount namespace where libvirt's directories, and Open vSwitch's socket directory, are
+directories under the agent's state. So it meets neither the distribution's libvirtd nor that of another
+agent on the machine. It is no child that dies with the agent: guests survive an agent that is restarted or
+killed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ max_clients = 100
 max_workers = 20
 """
 
-# $1 the libvirt room, $2 Open vSwitch's run directory. The places mounted over must exist in the machine's own tree.
+# $1 the libvirt room, $2 Open vSwitch's run directory. The places mounted over must exist in the machine's
+# own tree.
 _ENTER = """\
 set -eu
 mount --make-rprivate /

@@ -1,4 +1,4 @@
-"""A guest's CPU topology from its flavor and image (nova admin guide, "CPU topologies": hw:cpu_* and hw_cpu_*)."""
+"""A guest's CPU topology from its flavor and image (nova admin guide, "CPU topologies")."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _all(vcpus: int) -> Iterator[Topology]:
 
 def _agreement(topology: Topology, wishes: Mapping[str, int]) -> int:
     """How many preferences hold. Threads nobody asked for count against a topology: they are slower vCPUs."""
-    met = sum(getattr(topology, part) == wish for part, wish in wishes.items())
-    return 2 * met - (topology.threads > 1 and "threads" not in wishes)
+    met = sum(int(getattr(topology, part) == wish) for part, wish in wishes.items())
+    return 2 * met - int(topology.threads > 1 and "threads" not in wishes)
 
 
 def _number(values: Mapping[str, str], key: str) -> int:

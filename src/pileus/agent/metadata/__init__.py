@@ -1,4 +1,4 @@
-"""What a guest may learn about itself: Nova's formats, a store that outlives the agent, and the HTTP service."""
+"""What a guest may learn about itself: Nova's formats, the store of it, and the HTTP service."""
 
 from pileus.agent.metadata.service import MetadataService
 from pileus.agent.metadata.store import MetadataStore

@@ -1,4 +1,4 @@
-"""The EC2 format of instance data, which many guests still ask for (nova user guide, "EC2-compatible metadata")."""
+"""The EC2 format of instance data, which many guests still ask for (nova user guide, "Metadata")."""
 
 from __future__ import annotations
 

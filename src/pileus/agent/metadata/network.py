@@ -35,7 +35,7 @@ def _addresses(wiring: GuestPort) -> Iterable[tuple[FixedIP, SubnetSpec]]:
 
 
 def _link(wiring: GuestPort) -> dict[str, Any]:
-    # Where DHCP tells the MTU it is not repeated here, as Nova does; a guest must not have two sources for it.
+    # Where DHCP tells the MTU it is not repeated here, as in Nova: a guest needs one source for it.
     by_dhcp = any(subnet.enable_dhcp for subnet in wiring.network.subnets)
     return {
         "id": f"tap{wiring.port.id[:11]}",
@@ -47,7 +47,7 @@ def _link(wiring: GuestPort) -> dict[str, Any]:
 
 
 def _network(wiring: GuestPort, address: FixedIP, subnet: SubnetSpec) -> dict[str, Any]:
-    """A network entry without its id and link: bare when DHCP tells the rest, else with address and routes."""
+    """A network entry without id and link: bare when DHCP tells all else, or with address and routes."""
     if subnet.enable_dhcp and not subnet.ipv6_address_mode:
         return {"type": f"ipv{subnet.ip_version}_dhcp", "network_id": wiring.network.id}
     mode = f"_{subnet.ipv6_address_mode}" if subnet.ipv6_address_mode else ""

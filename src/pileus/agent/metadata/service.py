@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -98,10 +99,8 @@ class _Server(HTTPServer):
 
 
 def _cut(request: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 class _Handler(BaseHTTPRequestHandler):

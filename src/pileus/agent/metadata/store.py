@@ -64,7 +64,7 @@ class MetadataStore:
     def networks(self) -> set[str]:
         """Ids of all networks that guests here are on."""
         with self._lock:
-            return {network_id for network_id, _ in self._by_address}
+            return {wiring.network.id for guest in self._guests.values() for wiring in guest.ports}
 
     def _path(self, server_id: str) -> Path:
         return self._directory / f"{checked_id(server_id)}.json"
@@ -73,10 +73,8 @@ class MetadataStore:
         self._forget(guest.server_id)
         self._guests[guest.server_id] = guest
         for wiring in guest.ports:
-            # A port without an address still holds its network; the empty address is nobody's source.
-            for address in ("", *(fixed.ip_address for fixed in wiring.port.fixed_ips)):
-                key = f"/{wiring.port.id}" if not address else address
-                self._by_address[wiring.network.id, key] = guest.server_id
+            for fixed in wiring.port.fixed_ips:
+                self._by_address[wiring.network.id, fixed.ip_address] = guest.server_id
 
     def _forget(self, server_id: str) -> None:
         self._guests.pop(server_id, None)

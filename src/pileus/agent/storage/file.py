@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pileus.agent.commands import GuestSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
+
+log = logging.getLogger(__name__)
 
 _GIB = 1 << 30
 _CONSOLE_MAX_BYTES = 100 * 1024
@@ -37,8 +40,8 @@ class InstanceFiles:
 class GuestFiles:
     """The files of one guest.
 
-    Every disk is made beside its name and renamed, so that one that exists is whole: an interrupted build goes on
-    where it was, and no build ever writes over a guest's data.
+    Every disk is made beside its name and renamed, so that one that exists is whole: an interrupted build
+    goes on where it was, and no build ever writes over a guest's data.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -63,14 +66,18 @@ class GuestFiles:
         """Make the root, ephemeral and swap disks that the flavor asks for.
 
         Raises:
-            CommandFailed: "flavor-disk-too-small".
+            CommandFailed: "flavor-disk-too-small", or "storage" with what could not be made.
         """
         if not self.root.exists():
-            self._make_root(root_bytes(guest, base.stat().st_size), base)
+            size_bytes = root_bytes(guest, base.stat().st_size)
+            with _blamed("root disk"):
+                self._make_root(size_bytes, base)
         if guest.ephemeral_gib and not self.ephemeral.exists():
-            self._make_ephemeral(guest.ephemeral_gib)
+            with _blamed("ephemeral disk"):
+                self._make_ephemeral(guest.ephemeral_gib)
         if guest.swap_mib and not self.swap.exists():
-            self._make_swap(guest.swap_mib)
+            with _blamed("swap disk"):
+                self._make_swap(guest.swap_mib)
 
     def make_console(self) -> None:
         """Make the console log, before anything of the guest runs; what it says is kept."""
@@ -94,7 +101,8 @@ class GuestFiles:
     def trim_console(self) -> None:
         """Cut an overlong console log to its tail, so that a guest cannot fill the host's disk with it.
 
-        QEMU appends to the file, so that it goes on at the new end. What the guest writes in between may be lost.
+        QEMU appends to the file, so that it goes on at the new end. What the guest writes in between may be
+        lost.
         """
         try:
             if self.console.stat().st_size <= _CONSOLE_TRIM_BYTES:
@@ -140,6 +148,16 @@ def root_bytes(guest: GuestSpec, image_bytes: int) -> int:
             f"the image needs {needed} GiB, the flavor's disk has {guest.root_gib} GiB",
         )
     return guest.root_gib * _GIB
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Say what failed without saying where: the tools' own words name paths of the host."""
+    try:
+        yield
+    except (OSError, CommandFailed) as error:
+        log.warning("%s: %s", what, error)
+        raise CommandFailed("storage", f"the server's {what} could not be made") from error
 
 
 @contextmanager
