@@ -141,7 +141,7 @@ class Connection:
             if left <= 0:
                 return False
             with self._moved:
-                self._moved.wait_for(lambda seen=seen: self._moves != seen, min(1.0, left))
+                self._moved.wait_for(lambda: self._moves != seen, min(1.0, left))
             if nudge and time.monotonic() >= next_nudge:
                 nudge()
                 next_nudge = time.monotonic() + NUDGE_S
