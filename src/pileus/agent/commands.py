@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of everything that crosses the wire."""
 
 
@@ -149,12 +149,12 @@ class GuestSpec(Spec):
     memory_mib: int
     root_gib: int
     """0: as large as the image."""
+    data: InstanceData
     ephemeral_gib: int = 0
     swap_mib: int = 0
     image: ImageSource | None = None
     ports: tuple[GuestPort, ...] = ()
     config_drive: bool = False
-    data: InstanceData
     extra_specs: dict[str, str] = {}
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pileus.agent.commands import Event
+from pileus.agent.errors import CommandFailed
 from pileus.holds import hold
 
 
@@ -21,10 +22,21 @@ class Timeline:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._lock = threading.Lock()
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Let the next stage fail: a later command takes back what this one makes."""
+        self._abandoned = True
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage. What the body puts into the yielded dict is shown in the trace."""
+        """Time a stage. What the body puts into the yielded dict is shown in the trace.
+
+        Raises:
+            CommandFailed: the command was abandoned.
+        """
+        if self._abandoned:
+            raise CommandFailed("abandoned", f"{name} was not begun: the command was taken back")
         detail: dict[str, Any] = {}
         started, outcome = time.time(), "finished"
         hold(f"{name}:before")

@@ -1,0 +1,223 @@
+"""The HTTP application: every request goes through `Endpoint.__call__`, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Iterable
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import falcon
+import msgspec
+from sqlalchemy.exc import DBAPIError
+
+from pileus.api.context import Context
+from pileus.api.routes import OPEN, Reply, Route
+from pileus.api.service import Service
+from pileus.errors import Invalid, MethodNotAllowed, NotFound, PileusError, TooLarge, Unauthenticated, Unsupported
+
+if TYPE_CHECKING:
+    from pileus.cloud import Cloud
+
+log = logging.getLogger(__name__)
+RETRIES = 3
+_RETRYABLE = {"40001", "40P01"}
+"""PostgreSQL's serialization failure and deadlock: the transaction may be run again."""
+
+
+class Defect(PileusError):
+    """An exception nobody expected."""
+
+
+class Endpoint:
+    """All verbs of one URL and method: usually one, for .../action one for each key of the body."""
+
+    def __init__(self, cloud: Cloud, service: Service, routes: list[Route]) -> None:
+        self._cloud, self._service, self._routes = cloud, service, routes
+
+    def __call__(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        ctx = Context(self._cloud, self._service, request, f"req-{uuid.uuid4()}")
+        try:
+            self._negotiate(ctx, response)
+            self._authenticate(ctx)
+            route = self._select(ctx)
+            ctx.query = parse_qs(request.query_string, keep_blank_values=True)
+            if route.query:
+                flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
+                route.query.check(flat, ctx.version)
+            if route.policy != OPEN and not route.deferred:
+                ctx.require(route.policy)
+            self._respond(ctx, response, route, self._handle(ctx, route, path))
+        except Exception as error:
+            fail(ctx, response, error)
+        stamp(ctx, response)
+
+    def _negotiate(self, ctx: Context, response: falcon.Response) -> None:
+        if history := self._service.history:
+            ctx.version = history.negotiate(ctx.request.headers)
+
+    def _authenticate(self, ctx: Context) -> None:
+        """Find out who asks; a route that is OPEN does without."""
+        token = ctx.request.get_header("X-Auth-Token")
+        if token:
+            with self._cloud.db.read() as session:
+                ctx.caller = self._cloud.authenticate(session, token)
+        elif any(route.policy != OPEN for route in self._routes):
+            raise Unauthenticated("The request you have made requires authentication.")
+
+    def _select(self, ctx: Context) -> Route:
+        routes = [route for route in self._routes if route.since <= ctx.version <= route.until]
+        if not routes:
+            raise NotFound("The resource could not be found.")
+        if not routes[0].raw and (routes[0].action or routes[0].body):
+            ctx.body = read_json(ctx.request, self._cloud.settings.max_json_body_bytes)
+        if not routes[0].action:
+            return routes[0]
+        if not isinstance(ctx.body, dict) or len(ctx.body) != 1:
+            raise Invalid("The body must have exactly one key: the action.")
+        name = next(iter(ctx.body))
+        for route in routes:
+            if route.action == name:
+                return route
+        raise Invalid(f"There is no such action: {name}")
+
+    def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> Any:
+        arguments: dict[str, Any] = dict(path)
+        if route.body:
+            route.body.check(ctx.body, ctx.version)
+            if route.body.key:
+                arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
+        for attempt in range(RETRIES):
+            try:
+                with ExitStack() as stack:
+                    if route.transaction:
+                        begin = self._cloud.db.write if route.transaction == "write" else self._cloud.db.read
+                        ctx.session = stack.enter_context(begin())
+                    return route.handler(ctx, **arguments)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RETRYABLE or attempt == RETRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: Any) -> None:
+        reply = result if isinstance(result, Reply) else Reply(result)
+        status = reply.status or route.status(ctx.version)
+        response.status = status_line(status)
+        if reply.stream is not None:
+            response.stream = reply.stream
+        elif reply.body is not None:
+            response.content_type = "application/json"
+            response.data = msgspec.json.encode(reply.body)
+        for name, value in reply.headers.items():
+            response.set_header(name, value)
+
+
+def argument_name(key: str) -> str:
+    """The handler's parameter for a body's key: "os-getConsoleOutput" -> "os_getConsoleOutput"."""
+    return re.sub(r"[^0-9a-zA-Z_]", "_", key)
+
+
+def read_json(request: falcon.Request, limit: int) -> Any:
+    """The parsed body.
+
+    Raises:
+        TooLarge: over `limit` bytes. Unsupported: another content type. Invalid: not JSON, or not an object.
+    """
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"Request is too large: more than {limit} bytes.")
+    if request.content_type and "json" not in request.content_type:
+        raise Unsupported(f"Unsupported Content-Type {request.content_type}; use application/json.")
+    raw = request.bounded_stream.read(limit + 1) if request.content_length is not None else request.stream.read(limit + 1)
+    if len(raw) > limit:
+        raise TooLarge(f"Request is too large: more than {limit} bytes.")
+    try:
+        body = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"Malformed JSON in request body: {error}") from None
+    if not isinstance(body, dict | list):
+        raise Invalid("The request body must be a JSON object.")
+    return body
+
+
+def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
+    """Turn an error into the service's own form."""
+    if not isinstance(error, PileusError):
+        log.exception("%s %s failed (%s)", ctx.request.method, ctx.request.path, ctx.request_id, exc_info=error)
+        error = Defect("The server encountered an unexpected error.", "InternalServerError")
+        status = 500
+    else:
+        status = ctx.service.status(error)
+    response.status = status_line(status)
+    if status == 401:
+        response.set_header("WWW-Authenticate", f'Keystone uri="{ctx.root}/identity"')
+        body: Any = {"error": {"code": 401, "title": "Unauthorized", "message": error.message}}
+    else:
+        body = ctx.service.envelope(status, error, ctx.request_id)
+    response.content_type = "application/json"
+    response.data = msgspec.json.encode(body)
+
+
+def stamp(ctx: Context, response: falcon.Response) -> None:
+    """The headers every response has."""
+    response.set_header("x-openstack-request-id", ctx.request_id)
+    service = ctx.service
+    if service.request_id_header:
+        response.set_header(service.request_id_header, ctx.request_id)
+    if history := service.history:
+        version = f"{ctx.version[0]}.{ctx.version[1]}" if ctx.version != (0, 0) else history.oldest.name
+        response.set_header("OpenStack-API-Version", f"{history.service_type} {version}")
+        vary = "OpenStack-API-Version"
+        if history.legacy_header:
+            response.set_header(history.legacy_header, version)
+            vary += f", {history.legacy_header}"
+        response.set_header("Vary", vary)
+
+
+def status_line(status: int) -> str:
+    """"404 Not Found"."""
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+class _Resource:
+    """What falcon wants at a URL: an attribute on_<method> for each method."""
+
+
+def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
+    """The WSGI application that serves all services."""
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.auto_parse_qs_csv = False
+    app.resp_options.default_media_type = "application/json"
+    for service in services:
+        _mount(app, cloud, service)
+
+    def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
+        service = next((s for s in services if request.path.startswith(s.prefix)), next(iter(services)))
+        ctx = Context(cloud, service, request, f"req-{uuid.uuid4()}")
+        status = getattr(error, "status_code", 500)
+        known: dict[int, PileusError] = {
+            404: NotFound("The resource could not be found."),
+            405: MethodNotAllowed(f"The method {request.method} is not allowed for this resource."),
+        }
+        fail(ctx, response, known.get(status, error))
+        if status == 405:
+            response.set_header("Allow", ", ".join(getattr(error, "headers", None) and [error.headers["Allow"]] or []))  # type: ignore[attr-defined]
+        stamp(ctx, response)
+
+    app.add_error_handler(falcon.HTTPError, lost)
+    return app
+
+
+def _mount(app: falcon.App[Any, Any], cloud: Cloud, service: Service) -> None:
+    by_path: dict[str, dict[str, list[Route]]] = {}
+    for route in service.routes:
+        by_path.setdefault(route.path, {}).setdefault(route.method, []).append(route)
+    for path, methods in by_path.items():
+        resource = _Resource()
+        for method, routes in methods.items():
+            setattr(resource, f"on_{method.lower()}", Endpoint(cloud, service, routes))
+        app.add_route(service.prefix + path, resource)

@@ -1,0 +1,110 @@
+"""Microversions: a service's history as data, and the markers that tie a schema or a view to it.
+
+Source: the API special interest group's microversion specification; api-ref compute, Microversions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import microversion_parse
+
+from pileus.errors import Invalid, NotAcceptable
+
+Number = tuple[int, int]
+
+
+def number(text: str) -> Number:
+    """"2.90" as a pair that compares."""
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+class Version:
+    """One entry of a history: what a client sees differently from this version on."""
+
+    def __init__(self, name: str, change: str) -> None:
+        self.name, self.change, self.number = name, change, number(name)
+
+
+class History:
+    """The versions a service serves, oldest first.
+
+    Args:
+        service_type: as in the header: "compute".
+        legacy_header: an older header that also selects a version, if the service has one.
+    """
+
+    def __init__(self, service_type: str, versions: Iterable[Version], legacy_header: str | None = None) -> None:
+        self.versions = list(versions)
+        self.service_type, self.legacy_header = service_type, legacy_header
+        self.oldest, self.newest = self.versions[0], self.versions[-1]
+
+    def negotiate(self, headers: Mapping[str, str]) -> Number:
+        """The version a request asks for; the oldest when it asks for none.
+
+        Raises:
+            Invalid: not a version. NotAcceptable: outside the history.
+        """
+        legacy = [self.legacy_header] if self.legacy_header else []
+        wanted = microversion_parse.get_version(headers, self.service_type, legacy)
+        if wanted is None:
+            return self.oldest.number
+        if wanted == "latest":
+            return self.newest.number
+        try:
+            asked = number(wanted)
+        except ValueError:
+            raise Invalid(
+                f"API Version String {wanted} is of invalid format. Must be of format MajorNum.MinorNum."
+            ) from None
+        if not self.oldest.number <= asked <= self.newest.number:
+            raise NotAcceptable(
+                f"Version {wanted} is not supported by the API. Minimum is {self.oldest.name} and maximum is "
+                f"{self.newest.name}."
+            )
+        return asked
+
+
+class Marked:
+    """A value that depends on the microversion: (first, last, value) choices, the first that fits counts."""
+
+    def __init__(self, choices: list[tuple[Number, Number, Any]]) -> None:
+        self.choices = choices
+
+
+ABSENT = object()
+_FIRST, _LAST = (0, 0), (999, 999)
+
+
+def since(version: str, value: Any) -> Any:
+    """`value` from `version` on, absent before."""
+    return Marked([(number(version), _LAST, value)])
+
+
+def until(version: str, value: Any) -> Any:
+    """`value` up to and including `version`, absent after."""
+    return Marked([(_FIRST, number(version), value)])
+
+
+def changed(first: Any, **later: Any) -> Any:
+    """`first`, then other values from versions on: `changed(A, v2_19=B)`."""
+    starts = [(_FIRST, first)] + [(number(name[1:].replace("_", ".")), value) for name, value in later.items()]
+    ends = [start for start, _ in starts[1:]] + [(_LAST[0] + 1, 0)]
+    return Marked([(start, (end[0], end[1] - 1), value) for (start, value), end in zip(starts, ends, strict=True)])
+
+
+def resolve(value: Any, version: Number) -> Any:
+    """A structure with every marked value in it replaced by what it is at `version`; ABSENT ones are left out."""
+    if isinstance(value, Marked):
+        for first, last, choice in value.choices:
+            if first <= version <= last:
+                return resolve(choice, version)
+        return ABSENT
+    if isinstance(value, dict):
+        pairs = ((key, resolve(inner, version)) for key, inner in value.items())
+        return {key: inner for key, inner in pairs if inner is not ABSENT}
+    if isinstance(value, list):
+        return [inner for inner in (resolve(item, version) for item in value) if inner is not ABSENT]
+    return value

@@ -1,0 +1,91 @@
+"""Keyset pagination: the next page starts behind the marker's row, however many rows come before it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from pileus.api.context import Context
+from pileus.errors import Invalid
+
+M = TypeVar("M")
+SortKey = tuple[InstrumentedAttribute[Any], bool]
+"""A column and whether it descends."""
+
+
+def page_limit(ctx: Context) -> int:
+    """The page size a request asks for, at most the configured one.
+
+    Raises:
+        Invalid: not a non-negative integer.
+    """
+    text = ctx.param("limit")
+    most = ctx.cloud.settings.max_page
+    if text is None:
+        return most
+    if not text.isdigit():
+        raise Invalid(f"Invalid input for query parameters limit. Value: {text}. It must be a non-negative integer.")
+    return min(int(text), most)
+
+
+def sort_keys(
+    ctx: Context, columns: dict[str, InstrumentedAttribute[Any]], default: list[tuple[str, str]], unique: str = "id"
+) -> list[SortKey]:
+    """The order a request asks for with sort_key and sort_dir (or sort=key:dir,...), ending in a unique column.
+
+    Raises:
+        Invalid: a key that cannot be sorted by, or a direction that is neither asc nor desc.
+    """
+    names, directions = ctx.query.get("sort_key", []), ctx.query.get("sort_dir", [])
+    if "sort" in ctx.query:
+        pairs = [part.partition(":") for part in (ctx.param("sort") or "").split(",") if part]
+        names, directions = [name for name, _, _ in pairs], [way or "asc" for _, _, way in pairs]
+    wanted = [(name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
+              for n, name in enumerate(names)] or default
+    keys: list[SortKey] = []
+    for name, way in [*wanted, (unique, wanted[-1][1] if wanted else "asc")]:
+        if name not in columns:
+            raise Invalid(f"Invalid input for query parameter sort_key: {name} cannot be sorted by.")
+        if way not in ("asc", "desc"):
+            raise Invalid(f"Invalid input for query parameter sort_dir: {way} is neither asc nor desc.")
+        if all(columns[name] is not column for column, _ in keys):
+            keys.append((columns[name], way == "desc"))
+    return keys
+
+
+def paginate(query: Select[tuple[M]], keys: list[SortKey], marker: M | None, limit: int | None) -> Select[tuple[M]]:
+    """`query` in order of `keys`, from behind `marker` on, `limit` rows."""
+    if marker is not None:
+        query = query.where(_behind(keys, marker))
+    query = query.order_by(*(_sortable(column).desc() if down else _sortable(column).asc() for column, down in keys))
+    return query if limit is None else query.limit(limit)
+
+
+def _sortable(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """NULLs sort alike on every database if there are none."""
+    nullable = bool(column.property.columns[0].nullable)
+    return func.coalesce(column, "") if nullable and column.type.python_type is str else column.expression
+
+
+def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
+    options: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for column, down in keys:
+        value, sortable = getattr(marker, column.key), _sortable(column)
+        value = "" if value is None else value
+        options.append(and_(*equal, sortable < value if down else sortable > value))
+        equal.append(sortable == value)
+    return or_(*options)
+
+
+def next_link(ctx: Context, items: list[dict[str, Any]], limit: int, key: str = "id") -> str | None:
+    """URL of the next page, None when this one is not full."""
+    if not items or not limit or len(items) < limit:
+        return None
+    query = {name: values for name, values in ctx.query.items() if name != "marker"}
+    query["marker"] = [items[-1][key]]
+    query.setdefault("limit", [str(limit)])
+    return f"{ctx.root}{ctx.request.path}?{urlencode(query, doseq=True)}"

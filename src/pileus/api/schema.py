@@ -1,0 +1,99 @@
+"""JSON schemas of bodies and queries, by microversion. An error names the field it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from pileus.api.microversions import Number, resolve
+from pileus.errors import Invalid
+
+
+class Schema:
+    """A JSON schema (2020-12) whose parts may be marked with since, until and changed.
+
+    Args:
+        document: the schema.
+        key: the only top-level property, whose value the handler receives; None: it receives the whole body.
+    """
+
+    def __init__(self, document: dict[str, Any], key: str | None = None) -> None:
+        self.document, self.key = document, key
+        self._compiled: dict[Number, Any] = {}
+
+    @classmethod
+    def wrapped(cls, key: str, inner: Any, **others: Any) -> Schema:
+        """A body `{key: inner}`, as most APIs here have; `others` are optional properties beside it."""
+        document = {
+            "type": "object", "properties": {key: inner, **others}, "required": [key], "additionalProperties": False,
+        }
+        return cls(document, key)
+
+    @classmethod
+    def params(cls, *, closed: bool = True, **properties: Any) -> Schema:
+        """A query: each parameter is a string, or a list of strings if it was given more than once."""
+        return cls({"type": "object", "properties": properties, "additionalProperties": not closed})
+
+    def check(self, value: Any, version: Number = (0, 0)) -> None:
+        """Validate `value` at a microversion.
+
+        Raises:
+            Invalid: naming the field and what is wrong with it.
+        """
+        validator = self._compiled.get(version)
+        if validator is None:
+            validator = self._compiled[version] = jsonschema_rs.validator_for(resolve(self.document, version))
+        if validator.is_valid(value):
+            return
+        error = next(validator.iter_errors(value))
+        raise Invalid(_message(error.message, list(error.instance_path), value))
+
+
+def _message(problem: str, path: list[Any], value: Any) -> str:
+    if not path:
+        return problem if "propert" in problem else f"Invalid request body: {problem}"
+    for part in path:
+        value = value[part]
+    shown = msgspec.json.encode(value).decode()
+    if len(shown) > 200:
+        shown = shown[:200] + "..."
+    return f"Invalid input for field/attribute {'.'.join(map(str, path))}. Value: {shown}. {problem}"
+
+
+# --- pieces -----------------------------------------------------------------------------------------------------
+
+UUID_PATTERN = "^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$"
+UUID: dict[str, Any] = {"type": "string", "pattern": UUID_PATTERN}
+TEXT: dict[str, Any] = {"type": "string", "maxLength": 255}
+NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
+DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+$"}
+ANY_PARAM: dict[str, Any] = {"type": ["string", "array"]}
+BOOLEAN_PARAM: dict[str, Any] = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
+BOOLEAN: dict[str, Any] = {
+    "enum": [True, False, "True", "true", "TRUE", "1", "yes", "on", "False", "false", "FALSE", "0", "no", "off"]
+}
+
+
+def obj(required: list[Any] | None = None, *, closed: bool = True, **properties: Any) -> dict[str, Any]:
+    """An object schema with the given properties; unknown ones are refused unless not `closed`."""
+    return {
+        "type": "object", "properties": properties, "required": required or [], "additionalProperties": not closed,
+    }
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def integer(minimum: int | None = None, maximum: int | None = None) -> dict[str, Any]:
+    """An integer, or a string of digits as the older clients send it."""
+    bounds = {name: value for name, value in (("minimum", minimum), ("maximum", maximum)) if value is not None}
+    return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": "^-?[0-9]+$"}]}
+
+
+def truth(value: Any) -> bool:
+    """What a BOOLEAN means."""
+    return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "on", "t", "y")

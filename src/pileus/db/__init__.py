@@ -1,0 +1,6 @@
+"""The one database: engine, sessions, declarative base."""
+
+from pileus.db.base import Base, new_id, utcnow
+from pileus.db.engine import Database, Session
+
+__all__ = ["Base", "Database", "Session", "new_id", "utcnow"]

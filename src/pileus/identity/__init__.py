@@ -1,0 +1,18 @@
+"""Identity (Keystone v3): who asks, for which project, with which roles; and the catalog."""
+
+from __future__ import annotations
+
+from pileus.api.service import Service
+from pileus.settings import Settings
+
+
+def service(settings: Settings) -> Service:
+    """The identity API."""
+    from pileus.identity.envelope import envelope
+    from pileus.identity.policies import RULES
+    from pileus.identity.routes import NOUNS
+
+    return Service(
+        "identity", "/identity", NOUNS, RULES, envelope, policy_directory=settings.directory / "policy",
+        refusal="You are not authorized to perform the requested action: {rule}.",
+    )

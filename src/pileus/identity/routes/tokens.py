@@ -1,0 +1,142 @@
+"""Tokens (api-ref identity, Authentication and token management)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from pileus.api import Context, Reply, Routes, Schema
+from pileus.api.fields import micros_z
+from pileus.api.routes import OPEN
+from pileus.api.schema import obj
+from pileus.errors import NotFound
+from pileus.identity import assignments
+from pileus.identity.authentication import authenticate
+from pileus.identity.catalog import catalog
+from pileus.identity.model import Assignment, Domain, User
+from pileus.identity.tokens import TokenInfo, times
+
+routes = Routes()
+
+_REF = {"type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"}}}
+_USER = obj(["password"], closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF,
+            password={"type": "string"})
+AUTH = Schema.wrapped("auth", obj(
+    ["identity"],
+    identity=obj(["methods"], closed=False,
+                 methods={"type": "array", "items": {"type": "string"}, "minItems": 1},
+                 password=obj(["user"], user=_USER),
+                 token=obj(["id"], id={"type": "string"})),
+    scope={"anyOf": [
+        {"const": "unscoped"},
+        obj(unscoped={"type": "object"}),
+        obj(["project"], project=obj(closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF),
+            **{"OS-TRUST:trust": False}),
+        obj(["domain"], domain=_REF),
+        obj(["system"], system=obj(["all"], all={"const": True})),
+    ]},
+))
+
+
+def _named(thing: Any) -> dict[str, str]:
+    return {"id": thing.id, "name": thing.name}
+
+
+def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> dict[str, Any]:
+    """A token's body (api-ref identity, Password authentication with scoped authorization)."""
+    moments = times(info.payload)
+    token: dict[str, Any] = {
+        "methods": list(info.payload.methods),
+        "user": {**_named(info.user), "domain": _named(info.user_domain), "password_expires_at": None},
+        "audit_ids": list(info.payload.audit_ids),
+        "expires_at": micros_z(moments["expires_at"]), "issued_at": micros_z(moments["issued_at"]),
+    }
+    if info.project and info.project_domain:
+        token["project"] = {**_named(info.project), "domain": _named(info.project_domain)}
+        token["is_domain"] = False
+    if info.domain:
+        token["domain"] = _named(info.domain)
+    if info.payload.scope == "system":
+        token["system"] = {"all": True}
+    if info.roles:
+        token["roles"] = [_named(role) for role in info.roles]
+        if with_catalog:
+            token["catalog"] = catalog(ctx.root, ctx.cloud.settings.region, info.project.id if info.project else None)
+    return {"token": token}
+
+
+def _nocatalog(ctx: Context) -> bool:
+    return "nocatalog" in ctx.query
+
+
+@routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction="read")
+def create(ctx: Context, auth: dict[str, Any]) -> Reply:
+    token, info = authenticate(ctx.session, ctx.cloud.tokens, auth, ctx.cloud.settings.bcrypt_rounds)
+    return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+
+
+def _subject(ctx: Context, rule: str) -> tuple[str, TokenInfo]:
+    token = ctx.request.get_header("X-Subject-Token")
+    if not token:
+        raise NotFound("Could not find token: the header X-Subject-Token is missing.")
+    try:
+        info = ctx.cloud.tokens.read(ctx.session, token)
+    except Exception as error:
+        raise NotFound("Could not find token.") from error
+    ctx.require(rule, {"target.token.user_id": info.user.id})
+    return token, info
+
+
+@routes.get("/v3/auth/tokens", policy="identity:validate_token", deferred=True)
+def show(ctx: Context) -> Reply:
+    token, info = _subject(ctx, "identity:validate_token")
+    return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+
+
+@routes.head("/v3/auth/tokens", policy="identity:check_token", deferred=True)
+def check(ctx: Context) -> Reply:
+    token, _ = _subject(ctx, "identity:check_token")
+    return Reply(headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+
+
+@routes.delete("/v3/auth/tokens", policy="identity:revoke_token", deferred=True)
+def delete(ctx: Context) -> None:
+    token, _ = _subject(ctx, "identity:revoke_token")
+    ctx.cloud.tokens.revoke(ctx.session, token)
+
+
+@routes.get("/v3/auth/catalog", policy="identity:get_auth_catalog", transaction=None)
+def show_catalog(ctx: Context) -> dict[str, Any]:
+    entries = catalog(ctx.root, ctx.cloud.settings.region, ctx.caller.project_id)
+    return {"catalog": entries, "links": {"self": ctx.url("/v3/auth/catalog"), "next": None, "previous": None}}
+
+
+@routes.get("/v3/auth/projects", policy="identity:get_auth_projects")
+def list_projects(ctx: Context) -> dict[str, Any]:
+    user = ctx.session.get(User, ctx.caller.user_id)
+    found = assignments.projects_of(ctx.session, user) if user else []
+    projects = [
+        {**_named(project), "domain_id": project.domain_id, "enabled": project.enabled, "is_domain": False,
+         "description": project.description, "parent_id": project.domain_id, "tags": project.tags, "options": {},
+         "links": {"self": ctx.url(f"/v3/projects/{project.id}")}}
+        for project in found
+    ]
+    return {"projects": projects, "links": {"self": ctx.url("/v3/auth/projects"), "next": None, "previous": None}}
+
+
+@routes.get("/v3/auth/domains", policy="identity:get_auth_domains")
+def list_domains(ctx: Context) -> dict[str, Any]:
+    own = select(Assignment.target_id).where(Assignment.user_id == ctx.caller.user_id, Assignment.scope == "domain")
+    domains = [
+        {**_named(domain), "enabled": domain.enabled, "description": domain.description, "options": {}, "tags": [],
+         "links": {"self": ctx.url(f"/v3/domains/{domain.id}")}}
+        for domain in ctx.session.scalars(select(Domain).where(Domain.id.in_(own)))
+    ]
+    return {"domains": domains, "links": {"self": ctx.url("/v3/auth/domains"), "next": None, "previous": None}}
+
+
+@routes.get("/v3/auth/system", policy="identity:get_auth_system")
+def list_system(ctx: Context) -> dict[str, Any]:
+    roles = assignments.effective_roles(ctx.session, ctx.caller.user_id, "system", "all")
+    return {"system": [{"all": True}] if roles else [], "links": {"self": ctx.url("/v3/auth/system")}}

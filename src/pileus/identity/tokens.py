@@ -1,0 +1,172 @@
+"""Tokens: issue, validate, revoke (api-ref identity, Authentication and token management)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from cryptography.fernet import InvalidToken
+from sqlalchemy import delete
+
+from pileus.api.context import Caller
+from pileus.db import Session, utcnow
+from pileus.errors import NotFound, Unauthenticated
+from pileus.identity import assignments, generation
+from pileus.identity.keys import KeyRing
+from pileus.identity.model import Domain, Project, Revocation, Role, User
+
+CACHE_SIZE = 4096
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What a token is for: kind is project, domain, system or unscoped."""
+
+    kind: str
+    target_id: str = ""
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """What a Fernet token holds. Times are seconds since the epoch."""
+
+    user_id: str
+    scope: str
+    target_id: str
+    methods: tuple[str, ...]
+    issued_at: float
+    expires_at: float
+    audit_ids: tuple[str, ...]
+
+
+class TokenInfo(msgspec.Struct):
+    """A valid token and all it stands for."""
+
+    payload: Payload
+    user: User
+    user_domain: Domain
+    roles: list[Role]
+    project: Project | None = None
+    project_domain: Domain | None = None
+    domain: Domain | None = None
+
+
+class Tokens:
+    """Issues and checks tokens. What a token means is cached until identity changes."""
+
+    def __init__(self, keys: KeyRing, lifetime_s: int) -> None:
+        self._keys, self._lifetime_s = keys, lifetime_s
+        self._cache: OrderedDict[str, tuple[int, float, Caller]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def issue(
+        self, session: Session, user: User, scope: Scope, methods: tuple[str, ...], parent: Payload | None = None
+    ) -> tuple[str, TokenInfo]:
+        """A token for a user and a scope; one got with another token (`parent`) does not outlive it.
+
+        Raises:
+            Unauthenticated: the user has no role there, or user or target is disabled.
+        """
+        now = time.time()
+        audit = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+        payload = Payload(
+            user.id, scope.kind, scope.target_id, methods, now,
+            parent.expires_at if parent else now + self._lifetime_s,
+            (audit, parent.audit_ids[-1]) if parent else (audit,),
+        )
+        return self._keys.encrypt(msgspec.msgpack.encode(payload)), _resolve(session, payload)
+
+    def read(self, session: Session, token: str) -> TokenInfo:
+        """What a token stands for now.
+
+        Raises:
+            Unauthenticated: not a token, expired, revoked, or what it stands for is gone.
+        """
+        try:
+            payload = msgspec.msgpack.decode(self._keys.decrypt(token), type=Payload)
+        except (InvalidToken, msgspec.DecodeError, UnicodeError):
+            raise Unauthenticated("The request you have made requires authentication.") from None
+        if payload.expires_at <= time.time():
+            raise Unauthenticated("The token has expired.")
+        if session.get(Revocation, payload.audit_ids[0]) is not None:
+            raise Unauthenticated("The token has been revoked.")
+        return _resolve(session, payload)
+
+    def caller(self, session: Session, token: str) -> Caller:
+        """Who a token stands for; raises as `read`."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        now = generation.current(session)
+        with self._lock:
+            known = self._cache.get(digest)
+            if known and known[0] == now and known[1] > time.time():
+                return known[2]
+        info = self.read(session, token)
+        caller = _caller(info, digest)
+        with self._lock:
+            self._cache[digest] = (now, info.payload.expires_at, caller)
+            while len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return caller
+
+    def revoke(self, session: Session, token: str) -> None:
+        """Take a token back.
+
+        Raises:
+            NotFound: it is not a valid token.
+        """
+        try:
+            payload = self.read(session, token).payload
+        except Unauthenticated as error:
+            raise NotFound("Could not find token.") from error
+        session.execute(delete(Revocation).where(Revocation.expires_at < utcnow()))
+        session.add(Revocation(audit_id=payload.audit_ids[0], expires_at=_instant(payload.expires_at)))
+
+
+def _resolve(session: Session, payload: Payload) -> TokenInfo:
+    user = session.get(User, payload.user_id)
+    user_domain = session.get(Domain, user.domain_id) if user else None
+    if user is None or user_domain is None or not (user.enabled and user_domain.enabled):
+        raise Unauthenticated("The user is disabled or gone.")
+    if _instant(payload.issued_at) < user.tokens_valid_from - timedelta(seconds=1):
+        raise Unauthenticated("The token has been revoked.")
+    info = TokenInfo(payload, user, user_domain, [])
+    if payload.scope == "unscoped":
+        return info
+    info.roles = assignments.effective_roles(session, user.id, payload.scope, payload.target_id)
+    if payload.scope == "project":
+        info.project = session.get(Project, payload.target_id)
+        info.project_domain = session.get(Domain, info.project.domain_id) if info.project else None
+        usable = info.project is not None and info.project.enabled
+        usable = usable and info.project_domain is not None and info.project_domain.enabled
+    elif payload.scope == "domain":
+        info.domain = session.get(Domain, payload.target_id)
+        usable = info.domain is not None and info.domain.enabled
+    else:
+        usable = True
+    if not usable or not info.roles:
+        raise Unauthenticated(f"User {user.id} has no access to {payload.scope} {payload.target_id}")
+    return info
+
+
+def _caller(info: TokenInfo, digest: str) -> Caller:
+    project = info.project
+    return Caller(
+        user_id=info.user.id, user_name=info.user.name, user_domain_id=info.user.domain_id,
+        roles=tuple(role.name for role in info.roles), project_id=project.id if project else None,
+        project_name=project.name if project else None, project_domain_id=project.domain_id if project else None,
+        domain_id=info.domain.id if info.domain else None, system=info.payload.scope == "system", token_digest=digest,
+    )
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+def times(payload: Payload) -> dict[str, Any]:
+    """Issue and expiry as naive UTC."""
+    return {"issued_at": _instant(payload.issued_at), "expires_at": _instant(payload.expires_at)}

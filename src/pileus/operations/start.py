@@ -1,0 +1,65 @@
+"""Start, find and cancel operations inside the transaction of the request that asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select, update
+
+from pileus.db import Session, new_id, utcnow
+from pileus.operations.flow import flows
+from pileus.operations.model import OperationRow
+from pileus.operations.wake import wake
+
+
+def start(
+    session: Session,
+    kind: str,
+    subject_id: str,
+    *,
+    request_id: str,
+    project_id: str | None = None,
+    user_id: str | None = None,
+    after_id: str | None = None,
+    **arguments: Any,
+) -> OperationRow:
+    """Accept an operation: once the transaction commits it will be finished or undone.
+
+    Args:
+        kind: a registered flow.
+        subject_id: the object it works on; its task_state is what this operation projects.
+        after_id: an operation that must finish first.
+        arguments: what the flow is called with; JSON values.
+    """
+    row = OperationRow(
+        id=new_id(), request_id=request_id, kind=kind, subject_id=subject_id, project_id=project_id, user_id=user_id,
+        arguments=arguments, state="pending", task_state=flows[kind].task_state, attempt=0, after_id=after_id,
+        created_at=utcnow(),
+    )
+    session.add(row)
+    session.after_commit(wake)
+    return row
+
+
+def live(session: Session, subject_id: str) -> list[OperationRow]:
+    """The operations still under way on a subject, oldest first."""
+    query = (
+        select(OperationRow)
+        .where(OperationRow.subject_id == subject_id, OperationRow.finished_at.is_(None))
+        .order_by(OperationRow.created_at)
+    )
+    return list(session.scalars(query))
+
+
+def cancel(session: Session, row: OperationRow) -> None:
+    """Fence out whoever runs the operation and have it undone."""
+    session.execute(
+        update(OperationRow)
+        .where(OperationRow.id == row.id, OperationRow.finished_at.is_(None))
+        .values(
+            state="undoing", attempt=OperationRow.attempt + 1, lease_owner=None, lease_until=None,
+            error={"code": "cancelled", "message": "Cancelled by a later request."},
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.after_commit(wake)

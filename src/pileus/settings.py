@@ -1,0 +1,114 @@
+"""What an operator may set: from the command line, kept in the state directory so that every verb finds it again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """Settings of one cloud. Times are seconds, sizes name their unit."""
+
+    state: str
+    listen: str = "127.0.0.1:8780"
+    hypervisor: Literal["auto", "libvirt", "fake"] = "auto"
+    network: Literal["auto", "ovn", "fake"] = "auto"
+    fake_hosts: int = 1
+    netns: str | None = None
+    outbound_nat: bool = False
+    database: str = ""
+    """SQLAlchemy URL; empty: a SQLite file in the state directory."""
+    replica_user: str = "pileus"
+    region: str = "RegionOne"
+    token_lifetime_s: int = 3600
+    token_rotation_s: int = 3600
+    bcrypt_rounds: int = 12
+    max_json_body_bytes: int = 1024 * 1024
+    max_page: int = 1000
+    runner_threads: int = 4
+    build_attempts: int = 3
+    plug_timeout_s: float = 60.0
+    shutdown_timeout_s: float = 60.0
+    host_down_s: float = 60.0
+    cpu_allocation_ratio: float = 4.0
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.state)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the API.
+
+        Raises:
+            ValueError: `listen` is not HOST:PORT.
+        """
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"--listen wants HOST:PORT, not {self.listen!r}")
+        return host.strip("[]"), int(port)
+
+    @property
+    def url(self) -> str:
+        """Root URL of every API, without a slash at the end."""
+        return f"http://{self.listen}"
+
+    @property
+    def database_url(self) -> str:
+        if self.database:
+            return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
+        return f"sqlite:///{self.directory / 'db' / 'pileus.db'}"
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.directory / "run" / "agent.sock"
+
+    @property
+    def images(self) -> Path:
+        return self.directory / "images"
+
+    @property
+    def pidfile(self) -> Path:
+        return self.directory / "pileus.pid"
+
+
+def default_state() -> str:
+    """The state directory when none is given: /var/lib/pileus for root, XDG's state home otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/pileus"
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return str(Path(home) / "pileus")
+
+
+def load(state: str) -> Settings:
+    """The settings the cloud in `state` was last started with; defaults where it never was.
+
+    `PILEUS_DATABASE` overrides the database.
+    """
+    path = Path(state) / "settings.json"
+    settings = Settings(state=str(Path(state).absolute()))
+    if path.exists():
+        settings = msgspec.json.decode(path.read_bytes(), type=Settings)
+    if database := os.environ.get("PILEUS_DATABASE"):
+        settings.database = database
+    return settings
+
+
+def save(settings: Settings) -> None:
+    """Keep the settings for the next verb (mode 0600: the database URL may hold a password)."""
+    write_private(settings.directory / "settings.json", msgspec.json.format(msgspec.json.encode(settings)))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
