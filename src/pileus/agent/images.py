@@ -74,18 +74,18 @@ class ImageCache:
         target = self._directory / f"{image.sha512.lower()}.raw"
         if not _BASE_NAME.fullmatch(target.name):
             raise CommandFailed(INVALID, f"image {image.id} has no SHA-512")
-        with self._lock:
-            shared = self._under_way.get(target.name)
-            if shared is None:
-                if target.exists():
-                    timeline.mark("fetch image", cached=True, shared=False, bytes=image.size_bytes)
-                    return target
-                mine = self._under_way[target.name] = Future()
-        if shared is not None:
-            with timeline.stage("fetch image") as detail:
-                detail |= {"cached": False, "shared": True, "bytes": image.size_bytes}
-                return shared.result()
-        return self._make(image, target, mine, timeline)
+        while True:
+            with self._lock:
+                promise = self._under_way.get(target.name)
+                if promise is None:
+                    if target.exists():
+                        timeline.mark("fetch image", cached=True, shared=False, bytes=image.size_bytes)
+                        return target
+                    mine = self._under_way[target.name] = Future()
+            if promise is None:
+                return self._make(image, target, mine, timeline)
+            if _await_other(promise, image, timeline):
+                return target
 
     def _make(self, image: ImageSource, target: Path, promise: Future[Path], timeline: Timeline) -> Path:
         try:
@@ -99,6 +99,19 @@ class ImageCache:
         finally:
             with self._lock:
                 del self._under_way[target.name]
+
+
+def _await_other(promise: Future[Path], image: ImageSource, timeline: Timeline) -> bool:
+    """Wait for the thread that makes a base; False if its command was taken back, so that another must."""
+    with timeline.stage("fetch image") as detail:
+        detail |= {"cached": False, "shared": True, "bytes": image.size_bytes}
+        try:
+            promise.result()
+        except CommandFailed as error:
+            if error.code == "abandoned":
+                return False
+            raise CommandFailed(error.code, error.message) from error  # each thread its own exception
+        return True
 
 
 def _build_base(image: ImageSource, target: Path, timeline: Timeline) -> None:

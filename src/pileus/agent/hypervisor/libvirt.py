@@ -68,6 +68,8 @@ class LibvirtHypervisor:
                 pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
             )
             self._connection.start()
+            with said_by_libvirt():
+                self._connection.get().getVersion()  # has libvirtd look at QEMU now, not in the first build
         if probe:
             self._virt_type = probe.result()
         log.info("guests of %s run by %s", self._host, self._virt_type)
@@ -126,7 +128,7 @@ class LibvirtHypervisor:
     def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
         """Remove domain, files and instance data, and the namespaces of networks it was the last on."""
         self._check(host)
-        with self._watch.command(checked_id(server_id)), said_by_libvirt(), timeline.stage("discard guest"):
+        with self._watch.command(checked_id(server_id)), said_by_libvirt():
             self._undefine(server_id)
             self._files.guest(server_id).remove()
             former = self._data.get(server_id)
