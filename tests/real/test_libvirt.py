@@ -1,7 +1,7 @@
 """LibvirtHypervisor against a real libvirtd and QEMU: one guest through its whole life.
 
-Needs root, libvirt, QEMU and the test image (tools/build-test-image.sh; PILEUS_TEST_IMAGE names another place).
-Guests have no network here, so nothing leaves the machine.
+Needs root, libvirt, QEMU and the test image (made by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
+At most they have QEMU's user-mode network: run it in a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from pileus.agent.commands import GuestSpec, ImageSource, InstanceData, PowerState
+from pileus.agent.commands import (
+    GuestPort,
+    GuestSpec,
+    ImageSource,
+    InstanceData,
+    NetworkSpec,
+    PortSpec,
+    PowerState,
+    SubnetSpec,
+)
+from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 
 IMAGE = Path(os.environ.get("PILEUS_TEST_IMAGE", "build/tiny/tiny.qcow2"))
@@ -31,16 +42,33 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class NoNetwork:
-    """A network for guests without ports."""
+class StubNetwork:
+    """A network that does nothing but write down what it was asked; ports can be made never to come up."""
 
-    kind = "none"
+    kind = "stub"
 
-    def release_host(self, network_ids: list[str]) -> None:
-        assert not network_ids
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.broken = False
+
+    def sync_port(self, wiring: GuestPort) -> None:
+        self.asked.append(("sync", wiring.port.id))
+
+    def prepare_host(self, wiring: GuestPort) -> None:
+        self.asked.append(("prepare", wiring.port.id))
+
+    def interface_xml(self, wiring: GuestPort) -> str:
+        self.asked.append(("plug", wiring.port.id))
+        mac = wiring.port.mac_address
+        return f"<interface type='user'><mac address='{mac}'/><model type='virtio'/></interface>"
 
     def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
-        assert not port_ids
+        self.asked.append(("await", tuple(port_ids)))
+        if self.broken:
+            raise CommandFailed("plug-timeout", f"port {port_ids[0]} did not come up")
+
+    def release_host(self, network_ids: list[str]) -> None:
+        self.asked.append(("release", tuple(network_ids)))
 
 
 class Cloud:
@@ -50,7 +78,8 @@ class Cloud:
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
 
         self.told: list[tuple[str, str, int]] = []
-        self.hypervisor = LibvirtHypervisor(state, NoNetwork(), HOST)  # type: ignore[arg-type]
+        self.network = StubNetwork()
+        self.hypervisor = LibvirtHypervisor(state, self.network, HOST)  # type: ignore[arg-type]
         started = time.monotonic()
         self.hypervisor.start(lambda *news: self.told.append(news))
         print(f"hypervisor start: {time.monotonic() - started:.2f} s")
@@ -186,6 +215,26 @@ def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> 
     assert cloud.power(guest.server_id) is None
     assert list((state / "instances").iterdir()) == []
     assert list((state / "metadata").iterdir()) == []
+
+
+def test_build_goes_on_after_a_port_that_does_not_come_up(cloud: Cloud, guest: GuestSpec) -> None:
+    """The guest never runs before its ports are up; a second build takes over what the first left."""
+    subnet = SubnetSpec(id="s", cidr="10.0.2.0/24", ip_version=4)
+    network = NetworkSpec(id="n1", name="n", project_id="p", mtu=1500, revision=1, subnets=(subnet,))
+    port = PortSpec(id="p1", network_id="n1", project_id="p", mac_address="52:54:00:00:00:01", revision=1)
+    wired = msgspec.structs.replace(guest, ports=(GuestPort(port=port, network=network),))
+    cloud.network.asked.clear()
+    cloud.network.broken = True
+    with pytest.raises(CommandFailed, match="port p1 did not come up"):
+        cloud.hypervisor.build(HOST, wired, 10, Timeline())
+    assert cloud.power(guest.server_id) == PowerState.PAUSED
+    assert cloud.network.asked == [("sync", "p1"), ("prepare", "p1"), ("plug", "p1"), ("await", ("p1",))]
+    assert cloud.console(guest.server_id) == "", "it has not run"
+    cloud.network.broken = False
+    assert cloud.hypervisor.build(HOST, wired, 10, Timeline()) == PowerState.RUNNING
+    until(lambda: "login:" in cloud.console(guest.server_id))
+    cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
+    assert cloud.network.asked[-1] == ("release", ("n1",))
 
 
 def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> None:

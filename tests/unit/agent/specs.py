@@ -49,9 +49,7 @@ def wiring(dhcp: bool = True) -> GuestPort:
         dns_nameservers=("9.9.9.9",),
         host_routes=({"destination": "10.9.0.0/16", "nexthop": "10.0.0.2"},),
     )
-    v6 = SubnetSpec(
-        id="s6", cidr="fd00::/64", ip_version=6, gateway_ip="fd00::1", ipv6_address_mode="slaac"
-    )
+    v6 = SubnetSpec(id="s6", cidr="fd00::/64", ip_version=6, gateway_ip="fd00::1", ipv6_address_mode="slaac")
     network = NetworkSpec(
         id=NETWORK, name="net", project_id="p", mtu=1400, revision=1, subnets=(v4, v6) if dhcp else (v4,)
     )

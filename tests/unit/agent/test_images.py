@@ -13,7 +13,6 @@ from pileus.agent.commands import ImageSource
 from pileus.agent.errors import CommandFailed
 from pileus.agent.images import ImageCache
 from pileus.agent.timeline import Timeline
-
 from tests.unit.agent.specs import image_of
 
 SIZE = 4 << 20
@@ -112,7 +111,9 @@ def test_refuses_qcow2_that_is_raw(cache: ImageCache, raw: Path, tmp_path: Path)
 
 def test_refuses_flat_vmdk(cache: ImageCache, tmp_path: Path) -> None:
     image = tmp_path / "image.vmdk"
-    image.write_text('# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/shadow" 0\n')
+    image.write_text(
+        '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/shadow" 0\n'
+    )
     refused(cache, image_of(image, "vmdk"), tmp_path)
 
 
@@ -154,9 +155,7 @@ def test_leftovers_are_removed_at_start(cache: ImageCache, raw: Path, tmp_path: 
     assert list((tmp_path / "images").iterdir()) == [base]
 
 
-def test_single_flight(
-    cache: ImageCache, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_flight(cache: ImageCache, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many threads one makes the base; the others wait and say that they shared it."""
     flight = Flight(cache, image_of(raw, "raw"), monkeypatch)
     flight.finish()

@@ -121,6 +121,11 @@ class Libvirtd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd="/",
+                env={
+                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+                },  # no secrets of ours
+                umask=0o022,
                 start_new_session=True,  # signals to the agent's group must not reach it
             )
 

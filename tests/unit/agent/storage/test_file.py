@@ -11,7 +11,6 @@ import pytest
 
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
-
 from tests.unit.agent.specs import SERVER, guest
 
 GIB = 1 << 30
@@ -86,10 +85,15 @@ def test_a_failing_tool_names_no_path(files: GuestFiles, tmp_path: Path) -> None
     (tmp_path / "base").mkdir()
     with pytest.raises(CommandFailed) as failure:
         files.make_disks(guest(), tmp_path / "base")
-    assert (failure.value.code, failure.value.message) == ("storage", "the server's root disk could not be made")
+    assert (failure.value.code, failure.value.message) == (
+        "storage",
+        "the server's root disk could not be made",
+    )
 
 
-@pytest.mark.parametrize("server_id", ["", "..", "../x", SERVER.upper().replace("1", "A"), SERVER + "\n", "x" * 36])
+@pytest.mark.parametrize(
+    "server_id", ["", "..", "../x", SERVER.upper().replace("1", "A"), SERVER + "\n", "x" * 36]
+)
 def test_only_uuids_become_paths(tmp_path: Path, server_id: str) -> None:
     with pytest.raises(CommandFailed):
         InstanceFiles(tmp_path).guest(server_id)
