@@ -56,7 +56,7 @@ def sort_keys(
     return keys
 
 
-def paginate(query: Select[tuple[M]], keys: list[SortKey], marker: M | None, limit: int | None) -> Select[tuple[M]]:
+def paginate(query: Select[M], keys: list[SortKey], marker: M | None, limit: int | None) -> Select[M]:
     """`query` in order of `keys`, from behind `marker` on, `limit` rows."""
     if marker is not None:
         query = query.where(_behind(keys, marker))

@@ -1,6 +1,6 @@
 """The history of the compute API: what a client sees differently at each microversion.
 
-Source: api-ref compute, REST API version history. The code that makes the difference asks `Context.at_least` or
+Source: api-ref compute, REST API version history. Code that makes the difference asks `Context.at_least` or
 marks a schema with `since`, `until` and `changed`.
 """
 
