@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from pileus import identity, image
+from pileus import compute, identity
 from pileus.api import app
 from pileus.api.service import Service
 from pileus.db import Database
@@ -67,4 +67,4 @@ class Cloud:
 
 def services(settings: Settings) -> list[Service]:
     """Every API that is served."""
-    return [identity.service(settings), image.service(settings)]
+    return [identity.service(settings), compute.service(settings)]

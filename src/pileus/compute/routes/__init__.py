@@ -1,5 +1,5 @@
 """The URL map of compute, top to bottom."""
 
-from pileus.compute.routes import actions, instance_actions, servers, versions
+from pileus.compute.routes import flavor_access, flavor_specs, flavors, keypairs, versions
 
-NOUNS = (versions, servers, actions, instance_actions)
+NOUNS = (versions, flavors, flavor_access, flavor_specs, keypairs)
