@@ -65,16 +65,18 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Re
         cap: the most that is taken, bytes.
 
     Raises:
-        TooLarge: over the cap, or the disk is full. Invalid: less arrived than the client said.
+        TooLarge: over the cap, or the disk is full. Invalid: not as much arrived as the client said.
     """
     md5, sha512, size = hashlib.md5(usedforsecurity=False), hashlib.sha512(), 0
     if (length or 0) > cap:
         raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
     try:
-        while chunk := source.read(CHUNK if length is None else min(CHUNK, length - size)):
+        while chunk := source.read(CHUNK):
             size += len(chunk)
             if size > cap:
                 raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
+            if length is not None and size > length:
+                raise Invalid(f"The body is longer than the {length} bytes that were announced.")
             md5.update(chunk)
             sha512.update(chunk)
             file.write(chunk)

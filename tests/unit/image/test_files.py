@@ -95,6 +95,13 @@ def test_client_goes_away(serving: Serving, demo: Api) -> None:
     assert put(demo, image["id"], b"x" * 100).status_code == 204
 
 
+@pytest.mark.parametrize("announced", ["99", "101", "many"])
+def test_announced_size(demo: Api, announced: str) -> None:
+    image = make(demo)
+    assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": announced}).status_code == 400
+    assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": "100"}).status_code == 204
+
+
 def test_deleted_while_uploading(serving: Serving, demo: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     image = make(demo)
     receive = store.receive

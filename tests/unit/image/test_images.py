@@ -204,8 +204,10 @@ def test_filters(demo: Api) -> None:
     when = demo("GET", "/images", query_string="name=a").json["images"][0]["created_at"]
     assert "a" in names(f"created_at=eq:{when}")
     assert names(f"created_at=neq:{when}&name=a") == []
-    for query in ("protected=maybe", "size_min=x", "created_at=gt:x", "sort_key=x", "limit=x", "sort_dir=x&sort_key=id",
-                  "marker=x", "member_status=x", "sort=name:asc&sort_key=name"):  # fmt: skip
+    for query in (
+        "protected=maybe", "size_min=x", "created_at=gt:x", "sort_key=x", "limit=x", "sort_dir=x&sort_key=id",
+        "marker=x", "member_status=x", "sort=name:asc&sort_key=name",
+    ):  # fmt: skip
         assert demo("GET", "/images", query_string=query).status_code == 400, query
 
 

@@ -22,12 +22,28 @@ BINARY = "application/octet-stream"
 def upload(ctx: Context, image_id: str) -> None:
     if (ctx.request.content_type or "").partition(";")[0].strip() != BINARY:
         raise Unsupported(f"Unsupported Content-Type {ctx.request.content_type}; use {BINARY}.")
-    db, settings = ctx.cloud.db, ctx.cloud.settings
+    db, settings, (source, length) = ctx.cloud.db, ctx.cloud.settings, _body(ctx.request)
     with db.write() as session:
         ctx.session = session
         image = find(ctx, image_id, "upload_image")
         uploads.begin(image)
-    uploads.take(db, settings, image, ctx.request.stream, ctx.request.content_length)
+    uploads.take(db, settings, image, source, length)
+
+
+def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
+    """The body, and how many bytes the client announced.
+
+    A WSGI server shows a chunked body that broke off as one that ended; X-OpenStack-Image-Size tells them apart.
+    """
+    announced = request.get_header("X-OpenStack-Image-Size")
+    if announced is not None and not announced.isdigit():
+        raise Invalid(f"Invalid X-OpenStack-Image-Size: {announced} is not a number of bytes.")
+    size = None if announced is None else int(announced)
+    if request.content_length is None:
+        return request.stream, size
+    if size not in (None, request.content_length):
+        raise Invalid(f"X-OpenStack-Image-Size is {size}, but Content-Length is {request.content_length}.")
+    return request.bounded_stream, request.content_length
 
 
 @routes.get("/v2/images/{image_id}/file", policy="download_image", deferred=True)
