@@ -10,12 +10,11 @@ from pileus.cloud import Cloud
 from pileus.compute import flavors
 from pileus.identity.bootstrap import bootstrap as identity_bootstrap
 from pileus.identity.model import Domain, Project
-from pileus.image import store
 from pileus.network import bootstrap as network
 
 
 def first_start(cloud: Cloud, passwords: Mapping[str, str]) -> None:
-    """Create what is missing, in one transaction; and clear what an interrupted upload left."""
+    """Create what is missing, in one transaction."""
     settings = cloud.settings
     with cloud.db.write() as session:
         session.lock("bootstrap")
@@ -27,4 +26,3 @@ def first_start(cloud: Cloud, passwords: Mapping[str, str]) -> None:
             flavors.bootstrap(session)
             network.bootstrap(session, admin)
         cloud.keys.rotate(session)
-        store.recover(session, settings.images)

@@ -1,5 +1,14 @@
 """The URL map of compute, top to bottom."""
 
-from pileus.compute.routes import flavor_access, flavor_specs, flavors, keypairs, versions
+from pileus.compute.routes import (
+    actions,
+    flavor_access,
+    flavor_specs,
+    flavors,
+    instance_actions,
+    keypairs,
+    servers,
+    versions,
+)
 
-NOUNS = (versions, flavors, flavor_access, flavor_specs, keypairs)
+NOUNS = (versions, servers, actions, instance_actions, flavors, flavor_access, flavor_specs, keypairs)
