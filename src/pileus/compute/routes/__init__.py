@@ -1,5 +1,29 @@
 """The URL map of compute, top to bottom."""
 
-from pileus.compute.routes import flavor_access, flavor_specs, flavors, keypairs, versions
+from pileus.compute.routes import (
+    availability_zones,
+    extensions,
+    flavor_access,
+    flavor_specs,
+    flavors,
+    hypervisors,
+    keypairs,
+    limits,
+    quota_sets,
+    services,
+    versions,
+)
 
-NOUNS = (versions, flavors, flavor_access, flavor_specs, keypairs)
+NOUNS = (
+    versions,
+    extensions,
+    limits,
+    flavors,
+    flavor_access,
+    flavor_specs,
+    keypairs,
+    quota_sets,
+    availability_zones,
+    services,
+    hypervisors,
+)
