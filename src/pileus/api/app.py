@@ -156,7 +156,7 @@ def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
         response.set_header("WWW-Authenticate", f'Keystone uri="{ctx.root}/identity"')
         body: Any = {"error": {"code": 401, "title": "Unauthorized", "message": error.message}}
     else:
-        body = ctx.service.envelope(status, error, ctx.request_id)
+        body = ctx.service.error_body(status, error, ctx.request_id, ctx.version)
     response.content_type = "application/json"
     response.data = msgspec.json.encode(body)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pileus import errors
-from pileus.api.microversions import History
+from pileus.api.microversions import History, Number
 from pileus.api.policy import Policy
 from pileus.api.routes import OPEN, Route, Routes
 from pileus.errors import PileusError
@@ -67,6 +67,10 @@ class Service:
         self._statuses = {**STATUS, **(statuses or {})}
         unknown = {route.policy for route in self.routes} - self.policy.names - {OPEN}
         assert not unknown, f"{name}: routes with undeclared policy rules {sorted(unknown)}"
+
+    def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> Any:
+        """The body of an error; a service whose errors changed with a version overrides this."""
+        return self.envelope(status, error, request_id)
 
     def status(self, error: PileusError) -> int:
         """The HTTP status an error has in this service."""

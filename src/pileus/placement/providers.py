@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import delete, insert, select
 
@@ -59,3 +59,12 @@ def _values(inventory: Inventory) -> dict[str, int | float]:
 
 def _same(row: InventoryRow, inventory: Inventory) -> bool:
     return all(getattr(row, name) == value for name, value in _values(inventory).items())
+
+
+def inventories(session: Session, provider_ids: Iterable[str]) -> dict[str, dict[str, InventoryRow]]:
+    """Inventories by provider and resource class."""
+    query = select(InventoryRow).where(InventoryRow.provider_id.in_(list(provider_ids)))
+    found: dict[str, dict[str, InventoryRow]] = {}
+    for row in session.scalars(query.order_by(InventoryRow.resource_class)):
+        found.setdefault(row.provider_id, {})[row.resource_class] = row
+    return found
