@@ -54,7 +54,9 @@ def allocate_network(session: Session, server_id: str, host: str) -> dict[str, A
     """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
     server = session.get_one(Server, server_id)
     requests = [NetworkRequest(**one) for one in server.networks]
-    made = ports.allocate_for_server(session, server, host, requests)
+    made = ports.allocate_for_server(
+        session, server_id, server.project_id, server.user_id, host, requests, server.security_groups, server.hostname
+    )
     return {"ports": made}
 
 

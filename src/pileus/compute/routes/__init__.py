@@ -2,13 +2,34 @@
 
 from pileus.compute.routes import (
     actions,
+    availability_zones,
+    extensions,
     flavor_access,
     flavor_specs,
     flavors,
+    hypervisors,
     instance_actions,
     keypairs,
+    limits,
+    quota_sets,
     servers,
+    services,
     versions,
 )
 
-NOUNS = (versions, servers, actions, instance_actions, flavors, flavor_access, flavor_specs, keypairs)
+NOUNS = (
+    versions,
+    extensions,
+    limits,
+    servers,
+    actions,
+    instance_actions,
+    flavors,
+    flavor_access,
+    flavor_specs,
+    keypairs,
+    quota_sets,
+    availability_zones,
+    services,
+    hypervisors,
+)
