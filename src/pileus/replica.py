@@ -18,7 +18,6 @@ from granian.log import LogLevels
 from pileus import bootstrap
 from pileus.cloud import Cloud
 from pileus.db import Database
-from pileus.db.migrate import upgrade
 from pileus.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,17 +58,15 @@ def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[st
     server = Granian(
         "pileus", address=host, port=port, interface=Interfaces.WSGI, workers=1, blocking_threads=BLOCKING_THREADS,
         backpressure=256, respawn_failed_workers=True, respawn_interval=0.2, log_level=LogLevels.warning,
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}, "handlers": {}},
         http1_settings=granian.http.HTTP1Settings(header_read_timeout=30_000), workers_kill_timeout=10,
     )
     server.serve(target_loader=load)
 
 
 def make_application(settings: Settings, passwords: Mapping[str, str], progress: Callable[[str], None]) -> Any:
-    """Database, first-start contents, runner; the WSGI callable."""
-    db = Database(settings.database_url)
-    had = upgrade(db, settings.directory / "db" / "backups")
-    progress(f"database: {db.engine.dialect.name}" + ("" if had else ", created"))
-    cloud = Cloud(settings, db)
+    """First-start contents, runner; the WSGI callable."""
+    cloud = Cloud(settings, Database(settings.database_url))
     bootstrap.first_start(cloud, passwords)
     application = cloud.application()
     cloud.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import logging
 import os
@@ -20,6 +21,9 @@ from pathlib import Path
 from pileus import replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
+from pileus.cloud import services
+from pileus.db import Database
+from pileus.db.migrate import upgrade
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import Settings, save, write_private
@@ -111,6 +115,8 @@ class Supervisor:
             StartFailed: a part did not start; nothing is left running.
         """
         try:
+            services(self._settings)  # import all of it before anything is forked, for the memory and for the user
+            self._upgrade_database()
             for child in (self._agent, self._replica):
                 child.start()
             deadline = time.monotonic() + START_TIMEOUT_S
@@ -124,6 +130,23 @@ class Supervisor:
         except BaseException:
             self.stop(keep_guests=True, keep_engines=False)
             raise
+
+    def _upgrade_database(self) -> None:
+        """Here and not in the replica: its user need not be able to read the migrations' files."""
+        folder = self._settings.directory / "db"
+        db = Database(self._settings.database_url, pool_size=1)
+        try:
+            had = upgrade(db, folder / "backups")
+            self._progress(f"database: {db.engine.dialect.name}, {had or 'created'}")
+        except Exception as error:
+            log.exception("the database cannot be used")
+            raise StartFailed(f"database: {error}") from error
+        finally:
+            db.dispose()
+        if self._root:
+            owner = pwd.getpwnam(self._settings.replica_user)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _listen(self, child: Child) -> None:
         for line in child.lines(0.05):
@@ -162,7 +185,7 @@ class Supervisor:
                 connection = UnixConnection(self._settings.agent_socket, STOP_TIMEOUT_S)
                 connection.request("POST", "/stop", json.dumps({"keep_guests": keep_guests and keep_engines}))
                 connection.getresponse().read()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 log.exception("the agent did not stop in order")
         self._end(self._agent)
 

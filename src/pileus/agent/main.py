@@ -61,19 +61,16 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
 
     hypervisor.start(changed)
     agent = Agent(hypervisor, network.kind, Executor(hypervisor, network, journal), journal)
-    ended = threading.Event()
-
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
         network.stop(keep_guests)
-        ended.set()
 
     agent.stop = stop
     group = grp.getgrnam(settings.group).gr_gid if settings.group else None
     serve(agent, settings.socket, group)
     progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
     progress("ready")
-    ended.wait()
+    threading.Event().wait()  # the supervisor ends this process
 
 
 def choose_hypervisor(wanted: str) -> str:

@@ -119,13 +119,18 @@ def _run(settings: Settings, report: int) -> None:
 
 
 def _log_to(path: Any, detached: bool) -> None:
-    """Everything the processes print goes to the log; in the foreground the log goes to the file as well."""
+    """Log to the file; in the background, whatever else is printed goes there too.
+
+    The file is opened once, before any process becomes another user who could not open it.
+    """
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     logging.basicConfig(
-        filename=str(path), level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+        stream=os.fdopen(os.dup(log), "a", buffering=1), level=logging.INFO,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if detached:
         null = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
+    os.close(log)

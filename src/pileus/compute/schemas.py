@@ -49,7 +49,7 @@ _SERVER: dict[str, Any] = {
     "accessIPv4": IPV4, "accessIPv6": IPV6, "personality": until("2.56", {"type": "array", "maxItems": 0}),
     "availability_zone": nullable({"type": "string", "minLength": 1, "maxLength": 255}),
     "block_device_mapping_v2": {"type": "array", "items": BLOCK_DEVICE},
-    "config_drive": {"anyOf": [*BOOLEAN["enum"] and [BOOLEAN], {"const": ""}, {"type": "null"}]}, "key_name": NAME,
+    "config_drive": {"anyOf": [BOOLEAN, {"const": ""}, {"type": "null"}]}, "key_name": NAME,
     "min_count": integer(1), "max_count": integer(1), "return_reservation_id": BOOLEAN,
     "security_groups": {"type": "array", "items": obj(name=NAME)},
     "user_data": nullable({"type": "string", "maxLength": 65535}), "description": since("2.19", DESCRIPTION),
