@@ -1,6 +1,7 @@
 """What may stand in a body of the network API: each attribute's values, checked and brought to one form.
 
-A reader takes the value as sent and gives it back in canonical form; it raises ValueError with the reason it refuses.
+A reader takes the value as sent and gives it back in canonical form; it raises ValueError with the reason it
+refuses.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def read_values(attributes: dict[str, Attribute], body: Any, creating: bool) -> 
     return values
 
 
-# --- attributes that several nouns have ---------------------------------------------------------------------------
+# --- attributes that several nouns have ---------------------------------------------------------------------
 
 SHOWN = Attribute(read=lambda value: value, post=False, put=False)
 """An attribute that the cloud sets and a client only reads."""

@@ -1,8 +1,8 @@
 """Addresses: given out of pools, made of MACs (SLAAC), or as asked for.
 
-Whoever gives out addresses of a network holds the network's lock until the transaction ends (`lock`), so that looking
-for a free address and taking it are one. The search goes on where the last one ended: a pool's cursor makes the next
-address one indexed range read, however many are taken.
+Whoever gives out addresses of a network holds the network's lock until the transaction ends (`lock`), so that
+looking for a free address and taking it are one. The search goes on where the last one ended: a pool's cursor
+makes the next address one indexed range read, however many are taken.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def add_automatic(session: Session, subnet: Subnet, ports: Iterable[Port]) -> No
         port.touch()
 
 
-# --- inside -----------------------------------------------------------------------------------------------------
+# --- inside -------------------------------------------------------------------------------------------------
 
 
 def _groups(network: Network) -> list[list[Subnet]]:
@@ -112,8 +112,8 @@ def _explicit(session: Session, network: Network, mac: str, request: Request) ->
         made = eui64(subnet.cidr, mac)
         if ip is not None and ip != made:
             raise _bad(
-                f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since the subnet is "
-                "configured for automatic addresses"
+                f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since "
+                "the subnet is configured for automatic addresses"
             )
         return _record(subnet, made)
     if ip is None:
@@ -128,7 +128,8 @@ def _subnet_for(network: Network, request: Request) -> Subnet:
         subnet = next((one for one in network.subnets if one.id == subnet_id), None)
         if subnet is None:
             raise _bad(
-                f"Failed to create port on network {network.id}, because fixed_ips included invalid subnet {subnet_id}"
+                f"Failed to create port on network {network.id}, because fixed_ips included invalid "
+                f"subnet {subnet_id}"
             )
         if ip is not None and not usable(subnet, ip):
             raise Invalid(

@@ -1,4 +1,4 @@
-"""Lists of the network API: filters, sorting, pages (api-ref network, General API overview: Filtering, Pagination)."""
+"""Lists of the network API: filters, sorting, pages (api-ref network, General API overview)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def conditions(
         Invalid: an attribute that cannot be filtered by, or a value it cannot have.
     """
     known: dict[str, Filter] = {name: _equals(name, column) for name, column in columns.items()}
-    known |= tag_filters(model) | {"changed_since": _changed_since(model)} | special
+    known |= {**tag_filters(model), "changed_since": _changed_since(model), **special}
     wanted = {name: values for name, values in ctx.query.items() if name not in PAGING}
     if unknown := sorted(set(wanted) - set(known)):
         raise Invalid(f"{unknown} is invalid attribute for filtering")

@@ -1,7 +1,7 @@
 """The port the cloud itself has on a network: it answers for DHCP and 169.254.169.254 on every host.
 
-It exists while the network has an IPv4 subnet with DHCP, and has one address on each subnet with DHCP. It is shown to
-everybody who sees the network, counts against no quota, and nobody deletes it by hand.
+It exists while the network has an IPv4 subnet with DHCP, and has one address on each subnet with DHCP. It is
+shown to everybody who sees the network, counts against no quota, and nobody deletes it by hand.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ class Tag(Base):
 class Standard:
     """What every object of the network service has.
 
-    `revision_number` and `updated_at` move with every change of the row, or by `touch` when a part of it changed.
+    `revision_number` and `updated_at` move with every change of the row, or by `touch` when a part of it
+    changed.
     """
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -34,7 +35,7 @@ class Standard:
     updated_at: Mapped[datetime] = mapped_column(default=utcnow)
 
     @declared_attr
-    def tag_rows(cls) -> Mapped[list[Tag]]:  # noqa: N805
+    def tag_rows(cls) -> Mapped[list[Tag]]:
         return relationship(
             Tag,
             primaryjoin=lambda: foreign(Tag.resource_id) == cls.id,
@@ -167,7 +168,7 @@ class FixedIP(Base):
     ip_address: Mapped[str] = mapped_column(primary_key=True, index=True)
     port_id: Mapped[str] = mapped_column(ForeignKey("ports.id"), index=True)
     offset: Mapped[int | None]
-    """Distance from the subnet's first address, where it fits 63 bits: what the search for free ones goes by."""
+    """Distance from the subnet's first address, if it fits 63 bits: the search for free ones goes by it."""
     position: Mapped[int] = mapped_column(default=0)
 
 

@@ -101,8 +101,8 @@ def delete(session: Session, row: Network, request_id: str = "", _admin: bool = 
     ports = list(session.scalars(select(Port).where(Port.network_id == row.id)))
     if any(port.device_owner != METADATA_OWNER for port in ports):
         raise Conflict(
-            f"Unable to complete operation on network {row.id}. There are one or more ports still in use on the "
-            "network.",
+            f"Unable to complete operation on network {row.id}. There are one or more ports still in use "
+            "on the network.",
             "NetworkInUse",
         )
     for port in ports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_policy import policy
@@ -15,7 +16,7 @@ NET_OWNER_READER = "(role:reader and rule:network_owner)"
 ADVSVC = "rule:context_is_advsvc"
 
 
-class FieldCheck(policy.Check):  # type: ignore[misc]
+class FieldCheck(policy.Check):
     """`field:<nouns>:<attribute>=<value>`, or `=~<pattern>`: Neutron's own kind of check.
 
     An attribute of a parent is found under its prefix: networks' `shared` on a port is `network:shared`.
@@ -29,7 +30,9 @@ class FieldCheck(policy.Check):  # type: ignore[misc]
         self._pattern = re.compile(value[1:]) if value.startswith("~") else None
         self._value: Any = {"true": True, "false": False}.get(value.lower(), value)
 
-    def __call__(self, target: dict[str, Any], *_: Any) -> bool:
+    def __call__(
+        self, target: Mapping[str, Any], creds: Any, enforcer: Any, current_rule: str | None = None
+    ) -> bool:
         actual = target.get(f"{self._noun}:{self._field}", target.get(self._field))
         if self._pattern:
             return bool(self._pattern.match(str(actual or "")))

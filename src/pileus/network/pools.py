@@ -1,8 +1,9 @@
-"""The ranges a subnet gives addresses out of: default ones, and checks of those asked for (api-ref network, Subnets)."""
+"""The ranges a subnet gives addresses out of (api-ref network, Subnets: allocation_pools)."""
 
 from __future__ import annotations
 
 import ipaddress
+from itertools import pairwise
 from typing import Any
 
 from pileus.errors import Conflict, Invalid
@@ -33,7 +34,7 @@ def check_pools(block: Network, pools: list[dict[str, str]]) -> list[dict[str, s
         Invalid, Conflict.
     """
     ranges = sorted((_range(block, pool), pool) for pool in map(_Ordered, pools))
-    for ((_, end), one), ((start, _), other) in zip(ranges, ranges[1:], strict=False):
+    for ((_, end), one), ((start, _), other) in pairwise(ranges):
         if start <= end:
             raise Conflict(
                 f"Found overlapping allocation pools: {_text(one)} {_text(other)} for subnet {block}.",

@@ -89,8 +89,8 @@ def update(session: Session, row: Port, values: dict[str, Any], request_id: str 
         set_groups(session, row, _groups(session, row, values["security_groups"]))
     elif not row.port_security_enabled and row.group_links:
         raise Conflict(
-            "Port has security group associated. Cannot disable port security or IP address until security group is "
-            "removed.",
+            "Port has security group associated. Cannot disable port security or IP address until "
+            "security group is removed.",
             "PortSecurityPortHasSecurityGroup",
         )
     row.allowed_address_pairs = _pairs(row, values.get("allowed_address_pairs", row.allowed_address_pairs))
@@ -153,7 +153,7 @@ def set_groups(session: Session, port: Port, group_ids: list[str]) -> None:
     session.flush()
 
 
-# --- the ports of servers -----------------------------------------------------------------------------------------
+# --- the ports of servers -----------------------------------------------------------------------------------
 
 
 def of_server(session: Session, server_id: str) -> list[Port]:
@@ -259,7 +259,7 @@ def _make(
     return port
 
 
-# --- inside -----------------------------------------------------------------------------------------------------
+# --- inside -------------------------------------------------------------------------------------------------
 
 
 def _new_mac(session: Session, network_id: str, wanted: str | None) -> str:

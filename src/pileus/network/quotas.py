@@ -1,4 +1,4 @@
-"""Quotas of the network service, counted in the transaction that uses them (api-ref network, Quotas extension)."""
+"""Quotas, counted in the transaction that uses them (api-ref network, Quotas extension)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks a server asks for, checked before the request is accepted (api-ref compute, Create server: networks)."""
+"""The networks a server asks for, checked before it is accepted (api-ref compute, Create server)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def validate(
     """What a server's `networks` come to.
 
     Args:
-        networks: as in the body: a list of objects with uuid, port, fixed_ip, tag; "auto"; "none"; None for nothing.
+        networks: as in the body: a list of objects with uuid, port, fixed_ip, tag; "auto"; "none"; None for
+            nothing.
 
     Raises:
-        Invalid: something does not exist or does not fit. Conflict: a port is in use, or the choice is not clear.
+        Invalid: something does not exist or does not fit. Conflict: a port is in use, or the choice is not
+            clear.
         Forbidden: an external network.
     """
     if networks == "none":

@@ -1,8 +1,9 @@
 """What every noun of the network API does alike: list, show, create one or many, update, delete, tags.
 
-A noun declares its attributes, its view and its verbs; `Noun.routes()` gives its URL lines. Policy is one mechanism:
-`<verb>_<noun>` for the object, `<verb>_<noun>:<attribute>` for every attribute of a body that has such a rule, and
-`get_<noun>:<attribute>` for every attribute of a response that has one (Neutron policy reference).
+A noun declares its attributes, its view and its verbs; `Noun.routes()` gives its URL lines. Policy is one
+mechanism: `<verb>_<noun>` for the object, `<verb>_<noun>:<attribute>` for every attribute of a body that has
+such a rule, and `get_<noun>:<attribute>` for every attribute of a response that has one (Neutron policy
+reference).
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Noun:
         view: row to response. options: what the view needs loaded.
         visible: which rows a project may see, beside its own.
         target: what policy rules may ask about a row, beside its attributes.
-        parent: what policy rules may ask about an object yet to be created; refuses what the caller cannot see.
+        parent: what policy rules may ask about an object yet to be created; refuses what the caller cannot
+            see.
         create, update, delete: the verbs; update and create are None for nouns without.
         filters: attributes that are not columns. hidden: columns that are not attributes.
         before_list: called before the list's own transaction begins.
@@ -86,7 +88,7 @@ class Noun:
         self.filters = dict(filters or {})
         self.before_list = before_list
 
-    # --- URL lines --------------------------------------------------------------------------------------------
+    # --- URL lines ------------------------------------------------------------------------------------------
 
     def routes(self) -> Routes:
         """The noun's URLs."""
@@ -103,7 +105,7 @@ class Noun:
         tag_routes(routes, self)
         return routes
 
-    # --- verbs over HTTP --------------------------------------------------------------------------------------
+    # --- verbs over HTTP ------------------------------------------------------------------------------------
 
     def list(self, ctx: Context) -> Values:
         if self.before_list:
@@ -167,7 +169,7 @@ class Noun:
         ctx.require(f"delete_{self.name}", self.target_of(row))
         self._delete(ctx.session, row, ctx.request_id, ctx.allows("context_is_admin"))
 
-    # --- shared with tags and others --------------------------------------------------------------------------
+    # --- shared with tags and others ------------------------------------------------------------------------
 
     def find(self, ctx: Context, id: str, lock: bool = False) -> Any:
         """The row, if the caller may see it.
@@ -215,7 +217,7 @@ class Noun:
 
 
 class Viewer:
-    """Rows to responses, without what the caller may not see. Rules are asked once for rows that are alike."""
+    """Rows to responses, without what the caller may not see; rules are asked once for like rows."""
 
     def __init__(self, ctx: Context, noun: Noun) -> None:
         self._ctx, self._noun = ctx, noun
@@ -266,8 +268,8 @@ def _owner(ctx: Context, values: Values) -> str:
         raise Invalid("Running without keystone AuthN requires that project_id is specified")
     if project != ctx.caller.project_id and not ctx.allows("context_is_admin"):
         raise Invalid(
-            "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin "
-            "privileges",
+            "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request "
+            "requires admin privileges",
             "HTTPBadRequest",
         )
     return str(project)

@@ -68,8 +68,8 @@ def read_protocol(value: Any) -> str | None:
     if word in PROTOCOLS or (word.isdigit() and int(word) <= 255):
         return word
     raise Invalid(
-        f"Security group rule protocol {value} not supported. Only protocol values {[None, *PROTOCOLS]} and integer "
-        "representations [0 to 255] are supported.",
+        f"Security group rule protocol {value} not supported. Only protocol values {[None, *PROTOCOLS]} "
+        "and integer representations [0 to 255] are supported.",
         "SecurityGroupRuleInvalidProtocol",
     )
 
@@ -149,7 +149,8 @@ def _check_ports(values: dict[str, Any]) -> None:
         _check_icmp(low, high)
     else:
         raise Invalid(
-            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and DCCP.",
+            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and "
+            "DCCP.",
             "SecurityGroupInvalidProtocolForPort",
         )
 

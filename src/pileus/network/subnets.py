@@ -95,8 +95,8 @@ def delete(session: Session, row: Subnet, request_id: str = "", _admin: bool = F
     users = list(session.scalars(select(Port).join(FixedIP).where(FixedIP.subnet_id == row.id)))
     if any(not _automatic_use(row, port) for port in users):
         raise Conflict(
-            f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation from this "
-            "subnet.",
+            f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation "
+            "from this subnet.",
             "SubnetInUse",
         )
     for port in users:
@@ -146,13 +146,13 @@ def _check_modes(block: Block, values: dict[str, Any]) -> None:
         raise invalid("ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False")
     if ra and addresses and ra != addresses:
         raise invalid(
-            f"ipv6_ra_mode set to '{ra}' with ipv6_address_mode set to '{addresses}' is not valid. If both attributes "
-            "are set, they must be the same value"
+            f"ipv6_ra_mode set to '{ra}' with ipv6_address_mode set to '{addresses}' is not valid. If "
+            "both attributes are set, they must be the same value"
         )
     if addresses in ("slaac", "dhcpv6-stateless") and block.prefixlen != 64:
         raise invalid(
-            f"Invalid CIDR {block} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the "
-            "prefix to be /64"
+            f"Invalid CIDR {block} for IPv6 address mode. OpenStack uses the EUI-64 address format, which "
+            "requires the prefix to be /64"
         )
 
 

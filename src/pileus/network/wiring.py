@@ -1,4 +1,4 @@
-"""Rows to what the agents are told (agent/commands.py); a constant number of statements, however many ports."""
+"""Rows to what the agents are told; a constant number of statements, however many ports."""
 
 from __future__ import annotations
 

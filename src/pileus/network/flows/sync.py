@@ -1,9 +1,10 @@
 """Telling the agents what changed, after the change was committed.
 
-Most changes need no telling: a command that builds a guest carries its ports, networks and security groups whole. So
-a plain POST /ports, or anything about a network or group that no bound port ever used, starts no operation; only what
-the agents know (a bound port, a network or group marked `wired` since its first bound port) is followed up. What is
-sent is read from the database when it is sent, so that several changes in a row arrive as the newest state.
+Most changes need no telling: a command that builds a guest carries its ports, networks and security groups
+    whole. So a plain POST /ports, or anything about a network or group that no bound port ever used, starts
+    no operation; only what the agents know (a bound port, a network or group marked `wired` since its first
+    bound port) is followed up. What is sent is read from the database when it is sent, so that several
+    changes in a row arrive as the newest state.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def security_group_drop(op: Operation, group_id: str) -> None:
     _tell(op, "drop security group", _group, group_id)
 
 
-# --- started by the verbs, in their transaction ------------------------------------------------------------------
+# --- started by the verbs, in their transaction -------------------------------------------------------------
 
 
 def network_changed(session: Session, network: Network, request_id: str) -> None:
@@ -144,7 +145,7 @@ _ARGUMENT = {"network": "network_id", "port": "port_id", "security_group": "grou
 
 
 def retry(session: Session, request_id: str, limit: int = 1000) -> int:
-    """Start again what the agents could not be told; to be called when they are heard of. Gives the number."""
+    """Start again what the agents could not be told; to be called when they are heard of."""
     rows = list(session.scalars(select(Unsynced).limit(limit)))
     for row in rows:
         arguments = {_ARGUMENT[row.kind]: row.subject_id}
