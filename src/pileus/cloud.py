@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from pileus import compute, identity
+from pileus import compute, identity, placement
 from pileus.api import app
 from pileus.api.service import Service
 from pileus.db import Database
@@ -64,4 +64,4 @@ class Cloud:
 
 def services(settings: Settings) -> list[Service]:
     """Every API that is served."""
-    return [identity.service(settings), compute.service(settings)]
+    return [identity.service(settings), compute.service(settings), placement.service(settings)]
