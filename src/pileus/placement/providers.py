@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select
 
 from pileus.agent.commands import Inventory
 from pileus.db import Session, utcnow
+from pileus.errors import NotFound
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
 
@@ -68,3 +69,24 @@ def inventories(session: Session, provider_ids: Iterable[str]) -> dict[str, dict
     for row in session.scalars(query.order_by(InventoryRow.resource_class)):
         found.setdefault(row.provider_id, {})[row.resource_class] = row
     return found
+
+
+def get(session: Session, provider_id: str) -> ResourceProvider:
+    """Raises NotFound: there is no provider with this UUID."""
+    provider = session.get(ResourceProvider, provider_id)
+    if provider is None:
+        raise NotFound(f"No resource provider with uuid {provider_id} found")
+    return provider
+
+
+def search(
+    session: Session, name: str | None = None, provider_id: str | None = None, in_tree: str | None = None
+) -> list[ResourceProvider]:
+    """Providers by name, narrowed to one name, one UUID or one tree; each is a tree of its own."""
+    query = select(ResourceProvider).order_by(ResourceProvider.name)
+    if name is not None:
+        query = query.where(ResourceProvider.name == name)
+    for wanted in (provider_id, in_tree):
+        if wanted is not None:
+            query = query.where(ResourceProvider.id == wanted)
+    return list(session.scalars(query))
