@@ -1,6 +1,6 @@
 """LibvirtHypervisor against a real libvirtd and QEMU: one guest through its whole life.
 
-Needs root, libvirt, QEMU and the test image (made by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
+Needs root, libvirt, QEMU and the test image (by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
 At most they have QEMU's user-mode network: run it in a network namespace of its own.
 """
 
@@ -214,6 +214,8 @@ def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> 
         cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
     assert cloud.power(guest.server_id) is None
     assert list((state / "instances").iterdir()) == []
+    assert list((state / "libvirt" / "log" / "qemu").iterdir()) == []
+    assert cloud.hypervisor._connection.get().listAllDomains() == []
     assert list((state / "metadata").iterdir()) == []
 
 

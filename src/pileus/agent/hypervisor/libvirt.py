@@ -292,6 +292,7 @@ class LibvirtHypervisor:
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
+        self._daemon.drop_log(found.name())
 
     def _shut_down(self, found: Any, timeout_s: float) -> bool:
         """ACPI shutdown; whether the guest is off in time. A guest in its firmware never answers."""
