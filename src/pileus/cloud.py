@@ -8,12 +8,13 @@ from typing import Any
 
 import falcon
 
-from pileus import identity
+from pileus import identity, image
 from pileus.api import app
 from pileus.api.service import Service
 from pileus.db import Database
 from pileus.identity.keys import KeyRing
 from pileus.identity.tokens import Tokens
+from pileus.image import store
 from pileus.operations.agents import AgentLink
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
@@ -41,6 +42,8 @@ class Cloud:
 
     def start(self) -> None:
         """Begin to carry out operations and to keep house."""
+        with self.db.write() as session:
+            store.recover(session, self.settings.images)
         self.link.on_answer = self.runner.answer
         self.runner.start()
         self.link.start()
@@ -64,4 +67,4 @@ class Cloud:
 
 def services(settings: Settings) -> list[Service]:
     """Every API that is served."""
-    return [identity.service(settings)]
+    return [identity.service(settings), image.service(settings)]
