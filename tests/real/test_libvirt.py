@@ -1,6 +1,6 @@
 """LibvirtHypervisor against a real libvirtd and QEMU: one guest through its whole life.
 
-Needs root, libvirt, QEMU and the test image (made by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
+Needs root, libvirt, QEMU and the test image (by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
 At most they have QEMU's user-mode network: run it in a network namespace of its own.
 """
 
@@ -11,6 +11,8 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 
 IMAGE = Path(os.environ.get("PILEUS_TEST_IMAGE", "build/tiny/tiny.qcow2"))
+REPOSITORY = Path(__file__).parents[2]
 HOST = "real1"
 USER_DATA = b"#!/bin/sh\necho hello from user data\n"
 
@@ -107,7 +110,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cloud(state: Path) -> Iterator[Cloud]:
     cloud = Cloud(state)
     yield cloud
-    Cloud(state).hypervisor.stop(keep_guests=False)
+    cloud.hypervisor.stop(keep_guests=False)  # or it would start libvirtd again
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +217,8 @@ def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> 
         cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
     assert cloud.power(guest.server_id) is None
     assert list((state / "instances").iterdir()) == []
+    assert list((state / "libvirt" / "log" / "qemu").iterdir()) == []
+    assert cloud.hypervisor._connection.get().listAllDomains() == []
     assert list((state / "metadata").iterdir()) == []
 
 
@@ -254,5 +259,42 @@ def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> N
     assert "tiny: power button" in cloud.console(guest.server_id)
     again = Cloud(state)
     assert again.power(guest.server_id) == PowerState.SHUTDOWN
+    again.hypervisor.discard(HOST, guest.server_id, Timeline())
+    again.hypervisor.stop(keep_guests=False)
+
+
+_DOOMED_AGENT = """
+import sys, threading
+from pathlib import Path
+import msgspec
+from pileus.agent.commands import GuestSpec
+from pileus.agent.timeline import Timeline
+from tests.real.test_libvirt import HOST, Cloud
+cloud = Cloud(Path(sys.argv[1]))
+cloud.hypervisor.build(HOST, msgspec.json.decode(sys.argv[2], type=GuestSpec), 10, Timeline())
+print("built", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_guests_survive_an_agent_that_is_killed(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """SIGKILL to the agent's whole process group, just after it started libvirtd and a guest."""
+    agent = subprocess.Popen(
+        [sys.executable, "-c", _DOOMED_AGENT, str(state), msgspec.json.encode(guest).decode()],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
+    )
+    assert agent.stdout is not None
+    assert any(line.startswith(b"built") for line in agent.stdout)
+    os.killpg(agent.pid, signal.SIGKILL)
+    agent.wait()
+    before = cloud.hypervisor._daemon.pid
+    assert before is not None
+    again = Cloud(state)
+    assert again.hypervisor._daemon.pid == before
+    until(lambda: "login:" in again.console(guest.server_id))
+    assert again.power(guest.server_id) == PowerState.RUNNING
     again.hypervisor.discard(HOST, guest.server_id, Timeline())
     again.hypervisor.stop(keep_guests=False)

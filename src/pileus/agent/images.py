@@ -131,6 +131,7 @@ def _build_base(image: ImageSource, target: Path, timeline: Timeline) -> None:
                 _convert(path, driver, fresh, image)
             size = fresh.stat()
             detail |= {
+                "cached": False,
                 "format": image.disk_format,
                 "virtual_bytes": size.st_size,
                 "bytes": size.st_blocks * 512,

@@ -50,7 +50,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     network = make_network(settings, kind)
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
-    hypervisor = make_hypervisor(settings, kind, network)
+    hypervisor = make_hypervisor(settings, kind, network, service)
     if kind != "fake":
         progress(f"network: {network.kind}")
         network.start(service.listen)
@@ -97,7 +97,9 @@ def make_network(settings: AgentSettings, hypervisor: str) -> Network:
     return OvnNetwork(settings.state, socket.gethostname())
 
 
-def make_hypervisor(settings: AgentSettings, kind: str, network: Network) -> Hypervisor:
+def make_hypervisor(
+    settings: AgentSettings, kind: str, network: Network, metadata: MetadataService
+) -> Hypervisor:
     """The hypervisor driver.
 
     Raises:
@@ -109,4 +111,4 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network) -> Hyp
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
     except ImportError as error:
         raise CommandFailed("hypervisor", f"libvirt cannot be used: {error}") from error
-    return LibvirtHypervisor(settings.state, network, socket.gethostname())
+    return LibvirtHypervisor(settings.state, network, socket.gethostname(), metadata=metadata)

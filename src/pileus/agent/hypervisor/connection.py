@@ -140,11 +140,14 @@ class Connection:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            with self._moved:
-                self._moved.wait_for(lambda: self._moves != seen, min(1.0, left))
+            self._await_news(seen, min(1.0, left))
             if nudge and time.monotonic() >= next_nudge:
                 nudge()
                 next_nudge = time.monotonic() + NUDGE_S
+
+    def _await_news(self, seen: int, timeout_s: float) -> None:
+        with self._moved:
+            self._moved.wait_for(lambda: self._moves != seen, timeout_s)
 
     def _drop(self) -> None:
         if self._open is not None:

@@ -79,7 +79,9 @@ def _sysinfo(domain: ET.Element, guest: GuestSpec) -> None:
     system = ET.SubElement(sysinfo, "system")
     for name, value in entries.items():
         _text(system, "entry", value, name=name)
-    _text(ET.SubElement(sysinfo, "chassis"), "entry", _CHASSIS_ASSET, name="asset")
+    chassis = ET.SubElement(sysinfo, "chassis")
+    _text(chassis, "entry", "Pileus", name="manufacturer")
+    _text(chassis, "entry", _CHASSIS_ASSET, name="asset")
 
 
 def _cpu(domain: ET.Element, guest: GuestSpec, virt_type: str) -> None:

@@ -40,17 +40,25 @@ class LibvirtHypervisor:
         network: wires the guests' ports. Its metadata listener is `metadata.listen` of this object.
         host: name of the host.
         virt_type: `kvm` or `qemu`; found out by running a guest if not given.
+        metadata: the service that answers guests; one of its own if not given.
     """
 
-    def __init__(self, state: Path, network: Network, host: str, virt_type: str | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        network: Network,
+        host: str,
+        virt_type: str | None = None,
+        metadata: MetadataService | None = None,
+    ) -> None:
         self._state = state
         self._network = network
         self._host = host
         self._virt_type = virt_type
         self._files = InstanceFiles(state / "instances")
         self._images = ImageCache(state / "images")
-        self._data = MetadataStore(state / "metadata")
-        self.metadata = MetadataService(self._data)
+        self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
+        self._data = self.metadata.store
         self._daemon = Libvirtd(state)
         self._connection = Connection(self._daemon, self._look)
         self._watch = Watch(self._tell, self._connection.tell)
@@ -292,6 +300,7 @@ class LibvirtHypervisor:
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
+        self._daemon.drop_log(found.name())
 
     def _shut_down(self, found: Any, timeout_s: float) -> bool:
         """ACPI shutdown; whether the guest is off in time. A guest in its firmware never answers."""

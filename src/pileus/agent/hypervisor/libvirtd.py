@@ -113,6 +113,10 @@ class Libvirtd:
         if pid is not None:
             end(pid)
 
+    def drop_log(self, domain: str) -> None:
+        """Remove QEMU's log of a domain that is gone; libvirt keeps it for ever."""
+        (self._room / "log" / "qemu" / f"{domain}.log").unlink(missing_ok=True)
+
     def _launch(self) -> None:
         argv = ["unshare", "--mount", "sh", "-c", _ENTER, "pileus-libvirtd"]
         with open(self._room / "log" / "start.log", "ab") as log:

@@ -24,7 +24,7 @@ class MetadataService:
     """Serves what `store` knows to the guests of any number of networks."""
 
     def __init__(self, store: MetadataStore) -> None:
-        self._store = store
+        self.store = store
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
 
@@ -33,7 +33,7 @@ class MetadataService:
 
         A socket that came before it for the same network is closed.
         """
-        server = _Server(self._store, network_id, sock)
+        server = _Server(self.store, network_id, sock)
         with self._lock:
             former = self._servers.get(network_id)
             self._servers[network_id] = server
