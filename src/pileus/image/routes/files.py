@@ -33,7 +33,7 @@ def upload(ctx: Context, image_id: str) -> None:
 def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     """The body, and how many bytes the client announced.
 
-    A WSGI server shows a chunked body that broke off as one that ended; X-OpenStack-Image-Size tells them apart.
+    The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
     """
     announced = request.get_header("X-OpenStack-Image-Size")
     if announced is not None and not announced.isdigit():
