@@ -1,6 +1,7 @@
 """The URL map of compute, top to bottom."""
 
 from pileus.compute.routes import (
+    aggregates,
     availability_zones,
     extensions,
     flavor_access,
@@ -23,6 +24,7 @@ NOUNS = (
     flavor_specs,
     keypairs,
     quota_sets,
+    aggregates,
     availability_zones,
     services,
     hypervisors,
