@@ -24,6 +24,7 @@ STATUS: dict[type[PileusError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
+    errors.Unsupplied: 501,
     errors.Unavailable: 503,
 }
 

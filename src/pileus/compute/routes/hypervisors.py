@@ -14,7 +14,7 @@ from pileus.compute import hypervisors, services
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import PAGING
-from pileus.errors import Invalid
+from pileus.errors import Invalid, Unsupplied
 
 routes = Routes()
 
@@ -150,7 +150,7 @@ def show(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
 @routes.get(_ONE + "/uptime", policy=_RULE + "uptime", query=IGNORED, until="2.87")
 def uptime(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
     host = _get(ctx, hypervisor_id)
-    raise Invalid(f"The hypervisor of host {host.name} does not report its uptime.")
+    raise Unsupplied(f"The hypervisor of host {host.name} does not report its uptime.")
 
 
 @routes.get(_ONE + "/search", policy=_RULE + "search", query=IGNORED, until="2.52")
