@@ -64,15 +64,19 @@ def numbered(addresses: Iterable[FixedIP]) -> list[FixedIP]:
 def reallocate(session: Session, port: Port, network: Network, wanted: list[Request]) -> None:
     """Change a port's addresses to those wanted; one it already has stays as it is.
 
+    Addresses made of the MAC stay too, unless no address at all is wanted.
+
     Raises:
         as `allocate`.
     """
     rest = list(wanted)
     kept: list[FixedIP] = []
+    automatic = {subnet.id for subnet in network.subnets if subnet.automatic}
     for address in port.fixed_ips:
         match = _matching(address, rest)
         if match is not None:
             rest.remove(match)
+        if match is not None or (wanted and address.subnet_id in automatic):
             kept.append(address)
     added = [_explicit(session, network, port.mac_address, request) for request in rest]
     port.fixed_ips = numbered([*kept, *added])
