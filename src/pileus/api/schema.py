@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from pileus.api.microversions import Number, resolve
+from pileus.api.microversions import Number, changed, resolve
 from pileus.errors import Invalid
 
 
@@ -32,9 +32,15 @@ class Schema:
         return cls(document, key)
 
     @classmethod
-    def params(cls, *, closed: bool = True, **properties: Any) -> Schema:
-        """A query: each parameter is a string, or a list of strings if it was given more than once."""
-        return cls({"type": "object", "properties": properties, "additionalProperties": not closed})
+    def params(cls, *, closed: bool | str = True, **properties: Any) -> Schema:
+        """A query: each parameter is a string, or a list of strings if it was given more than once.
+
+        Unknown parameters are refused if it is `closed`, or from the microversion that `closed` names.
+        """
+        others: Any = not closed
+        if isinstance(closed, str):
+            others = changed(True, **{f"v{closed.replace('.', '_')}": False})
+        return cls({"type": "object", "properties": properties, "additionalProperties": others})
 
     def check(self, value: Any, version: Number = (0, 0)) -> None:
         """Validate `value` at a microversion.
@@ -81,6 +87,11 @@ def obj(required: list[Any] | None = None, *, closed: bool = True, **properties:
     return {
         "type": "object", "properties": properties, "required": required or [], "additionalProperties": not closed,
     }
+
+
+def repeated(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter that may be given more than once."""
+    return {"anyOf": [schema, {"type": "array", "items": schema}]}
 
 
 def nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -40,3 +40,8 @@ def projects_of(session: Session, user: User) -> list[Project]:
         .order_by(Project.name)
     )
     return list(session.scalars(query))
+
+
+def project_exists(session: Session, project_id: str) -> bool:
+    """Whether there is a project with this id."""
+    return session.get(Project, project_id) is not None

@@ -1,0 +1,222 @@
+"""Flavors: sizes of servers, their extra specs, and who may use those that are not public."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, delete, or_, select
+
+from pileus.api.paging import SortKey, paginate
+from pileus.compute.model import Flavor, FlavorAccess
+from pileus.db import Session, new_id, utcnow
+from pileus.errors import Conflict, Invalid, NotFound
+
+STOCK = {
+    "1": ("m1.tiny", 1, 512, 1),
+    "2": ("m1.small", 1, 2048, 20),
+    "3": ("m1.medium", 2, 4096, 40),
+    "4": ("m1.large", 4, 8192, 80),
+    "5": ("m1.xlarge", 8, 16384, 160),
+    "42": ("m1.nano", 1, 192, 1),
+    "84": ("m1.micro", 1, 256, 1),
+    "c1": ("cirros256", 1, 256, 1),
+    "d1": ("ds512M", 1, 512, 5),
+    "d2": ("ds1G", 1, 1024, 10),
+    "d3": ("ds2G", 2, 2048, 10),
+    "d4": ("ds4G", 4, 4096, 20),
+}
+"""Id to name, vcpus, MiB of memory, GiB of disk: what developers' clouds have (FLOWS F)."""
+
+COLUMNS: dict[str, Any] = {
+    "flavorid": Flavor.id,
+    "id": Flavor.id,
+    "name": Flavor.name,
+    "memory_mb": Flavor.ram_mib,
+    "vcpus": Flavor.vcpus,
+    "root_gb": Flavor.root_gib,
+    "ephemeral_gb": Flavor.ephemeral_gib,
+    "swap": Flavor.swap_mib,
+    "rxtx_factor": Flavor.rxtx_factor,
+    "disabled": Flavor.disabled,
+    "is_public": Flavor.is_public,
+    "created_at": Flavor.created_at,
+    "updated_at": Flavor.created_at,
+    "description": Flavor.description,
+    "vcpu_weight": Flavor.id,
+}
+"""What lists are sorted by; a flavor is never updated and has no weight, so those keys sort like others."""
+
+
+class Filters(msgspec.Struct, kw_only=True):
+    """What a list of flavors is narrowed to; None filters nothing."""
+
+    is_public: bool | None = True
+    disabled: bool | None = None
+    min_ram_mib: int | None = None
+    min_root_gib: int | None = None
+    name: str | None = None
+
+
+def missing(flavor_id: str) -> NotFound:
+    """The error of a flavor that is not there, or not for this project."""
+    return NotFound(f"Flavor {flavor_id} could not be found.")
+
+
+def _usable(project_id: str | None) -> ColumnElement[bool]:
+    shared = select(FlavorAccess.flavor_id).where(FlavorAccess.project_id == (project_id or ""))
+    return or_(Flavor.is_public, Flavor.id.in_(shared))
+
+
+def get(session: Session, flavor_id: str, project_id: str | None, is_admin: bool) -> Flavor:
+    """A flavor that the project may use; administrators may use every one.
+
+    Raises:
+        NotFound: there is none with this id, or not for this project.
+    """
+    query = select(Flavor).where(Flavor.id == flavor_id)
+    flavor = session.scalar(query if is_admin else query.where(_usable(project_id)))
+    if flavor is None:
+        raise missing(flavor_id)
+    return flavor
+
+
+def snapshot(flavor: Flavor) -> dict[str, Any]:
+    """A flavor as a server keeps it: later changes of the flavor do not change the server."""
+    return {
+        "id": flavor.id,
+        "name": flavor.name,
+        "original_name": flavor.name,
+        "vcpus": flavor.vcpus,
+        "ram": flavor.ram_mib,
+        "disk": flavor.root_gib,
+        "ephemeral": flavor.ephemeral_gib,
+        "swap": flavor.swap_mib,
+        "extra_specs": dict(flavor.extra_specs),
+        "rxtx_factor": flavor.rxtx_factor,
+    }
+
+
+def page(
+    session: Session,
+    project_id: str | None,
+    filters: Filters,
+    keys: list[SortKey],
+    marker: str | None,
+    limit: int,
+) -> list[Flavor]:
+    """One page of flavors.
+
+    Raises:
+        Invalid: no flavor has the marker's id.
+    """
+    start = session.get(Flavor, marker) if marker is not None else None
+    if marker is not None and start is None:
+        raise Invalid(f"marker [{marker}] not found")
+    return list(session.scalars(paginate(_matching(project_id, filters), keys, start, limit)))
+
+
+def _matching(project_id: str | None, filters: Filters) -> Select[Flavor]:
+    query = select(Flavor)
+    if filters.is_public is not None:
+        query = query.where(_usable(project_id) if filters.is_public else Flavor.is_public.is_(False))
+    if filters.disabled is not None:
+        query = query.where(Flavor.disabled.is_(filters.disabled))
+    if filters.min_ram_mib is not None:
+        query = query.where(Flavor.ram_mib >= filters.min_ram_mib)
+    if filters.min_root_gib is not None:
+        query = query.where(Flavor.root_gib >= filters.min_root_gib)
+    if filters.name is not None:
+        query = query.where(Flavor.name == filters.name)
+    return query
+
+
+def create(session: Session, flavor_id: str | None, name: str, **sizes: Any) -> Flavor:
+    """A new flavor; the id is made up if none is given.
+
+    Raises:
+        Conflict: name or id are taken.
+    """
+    session.lock("flavors")
+    if session.scalar(select(Flavor.id).where(Flavor.name == name)) is not None:
+        raise Conflict(f"Flavor with name {name} already exists.")
+    flavor_id = flavor_id or new_id()
+    if session.get(Flavor, flavor_id) is not None:
+        raise Conflict(f"Flavor with ID {flavor_id} already exists.")
+    flavor = Flavor(id=flavor_id, name=name, created_at=utcnow(), extra_specs={}, **sizes)
+    session.add(flavor)
+    session.flush()
+    return flavor
+
+
+def remove(session: Session, flavor_id: str) -> None:
+    """Delete a flavor; servers keep what they took of it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    session.delete(get(session, flavor_id, None, True))
+
+
+def set_specs(flavor: Flavor, specs: Mapping[str, Any]) -> None:
+    """Add extra specs, or change those that exist; values are kept as text."""
+    flavor.extra_specs = {**flavor.extra_specs, **{key: str(value) for key, value in specs.items()}}
+
+
+def spec(flavor: Flavor, key: str) -> str:
+    """The value of an extra spec.
+
+    Raises:
+        NotFound: the flavor has none of this name.
+    """
+    if key not in flavor.extra_specs:
+        raise NotFound(f"Flavor {flavor.id} has no extra specs with key {key}.")
+    return str(flavor.extra_specs[key])
+
+
+def remove_spec(flavor: Flavor, key: str) -> None:
+    """Raises NotFound: the flavor has no extra spec of this name."""
+    spec(flavor, key)
+    flavor.extra_specs = {name: value for name, value in flavor.extra_specs.items() if name != key}
+
+
+def access(session: Session, flavor_id: str) -> list[str]:
+    """The projects that may use a flavor that is not public."""
+    query = select(FlavorAccess.project_id).where(FlavorAccess.flavor_id == flavor_id)
+    return list(session.scalars(query.order_by(FlavorAccess.project_id)))
+
+
+def add_access(session: Session, flavor: Flavor, project_id: str) -> None:
+    """Let a project use a flavor.
+
+    Raises:
+        Conflict: it may already.
+    """
+    session.lock(f"flavor:{flavor.id}")
+    if session.get(FlavorAccess, (flavor.id, project_id)) is not None:
+        raise Conflict(
+            f"Flavor access already exists for flavor {flavor.id} and project {project_id} combination."
+        )
+    session.add(FlavorAccess(flavor_id=flavor.id, project_id=project_id))
+    session.flush()
+
+
+def remove_access(session: Session, flavor: Flavor, project_id: str) -> None:
+    """No longer let a project use a flavor.
+
+    Raises:
+        NotFound: it may not.
+    """
+    mine = (FlavorAccess.flavor_id == flavor.id, FlavorAccess.project_id == project_id)
+    if session.scalar(select(FlavorAccess.flavor_id).where(*mine)) is None:
+        raise NotFound(f"Flavor access not found for {flavor.id} / {project_id} combination.")
+    session.execute(delete(FlavorAccess).where(*mine))
+
+
+def bootstrap(session: Session) -> None:
+    """Create the stock flavors, unless there are flavors already."""
+    if session.scalar(select(Flavor.id).limit(1)) is not None:
+        return
+    for flavor_id, (name, vcpus, ram_mib, root_gib) in STOCK.items():
+        create(session, flavor_id, name, vcpus=vcpus, ram_mib=ram_mib, root_gib=root_gib)

@@ -1,0 +1,149 @@
+"""Tables of compute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from pileus.db import Base
+
+
+class Host(Base):
+    """A hypervisor host: its compute service and its hypervisor in one, as an agent reports it."""
+
+    __tablename__ = "hosts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[int]
+    service_id: Mapped[str]
+    provider_id: Mapped[str] = mapped_column(ForeignKey("resource_providers.id"))
+    zone: Mapped[str] = mapped_column(default="nova")
+    hypervisor_type: Mapped[str]
+    hypervisor_version: Mapped[int]
+    host_ip: Mapped[str]
+    cpu_info: Mapped[dict[str, Any]]
+    disabled: Mapped[bool] = mapped_column(default=False)
+    disabled_reason: Mapped[str | None]
+    forced_down: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    last_seen: Mapped[datetime]
+    """When the host's agent was last heard of."""
+
+
+class Flavor(Base):
+    """Sizes of a server: memory in MiB, disks in GiB, swap in MiB."""
+
+    __tablename__ = "flavors"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    vcpus: Mapped[int]
+    ram_mib: Mapped[int]
+    root_gib: Mapped[int]
+    ephemeral_gib: Mapped[int] = mapped_column(default=0)
+    swap_mib: Mapped[int] = mapped_column(default=0)
+    rxtx_factor: Mapped[float] = mapped_column(default=1.0)
+    is_public: Mapped[bool] = mapped_column(default=True)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    description: Mapped[str | None] = mapped_column(Text)
+    extra_specs: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime]
+
+
+class FlavorAccess(Base):
+    """A project that may use a flavor that is not public."""
+
+    __tablename__ = "flavor_access"
+
+    flavor_id: Mapped[str] = mapped_column(ForeignKey("flavors.id", ondelete="CASCADE"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class KeyPair(Base):
+    """A user's public key."""
+
+    __tablename__ = "key_pairs"
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[int]
+    type: Mapped[str]
+    public_key: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Server(Base):
+    """A server. Its task_state is what its live operation projects; its addresses are the network's rows."""
+
+    __tablename__ = "servers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    """Counts servers up; names the guest: instance-0000002a."""
+    name: Mapped[str] = mapped_column(index=True)
+    hostname: Mapped[str]
+    description: Mapped[str | None] = mapped_column(Text)
+    project_id: Mapped[str]
+    user_id: Mapped[str]
+    reservation_id: Mapped[str]
+    launch_index: Mapped[int] = mapped_column(default=0)
+    vm_state: Mapped[str]
+    power_state: Mapped[int] = mapped_column(default=0)
+    host: Mapped[str | None] = mapped_column(ForeignKey("hosts.name"), index=True)
+    availability_zone: Mapped[str | None]
+    """The zone that was asked for, None if any would do."""
+    flavor: Mapped[dict[str, Any]]
+    """The flavor as it was at creation."""
+    image_id: Mapped[str | None]
+    image: Mapped[dict[str, Any]]
+    """What of the image the guest needs, as it was at creation."""
+    key_name: Mapped[str | None]
+    key: Mapped[dict[str, Any] | None]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    tags: Mapped[list[Any]] = mapped_column(default=list)
+    user_data: Mapped[str | None] = mapped_column(Text)
+    config_drive: Mapped[bool] = mapped_column(default=False)
+    disk_config: Mapped[str] = mapped_column(default="MANUAL")
+    admin_pass: Mapped[str | None]
+    """Kept only until the guest has been built."""
+    networks: Mapped[list[Any]]
+    """The network requests, in order."""
+    security_groups: Mapped[list[Any]]
+    """Ids of the requested security groups."""
+    scheduler_hints: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    requested_host: Mapped[str | None]
+    access_ip_v4: Mapped[str | None]
+    access_ip_v6: Mapped[str | None]
+    trusted_certs: Mapped[list[Any] | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    launched_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_servers_list", "deleted_at", "project_id", "created_at", "id"),
+        Index("ix_servers_reservation", "reservation_id"),
+    )
+
+    @property
+    def instance_name(self) -> str:
+        """The guest's name on its host."""
+        return f"instance-{self.number:08x}"
+
+
+class ServerFault(Base):
+    """Why a server went wrong, newest last."""
+
+    __tablename__ = "server_faults"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    server_id: Mapped[str] = mapped_column(ForeignKey("servers.id", ondelete="CASCADE"), index=True)
+    code: Mapped[int]
+    message: Mapped[str]
+    details: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]

@@ -1,0 +1,53 @@
+"""Compute's quotas: Nova's names and defaults (api-ref compute, Quota sets)."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from pileus.api.quota import Quotas
+from pileus.compute.model import Server
+from pileus.db import Session
+from pileus.errors import QuotaExceeded
+
+QUOTAS = Quotas("compute", {
+    "instances": 10, "cores": 20, "ram": 51200, "metadata_items": 128, "injected_files": 5,
+    "injected_file_content_bytes": 10240, "injected_file_path_bytes": 255, "key_pairs": 100, "server_groups": 10,
+    "server_group_members": 10,
+})
+
+
+def usage(session: Session, project_id: str) -> dict[str, int]:
+    """Instances, cores and ram (MiB) that a project's servers use."""
+    row = session.execute(
+        select(
+            func.count(), func.sum(Server.flavor["vcpus"].as_integer()), func.sum(Server.flavor["ram"].as_integer())
+        ).where(Server.project_id == project_id, Server.deleted_at.is_(None))
+    ).one()
+    return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
+
+
+def take(session: Session, project_id: str, at_least: int, at_most: int, vcpus: int, ram_mib: int) -> int:
+    """How many of `at_most` servers of one size fit into a project's quota.
+
+    Call it in the transaction that adds them: nobody else counts meanwhile.
+
+    Raises:
+        QuotaExceeded: not even `at_least` fit.
+    """
+    QUOTAS.lock(session, project_id)
+    limits, used = QUOTAS.limits(session, project_id), usage(session, project_id)
+    each = {"instances": 1, "cores": vcpus, "ram": ram_mib}
+    fits = {
+        name: at_most if limits[name] < 0 or not amount else max(0, (limits[name] - used[name]) // amount)
+        for name, amount in each.items()
+    }
+    count = min(at_most, *fits.values())
+    if count < at_least:
+        over = [name for name in each if fits[name] < at_least]
+        raise QuotaExceeded(
+            f"Quota exceeded for {', '.join(over)}: Requested "
+            f"{', '.join(str(at_least * each[name]) for name in over)}, but already used "
+            f"{', '.join(str(used[name]) for name in over)} of {', '.join(str(limits[name]) for name in over)} "
+            f"{', '.join(over)}"
+        )
+    return count

@@ -1,0 +1,131 @@
+"""Allocations: claim resources for a consumer, give them back, sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+
+from pileus.db import Session, utcnow
+from pileus.placement.model import Allocation, Consumer, ResourceProvider
+
+LOCK = "placement"
+
+
+class Claim(msgspec.Struct):
+    """What a consumer takes of one provider; resources by class, in the class's unit."""
+
+    consumer_id: str
+    provider_id: str
+    project_id: str
+    user_id: str
+    resources: Mapping[str, int]
+
+
+def usages(session: Session, provider_ids: list[str] | None = None) -> dict[str, dict[str, int]]:
+    """Used amounts by provider and resource class, of all providers or of those given."""
+    query = select(Allocation.provider_id, Allocation.resource_class, func.sum(Allocation.used)).group_by(
+        Allocation.provider_id, Allocation.resource_class
+    )
+    if provider_ids is not None:
+        query = query.where(Allocation.provider_id.in_(provider_ids))
+    found: dict[str, dict[str, int]] = {}
+    for provider_id, resource_class, used in session.execute(query):
+        found.setdefault(provider_id, {})[resource_class] = int(used)
+    return found
+
+
+def claim(session: Session, claims: list[Claim]) -> None:
+    """Record claims that were checked under the lock LOCK in this transaction; providers' generations move on."""
+    if not claims:
+        return
+    session.execute(
+        insert(Consumer),
+        [{"id": one.consumer_id, "project_id": one.project_id, "user_id": one.user_id} for one in claims],
+    )
+    session.execute(insert(Allocation), [
+        {"consumer_id": one.consumer_id, "provider_id": one.provider_id, "resource_class": name, "used": amount}
+        for one in claims for name, amount in one.resources.items() if amount
+    ])
+    _move_on(session, {one.provider_id for one in claims})
+
+
+def release(session: Session, consumer_id: str) -> None:
+    """Give back all that a consumer holds; nothing there is no error."""
+    providers = set(session.scalars(select(Allocation.provider_id).where(Allocation.consumer_id == consumer_id)))
+    session.execute(delete(Allocation).where(Allocation.consumer_id == consumer_id))
+    session.execute(delete(Consumer).where(Consumer.id == consumer_id))
+    _move_on(session, providers)
+
+
+def _move_on(session: Session, provider_ids: set[str]) -> None:
+    if provider_ids:
+        session.execute(
+            update(ResourceProvider)
+            .where(ResourceProvider.id.in_(provider_ids))
+            .values(generation=ResourceProvider.generation + 1, updated_at=utcnow())
+            .execution_options(synchronize_session=False)
+        )
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a consumer holds of a provider; resources by class."""
+
+    consumer: Consumer
+    provider: ResourceProvider
+    resources: dict[str, int]
+
+
+def held(session: Session, *, consumer_id: str | None = None, provider_id: str | None = None) -> list[Held]:
+    """Allocations of one consumer, or of one provider."""
+    query = (
+        select(Allocation, Consumer, ResourceProvider)
+        .join(Consumer, Consumer.id == Allocation.consumer_id)
+        .join(ResourceProvider, ResourceProvider.id == Allocation.provider_id)
+        .order_by(Allocation.consumer_id, Allocation.provider_id, Allocation.resource_class)
+    )
+    if consumer_id is not None:
+        query = query.where(Allocation.consumer_id == consumer_id)
+    if provider_id is not None:
+        query = query.where(Allocation.provider_id == provider_id)
+    found: dict[tuple[str, str], Held] = {}
+    for row, consumer, provider in session.execute(query):
+        one = found.setdefault((consumer.id, provider.id), Held(consumer, provider, {}))
+        one.resources[row.resource_class] = row.used
+    return list(found.values())
+
+
+class Total(msgspec.Struct, frozen=True):
+    """What consumers of one type use of a resource class."""
+
+    consumer_type: str
+    resource_class: str
+    used: int
+
+
+def project_usages(session: Session, project_id: str, user_id: str | None = None) -> list[Total]:
+    """What a project, or a user in it, uses, by type of consumer and resource class."""
+    query = (
+        select(Consumer.consumer_type, Allocation.resource_class, func.sum(Allocation.used))
+        .join(Consumer, Consumer.id == Allocation.consumer_id)
+        .where(*_whose(project_id, user_id))
+        .group_by(Consumer.consumer_type, Allocation.resource_class)
+        .order_by(Consumer.consumer_type, Allocation.resource_class)
+    )
+    return [Total(kind, name, int(used)) for kind, name, used in session.execute(query)]
+
+
+def consumer_counts(session: Session, project_id: str, user_id: str | None = None) -> dict[str, int]:
+    """How many consumers of each type a project, or a user in it, has."""
+    query = (
+        select(Consumer.consumer_type, func.count())
+        .where(*_whose(project_id, user_id))
+        .group_by(Consumer.consumer_type)
+    )
+    return {str(kind): int(count) for kind, count in session.execute(query)}
+
+
+def _whose(project_id: str, user_id: str | None) -> list[ColumnElement[bool]]:
+    project = Consumer.project_id == project_id
+    return [project] if user_id is None else [project, Consumer.user_id == user_id]
