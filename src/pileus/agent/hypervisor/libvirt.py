@@ -73,9 +73,7 @@ class LibvirtHypervisor:
         self._listener = listener
         self._state.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
-            probe = (
-                pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
-            )
+            probe = pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
             self._connection.start()
             with said_by_libvirt():
                 self._connection.get().getVersion()  # has libvirtd look at QEMU now, not in the first build
