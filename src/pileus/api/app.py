@@ -69,13 +69,14 @@ class Endpoint:
             ctx.version = history.negotiate(ctx.request.headers)
 
     def _authenticate(self, ctx: Context) -> None:
-        """Find out who asks; a route that is OPEN does without."""
+        """Find out who asks; a route that is OPEN does without, and does not mind a token that is void."""
         token = ctx.request.get_header("X-Auth-Token")
-        if token:
-            with self._cloud.db.read() as session:
-                ctx.caller = self._cloud.authenticate(session, token)
-        elif any(route.policy != OPEN for route in self._routes):
+        if all(route.policy == OPEN for route in self._routes):
+            return
+        if not token:
             raise Unauthenticated("The request you have made requires authentication.")
+        with self._cloud.db.read() as session:
+            ctx.caller = self._cloud.authenticate(session, token)
 
     def _select(self, ctx: Context) -> Route:
         routes = [route for route in self._routes if route.since <= ctx.version <= route.until]
@@ -202,9 +203,11 @@ class Rewriter:
         for service in self._services:
             if request.path.startswith(service.prefix + "/"):
                 path = request.path[len(service.prefix) :]
+                if request.env["PATH_INFO"].endswith("/"):
+                    path += "/"
                 for pattern, replacement in service.rewrites:
                     path = pattern.sub(replacement, path, count=1)
-                request.path = service.prefix + path
+                request.path = service.prefix + path.removesuffix("/")
 
 
 class _Resource:
