@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import falcon
 
-from pileus import compute, identity, placement
+from pileus import compute, identity, image, network, placement
+from pileus.agent.commands import AgentReport, GuestEvent
 from pileus.api import app
 from pileus.api.service import Service
+from pileus.compute import flows as compute_flows
+from pileus.compute import hosts
 from pileus.db import Database
 from pileus.identity.keys import KeyRing
 from pileus.identity.tokens import Tokens
+from pileus.network import flows as network_flows
+from pileus.image import store
 from pileus.operations.agents import AgentLink
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 
 log = logging.getLogger(__name__)
+FLOWS = (compute_flows, network_flows)
+"""Importing them registers every kind of operation."""
 HOUSEKEEPING_S = 30.0
+HEARTBEAT_S = 15.0
 
 
 class Cloud:
@@ -34,6 +43,8 @@ class Cloud:
         self.runner = Runner(db, settings.state, settings.runner_threads, self.link.send)
         self.services = services(settings)
         self._stopping = threading.Event()
+        self._hosts: list[str] = []
+        self._noted = 0.0
 
     def application(self) -> falcon.App[Any, Any]:
         """The WSGI application of every API."""
@@ -41,7 +52,12 @@ class Cloud:
 
     def start(self) -> None:
         """Begin to carry out operations and to keep house."""
+        with self.db.write() as session:
+            store.recover(session, self.settings.images)
         self.link.on_answer = self.runner.answer
+        self.link.on_report = self._register
+        self.link.on_alive = self._heard_of
+        self.link.on_guest = self._observe
         self.runner.start()
         self.link.start()
         threading.Thread(target=self._keep_house, daemon=True, name="housekeeping").start()
@@ -52,6 +68,21 @@ class Cloud:
         self.link.stop()
         self.runner.stop()
         self.db.dispose()
+
+    def _register(self, report: AgentReport) -> None:
+        self._hosts = [host.name for host in report.hosts]
+        with self.db.write() as session:
+            hosts.register(session, report)
+
+    def _heard_of(self) -> None:
+        if time.monotonic() - self._noted > HEARTBEAT_S:
+            self._noted = time.monotonic()
+            with self.db.write() as session:
+                hosts.heard_of(session, self._hosts)
+
+    def _observe(self, event: GuestEvent) -> None:
+        with self.db.write() as session:
+            hosts.observe(session, event)
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
@@ -64,4 +95,4 @@ class Cloud:
 
 def services(settings: Settings) -> list[Service]:
     """Every API that is served."""
-    return [identity.service(settings), compute.service(settings), placement.service(settings)]
+    return [module.service(settings) for module in (identity, compute, placement, image, network)]

@@ -18,7 +18,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
 # --- networks ---------------------------------------------------------------------------------------------------
 
 
-class FixedIP(Spec):
+class FixedIP(Spec, frozen=True, kw_only=True):
     """One address of a port."""
 
     subnet_id: str
@@ -26,7 +26,7 @@ class FixedIP(Spec):
     prefix_length: int
 
 
-class PortSpec(Spec):
+class PortSpec(Spec, frozen=True, kw_only=True):
     """A port as the network must carry it (api-ref network, Ports)."""
 
     id: str
@@ -47,7 +47,7 @@ class PortSpec(Spec):
     """Host the port is bound to; empty while unbound."""
 
 
-class SubnetSpec(Spec):
+class SubnetSpec(Spec, frozen=True, kw_only=True):
     """A subnet of a network (api-ref network, Subnets)."""
 
     id: str
@@ -61,7 +61,7 @@ class SubnetSpec(Spec):
     ipv6_ra_mode: str | None = None
 
 
-class NetworkSpec(Spec):
+class NetworkSpec(Spec, frozen=True, kw_only=True):
     """A network with its subnets. `metadata_port` answers for DHCP and 169.254.169.254 on every host."""
 
     id: str
@@ -75,7 +75,7 @@ class NetworkSpec(Spec):
     """Name of the provider network this one is mapped to (flat), None for a tunnelled tenant network."""
 
 
-class RuleSpec(Spec):
+class RuleSpec(Spec, frozen=True, kw_only=True):
     """One security group rule (api-ref network, Security group rules)."""
 
     id: str
@@ -88,7 +88,7 @@ class RuleSpec(Spec):
     remote_group_id: str | None = None
 
 
-class SecurityGroupSpec(Spec):
+class SecurityGroupSpec(Spec, frozen=True, kw_only=True):
     """A security group with all its rules."""
 
     id: str
@@ -101,7 +101,7 @@ class SecurityGroupSpec(Spec):
 # --- guests -----------------------------------------------------------------------------------------------------
 
 
-class ImageSource(Spec):
+class ImageSource(Spec, frozen=True, kw_only=True):
     """Where a host finds an image and how it knows that it got the right one."""
 
     id: str
@@ -113,7 +113,7 @@ class ImageSource(Spec):
     properties: dict[str, str] = {}
 
 
-class InstanceData(Spec):
+class InstanceData(Spec, frozen=True, kw_only=True):
     """What a guest may learn about itself by config drive or metadata service (Nova's metadata formats)."""
 
     hostname: str
@@ -132,7 +132,7 @@ class InstanceData(Spec):
     """Base64."""
 
 
-class GuestPort(Spec):
+class GuestPort(Spec, frozen=True, kw_only=True):
     """A port of a guest together with the network and security groups it needs."""
 
     port: PortSpec
@@ -140,7 +140,7 @@ class GuestPort(Spec):
     security_groups: tuple[SecurityGroupSpec, ...] = ()
 
 
-class GuestSpec(Spec):
+class GuestSpec(Spec, frozen=True, kw_only=True):
     """Everything a host needs to build a guest."""
 
     server_id: str
@@ -161,7 +161,7 @@ class GuestSpec(Spec):
 # --- commands ---------------------------------------------------------------------------------------------------
 
 
-class Command(Spec, tag=True):
+class Command(Spec, frozen=True, kw_only=True, tag=True):
     """Base of commands. `subject` is what commands are serialized by: a guest, a network, a port."""
 
     NAME: ClassVar[str] = ""
@@ -171,7 +171,7 @@ class Command(Spec, tag=True):
         raise NotImplementedError
 
 
-class BuildGuest(Command):
+class BuildGuest(Command, frozen=True, kw_only=True):
     """Wire the ports, prepare the disks, define the guest, plug it and run it.
 
     Events: fetch image, inspect and convert image, create disk, config drive, console, define guest, plug port,
@@ -186,7 +186,7 @@ class BuildGuest(Command):
         return self.guest.server_id
 
 
-class DiscardGuest(Command):
+class DiscardGuest(Command, frozen=True, kw_only=True):
     """Remove a guest, its disks, taps and ports, whatever of them exists. Result: {}."""
 
     server_id: str
@@ -200,7 +200,7 @@ class DiscardGuest(Command):
         return self.server_id
 
 
-class StartGuest(Command):
+class StartGuest(Command, frozen=True, kw_only=True):
     """Power on a guest that BuildGuest made. Result: {"power_state": int}."""
 
     guest: GuestSpec
@@ -211,7 +211,7 @@ class StartGuest(Command):
         return self.guest.server_id
 
 
-class StopGuest(Command):
+class StopGuest(Command, frozen=True, kw_only=True):
     """Shut a guest down cleanly (ACPI), power it off after `timeout_s`. Result: {"power_state": int}."""
 
     server_id: str
@@ -222,7 +222,7 @@ class StopGuest(Command):
         return self.server_id
 
 
-class RebootGuest(Command):
+class RebootGuest(Command, frozen=True, kw_only=True):
     """Reboot: `hard` is a power cycle with a fresh definition; soft asks the guest, then falls back to hard.
 
     Result: {"power_state": int}.
@@ -237,7 +237,7 @@ class RebootGuest(Command):
         return self.guest.server_id
 
 
-class UpdateInstanceData(Command):
+class UpdateInstanceData(Command, frozen=True, kw_only=True):
     """Change what the metadata service tells a guest. Result: {}."""
 
     guest: GuestSpec
@@ -247,7 +247,7 @@ class UpdateInstanceData(Command):
         return self.guest.server_id
 
 
-class SyncNetwork(Command):
+class SyncNetwork(Command, frozen=True, kw_only=True):
     """Make a network exist as specified. Result: {}."""
 
     network: NetworkSpec
@@ -257,7 +257,7 @@ class SyncNetwork(Command):
         return self.network.id
 
 
-class DropNetwork(Command):
+class DropNetwork(Command, frozen=True, kw_only=True):
     """Remove a network with all that hangs on it. Result: {}."""
 
     network_id: str
@@ -267,7 +267,7 @@ class DropNetwork(Command):
         return self.network_id
 
 
-class SyncPort(Command):
+class SyncPort(Command, frozen=True, kw_only=True):
     """Make a port exist as specified, with its network and security groups. Result: {}."""
 
     wiring: GuestPort
@@ -277,7 +277,7 @@ class SyncPort(Command):
         return self.wiring.port.id
 
 
-class DropPort(Command):
+class DropPort(Command, frozen=True, kw_only=True):
     """Remove a port. Result: {}."""
 
     port_id: str
@@ -287,7 +287,7 @@ class DropPort(Command):
         return self.port_id
 
 
-class SyncSecurityGroup(Command):
+class SyncSecurityGroup(Command, frozen=True, kw_only=True):
     """Make a security group's rules take effect on every port of it. Result: {}."""
 
     group: SecurityGroupSpec
@@ -297,7 +297,7 @@ class SyncSecurityGroup(Command):
         return self.group.id
 
 
-class DropSecurityGroup(Command):
+class DropSecurityGroup(Command, frozen=True, kw_only=True):
     """Remove a security group. Result: {}."""
 
     group_id: str
@@ -323,7 +323,7 @@ AnyCommand = (
 )
 
 
-class Envelope(Spec):
+class Envelope(Spec, frozen=True, kw_only=True):
     """A command under way. The same key is never executed twice to its end; a lower attempt than one seen is stale."""
 
     key: str
@@ -337,7 +337,7 @@ class Envelope(Spec):
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
-class Event(Spec):
+class Event(Spec, frozen=True, kw_only=True):
     """A timed stage inside a command."""
 
     name: str
@@ -347,14 +347,14 @@ class Event(Spec):
     detail: dict[str, Any] = {}
 
 
-class Failure(Spec):
+class Failure(Spec, frozen=True, kw_only=True):
     """Why a command failed. `code` is stable, `message` is for people and may be shown to the server's owner."""
 
     code: str
     message: str
 
 
-class Answer(Spec):
+class Answer(Spec, frozen=True, kw_only=True):
     """The outcome of a command, recorded under its key before it is given."""
 
     key: str
@@ -364,7 +364,7 @@ class Answer(Spec):
     events: tuple[Event, ...] = ()
 
 
-class GuestEvent(Spec):
+class GuestEvent(Spec, frozen=True, kw_only=True):
     """A guest changed state outside of any command: started, stopped, crashed..."""
 
     server_id: str
@@ -373,7 +373,7 @@ class GuestEvent(Spec):
     at: float
 
 
-class FeedEntry(Spec):
+class FeedEntry(Spec, frozen=True, kw_only=True):
     """One entry of the agent's feed, read in order by sequence number."""
 
     sequence: int
@@ -381,7 +381,7 @@ class FeedEntry(Spec):
     guest: GuestEvent | None = None
 
 
-class Inventory(Spec):
+class Inventory(Spec, frozen=True, kw_only=True):
     """One resource class of a host (api-ref placement, Resource provider inventories)."""
 
     total: int
@@ -392,7 +392,7 @@ class Inventory(Spec):
     allocation_ratio: float = 1.0
 
 
-class HostReport(Spec):
+class HostReport(Spec, frozen=True, kw_only=True):
     """A hypervisor host as its agent sees it."""
 
     name: str
@@ -406,7 +406,7 @@ class HostReport(Spec):
     """Power state of every guest on the host, by server id."""
 
 
-class AgentReport(Spec):
+class AgentReport(Spec, frozen=True, kw_only=True):
     """What an agent says about itself and its hosts."""
 
     started: float

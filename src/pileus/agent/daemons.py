@@ -19,7 +19,16 @@ def pid_of(pidfile: Path, program: str) -> int | None:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError, IndexError):
         return None
-    return pid if name == program[:15] else None
+    return pid if name == program[:15] and lives(pid) else None
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not (pid 1 may not reap)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def wait_until(ready: Callable[[], bool], timeout_s: float, what: str) -> None:
@@ -58,5 +67,7 @@ def end(pid: int, timeout_s: float = 10.0) -> None:
         except ProcessLookupError:
             return
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
+        while time.monotonic() < deadline:
+            if not lives(pid):
+                return
             time.sleep(0.02)

@@ -182,13 +182,28 @@ def status_line(status: int) -> str:
     return f"{status} {HTTPStatus(status).phrase}"
 
 
+class Rewriter:
+    """Turns other names of a service's paths into those that are routed."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self._services = [service for service in services if service.rewrites]
+
+    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
+        for service in self._services:
+            if request.path.startswith(service.prefix + "/"):
+                path = request.path[len(service.prefix):]
+                for pattern, replacement in service.rewrites:
+                    path = pattern.sub(replacement, path, count=1)
+                request.path = service.prefix + path
+
+
 class _Resource:
     """What falcon wants at a URL: an attribute on_<method> for each method."""
 
 
 def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     """The WSGI application that serves all services."""
-    app = falcon.App()
+    app = falcon.App(middleware=[Rewriter(services)])
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.auto_parse_qs_csv = False
     app.resp_options.default_media_type = "application/json"

@@ -66,8 +66,14 @@ def paginate(query: Select[M], keys: list[SortKey], marker: M | None, limit: int
 
 def _sortable(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     """NULLs sort alike on every database if there are none."""
+    blank = _blank(column)
+    return column.expression if blank is None else func.coalesce(column, blank)
+
+
+def _blank(column: InstrumentedAttribute[Any]) -> Any:
+    """What stands for NULL in the order, where there may be one: before every other value."""
     nullable = bool(column.property.columns[0].nullable)
-    return func.coalesce(column, "") if nullable and column.type.python_type is str else column.expression
+    return {str: "", int: -1}.get(column.type.python_type) if nullable else None
 
 
 def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
@@ -75,7 +81,7 @@ def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
     equal: list[ColumnElement[bool]] = []
     for column, down in keys:
         value, sortable = getattr(marker, column.key), _sortable(column)
-        value = "" if value is None else value
+        value = _blank(column) if value is None else value
         options.append(and_(*equal, sortable < value if down else sortable > value))
         equal.append(sortable == value)
     return or_(*options)

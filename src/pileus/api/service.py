@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,16 +51,18 @@ class Service:
         statuses: where this service's status differs from the common one.
         request_id_header: a second header with the request id, if the service has one of its own.
         refusal: what a client refused by the policy is told.
+        rewrites: (regular expression, replacement) of paths under the prefix that are other names of its routes.
     """
 
     def __init__(
         self, name: str, prefix: str, nouns: Iterable[Noun], rules: Mapping[str, str], envelope: Envelope, *,
         history: History | None = None, statuses: Mapping[type[PileusError], int] | None = None,
         request_id_header: str | None = None, refusal: str = "Policy doesn't allow {rule} to be performed.",
-        policy_directory: Path | None = None,
+        policy_directory: Path | None = None, rewrites: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.name, self.prefix, self.envelope, self.history = name, prefix, envelope, history
         self.request_id_header = request_id_header
+        self.rewrites = [(re.compile(pattern), replacement) for pattern, replacement in rewrites]
         self.routes: list[Route] = [route for noun in nouns for route in noun.routes.routes]
         self.policy = Policy(rules, policy_directory / f"{name}.yaml" if policy_directory else None, refusal)
         self._statuses = {**STATUS, **(statuses or {})}

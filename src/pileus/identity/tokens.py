@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -132,7 +132,7 @@ def _resolve(session: Session, payload: Payload) -> TokenInfo:
     user_domain = session.get(Domain, user.domain_id) if user else None
     if user is None or user_domain is None or not (user.enabled and user_domain.enabled):
         raise Unauthenticated("The user is disabled or gone.")
-    if _instant(payload.issued_at) < user.tokens_valid_from - timedelta(seconds=1):
+    if _instant(payload.issued_at) < user.tokens_valid_from:
         raise Unauthenticated("The token has been revoked.")
     info = TokenInfo(payload, user, user_domain, [])
     if payload.scope == "unscoped":

@@ -147,7 +147,12 @@ def fence(session: Session, held: Held) -> None:
 
 
 def record(session: Session, held: Held, outcome: Outcome, task_state: tuple[str | None] | None) -> None:
-    """Write a step's outcome; `task_state`, if given, is what the subject shows from now on."""
+    """Write a step's outcome; `task_state`, if given, is what the subject shows from now on.
+
+    A result's "_events" are the timed stages inside the step, as a host's answer has them.
+    """
+    if outcome.result and "_events" in outcome.result:
+        outcome.events = outcome.result.pop("_events")
     session.execute(
         insert(StepRow).values(
             operation_id=held.id, position=outcome.position, undo=outcome.undo, name=outcome.name, host=outcome.host,

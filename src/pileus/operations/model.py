@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base
 
@@ -55,6 +55,7 @@ class StepRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id", ondelete="CASCADE"), index=True)
+    operation: Mapped[OperationRow] = relationship(lazy="raise")
     position: Mapped[int]
     """Which step of the flow, counted from 0; an undo has the position of the step it undoes."""
     undo: Mapped[bool] = mapped_column(default=False)

@@ -56,12 +56,12 @@ class Operation:
     """The handle a flow works with.
 
     Attributes:
-        id: operation id; request_id, project_id, user_id: of the request that started it.
+        id: operation id; subject_id: what it works on; request_id, project_id, user_id: of the request that started it.
         attempt: the fencing token this runner holds.
     """
 
     def __init__(self, held: journal.Held, db: Database, send: Callable[[Envelope], None]) -> None:
-        self.id, self.request_id = held.id, held.request_id
+        self.id, self.request_id, self.subject_id = held.id, held.request_id, held.subject_id
         self.project_id, self.user_id = held.project_id, held.user_id
         self.attempt = held.attempt
         self._held, self._db, self._send = held, db, send

@@ -8,8 +8,12 @@ from sqlalchemy import select, update
 
 from pileus.db import Session, new_id, utcnow
 from pileus.operations.flow import flows
-from pileus.operations.model import OperationRow
+from pileus.operations.model import OperationRow, StepRow
 from pileus.operations.wake import wake
+
+
+ACCEPT = -1
+"""Position of the step before the flow's first."""
 
 
 def start(
@@ -21,6 +25,7 @@ def start(
     project_id: str | None = None,
     user_id: str | None = None,
     after_id: str | None = None,
+    accepted: list[dict[str, Any]] | None = None,
     **arguments: Any,
 ) -> OperationRow:
     """Accept an operation: once the transaction commits it will be finished or undone.
@@ -29,14 +34,19 @@ def start(
         kind: a registered flow.
         subject_id: the object it works on; its task_state is what this operation projects.
         after_id: an operation that must finish first.
+        accepted: timed stages of the request itself; they become the journal's first step, "accept".
         arguments: what the flow is called with; JSON values.
     """
+    now = utcnow()
     row = OperationRow(
         id=new_id(), request_id=request_id, kind=kind, subject_id=subject_id, project_id=project_id, user_id=user_id,
         arguments=arguments, state="pending", task_state=flows[kind].task_state, attempt=0, after_id=after_id,
-        created_at=utcnow(),
+        created_at=now,
     )
     session.add(row)
+    if accepted is not None:
+        session.add(StepRow(operation=row, position=ACCEPT, name="accept", outcome="finished", attempt=0,
+                            started_at=now, finished_at=now, events=accepted))
     session.after_commit(wake)
     return row
 

@@ -1,6 +1,7 @@
 """The URL map of compute, top to bottom."""
 
 from pileus.compute.routes import (
+    actions,
     aggregates,
     availability_zones,
     extensions,
@@ -8,9 +9,11 @@ from pileus.compute.routes import (
     flavor_specs,
     flavors,
     hypervisors,
+    instance_actions,
     keypairs,
     limits,
     quota_sets,
+    servers,
     services,
     versions,
 )
@@ -19,6 +22,9 @@ NOUNS = (
     versions,
     extensions,
     limits,
+    servers,
+    actions,
+    instance_actions,
     flavors,
     flavor_access,
     flavor_specs,

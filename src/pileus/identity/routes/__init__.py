@@ -1,5 +1,15 @@
 """The URL map of identity, top to bottom."""
 
-from pileus.identity.routes import tokens, versions
+from pileus.identity.routes import (
+    catalog,
+    domains,
+    grants,
+    projects,
+    role_assignments,
+    roles,
+    tokens,
+    users,
+    versions,
+)
 
-NOUNS = (versions, tokens)
+NOUNS = (versions, tokens, domains, projects, users, roles, grants, role_assignments, catalog)

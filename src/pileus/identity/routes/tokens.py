@@ -15,6 +15,8 @@ from pileus.identity import assignments
 from pileus.identity.authentication import authenticate
 from pileus.identity.catalog import catalog
 from pileus.identity.model import Assignment, Domain, User
+from pileus.identity.routes.domains import DOMAINS
+from pileus.identity.routes.projects import PROJECTS
 from pileus.identity.tokens import TokenInfo, times
 
 routes = Routes()
@@ -116,24 +118,13 @@ def show_catalog(ctx: Context) -> dict[str, Any]:
 def list_projects(ctx: Context) -> dict[str, Any]:
     user = ctx.session.get(User, ctx.caller.user_id)
     found = assignments.projects_of(ctx.session, user) if user else []
-    projects = [
-        {**_named(project), "domain_id": project.domain_id, "enabled": project.enabled, "is_domain": False,
-         "description": project.description, "parent_id": project.domain_id, "tags": project.tags, "options": {},
-         "links": {"self": ctx.url(f"/v3/projects/{project.id}")}}
-        for project in found
-    ]
-    return {"projects": projects, "links": {"self": ctx.url("/v3/auth/projects"), "next": None, "previous": None}}
+    return PROJECTS.many(ctx, found)
 
 
 @routes.get("/v3/auth/domains", policy="identity:get_auth_domains")
 def list_domains(ctx: Context) -> dict[str, Any]:
     own = select(Assignment.target_id).where(Assignment.user_id == ctx.caller.user_id, Assignment.scope == "domain")
-    domains = [
-        {**_named(domain), "enabled": domain.enabled, "description": domain.description, "options": {}, "tags": [],
-         "links": {"self": ctx.url(f"/v3/domains/{domain.id}")}}
-        for domain in ctx.session.scalars(select(Domain).where(Domain.id.in_(own)))
-    ]
-    return {"domains": domains, "links": {"self": ctx.url("/v3/auth/domains"), "next": None, "previous": None}}
+    return DOMAINS.many(ctx, ctx.session.scalars(select(Domain).where(Domain.id.in_(own))))
 
 
 @routes.get("/v3/auth/system", policy="identity:get_auth_system")

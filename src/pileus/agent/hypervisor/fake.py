@@ -1,0 +1,102 @@
+"""The fake hypervisor: stands for any number of hosts, keeps guests as files, takes no time and runs nothing.
+
+For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
+{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}}.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pileus.agent.commands import GuestSpec, HostReport, Inventory, PowerState
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.base import GuestListener
+from pileus.agent.network.base import Network
+from pileus.agent.timeline import Timeline
+
+VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
+"""What each simulated host has."""
+
+
+class FakeHypervisor:
+    """Implements Hypervisor. A guest is a file that holds its power state: it survives the agent, as a real one does."""
+
+    def __init__(self, state: Path, network: Network, hosts: int) -> None:
+        self._root, self._network = state / "fake", network
+        self._hosts = [f"fake-{number + 1}" for number in range(hosts)]
+
+    def start(self, listener: GuestListener) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def reports(self) -> list[HostReport]:
+        inventories = {
+            "VCPU": Inventory(total=VCPUS, allocation_ratio=4.0),
+            "MEMORY_MB": Inventory(total=MEMORY_MIB, reserved=512), "DISK_GB": Inventory(total=DISK_GIB),
+        }
+        return [
+            HostReport(
+                name=host, hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1", inventories=inventories,
+                traits=("COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_IMAGE_TYPE_QCOW2"), cpu_info={"arch": "x86_64"},
+                guests={path.name: int(path.read_text()) for path in self._guests(host)},
+            )
+            for host in self._hosts
+        ]
+
+    def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+        behaviour = self._behaviour()
+        with timeline.stage("wire port"):
+            for wiring in guest.ports:
+                self._network.sync_port(wiring)
+        for name in ("fetch image", "inspect and convert image", "create disk", "console", "define guest"):
+            with timeline.stage(name):
+                pass
+        time.sleep(float(behaviour.get("build_s", 0)))
+        if reason := behaviour.get("fail_build", {}).get(host):
+            raise CommandFailed("hypervisor", reason)
+        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
+        with timeline.stage("running"):
+            return self._set(host, guest.server_id, PowerState.RUNNING)
+
+    def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
+        (self._root / host / server_id).unlink(missing_ok=True)
+
+    def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+        return self._set(host, guest.server_id, PowerState.RUNNING)
+
+    def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
+        return self._set(host, server_id, PowerState.SHUTDOWN)
+
+    def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
+        return self._set(host, guest.server_id, PowerState.RUNNING)
+
+    def update_data(self, host: str, guest: GuestSpec) -> None:
+        """Nobody reads a fake guest's metadata."""
+
+    def console(self, host: str, server_id: str, lines: int | None) -> str:
+        if not (self._root / host / server_id).exists():
+            raise CommandFailed("no-guest", f"Instance {server_id} has no console")
+        text = ["fake hypervisor", f"guest {server_id}", "login: "]
+        return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)):])
+
+    def stop(self, keep_guests: bool) -> None:
+        if not keep_guests:
+            for host in self._hosts:
+                for path in self._guests(host):
+                    path.write_text(str(PowerState.SHUTDOWN))
+
+    def _guests(self, host: str) -> list[Path]:
+        folder = self._root / host
+        return list(folder.iterdir()) if folder.is_dir() else []
+
+    def _set(self, host: str, server_id: str, power_state: int) -> int:
+        folder = self._root / host
+        folder.mkdir(exist_ok=True)
+        (folder / server_id).write_text(str(power_state))
+        return power_state
+
+    def _behaviour(self) -> dict[str, Any]:
+        path = self._root / "behaviour.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}

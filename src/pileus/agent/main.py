@@ -1,0 +1,114 @@
+"""The agent process: chooses its drivers, brings them up, serves commands."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from pileus.agent.commands import GuestEvent
+from pileus.agent.errors import CommandFailed
+from pileus.agent.executor import Executor
+from pileus.agent.hypervisor.base import Hypervisor
+from pileus.agent.hypervisor.fake import FakeHypervisor
+from pileus.agent.journal import Journal
+from pileus.agent.metadata import MetadataService, MetadataStore
+from pileus.agent.network.base import Network
+from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.server import Agent, serve
+
+log = logging.getLogger(__name__)
+
+
+class AgentSettings(msgspec.Struct):
+    """What an agent needs to know; `group` may open its socket."""
+
+    state: Path
+    socket: Path
+    group: str | None
+    hypervisor: str
+    network: str
+    fake_hosts: int
+
+
+def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
+    """Bring the drivers up and serve for ever; calls `progress("ready")` once commands are accepted.
+
+    Raises:
+        CommandFailed: a driver cannot be brought up; the message says which part and why.
+    """
+    settings.state.mkdir(parents=True, exist_ok=True)
+    kind = choose_hypervisor(settings.hypervisor)
+    network = make_network(settings, kind)
+    journal = Journal(settings.state / "journal.db")
+    service = MetadataService(MetadataStore(settings.state / "metadata"))
+    hypervisor = make_hypervisor(settings, kind, network, service)
+    if kind != "fake":
+        progress(f"network: {network.kind}")
+        network.start(service.listen)
+        progress(f"hypervisor: {kind}")
+
+    def changed(host: str, server_id: str, power_state: int) -> None:
+        journal.report(GuestEvent(server_id=server_id, host=host, power_state=power_state, at=time.time()))
+
+    hypervisor.start(changed)
+    agent = Agent(hypervisor, network.kind, Executor(hypervisor, network, journal), journal)
+    def stop(keep_guests: bool) -> None:
+        hypervisor.stop(keep_guests)
+        network.stop(keep_guests)
+
+    agent.stop = stop
+    group = grp.getgrnam(settings.group).gr_gid if settings.group else None
+    serve(agent, settings.socket, group)
+    progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
+    progress("ready")
+    threading.Event().wait()  # the supervisor ends this process
+
+
+def choose_hypervisor(wanted: str) -> str:
+    """libvirt or fake; "auto" is libvirt wherever it can run."""
+    if wanted != "auto":
+        return wanted
+    try:
+        import libvirt  # noqa: F401
+    except ImportError:
+        return "fake"
+    real = os.geteuid() == 0 and shutil.which("libvirtd") and shutil.which("qemu-system-x86_64")
+    return "libvirt" if real else "fake"
+
+
+def make_network(settings: AgentSettings, hypervisor: str) -> Network:
+    """The network driver; "auto" is OVN under a real hypervisor where it is installed."""
+    wanted = settings.network
+    if wanted == "auto":
+        wanted = "ovn" if hypervisor == "libvirt" and shutil.which("ovn-controller") else "fake"
+    if wanted == "fake":
+        return FakeNetwork()
+    from pileus.agent.network.ovn import OvnNetwork
+
+    return OvnNetwork(settings.state, socket.gethostname())
+
+
+def make_hypervisor(
+    settings: AgentSettings, kind: str, network: Network, metadata: MetadataService
+) -> Hypervisor:
+    """The hypervisor driver.
+
+    Raises:
+        CommandFailed: libvirt was asked for and its Python binding is missing.
+    """
+    if kind == "fake":
+        return FakeHypervisor(settings.state, network, settings.fake_hosts)
+    try:
+        from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
+    except ImportError as error:
+        raise CommandFailed("hypervisor", f"libvirt cannot be used: {error}") from error
+    return LibvirtHypervisor(settings.state, network, socket.gethostname(), metadata=metadata)

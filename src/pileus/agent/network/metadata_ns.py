@@ -1,0 +1,192 @@
+"""Where guests find 169.254.169.254: a network namespace for each network with guests on this host.
+
+One end of a veth is in the namespace, the other on br-int as the network's metadata port (a localport: it
+exists on every chassis). A socket keeps the namespace it was made in, so the metadata service itself runs
+outside: only the listening socket is made inside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from pileus.agent.commands import PortSpec
+from pileus.agent.daemons import run
+from pileus.agent.errors import CommandFailed
+from pileus.agent.network.base import MetadataListener
+from pileus.agent.network.dhcp import METADATA_IP
+from pileus.agent.network.links import finish_checksums, link_exists, remove_link
+from pileus.agent.network.ovnd import INTEGRATION_BRIDGE
+
+LOG = logging.getLogger(__name__)
+
+_NETNS = Path("/run/netns")
+_PREFIX = "ovnmeta-"
+_OWNER = "pileus-network"
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+class MetadataNamespaces:
+    """The namespaces of one host. Which are ours is known from the ports on our own switch.
+
+    The listening socket of a network that leaves the host is shut down: accept() on it then fails, and
+    whoever got it closes it.
+    """
+
+    def __init__(self, vsctl: Callable[..., str], listener: MetadataListener) -> None:
+        self._vsctl, self._listener = vsctl, listener
+        self._sockets: dict[str, socket.socket] = {}
+        self._ports: dict[str, tuple[PortSpec, int]] = {}
+        self._lock = threading.Lock()
+
+    def recover(self) -> None:
+        """Listen again in the namespaces that are there; forget those that a reboot of the machine took."""
+        for network_id in self._owned():
+            if not (_NETNS / namespace(network_id)).exists():
+                self.release(network_id)
+                continue
+            try:
+                self._listen(network_id)
+            except CommandFailed as error:  # its guests lack metadata; all others shall not lack an agent
+                LOG.error("network %s: %s", network_id, error)
+
+    def ensure(self, network_id: str, port: PortSpec, mtu: int) -> None:
+        """Make a network's namespace exist with its metadata port plugged, and listen in it."""
+        with self._lock:
+            if self._ports.get(network_id) == (port, mtu):
+                return
+            if not (_NETNS / namespace(network_id)).exists():
+                run("ip", "netns", "add", namespace(network_id))
+            _wire(network_id, port, mtu, renumber=network_id in self._ports)
+            self._plug(network_id, port)
+            if network_id not in self._sockets:
+                self._listen(network_id)
+            self._ports[network_id] = (port, mtu)
+
+    def release(self, network_id: str) -> None:
+        """Remove a network's namespace; nothing there is no error."""
+        with self._lock:
+            self._ports.pop(network_id, None)
+            self._close(network_id)
+            self._vsctl("--if-exists", "del-port", INTEGRATION_BRIDGE, _veth(network_id, 0))
+            remove_link(_veth(network_id, 0))  # before its namespace, which the kernel takes down later
+            if (_NETNS / namespace(network_id)).exists():
+                run("ip", "netns", "del", namespace(network_id))
+
+    def release_all(self) -> None:
+        for network_id in self._owned():
+            self.release(network_id)
+
+    def close(self) -> None:
+        """Stop listening; the namespaces stay for the next agent."""
+        with self._lock:
+            for network_id in list(self._sockets):
+                self._close(network_id)
+
+    def _owned(self) -> list[str]:
+        columns = ("--bare", "--no-headings", "--columns=external_ids", "find", "Interface")
+        lines = self._vsctl(*columns, f"external_ids:{_OWNER}!=''").splitlines()
+        pairs = [pair.partition("=") for line in lines for pair in line.replace(",", " ").split()]
+        return [value.strip('"') for key, _, value in pairs if key == _OWNER]
+
+    def _plug(self, network_id: str, port: PortSpec) -> None:
+        name = _veth(network_id, 0)
+        ids = (f"external_ids:iface-id={port.id}", f"external_ids:{_OWNER}={network_id}")
+        add = ("--may-exist", "add-port", INTEGRATION_BRIDGE, name)
+        self._vsctl(*add, "--", "set", "Interface", name, *ids)
+
+    def _listen(self, network_id: str) -> None:
+        listening = _in_namespace(namespace(network_id), lambda: _prepare_socket(_veth(network_id, 1)))
+        self._sockets[network_id] = listening
+        self._listener(network_id, listening)
+
+    def _close(self, network_id: str) -> None:
+        if listening := self._sockets.pop(network_id, None):
+            try:
+                listening.shutdown(socket.SHUT_RDWR)
+            except OSError:  # the listener has closed it
+                return
+
+
+def namespace(network_id: str) -> str:
+    """Name of a network's namespace (as Neutron's metadata agent has it)."""
+    return _PREFIX + network_id
+
+
+def _veth(network_id: str, end: int) -> str:
+    """Name of the pair's end on the bridge (0) or in the namespace (1), at most 15 characters."""
+    return f"tap{network_id[:10]}{end}"
+
+
+def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
+    """Make the veth pair and give its inner end the port's addresses; what is there already is corrected.
+
+    Only `renumber` takes addresses away for a moment: a new agent shall not disturb the guests that it finds.
+    """
+    space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
+    if not link_exists(outer):
+        run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
+    run("ip", "link", "set", outer, "mtu", str(mtu), "up")
+    lines = [
+        "link set lo up",
+        f"link set {inner} address {port.mac_address} mtu {mtu}",
+        f"addr flush dev {inner}",
+    ]
+    lines += [f"addr add {METADATA_IP}/32 dev {inner}"]
+    for ip in port.fixed_ips:
+        nodad = " nodad" if ":" in ip.ip_address else ""
+        lines.append(f"addr replace {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
+    lines.append(f"link set {inner} up")
+    with tempfile.NamedTemporaryFile("w", prefix="pileus-ip-") as batch:
+        batch.write("\n".join(lines) + "\n")
+        batch.flush()
+        run("ip", "-n", space, "-batch", batch.name)
+
+
+def _prepare_socket(device: str) -> socket.socket:
+    """The listening socket, on a device that can answer."""
+    finish_checksums(device)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((METADATA_IP, 80))
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _in_namespace(name: str, make: Callable[[], socket.socket]) -> socket.socket:
+    """Call `make` on a thread that has entered a network namespace and ends with that.
+
+    Raises:
+        CommandFailed: the namespace is not there or `make` failed in it.
+    """
+    result: Future[socket.socket] = Future()
+
+    def enter() -> None:
+        try:
+            with (_NETNS / name).open() as file:
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            result.set_result(make())
+        except OSError as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=enter, name=f"enter {name}")
+    thread.start()
+    thread.join()
+    try:
+        return result.result()
+    except OSError as error:
+        raise CommandFailed(
+            "network", f"The metadata namespace does not work: {os.strerror(error.errno or 0)}"
+        ) from error

@@ -1,0 +1,188 @@
+"""A guest's disks as files in a directory of its own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pileus.agent.commands import GuestSpec
+from pileus.agent.daemons import run
+from pileus.agent.errors import CommandFailed
+from pileus.agent.ids import checked_id
+
+log = logging.getLogger(__name__)
+
+_GIB = 1 << 30
+_CONSOLE_MAX_BYTES = 100 * 1024
+"""What `GET console output` may return at most, and what a trimmed log keeps."""
+_CONSOLE_TRIM_BYTES = 1 << 20
+
+
+class InstanceFiles:
+    """The directories of all guests of a host: `<directory>/<server id>/`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def guest(self, server_id: str) -> GuestFiles:
+        """The files of one guest; nothing is made yet."""
+        return GuestFiles(self._directory / checked_id(server_id))
+
+    def known(self) -> list[str]:
+        """Ids of the guests that have a directory."""
+        return [path.name for path in self._directory.iterdir() if path.is_dir()]
+
+
+class GuestFiles:
+    """The files of one guest.
+
+    Every disk is made beside its name and renamed, so that one that exists is whole: an interrupted build
+    goes on where it was, and no build ever writes over a guest's data.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.root = directory / "disk"
+        self.ephemeral = directory / "disk.eph0"
+        self.swap = directory / "disk.swap"
+        self.config_drive = directory / "disk.config"
+        self.console = directory / "console.log"
+
+    def make_directory(self) -> None:
+        """Make the directory, for root alone."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def remove(self) -> None:
+        """Remove everything; nothing there is no error."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory.exists():
+            raise CommandFailed("storage", "the guest's directory cannot be removed")
+
+    def make_disks(self, guest: GuestSpec, base: Path) -> None:
+        """Make the root, ephemeral and swap disks that the flavor asks for.
+
+        Raises:
+            CommandFailed: "flavor-disk-too-small", or "storage" with what could not be made.
+        """
+        if not self.root.exists():
+            size_bytes = root_bytes(guest, base.stat().st_size)
+            with _blamed("root disk"):
+                self._make_root(size_bytes, base)
+        if guest.ephemeral_gib and not self.ephemeral.exists():
+            with _blamed("ephemeral disk"):
+                self._make_ephemeral(guest.ephemeral_gib)
+        if guest.swap_mib and not self.swap.exists():
+            with _blamed("swap disk"):
+                self._make_swap(guest.swap_mib)
+
+    def make_console(self) -> None:
+        """Make the console log, before anything of the guest runs; what it says is kept."""
+        self.console.touch(mode=0o600)
+        self.console.chmod(0o600)
+
+    def read_console(self, lines: int | None) -> str:
+        """The last `lines` lines, or all that is kept, within 100 KiB."""
+        try:
+            with open(self.console, "rb") as log:
+                size = log.seek(0, 2)
+                log.seek(max(0, size - _CONSOLE_MAX_BYTES))
+                tail = log.read()
+        except FileNotFoundError:
+            return ""
+        if lines is not None:
+            kept = tail.splitlines(keepends=True)
+            tail = b"".join(kept[max(0, len(kept) - lines) :])
+        return tail.decode("utf-8", "replace")
+
+    def trim_console(self) -> None:
+        """Cut an overlong console log to its tail, so that a guest cannot fill the host's disk with it.
+
+        QEMU appends to the file, so that it goes on at the new end. What the guest writes in between may be
+        lost.
+        """
+        try:
+            if self.console.stat().st_size <= _CONSOLE_TRIM_BYTES:
+                return
+            with open(self.console, "rb+") as log:
+                log.seek(-_CONSOLE_MAX_BYTES, 2)
+                tail = log.read()
+                log.seek(0)
+                log.truncate()
+                log.write(tail)
+        except FileNotFoundError:
+            return
+
+    def _make_root(self, size_bytes: int, base: Path) -> None:
+        with _made(self.root) as fresh:
+            options = ["-q", "-f", "qcow2", "-F", "raw", "-b", str(base)]
+            run("qemu-img", "create", *options, str(fresh), str(size_bytes))
+
+    def _make_ephemeral(self, size_gib: int) -> None:
+        with _made(self.ephemeral) as fresh, _made(self.ephemeral.with_suffix(".raw"), keep=False) as raw:
+            _sparse(raw, size_gib * _GIB)
+            _format(raw, "ephemeral0")
+            run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(fresh))
+
+    def _make_swap(self, size_mib: int) -> None:
+        with _made(self.swap) as fresh:
+            _sparse(fresh, size_mib << 20)
+            run("mkswap", "--label", "swap", str(fresh))
+
+
+def root_bytes(guest: GuestSpec, image_bytes: int) -> int:
+    """Size of the root disk: the flavor's, or the image's if the flavor has none.
+
+    Raises:
+        CommandFailed: the image is larger than the flavor's disk; it is never cut.
+    """
+    if guest.root_gib == 0:
+        return image_bytes
+    if image_bytes > guest.root_gib * _GIB:
+        needed = -(-image_bytes // _GIB)
+        raise CommandFailed(
+            "flavor-disk-too-small",
+            f"the image needs {needed} GiB, the flavor's disk has {guest.root_gib} GiB",
+        )
+    return guest.root_gib * _GIB
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Say what failed without saying where: the tools' own words name paths of the host."""
+    try:
+        yield
+    except (OSError, CommandFailed) as error:
+        log.warning("%s: %s", what, error)
+        raise CommandFailed("storage", f"the server's {what} could not be made") from error
+
+
+@contextmanager
+def _made(path: Path, keep: bool = True) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it in the end (or removed, unless `keep`)."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    try:
+        yield fresh
+        if keep:
+            fresh.chmod(0o600)
+            fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _sparse(path: Path, size_bytes: int) -> None:
+    with open(path, "wb") as file:
+        path.chmod(0o600)
+        file.truncate(size_bytes)
+
+
+def _format(path: Path, label: str) -> None:
+    """ext4, else vfat, else left blank, whatever the host has tools for."""
+    if shutil.which("mkfs.ext4"):
+        run("mkfs.ext4", "-q", "-F", "-L", label, str(path))
+    elif shutil.which("mkfs.vfat"):
+        run("mkfs.vfat", "-n", label, str(path))

@@ -1,0 +1,28 @@
+"""What a new cloud is born with: domain, projects, users, roles, flavors, the external network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+
+from pileus.cloud import Cloud
+from pileus.compute import flavors
+from pileus.identity.bootstrap import bootstrap as identity_bootstrap
+from pileus.identity.model import Domain, Project
+from pileus.network import bootstrap as network
+
+
+def first_start(cloud: Cloud, passwords: Mapping[str, str]) -> None:
+    """Create what is missing, in one transaction."""
+    settings = cloud.settings
+    with cloud.db.write() as session:
+        session.lock("bootstrap")
+        if session.get(Domain, "default") is None:
+            identity_bootstrap(session, passwords, settings.bcrypt_rounds)
+            session.flush()
+            admin = session.scalar(select(Project.id).where(Project.name == "admin"))
+            assert admin is not None
+            flavors.bootstrap(session)
+            network.bootstrap(session, admin)
+        cloud.keys.rotate(session)

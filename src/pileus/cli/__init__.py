@@ -1,0 +1,18 @@
+"""The command line: one file a verb."""
+
+from __future__ import annotations
+
+import click
+
+from pileus import __version__
+from pileus.cli import credentials, db, down, status, trace, up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pileus")
+def main() -> None:
+    """Pileus: an OpenStack-compatible compute cloud in one program."""
+
+
+for command in (up.up, down.down, status.status, credentials.openrc, credentials.clouds_yaml, trace.trace, db.db):
+    main.add_command(command)

@@ -1,0 +1,46 @@
+"""What the verbs share: the --state option and the cloud it names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pileus.db import Database
+from pileus.settings import Settings, default_state, load
+
+state_option = click.option(
+    "--state", default=default_state, metavar="DIR", help="State directory of the cloud.", show_default="/var/lib/pileus"
+)
+
+
+def settings_of(state: str) -> Settings:
+    """The settings of the cloud in `state`.
+
+    Raises:
+        click.ClickException: no cloud was ever started there.
+    """
+    settings = load(state)
+    if not (settings.directory / "settings.json").exists():
+        raise click.ClickException(f"there is no cloud in {settings.state}; start one with `pileus up`")
+    return settings
+
+
+def database(settings: Settings) -> Database:
+    """The cloud's database.
+
+    Raises:
+        click.ClickException: it is not this user's to read.
+    """
+    path = settings.directory / "db"
+    if not settings.database and not _readable(path):
+        raise click.ClickException(f"{path} cannot be read by this user")
+    return Database(settings.database_url, pool_size=1)
+
+
+def _readable(path: Any) -> bool:
+    try:
+        next(iter(path.iterdir()), None)
+    except OSError:
+        return False
+    return True

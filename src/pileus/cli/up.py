@@ -1,0 +1,136 @@
+"""pileus up: start everything."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from pileus.cli.common import state_option
+from pileus.settings import Settings, load, write_private
+
+
+@click.command()
+@state_option
+@click.option("--listen", metavar="HOST:PORT", help="Address of all APIs.  [default: 127.0.0.1:8780]")
+@click.option("--hypervisor", type=click.Choice(["auto", "libvirt", "fake"]), help="What runs the guests.")
+@click.option("--network", type=click.Choice(["auto", "ovn", "fake"]), help="What connects them.")
+@click.option("--fake-hosts", type=click.IntRange(0, 100_000), help="How many hosts the fake hypervisor simulates.")
+@click.option("--netns", metavar="NAME", help="Run in this network namespace (made if missing).")
+@click.option("--outbound-nat/--no-outbound-nat", default=None, help="NAT from the external network to the outside.")
+@click.option("--admin-password", help="Password of admin at the first start (else random).")
+@click.option("--detach", is_flag=True, help="Return once every API answers.")
+def up(state: str, admin_password: str | None, detach: bool, **options: Any) -> None:
+    """Start the cloud: every API on one port, and the agent of this host."""
+    settings = _settings(state, options)
+    from pileus import supervisor
+
+    try:
+        if admin_password:
+            _keep_password(settings, admin_password)
+        if not detach:
+            _run(settings, sys.stdout.fileno())
+            return
+        _run_in_background(settings)
+    except (supervisor.StartFailed, OSError, ValueError) as error:
+        raise click.ClickException(f"the cloud was not started: {error}") from error
+
+
+def _settings(state: str, options: dict[str, Any]) -> Settings:
+    """What an earlier start used, changed by what is given now."""
+    settings = load(state)
+    for name, value in options.items():
+        if value is not None:
+            setattr(settings, name, value)
+    if settings.outbound_nat:
+        raise click.ClickException("--outbound-nat is not available yet: routers come with a later release")
+    try:
+        _ = settings.address
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return settings
+
+
+def _keep_password(settings: Settings, password: str) -> None:
+    from pileus.supervisor import credentials_file
+
+    path = credentials_file(settings)
+    if not path.exists():
+        settings.directory.mkdir(parents=True, exist_ok=True)
+        write_private(path, json.dumps({"admin": password}).encode())
+
+
+def _run_in_background(settings: Settings) -> None:
+    """Fork the supervisor; wait until it says that all is up, or why not."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.close(reader)
+        os.setsid()
+        status = 1
+        try:
+            _run(settings, writer)
+            status = 0
+        except Exception as error:
+            os.write(writer, f"failed {error}\n".encode())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    failed = "the supervisor ended"
+    with os.fdopen(reader) as lines:
+        for line in lines:
+            if line.startswith("up "):
+                click.echo(line[3:].strip())
+                return
+            if line.startswith("failed "):
+                failed = line[7:].strip()
+                continue
+            click.echo(line.rstrip(), err=True)
+    raise click.ClickException(f"the cloud was not started: {failed}")
+
+
+def _run(settings: Settings, report: int) -> None:
+    """Be the supervisor: start, report on the descriptor `report`, watch until asked to stop."""
+    from pileus import supervisor
+
+    detached = report != sys.stdout.fileno()
+    held = supervisor.lock(settings)
+    supervisor.prepare(settings)
+    _log_to(supervisor.log_file(settings), detached)
+
+    def tell(line: str) -> None:
+        os.write(report, f"{line}\n".encode())
+
+    tell(f"pileus: starting in {settings.state}")
+    cloud = supervisor.Supervisor(settings, lambda line: tell(f"  {line}"))
+    settings.pidfile.write_text(f"{os.getpid()}\n")
+    try:
+        cloud.start()
+        tell(f"up {settings.url}/identity" if detached else f"  identity: {settings.url}/identity")
+        if detached:
+            os.close(report)
+        cloud.watch()
+    finally:
+        settings.pidfile.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _log_to(path: Any, detached: bool) -> None:
+    """Log to the file; in the background, whatever else is printed goes there too.
+
+    The file is opened once, before any process becomes another user who could not open it.
+    """
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    logging.basicConfig(
+        stream=os.fdopen(os.dup(log), "a", buffering=1), level=logging.INFO,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if detached:
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+    os.close(log)

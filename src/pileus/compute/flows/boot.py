@@ -1,0 +1,79 @@
+"""Boot a server (FLOWS B): schedule and claim, allocate network, build the guest, activate."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pileus.compute import scheduler, servers, spec
+from pileus.compute.model import Server
+from pileus.compute.states import ACTIVE, ERROR
+from pileus.db import Session, utcnow
+from pileus.network import ports
+from pileus.network.requests import NetworkRequest
+from pileus.operations import CommandError, Operation, flow
+
+
+def failed(session: Session, op: Operation, error: dict[str, str]) -> None:
+    """No host could build it: the server shows why."""
+    server = session.get(Server, op.subject_id)
+    if server is not None and server.deleted_at is None:
+        servers.set_state(server, ERROR, 0)
+        server.admin_pass = None
+        servers.add_fault(session, server, error["message"], error["message"])
+
+
+@flow("server.boot", task_state="scheduling", failed=failed)
+def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) -> None:
+    """From 202 to ACTIVE; a host that fails is left for the next best, `attempts` hosts in all."""
+    excluded: list[str] = []
+    reasons: list[str] = []
+    for _ in range(attempts):
+        try:
+            host = op.step("schedule", scheduler.place, server_id, list(excluded), undo=scheduler.release,
+                           then="networking")["host"]
+        except CommandError as error:
+            raise CommandError(error.code, " ".join([*reasons, error.message])) from error
+        try:
+            with op.undoing():
+                op.step("allocate network", allocate_network, server_id, host, undo=give_up_network, then="spawning")
+                built = op.command("build guest", host, partial(spec.build, server_id=server_id,
+                                                               plug_timeout_s=plug_timeout_s),
+                                   undo=partial(spec.discard, server_id=server_id))
+        except CommandError as error:
+            excluded.append(host)
+            reasons.append(f"Host {host}: {error.message}")
+            op.step("leave host", leave_host, server_id, then="scheduling")
+            continue
+        op.step("activate", activate, server_id, built["power_state"], last=True)
+        return
+    raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
+
+
+def allocate_network(session: Session, server_id: str, host: str) -> dict[str, Any]:
+    """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
+    server = session.get_one(Server, server_id)
+    requests = [NetworkRequest(**one) for one in server.networks]
+    made = ports.allocate_for_server(
+        session, server_id, server.project_id, server.user_id, host, requests, server.security_groups, server.hostname
+    )
+    return {"ports": made}
+
+
+def give_up_network(session: Session, server_id: str, _host: str) -> None:
+    """Ports made for the server go, the owner's own are unbound."""
+    ports.release_for_server(session, server_id)
+
+
+def leave_host(session: Session, server_id: str) -> None:
+    """After a failed build: the host's resources are free again."""
+    scheduler.release(session, server_id, [])
+
+
+def activate(session: Session, server_id: str, power_state: int) -> None:
+    """The guest runs: the server is ACTIVE."""
+    server = session.get_one(Server, server_id)
+    servers.set_state(server, ACTIVE, power_state)
+    server.launched_at = utcnow()
+    server.admin_pass = None
+    ports.set_up(session, server_id, True)

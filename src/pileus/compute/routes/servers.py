@@ -1,0 +1,169 @@
+"""Servers: create, list, show, update, delete (api-ref compute, Servers)."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from pileus.api import Context, Reply, Routes, paginate
+from pileus.api.paging import next_link, page_limit, sort_keys
+from pileus.api.schema import truth
+from pileus.compute import actions, create, schemas, servers, states, views
+from pileus.compute.model import Server
+from pileus.errors import Invalid
+
+routes = Routes()
+POLICY = "os_compute_api:servers:"
+SORTABLE = {
+    "id": Server.id, "uuid": Server.id, "created_at": Server.created_at, "updated_at": Server.updated_at,
+    "display_name": Server.name, "name": Server.name, "vm_state": Server.vm_state, "host": Server.host,
+    "launch_index": Server.launch_index, "user_id": Server.user_id, "project_id": Server.project_id,
+    "image_ref": Server.image_id, "key_name": Server.key_name, "hostname": Server.hostname,
+    "power_state": Server.power_state, "availability_zone": Server.availability_zone,
+}
+EXACT = {
+    "image": Server.image_id, "reservation_id": Server.reservation_id, "uuid": Server.id, "user_id": Server.user_id,
+    "key_name": Server.key_name, "launch_index": Server.launch_index, "hostname": Server.hostname,
+    "power_state": Server.power_state,
+}
+ADMIN_ONLY = ("host", "node", "deleted", "all_tenants", "project_id", "tenant_id")
+
+
+@routes.post("/v2.1/servers", policy=POLICY + "create", body=schemas.CREATE, status=202)
+def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
+    received = time.time()
+    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    if server.get("networks") not in (None, "none"):
+        ctx.require(POLICY + "create:attach_network")
+    if ":" in (server.get("availability_zone") or ""):
+        ctx.require(POLICY + "create:forced_host")
+    if "host" in server or "hypervisor_hostname" in server:
+        ctx.require("compute:servers:create:requested_destination")
+    settings, project_id = ctx.cloud.settings, ctx.project_id
+    wanted = create.prepare(ctx.session, settings, ctx.caller, project_id, server, hints)
+    made = create.accept(ctx.session, settings, ctx.caller, project_id, wanted, ctx.request_id, received)
+    if truth(server.get("return_reservation_id", False)):
+        return Reply({"reservation_id": made[0].reservation_id})
+    groups = [{"name": group["name"]} for group in server.get("security_groups", [])] or [{"name": "default"}]
+    links = views.links(ctx, made[0].id)
+    body = {
+        "id": made[0].id, "links": links, "OS-DCF:diskConfig": made[0].disk_config, "security_groups": groups,
+        "adminPass": wanted.admin_pass,
+    }
+    return Reply({"server": body}, headers={"Location": links[0]["href"]})
+
+
+@routes.get("/v2.1/servers", policy=POLICY + "index", query=schemas.LIST)
+def index(ctx: Context) -> dict[str, Any]:
+    return _list(ctx, "index", lambda row: views.brief(ctx, servers.Whole(row, None, [], [])))
+
+
+@routes.get("/v2.1/servers/detail", policy=POLICY + "detail", query=schemas.LIST)
+def detail(ctx: Context) -> dict[str, Any]:
+    return _list(ctx, "detail", None)
+
+
+@routes.get("/v2.1/servers/{server_id}", policy=POLICY + "show")
+def show(ctx: Context, server_id: str) -> dict[str, Any]:
+    server = servers.get(ctx.session, server_id, actions.scope(ctx))
+    return {"server": views.full(ctx, servers.whole(ctx.session, [server])[0])}
+
+
+@routes.put("/v2.1/servers/{server_id}", policy=POLICY + "update", body=schemas.UPDATE)
+def update(ctx: Context, server_id: str, server: dict[str, Any]) -> dict[str, Any]:
+    row = servers.get(ctx.session, server_id, actions.scope(ctx), lock=True)
+    columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
+    servers.update(row, {columns.get(name, name): value for name, value in server.items()})
+    view = views.full(ctx, servers.whole(ctx.session, [row])[0])
+    if not ctx.at_least("2.75"):
+        # Before 2.75 an update answered with the short list of attributes.
+        view = {name: value for name, value in view.items() if ":" not in name or name == "OS-DCF:diskConfig"}
+    return {"server": view}
+
+
+@routes.delete("/v2.1/servers/{server_id}", policy=POLICY + "delete")
+def delete(ctx: Context, server_id: str) -> None:
+    actions.delete(ctx, server_id)
+
+
+def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
+    limit = page_limit(ctx)
+    query = _filtered(ctx, select(Server), name)
+    keys = sort_keys(ctx, SORTABLE, [("created_at", "desc")])
+    marker = ctx.param("marker")
+    marked = ctx.session.get(Server, marker) if marker else None
+    if marker and marked is None:
+        raise Invalid(f"marker [{marker}] not found")
+    rows = list(ctx.session.scalars(paginate(query, keys, marked, limit)))
+    items = [short(row) for row in rows] if short else [
+        views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
+    body: dict[str, Any] = {"servers": items}
+    if (link := next_link(ctx, items, limit)) and limit:
+        body["servers_links"] = [{"rel": "next", "href": link}]
+    return body
+
+
+def _filtered(ctx: Context, query: Select[tuple[Server]], name: str) -> Select[tuple[Server]]:
+    admin = ctx.caller.is_admin
+    given = {key: values for key, values in ctx.query.items() if admin or key not in ADMIN_ONLY}
+    if "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true"):
+        ctx.require(f"{POLICY}{name}:get_all_tenants")
+        if project := (given.get("project_id") or given.get("tenant_id")):
+            query = query.where(Server.project_id.in_(project))
+    else:
+        query = query.where(Server.project_id == ctx.project_id)
+    if "deleted" in given and truth(given["deleted"][-1]):
+        query = query.where(Server.deleted_at.is_not(None))
+    elif "changes-since" not in given:
+        query = query.where(Server.deleted_at.is_(None))
+    for key in ("host", "node"):
+        if key in given:
+            query = query.where(Server.host.in_(given[key]))
+    for key, column in EXACT.items():
+        if key in given:
+            query = query.where(column.in_(given[key]))
+    return _matched(ctx, query, given)
+
+
+def _matched(ctx: Context, query: Select[tuple[Server]], given: dict[str, list[str]]) -> Select[tuple[Server]]:
+    if "name" in given:
+        query = query.where(Server.name.regexp_match(_pattern(given["name"][-1])))
+    if "status" in given:
+        query = query.where(Server.vm_state.in_([s for one in given["status"] for s in states.vm_states(one)]))
+    if "vm_state" in given:
+        query = query.where(Server.vm_state.in_(given["vm_state"]))
+    if "flavor" in given:
+        query = query.where(Server.flavor["id"].as_string().in_(given["flavor"]))
+    if "availability_zone" in given:
+        query = query.where(Server.availability_zone.in_(given["availability_zone"]))
+    for key, past in (("changes-since", False), ("changes-before", True)):
+        if key in given and (not past or ctx.at_least("2.66")):
+            moment = _moment(key, given[key][-1])
+            query = query.where(Server.updated_at <= moment if past else Server.updated_at >= moment)
+    if ctx.at_least("2.26"):
+        for tag in [one for value in given.get("tags", []) for one in value.split(",")]:
+            query = query.where(Server.tags.as_string().contains(f'"{tag}"', autoescape=True))
+    return query
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error:
+        return re.escape(text)
+    return text
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {name}.") from None
+    offset = moment.utcoffset()
+    return moment.replace(tzinfo=None) - offset if offset else moment.replace(tzinfo=None)
+
+

@@ -1,0 +1,162 @@
+"""The default filters, in the order they are asked; each says in words why a host falls out.
+
+Sources: compute admin guide, Compute schedulers; FLOWS B.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pileus.compute.scheduler.hoststate import HostState
+
+MAX_IO_OPS = 8
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a server needs of its host. Resources by placement's classes: VCPU, MEMORY_MB (MiB), DISK_GB (GiB)."""
+
+    server_id: str
+    project_id: str
+    user_id: str
+    resources: Mapping[str, int]
+    zone: str | None
+    host: str | None
+    hints: Mapping[str, Any]
+    extra_specs: Mapping[str, str]
+    image_properties: Mapping[str, str]
+    excluded: tuple[str, ...] = ()
+
+    def key(self) -> bytes:
+        """Requests with the same key fit the same hosts."""
+        return msgspec.msgpack.encode([
+            self.resources, self.zone, self.host, self.hints, self.extra_specs, self.image_properties, self.excluded,
+        ])
+
+
+def _retry(host: HostState, request: Request) -> str | None:
+    return "building there was tried and failed" if host.name in request.excluded else None
+
+
+def _availability_zone(host: HostState, request: Request) -> str | None:
+    if request.zone and host.zone != request.zone:
+        return f"in zone {host.zone}, not {request.zone}"
+    return None
+
+
+def _room(resource_class: str, unit: str) -> Callable[[HostState, Request], str | None]:
+    def check(host: HostState, request: Request) -> str | None:
+        wanted = request.resources.get(resource_class, 0)
+        if not wanted:
+            return None
+        room = host.rooms.get(resource_class)
+        if room is None:
+            return f"has no {resource_class}"
+        if wanted > room.free:
+            return f"{wanted} {unit} wanted, {max(0, room.free)} of {room.limit} free"
+        return f"{wanted} {unit} wanted, at most {room.max_unit} for one server" if wanted > room.max_unit else None
+
+    return check
+
+
+def _compute(host: HostState, request: Request) -> str | None:
+    if host.disabled:
+        return "disabled"
+    return None if host.up else "down"
+
+
+def _capabilities(host: HostState, request: Request) -> str | None:
+    """Extra specs trait:NAME=required|forbidden and capabilities:hypervisor_type."""
+    for name, value in request.extra_specs.items():
+        kind, _, trait = name.partition(":")
+        if kind == "trait" and value == "required" and trait not in host.traits:
+            return f"lacks trait {trait}"
+        if kind == "trait" and value == "forbidden" and trait in host.traits:
+            return f"has trait {trait}"
+        if name == "capabilities:hypervisor_type" and value.lower() != host.hypervisor_type.lower():
+            return f"hypervisor is {host.hypervisor_type}"
+    return None
+
+
+def _image_properties(host: HostState, request: Request) -> str | None:
+    architecture = request.image_properties.get("hw_architecture") or request.image_properties.get("architecture")
+    own = str(host.cpu_info.get("arch") or platform.machine())
+    if architecture and architecture != own:
+        return f"architecture is {own}"
+    wanted = request.image_properties.get("img_hv_type") or request.image_properties.get("hypervisor_type")
+    if wanted and wanted.lower() not in (host.hypervisor_type.lower(), "qemu", "kvm"):
+        return f"hypervisor is {host.hypervisor_type}"
+    return None
+
+
+def _anti_affinity(host: HostState, request: Request) -> str | None:
+    return None  # server groups do not exist yet: a request that names one was refused
+
+
+def _hinted(request: Request, name: str) -> set[str]:
+    value = request.hints.get(name) or []
+    return {value} if isinstance(value, str) else set(value)
+
+
+def _same_host(host: HostState, request: Request) -> str | None:
+    wanted = _hinted(request, "same_host")
+    return "none of the servers named by same_host is here" if wanted and not wanted & host.servers else None
+
+
+def _different_host(host: HostState, request: Request) -> str | None:
+    return "a server named by different_host is here" if _hinted(request, "different_host") & host.servers else None
+
+
+def _forced_host(host: HostState, request: Request) -> str | None:
+    return None if not request.host or request.host == host.name else f"host {request.host} was asked for"
+
+
+FILTERS: tuple[tuple[str, Callable[[HostState, Request], str | None]], ...] = (
+    ("RetryFilter", _retry),
+    ("AvailabilityZoneFilter", _availability_zone),
+    ("RamFilter", _room("MEMORY_MB", "MiB")),
+    ("DiskFilter", _room("DISK_GB", "GiB")),
+    ("ComputeFilter", _compute),
+    ("ComputeCapabilitiesFilter", _capabilities),
+    ("ImagePropertiesFilter", _image_properties),
+    ("ServerGroupAntiAffinityFilter", _anti_affinity),
+    ("ServerGroupAffinityFilter", _anti_affinity),
+    ("SameHostFilter", _same_host),
+    ("DifferentHostFilter", _different_host),
+    ("CoreFilter", _room("VCPU", "vCPUs")),
+    ("RequestedHostFilter", _forced_host),
+)
+
+
+class Outcome(msgspec.Struct):
+    """What filtering came to: the hosts left, how many each filter left, and why each other host fell out."""
+
+    hosts: list[HostState]
+    counts: list[tuple[str, int]]
+    reasons: dict[str, str]
+
+
+def run(hosts: list[HostState], request: Request) -> Outcome:
+    """Ask every filter in turn."""
+    counts: list[tuple[str, int]] = []
+    reasons: dict[str, str] = {}
+    left = hosts
+    for name, check in FILTERS:
+        passed = []
+        for host in left:
+            reason = check(host, request)
+            if reason is None:
+                passed.append(host)
+            else:
+                reasons[host.name] = f"{name}: {reason}"
+        left = passed
+        counts.append((name, len(left)))
+    return Outcome(left, counts, reasons)
+
+
+def fits(host: HostState, request: Request) -> bool:
+    """Whether the host still has room after other claims of the pass."""
+    return all(host.rooms[name].free >= amount for name, amount in request.resources.items() if amount)

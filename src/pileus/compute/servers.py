@@ -1,0 +1,111 @@
+"""Servers: find them, read them whole, and the verbs that need no more than the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+
+from pileus.compute import states
+from pileus.compute.model import Host, Server, ServerFault
+from pileus.db import Session, utcnow
+from pileus.errors import NotFound
+from pileus.network import addresses, security_groups
+from pileus.network.addresses import AddressRow
+from pileus.operations import OperationRow
+from pileus.operations.views import opaque
+
+
+class Whole(msgspec.Struct):
+    """A server with all that its view shows."""
+
+    server: Server
+    task_state: str | None
+    addresses: list[AddressRow]
+    security_groups: list[str]
+    fault: ServerFault | None = None
+    host: Host | None = None
+
+    @property
+    def status(self) -> str:
+        return states.status(self.server.vm_state, self.task_state)
+
+    @property
+    def host_id(self) -> str:
+        """An opaque name of the host, different for every project (api-ref compute, hostId)."""
+        return opaque(self.server.host, self.server.project_id)
+
+
+def get(session: Session, server_id: str, project_id: str | None, lock: bool = False) -> Server:
+    """A server by id.
+
+    Args:
+        project_id: only this project's servers exist for the caller; None: an administrator's view.
+        lock: nobody else changes it until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or it was deleted.
+    """
+    query = select(Server).where(Server.id == server_id, Server.deleted_at.is_(None))
+    if project_id is not None:
+        query = query.where(Server.project_id == project_id)
+    server = session.scalar(query.with_for_update() if lock else query)
+    if server is None:
+        raise NotFound(f"Instance {server_id} could not be found.")
+    return server
+
+
+def task_states(session: Session, server_ids: Iterable[str]) -> dict[str, str | None]:
+    """What live operations project, the newest for each server; servers without one are missing."""
+    query = (
+        select(OperationRow.subject_id, OperationRow.task_state)
+        .where(OperationRow.subject_id.in_(list(server_ids)), OperationRow.finished_at.is_(None))
+        .order_by(OperationRow.created_at)
+    )
+    return {row.subject_id: row.task_state for row in session.execute(query)}
+
+
+def whole(session: Session, rows: list[Server]) -> list[Whole]:
+    """Servers with what belongs to them: a constant number of statements, however many there are."""
+    ids = [server.id for server in rows]
+    if not ids:
+        return []
+    tasks = task_states(session, ids)
+    addressed, named = addresses.for_servers(session, ids), security_groups.names_for_servers(session, ids)
+    faults = _faults(session, [server.id for server in rows if server.vm_state in (states.ERROR, states.DELETED)])
+    names = {server.host for server in rows if server.host}
+    hosts = {host.name: host for host in session.scalars(select(Host).where(Host.name.in_(names)))} if names else {}
+    return [
+        Whole(server, tasks.get(server.id), addressed.get(server.id, []), named.get(server.id, []),
+              faults.get(server.id), hosts.get(server.host or ""))
+        for server in rows
+    ]
+
+
+def _faults(session: Session, ids: list[str]) -> dict[str, ServerFault]:
+    if not ids:
+        return {}
+    newest = select(func.max(ServerFault.id)).where(ServerFault.server_id.in_(ids)).group_by(ServerFault.server_id)
+    return {fault.server_id: fault for fault in session.scalars(select(ServerFault).where(ServerFault.id.in_(newest)))}
+
+
+def add_fault(session: Session, server: Server, message: str, details: str | None = None) -> None:
+    """Record why a server went wrong; the message is cut to what the API may show."""
+    session.add(ServerFault(server_id=server.id, code=500, message=message[:255], details=details,
+                            created_at=utcnow()))
+
+
+def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
+    """Move a server to another vm_state; only flows do this, by what states.ACTIONS says."""
+    server.vm_state, server.updated_at = vm_state, utcnow()
+    if power_state is not None:
+        server.power_state = power_state
+
+
+def update(server: Server, changes: dict[str, Any]) -> None:
+    """Change what an owner may change: name, description, hostname, access addresses, disk config."""
+    for name, value in changes.items():
+        setattr(server, name, value)
+    server.updated_at = utcnow()

@@ -1,0 +1,93 @@
+"""From rows to the specifications that hosts work from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from pileus.agent.commands import (
+    BuildGuest,
+    Command,
+    DiscardGuest,
+    GuestSpec,
+    ImageSource,
+    InstanceData,
+    RebootGuest,
+    StartGuest,
+    StopGuest,
+)
+from pileus.compute.model import Server
+from pileus.db import Session
+from pileus.errors import NotFound
+from pileus.network import ports, wiring
+
+
+def _server(session: Session, server_id: str) -> Server:
+    server = session.get(Server, server_id)
+    if server is None:
+        raise NotFound(f"Instance {server_id} could not be found.")
+    return server
+
+
+def guest(session: Session, server_id: str) -> GuestSpec:
+    """Everything a host needs to build the server's guest."""
+    server = _server(session, server_id)
+    flavor = server.flavor
+    return GuestSpec(
+        server_id=server.id, instance_name=server.instance_name, vcpus=flavor["vcpus"], memory_mib=flavor["ram"],
+        root_gib=flavor["disk"], ephemeral_gib=flavor["ephemeral"], swap_mib=flavor["swap"],
+        image=_image(server), ports=wiring.guest_ports(session, server.id), config_drive=server.config_drive,
+        data=_data(server), extra_specs=flavor["extra_specs"],
+    )
+
+
+def _image(server: Server) -> ImageSource | None:
+    if server.image_id is None:
+        return None
+    image = server.image
+    return ImageSource(
+        id=server.image_id, location=image["location"], disk_format=image["disk_format"],
+        size_bytes=image["size_bytes"], sha512=image["sha512"], properties=image["properties"],
+    )
+
+
+def _data(server: Server) -> InstanceData:
+    key = server.key or {}
+    # The same at every build, so that a command built again is the same command.
+    seed = base64.b64encode(hashlib.sha512(f"{server.id}/seed".encode()).digest()).decode()
+    return InstanceData(
+        hostname=server.hostname, name=server.name, project_id=server.project_id, launch_index=server.launch_index,
+        availability_zone=server.availability_zone or "nova", admin_pass=server.admin_pass, key_name=server.key_name,
+        public_key=key.get("public_key"), key_type=key.get("type", "ssh"), metadata=server.metadata_,
+        user_data=server.user_data, random_seed=seed,
+    )
+
+
+def build(session: Session, server_id: str, plug_timeout_s: float) -> Command:
+    """The command that builds a server's guest."""
+    return BuildGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
+
+
+def discard(session: Session, server_id: str) -> Command:
+    """The command that removes a guest, and the ports that were made for it; its owner's own ports stay, unbound."""
+    mine = ports.of_server(session, server_id)
+    kept = [port.id for port in mine if not port.created_by_compute]
+    return DiscardGuest(
+        server_id=server_id, port_ids=tuple(port.id for port in mine if port.created_by_compute),
+        kept_ports=tuple(wiring.port_specs(session, kept)),
+    )
+
+
+def start(session: Session, server_id: str, plug_timeout_s: float) -> Command:
+    """The command that powers a guest on."""
+    return StartGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
+
+
+def stop(_session: Session, server_id: str, timeout_s: float) -> Command:
+    """The command that shuts a guest down."""
+    return StopGuest(server_id=server_id, timeout_s=timeout_s)
+
+
+def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Command:
+    """The command that reboots a guest."""
+    return RebootGuest(guest=guest(session, server_id), hard=hard, timeout_s=timeout_s)

@@ -1,0 +1,15 @@
+"""Every table of the program, by importing every model."""
+
+from __future__ import annotations
+
+from pileus.api import quota
+from pileus.compute import model as compute
+from pileus.db.base import Base
+from pileus.identity import model as identity
+from pileus.image import model as image
+from pileus.network import model as network
+from pileus.operations import model as operations
+from pileus.placement import model as placement
+
+MODELS = (quota, identity, image, network, placement, compute, operations)
+METADATA = Base.metadata

@@ -1,0 +1,18 @@
+"""Image (Glance v2): disk images, who may see them, and their data."""
+
+from __future__ import annotations
+
+from pileus.api.service import Service
+from pileus.settings import Settings
+
+
+def service(settings: Settings) -> Service:
+    """The image API."""
+    from pileus.image.envelope import envelope
+    from pileus.image.policies import RULES
+    from pileus.image.routes import NOUNS
+
+    return Service(
+        "image", "/image", NOUNS, RULES, envelope, policy_directory=settings.directory / "policy",
+        refusal="You are not authorized to complete {rule} action.",
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Image data (api-ref image v2, Image data): bytes in, bytes out, never whole in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from pileus.api import Context, Reply, Routes
+from pileus.errors import Forbidden, Invalid, Unsupported
+from pileus.image import store, uploads
+from pileus.image.model import Image
+from pileus.image.routes.access import find, is_admin
+
+routes = Routes()
+BINARY = "application/octet-stream"
+
+
+@routes.put(
+    "/v2/images/{image_id}/file", policy="upload_image", deferred=True, raw=True, transaction=None, status=204
+)
+def upload(ctx: Context, image_id: str) -> None:
+    if (ctx.request.content_type or "").partition(";")[0].strip() != BINARY:
+        raise Unsupported(f"Unsupported Content-Type {ctx.request.content_type}; use {BINARY}.")
+    db, settings, (source, length) = ctx.cloud.db, ctx.cloud.settings, _body(ctx.request)
+    with db.write() as session:
+        ctx.session = session
+        image = find(ctx, image_id, "upload_image")
+        uploads.begin(image)
+    uploads.take(db, settings, image, source, length)
+
+
+def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
+    """The body, and how many bytes the client announced.
+
+    The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
+    """
+    announced = request.get_header("X-OpenStack-Image-Size")
+    if announced is not None and not announced.isdigit():
+        raise Invalid(f"Invalid X-OpenStack-Image-Size: {announced} is not a number of bytes.")
+    size = None if announced is None else int(announced)
+    if request.content_length is None:
+        return request.stream, size
+    if size not in (None, request.content_length):
+        raise Invalid(f"X-OpenStack-Image-Size is {size}, but Content-Length is {request.content_length}.")
+    return request.bounded_stream, request.content_length
+
+
+@routes.get("/v2/images/{image_id}/file", policy="download_image", deferred=True)
+def download(ctx: Context, image_id: str) -> Reply:
+    image = find(ctx, image_id, "download_image")
+    if image.status == "deactivated" and not is_admin(ctx):
+        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+    if image.size is None:
+        return Reply(status=204)
+    headers: dict[str, Any] = {"Content-Type": BINARY, "Accept-Ranges": "bytes"}
+    first, length = _range(ctx.request, image)
+    if length < 0:
+        return Reply(status=416, headers={"Content-Range": f"bytes */{image.size}"})
+    if length == image.size:
+        headers["Content-MD5"] = image.checksum
+    else:
+        headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{image.size}"
+    headers["Content-Length"] = str(length)
+    pieces = store.read(ctx.cloud.settings.images, image.id, first, length)
+    return Reply(status=200 if length == image.size else 206, headers=headers, stream=pieces)
+
+
+def _range(request: falcon.Request, image: Image) -> tuple[int, int]:
+    """First byte and number of bytes a request asks for; a negative number if there are none such."""
+    size = image.size or 0
+    try:
+        wanted = request.range if request.range_unit in (None, "bytes") else None
+    except falcon.HTTPInvalidHeader as error:
+        raise Invalid(f"Invalid Range header: {error.description}") from None
+    if wanted is None:
+        return 0, size
+    first, last = wanted
+    if first < 0:
+        return max(0, size + first), min(size, -first)
+    end = size if last < 0 else min(last + 1, size)
+    return first, end - first if first < end else -1

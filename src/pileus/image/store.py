@@ -1,0 +1,152 @@
+"""The files of images: <id> for whole data, <id>.<upload>.part for what is still arriving."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+from sqlalchemy import select
+
+from pileus.db import Session
+from pileus.errors import Invalid, TooLarge
+from pileus.image.model import Image
+
+CHUNK = 1024 * 1024
+"""Bytes read, written and hashed at once."""
+MODE = 0o640
+
+
+class Source(Protocol):
+    """A body."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Received(msgspec.Struct):
+    """What arrived."""
+
+    size: int
+    checksum: str
+    os_hash_algo: str
+    os_hash_value: str
+
+
+def path(directory: Path, image_id: str) -> Path:
+    """Where an image's data is."""
+    return directory / image_id
+
+
+@contextmanager
+def incoming(directory: Path, image_id: str, upload: str) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A file for a body to arrive in, locked while it does; it is gone afterwards unless it was renamed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    part = directory / f"{image_id}.{upload}.part"
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "wb", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.fchmod(file.fileno(), MODE)
+            yield part, file
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Received:
+    """Write a body to a file, down to the disk.
+
+    Args:
+        length: what the client said it would send, if it did.
+        cap: the most that is taken, bytes.
+
+    Raises:
+        TooLarge: over the cap, or the disk is full. Invalid: not as much arrived as the client said.
+    """
+    md5, sha512, size = hashlib.md5(usedforsecurity=False), hashlib.sha512(), 0
+    if (length or 0) > cap:
+        raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
+    try:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if size > cap:
+                raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
+            if length is not None and size > length:
+                raise Invalid(f"The body is longer than the {length} bytes that were announced.")
+            md5.update(chunk)
+            sha512.update(chunk)
+            file.write(chunk)
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno is None or file.closed:
+            raise Invalid(f"The connection was lost after {size} bytes.") from error
+        raise TooLarge(f"Image storage media is full: {error.strerror}") from error
+    if length is not None and size != length:
+        raise Invalid(f"The body ended after {size} of {length} bytes.")
+    return Received(size, md5.hexdigest(), "sha512", sha512.hexdigest())
+
+
+def publish(directory: Path, part: Path, image_id: str) -> None:
+    """Make what arrived the image's data, durably."""
+    part.rename(path(directory, image_id))
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(directory: Path, image_id: str) -> None:
+    """Delete an image's data, if there is any."""
+    path(directory, image_id).unlink(missing_ok=True)
+
+
+def read(directory: Path, image_id: str, first: int, length: int) -> Iterator[bytes]:
+    """`length` bytes of an image's data from `first` on, in pieces.
+
+    Raises:
+        FileNotFoundError: at once, when the file is gone.
+    """
+    file = path(directory, image_id).open("rb")
+
+    def pieces() -> Iterator[bytes]:
+        with file:
+            file.seek(first)
+            rest = length
+            while rest and (chunk := file.read(min(CHUNK, rest))):
+                rest -= len(chunk)
+                yield chunk
+
+    return pieces()
+
+
+def recover(session: Session, directory: Path) -> None:
+    """After a crash: uploads that nobody carries on are back to queued, and files of no image are deleted.
+
+    An upload that another replica on this machine has under way is locked, and left alone.
+    """
+    alive = {part.name.split(".")[1] for part in directory.glob("*.part") if _locked(part)}
+    for image in session.scalars(select(Image).where(Image.status == "saving")):
+        if image.upload not in alive:
+            image.status, image.upload = "queued", None
+    session.flush()
+    known = set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
+    for file in directory.glob("*"):
+        arriving = file.name.endswith(".part")
+        if (arriving and file.name.split(".")[1] not in alive) or (not arriving and file.name not in known):
+            session.after_commit(partial(file.unlink, missing_ok=True))
+
+
+def _locked(part: Path) -> bool:
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False

@@ -1,0 +1,317 @@
+"""Ports: the verbs (api-ref network, Ports), and what compute does with the ports of servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy import update as sql_update
+
+from pileus.db import Session, new_id
+from pileus.errors import Conflict, Invalid, NotFound
+from pileus.network import ipam, mac, networks, quotas
+from pileus.network import security_groups as groups_module
+from pileus.network.flows import sync
+from pileus.network.model import Network, Port, PortSecurityGroup, SecurityGroup
+from pileus.network.quotas import METADATA_OWNER
+from pileus.network.requests import NetworkRequest
+
+COMPUTE_OWNER = "compute:nova"
+COLUMNS = {"binding:host_id": "host", "binding:profile": "profile", "binding:vnic_type": "vnic_type"}
+"""Attributes that are called differently in the table."""
+_PLAIN = (
+    "name",
+    "description",
+    "admin_state_up",
+    "device_id",
+    "device_owner",
+    "binding:profile",
+    "binding:vnic_type",
+    "port_security_enabled",
+)
+
+
+def missing(port_id: str) -> NotFound:
+    return NotFound(f"Port {port_id} could not be found.", "PortNotFound")
+
+
+def create(session: Session, values: dict[str, Any], request_id: str = "") -> Port:
+    """Create a port, with a MAC and addresses.
+
+    Raises:
+        NotFound, QuotaExceeded, Invalid, Conflict.
+    """
+    network = session.get(Network, values["network_id"])
+    if network is None:
+        raise networks.missing(values["network_id"])
+    quotas.take(session, values["project_id"], "port")
+    ipam.lock(session, network.id)
+    port = Port(id=new_id(), network_id=network.id, project_id=values["project_id"], network=network)
+    for name in _PLAIN:
+        if name in values:
+            setattr(port, COLUMNS.get(name, name), values[name])
+    if values.get("port_security_enabled") is None:
+        port.port_security_enabled = network.port_security_enabled
+    port.device_owner = port.device_owner or ""
+    port.mac_address = _new_mac(session, network.id, values.get("mac_address"))
+    port.fixed_ips = ipam.allocate(session, network, port.mac_address, values.get("fixed_ips"))
+    port.allowed_address_pairs = _pairs(port, values.get("allowed_address_pairs") or [])
+    port.group_links = [
+        PortSecurityGroup(security_group_id=id)
+        for id in _groups(session, port, values.get("security_groups"))
+    ]
+    session.add(port)
+    session.flush()
+    if host := values.get("binding:host_id"):
+        bind(session, port, host)
+        sync.port_changed(session, port, request_id)
+    return port
+
+
+def update(session: Session, row: Port, values: dict[str, Any], request_id: str = "") -> None:
+    """Change a port.
+
+    Raises:
+        NotFound, Invalid, Conflict.
+    """
+    old_host = row.host
+    ipam.lock(session, row.network_id)
+    if "mac_address" in values and values["mac_address"] != row.mac_address:
+        _change_mac(session, row, values["mac_address"])
+    for name in _PLAIN:
+        if name in values:
+            setattr(row, COLUMNS.get(name, name), values[name])
+    if "fixed_ips" in values:
+        network = networks.locked(session, row.network_id)
+        ipam.reallocate(session, row, network, values["fixed_ips"])
+        row.touch()
+    if "security_groups" in values:
+        set_groups(session, row, _groups(session, row, values["security_groups"]))
+    elif not row.port_security_enabled and row.group_links:
+        raise Conflict(
+            "Port has security group associated. Cannot disable port security or IP address until "
+            "security group is removed.",
+            "PortSecurityPortHasSecurityGroup",
+        )
+    row.allowed_address_pairs = _pairs(row, values.get("allowed_address_pairs", row.allowed_address_pairs))
+    if "binding:host_id" in values and values["binding:host_id"] != row.host:
+        if values["binding:host_id"]:
+            bind(session, row, values["binding:host_id"])
+        else:
+            unbind(row)
+    elif row.host:
+        bind(session, row, row.host)  # its groups may be new to the agents
+    session.flush()
+    if row.host:
+        sync.port_changed(session, row, request_id)
+    elif old_host:
+        sync.port_unbound(session, row, request_id)
+
+
+def delete(session: Session, row: Port, request_id: str = "", _admin: bool = False) -> None:
+    """Delete a port; also one that a server uses, as Neutron does.
+
+    Raises:
+        Conflict: it is the cloud's own.
+    """
+    if row.device_owner == METADATA_OWNER:
+        raise Conflict(
+            f"Port {row.id} cannot be deleted directly via the port API: has device owner {METADATA_OWNER}.",
+            "ServicePortInUse",
+        )
+    sync.port_gone(session, row, request_id)
+    session.delete(row)
+    session.flush()
+
+
+def bind(session: Session, port: Port, host: str) -> None:
+    """Put a port on a host: from now on the agents know its network and security groups."""
+    port.host = host
+    if not port.network.wired:
+        session.execute(sql_update(Network).where(Network.id == port.network_id).values(wired=True))
+    if port.group_links:
+        session.execute(
+            sql_update(SecurityGroup)
+            .where(SecurityGroup.id.in_(port.security_group_ids), SecurityGroup.wired.is_(False))
+            .values(wired=True)
+        )
+
+
+def unbind(port: Port) -> None:
+    """Take a port off its host."""
+    port.host = ""
+    port.status = "DOWN"
+
+
+def set_groups(session: Session, port: Port, group_ids: list[str]) -> None:
+    """Make these the port's security groups."""
+    if set(group_ids) == set(port.security_group_ids):
+        return
+    kept = {link.security_group_id: link for link in port.group_links}
+    port.group_links = [kept.get(id) or PortSecurityGroup(security_group_id=id) for id in group_ids]
+    port.touch()
+    session.flush()
+
+
+# --- the ports of servers -----------------------------------------------------------------------------------
+
+
+def of_server(session: Session, server_id: str) -> list[Port]:
+    """A server's ports, in the order they were asked for."""
+    query = select(Port).where(Port.device_id == server_id)
+    return list(session.scalars(query.order_by(Port.position, Port.created_at, Port.id)))
+
+
+def allocate_for_server(
+    session: Session,
+    server_id: str,
+    project_id: str,
+    user_id: str,
+    host: str,
+    requests: list[NetworkRequest],
+    security_groups: list[str],
+    dns_name: str,
+) -> list[str]:
+    """Give a server its ports, bound to a host. Ports it has already are only bound to the host.
+
+    Args:
+        security_groups: names or ids, of ports made here; none: the project's default one.
+
+    Returns:
+        The ids of the ports, in the order of `requests`.
+
+    Raises:
+        QuotaExceeded, Invalid, Conflict.
+    """
+    ports = of_server(session, server_id)
+    if not ports:
+        groups = groups_of(session, project_id, security_groups)
+        ports = [
+            _take(session, request.port_id, server_id)
+            if request.port_id
+            else _make(session, server_id, project_id, request, groups)
+            for request in requests
+        ]
+    for position, port in enumerate(ports):
+        port.position, port.dns_name, port.device_owner = position, port.dns_name or dns_name, COMPUTE_OWNER
+        bind(session, port, host)
+    session.flush()
+    return [port.id for port in ports]
+
+
+def release_for_server(session: Session, server_id: str) -> None:
+    """Take a server's ports away: those made for it are deleted, others live on unbound."""
+    for port in of_server(session, server_id):
+        if port.created_by_compute:
+            session.delete(port)
+        else:
+            unbind(port)
+            port.device_id = port.device_owner = port.dns_name = ""
+            port.position = 0
+    session.flush()
+
+
+def unbind_host(session: Session, server_id: str) -> None:
+    """A server did not come to be on its host: its ports stay with it, on no host."""
+    for port in of_server(session, server_id):
+        unbind(port)
+    session.flush()
+
+
+def set_up(session: Session, server_id: str, up: bool) -> None:
+    """A server's ports carry traffic, or do not any more."""
+    for port in of_server(session, server_id):
+        port.status = "ACTIVE" if up and port.admin_state_up else "DOWN"
+    session.flush()
+
+
+def groups_of(session: Session, project_id: str, names: list[str]) -> list[str] | None:
+    """The ids of the groups a server asks for; None where it asks for none."""
+    return groups_module.resolve(session, project_id, names) if names else None
+
+
+def _take(session: Session, port_id: str, server_id: str) -> Port:
+    port = session.get(Port, port_id, with_for_update=True, populate_existing=True)
+    if port is None:
+        raise Invalid(f"Port id {port_id} could not be found.", "PortNotFound")
+    if port.device_id not in ("", server_id):
+        raise Conflict(f"Port {port_id} is still in use.", "PortInUse")
+    port.device_id = server_id
+    return port
+
+
+def _make(
+    session: Session, server_id: str, project_id: str, request: NetworkRequest, groups: list[str] | None
+) -> Port:
+    values: dict[str, Any] = {
+        "network_id": request.network_id,
+        "project_id": project_id,
+        "device_id": server_id,
+        "device_owner": COMPUTE_OWNER,
+    }
+    if request.fixed_ip:
+        values["fixed_ips"] = [{"ip_address": request.fixed_ip}]
+    network = session.get(Network, request.network_id)
+    if groups is not None and network is not None and network.port_security_enabled:
+        values["security_groups"] = groups
+    port = create(session, values)
+    port.created_by_compute = True
+    return port
+
+
+# --- inside -------------------------------------------------------------------------------------------------
+
+
+def _new_mac(session: Session, network_id: str, wanted: str | None) -> str:
+    if wanted is None:
+        return mac.generate(session, network_id)
+    if mac.taken(session, network_id, wanted):
+        raise Conflict(
+            f"Unable to complete operation for network {network_id}. The mac address {wanted} is in use.",
+            "MacAddressInUse",
+        )
+    return wanted
+
+
+def _change_mac(session: Session, row: Port, wanted: str) -> None:
+    if row.host:
+        raise Conflict(
+            f"Unable to complete operation on port {row.id}, port is already bound, port type: ovs, old_mac "
+            f"{row.mac_address}, new_mac {wanted}.",
+            "PortBound",
+        )
+    row.mac_address = _new_mac(session, row.network_id, wanted)
+
+
+def _groups(session: Session, port: Port, wanted: list[str] | None) -> list[str]:
+    """The groups a port is to be in: those asked for, else the project's default one."""
+    if wanted is None:
+        if not port.port_security_enabled or port.device_owner.startswith("network:"):
+            return []
+        return [groups_module.default(session, port.project_id).id]
+    if wanted and not port.port_security_enabled:
+        raise Invalid(
+            "Port security must be enabled and port must have an IP address in order to use security groups.",
+            "PortSecurityAndIPRequiredForSecurityGroups",
+        )
+    return groups_module.require(session, port.project_id, wanted)
+
+
+def _pairs(port: Port, pairs: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Address pairs with the port's own MAC where none is given."""
+    if pairs and not port.port_security_enabled:
+        raise Conflict(
+            "Port Security must be enabled in order to have allowed address pairs on a port.",
+            "AddressPairAndPortSecurityRequired",
+        )
+    settled: list[dict[str, str]] = []
+    for pair in pairs:
+        full = {"mac_address": pair.get("mac_address") or port.mac_address, "ip_address": pair["ip_address"]}
+        if full in settled:
+            raise Invalid(
+                f"Request contains duplicate address pair: mac_address {full['mac_address']} ip_address "
+                f"{full['ip_address']}.",
+                "DuplicateAddressPairInRequest",
+            )
+        settled.append(full)
+    return settled

@@ -1,0 +1,150 @@
+"""The networks a server asks for, checked before it is accepted (api-ref compute, Create server)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import msgspec
+from sqlalchemy import or_, select
+from sqlalchemy.orm import selectinload
+
+from pileus.db import Session
+from pileus.errors import Conflict, Forbidden, Invalid, QuotaExceeded
+from pileus.network import ipam, quotas
+from pileus.network.model import FixedIP, Network, Port
+
+
+class NetworkRequest(msgspec.Struct):
+    """One network interface of a server to be: a port that exists, or one to be made on a network."""
+
+    network_id: str | None = None
+    port_id: str | None = None
+    fixed_ip: str | None = None
+    tag: str | None = None
+
+
+def validate(
+    session: Session, caller_project_id: str, is_admin: bool, networks: list[dict[str, Any]] | str | None
+) -> list[NetworkRequest]:
+    """What a server's `networks` come to.
+
+    Args:
+        networks: as in the body: a list of objects with uuid, port, fixed_ip, tag; "auto"; "none"; None for
+            nothing.
+
+    Raises:
+        Invalid: something does not exist or does not fit. Conflict: a port is in use, or the choice is not
+            clear.
+        Forbidden: an external network.
+    """
+    if networks == "none":
+        return []
+    if networks is None or networks == "auto" or networks == []:
+        return _only_network(session, caller_project_id, is_admin, networks == "auto")
+    assert isinstance(networks, list)
+    requests = [
+        NetworkRequest(item.get("uuid"), item.get("port"), item.get("fixed_ip"), item.get("tag"))
+        for item in networks
+    ]
+    found = _visible(
+        session, caller_project_id, is_admin, {one.network_id for one in requests if not one.port_id}
+    )
+    seen: set[str] = set()
+    for request in requests:
+        if request.port_id:
+            _check_port(session, caller_project_id, is_admin, request, seen)
+            seen.add(request.port_id)
+        else:
+            network = found.get(request.network_id or "")
+            if network is None:
+                raise Invalid(f"Network {request.network_id} could not be found.", "NetworkNotFound")
+            _check_network(session, network, caller_project_id, is_admin, request.fixed_ip)
+    return requests
+
+
+def require_port_quota(session: Session, project_id: str, count: int) -> None:
+    """Raises QuotaExceeded unless the project may have `count` more ports."""
+    if count and quotas.over(session, project_id, "port", count):
+        raise QuotaExceeded("Maximum number of ports exceeded", "PortLimitExceeded")
+
+
+def _only_network(session: Session, project_id: str, is_admin: bool, automatic: bool) -> list[NetworkRequest]:
+    mine = Network.project_id == project_id
+    query = select(Network).where(or_(mine, Network.shared.is_(True))).options(selectinload(Network.subnets))
+    rows = [row for row in session.scalars(query) if is_admin or row.shared or not row.external]
+    rows = [row for row in rows if row.project_id == project_id] or rows
+    if not rows and automatic:
+        # A topology of its own (auto-allocated-topology) is not made: that extension is not served.
+        raise Invalid(
+            f"Unable to automatically allocate a network for project {project_id}",
+            "UnableToAutoAllocateNetwork",
+        )
+    if len(rows) > 1:
+        raise Conflict(
+            "Multiple possible networks found, use a Network ID to be more specific.", "NetworkAmbiguous"
+        )
+    for row in rows:
+        _check_network(session, row, project_id, is_admin, None)
+    return [NetworkRequest(network_id=row.id) for row in rows]
+
+
+def _visible(session: Session, project_id: str, is_admin: bool, ids: set[str | None]) -> dict[str, Network]:
+    query = (
+        select(Network).where(Network.id.in_([id for id in ids if id])).options(selectinload(Network.subnets))
+    )
+    if not is_admin:
+        query = query.where(
+            or_(Network.project_id == project_id, Network.shared.is_(True), Network.external.is_(True))
+        )
+    return {row.id: row for row in session.scalars(query)}
+
+
+def _check_network(
+    session: Session, network: Network, project_id: str, is_admin: bool, fixed_ip: str | None
+) -> None:
+    if network.external and not network.shared and not is_admin:
+        raise Forbidden(
+            f"It is not allowed to create an interface on external network {network.id}",
+            "ExternalNetworkAttachForbidden",
+        )
+    if not network.subnets:
+        raise Invalid(
+            f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet"
+        )
+    if fixed_ip:
+        _check_address(session, network, fixed_ip)
+
+
+def _check_address(session: Session, network: Network, fixed_ip: str) -> None:
+    try:
+        ip = str(ipaddress.ip_address(fixed_ip))
+    except ValueError:
+        raise Invalid(f"Invalid fixed IP address {fixed_ip}.", "InvalidFixedIp") from None
+    subnet = next((one for one in network.subnets if ipam.usable(one, ip)), None)
+    if subnet is None:
+        raise Invalid(
+            f"Fixed IP {fixed_ip} is not a valid ip address for network {network.id}.",
+            "FixedIpInvalidForNetwork",
+        )
+    holder = session.get(FixedIP, (subnet.id, ip))
+    if holder is not None:
+        port = session.get_one(Port, holder.port_id)
+        raise Invalid(
+            f"Fixed IP address {fixed_ip} is already in use on instance {port.device_id or port.id}.",
+            "FixedIpAlreadyInUse",
+        )
+
+
+def _check_port(
+    session: Session, project_id: str, is_admin: bool, request: NetworkRequest, seen: set[str]
+) -> None:
+    port = session.get(Port, request.port_id)
+    if port is None or not (is_admin or port.project_id == project_id):
+        raise Invalid(f"Port id {request.port_id} could not be found.", "PortNotFound")
+    if port.device_id or port.id in seen:
+        raise Conflict(f"Port {request.port_id} is still in use.", "PortInUse")
+    if request.network_id and request.network_id != port.network_id:
+        raise Invalid(f"Port {port.id} is not on network {request.network_id}.", "PortNotUsable")
+    if not port.fixed_ips:
+        raise Invalid(f"Port {port.id} requires a FixedIP in order to be used.", "PortRequiresFixedIP")

@@ -1,0 +1,149 @@
+"""Ports (api-ref network, Ports; with the binding, port-security and allowed-address-pairs extensions)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
+
+from pileus.api import Context
+from pileus.errors import Invalid
+from pileus.network import ports
+from pileus.network.attributes import (
+    NAME,
+    SHOWN,
+    STANDARD,
+    SWITCH,
+    Attribute,
+    address,
+    boolean,
+    list_of,
+    mac,
+    mapping,
+    nullable,
+    one_of,
+    prefix,
+    record,
+    text,
+    uuid,
+)
+from pileus.network.listing import any_of
+from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup
+from pileus.network.resource import Noun, standard
+from pileus.network.routes.networks import NETWORK
+from pileus.network.routes.subnets import of_network
+
+VIF_DETAILS = {"port_filter": True, "connectivity": "l2", "bound_drivers": {"0": "ovn"}}
+
+
+def _pair_address(value: Any) -> Any:
+    return prefix(value) if isinstance(value, str) and "/" in value else address(value)
+
+
+ATTRIBUTES = STANDARD | {
+    "name": NAME,
+    "network_id": Attribute(read=uuid, put=False, required=True),
+    "admin_state_up": SWITCH,
+    "mac_address": Attribute(read=mac),
+    "fixed_ips": Attribute(
+        read=list_of(record(subnet_id=uuid, ip_address=address), unique=False, maximum=50)
+    ),
+    "device_id": Attribute(read=text(), default=""),
+    "device_owner": Attribute(read=text(), default=""),
+    "security_groups": Attribute(read=list_of(text(), maximum=100)),
+    "allowed_address_pairs": Attribute(
+        read=list_of(record(("ip_address",), ip_address=_pair_address, mac_address=nullable(mac)), maximum=10)
+    ),
+    "port_security_enabled": Attribute(read=boolean),
+    "binding:host_id": Attribute(read=nullable(text()), default=""),
+    "binding:profile": Attribute(read=mapping, default={}),
+    "binding:vnic_type": Attribute(read=one_of("normal"), default="normal"),
+    **dict.fromkeys(("status", "binding:vif_type", "binding:vif_details"), SHOWN),
+}
+
+
+def view(row: Port) -> dict[str, Any]:
+    """A port (api-ref network, Show port details)."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "network_id": row.network_id,
+        "mac_address": row.mac_address,
+        "admin_state_up": row.admin_state_up,
+        "status": row.status,
+        "device_id": row.device_id,
+        "device_owner": row.device_owner,
+        "fixed_ips": [{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in row.fixed_ips],
+        "allowed_address_pairs": row.allowed_address_pairs,
+        "security_groups": row.security_group_ids,
+        "port_security_enabled": row.port_security_enabled,
+        "binding:vnic_type": row.vnic_type,
+        "binding:profile": row.profile,
+        "binding:host_id": row.host,
+        "binding:vif_type": "ovs" if row.host else "unbound",
+        "binding:vif_details": VIF_DETAILS if row.host else {},
+        **standard(row),
+    }
+
+
+def target(row: Port) -> dict[str, Any]:
+    return of_network(row.network) | {"device_owner": row.device_owner}
+
+
+def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The network must be one that the caller sees, and may put ports on."""
+    network = NETWORK.find(ctx, values["network_id"])
+    return of_network(network)
+
+
+def visible(project_id: str) -> ColumnElement[bool]:
+    """The owner of a network sees every port on it."""
+    return Port.network_id.in_(select(Network.id).where(Network.project_id == project_id))
+
+
+def _by_address(values: list[str]) -> ColumnElement[bool]:
+    """fixed_ips=ip_address=A, subnet_id=S or ip_address_substr=T: all kinds given must fit one address."""
+    wanted: dict[str, list[str]] = {}
+    for value in values:
+        kind, equals, rest = value.partition("=")
+        if not equals or kind not in ("ip_address", "subnet_id", "ip_address_substr"):
+            raise Invalid(
+                f"Invalid input for fixed_ips. Reason: '{value}' is not of the form ip_address=ADDRESS."
+            )
+        wanted.setdefault(kind, []).append(rest)
+    query = select(FixedIP.port_id)
+    if "ip_address" in wanted:
+        query = query.where(FixedIP.ip_address.in_(wanted["ip_address"]))
+    if "subnet_id" in wanted:
+        query = query.where(FixedIP.subnet_id.in_(wanted["subnet_id"]))
+    if parts := wanted.get("ip_address_substr"):
+        query = query.where(any_of(*(FixedIP.ip_address.contains(part, autoescape=True) for part in parts)))
+    return Port.id.in_(query)
+
+
+def _by_group(values: list[str]) -> ColumnElement[bool]:
+    return Port.id.in_(
+        select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id.in_(values))
+    )
+
+
+PORT = Noun(
+    "port",
+    "ports",
+    missing=("PortNotFound", "Port {id} could not be found."),
+    model=Port,
+    attributes=ATTRIBUTES,
+    columns=ports.COLUMNS,
+    hidden=frozenset({"position", "created_by_compute", "dns_name"}),
+    view=view,
+    options=[joinedload(Port.network)],
+    visible=visible,
+    target=target,
+    parent=parent,
+    filters={"fixed_ips": _by_address, "security_groups": _by_group},
+    create=ports.create,
+    update=ports.update,
+    delete=ports.delete,
+)
+routes = PORT.routes()

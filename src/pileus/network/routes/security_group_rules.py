@@ -1,0 +1,114 @@
+"""Security group rules (api-ref network, Security group rules)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
+
+from pileus.api import Context
+from pileus.network import security_group_rules, security_groups
+from pileus.network.attributes import (
+    STANDARD,
+    Attribute,
+    address,
+    integer,
+    nullable,
+    one_of,
+    prefix,
+    text,
+    uuid,
+)
+from pileus.network.model import SecurityGroup, SecurityGroupRule
+from pileus.network.resource import Noun, standard
+
+
+def _ethertype(value: Any) -> Any:
+    return one_of("IPv4", "IPv6")({"ipv4": "IPv4", "ipv6": "IPv6"}.get(str(value).lower(), value))
+
+
+def _direction(value: Any) -> Any:
+    return one_of("ingress", "egress")(value)
+
+
+def _remote(value: Any) -> Any:
+    """A prefix as it was written; an address alone stands for itself."""
+    if value in (None, ""):
+        return None
+    if "/" not in str(value):
+        return str(prefix(f"{address(value)}/{32 if '.' in str(value) else 128}"))
+    prefix(value)
+    return value
+
+
+_NUMBER = Attribute(read=nullable(integer(0, 65535)), put=False, default=None)
+ATTRIBUTES = STANDARD | {
+    "description": Attribute(read=text(), put=False, default=""),
+    "security_group_id": Attribute(read=uuid, put=False, required=True),
+    "direction": Attribute(read=_direction, put=False, required=True),
+    "ethertype": Attribute(read=_ethertype, put=False, default="IPv4"),
+    "protocol": Attribute(read=security_group_rules.read_protocol, put=False, default=None),
+    "port_range_min": _NUMBER,
+    "port_range_max": _NUMBER,
+    "remote_ip_prefix": Attribute(read=_remote, put=False, default=None),
+    "remote_group_id": Attribute(read=nullable(uuid), put=False, default=None),
+}
+
+
+def view(row: SecurityGroupRule) -> dict[str, Any]:
+    """A rule (api-ref network, Show security group rule)."""
+    return {
+        "id": row.id,
+        "security_group_id": row.security_group_id,
+        "ethertype": row.ethertype,
+        "direction": row.direction,
+        "protocol": row.protocol,
+        "port_range_min": row.port_range_min,
+        "port_range_max": row.port_range_max,
+        "remote_ip_prefix": row.remote_ip_prefix,
+        "normalized_cidr": row.normalized_cidr,
+        "remote_group_id": row.remote_group_id,
+        **standard(row),
+    }
+
+
+def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The group must be one that the caller sees."""
+    group = ctx.session.get(SecurityGroup, values["security_group_id"])
+    owner = {"project_id": group.project_id, "tenant_id": group.project_id} if group else {}
+    if group is None or not ctx.allows("get_security_group", owner):
+        raise security_groups.missing(values["security_group_id"])
+    return of_group(group)
+
+
+def of_group(group: SecurityGroup) -> dict[str, Any]:
+    """What policy rules may ask about the group a rule is in."""
+    return {"security_group:tenant_id": group.project_id}
+
+
+def target(row: SecurityGroupRule) -> dict[str, Any]:
+    return of_group(row.group)
+
+
+def visible(project_id: str) -> ColumnElement[bool]:
+    """The owner of a group sees every rule in it."""
+    owned = select(SecurityGroup.id).where(SecurityGroup.project_id == project_id)
+    return SecurityGroupRule.security_group_id.in_(owned)
+
+
+SECURITY_GROUP_RULE = Noun(
+    "security_group_rule",
+    "security_group_rules",
+    missing=("SecurityGroupRuleNotFound", "Security group rule {id} does not exist"),
+    model=SecurityGroupRule,
+    attributes=ATTRIBUTES,
+    view=view,
+    options=[joinedload(SecurityGroupRule.group)],
+    visible=visible,
+    target=target,
+    parent=parent,
+    create=security_group_rules.create,
+    delete=security_group_rules.delete,
+)
+routes = SECURITY_GROUP_RULE.routes()

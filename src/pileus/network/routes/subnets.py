@@ -1,0 +1,126 @@
+"""Subnets (api-ref network, Subnets)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
+
+from pileus.api import Context
+from pileus.network import ipam, subnets
+from pileus.network.attributes import (
+    NAME,
+    STANDARD,
+    SWITCH,
+    Attribute,
+    address,
+    integer,
+    list_of,
+    nullable,
+    one_of,
+    prefix,
+    record,
+    uuid,
+)
+from pileus.network.model import Network, Subnet
+from pileus.network.resource import Noun, standard
+from pileus.network.routes.networks import NETWORK
+
+_MODE = Attribute(read=nullable(one_of(*subnets.MODES)), put=False, default=None)
+
+
+def _version(value: Any) -> Any:
+    return one_of(4, 6)(integer()(value))
+
+
+ATTRIBUTES = STANDARD | {
+    "name": NAME,
+    "network_id": Attribute(read=uuid, put=False, required=True),
+    "ip_version": Attribute(read=_version, put=False, required=True),
+    "cidr": Attribute(read=nullable(prefix), put=False, default=None),
+    "subnetpool_id": Attribute(read=nullable(uuid), put=False, default=None),
+    "gateway_ip": Attribute(read=nullable(address)),
+    "allocation_pools": Attribute(
+        read=list_of(record(("start", "end"), start=address, end=address), unique=False, maximum=50)
+    ),
+    "dns_nameservers": Attribute(read=list_of(address, maximum=10)),
+    "host_routes": Attribute(
+        read=list_of(record(("destination", "nexthop"), destination=prefix, nexthop=address), maximum=40)
+    ),
+    "enable_dhcp": SWITCH,
+    "ipv6_ra_mode": _MODE,
+    "ipv6_address_mode": _MODE,
+}
+
+
+def view(row: Subnet) -> dict[str, Any]:
+    """A subnet (api-ref network, Show subnet details)."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "network_id": row.network_id,
+        "ip_version": row.ip_version,
+        "subnetpool_id": None,
+        "enable_dhcp": row.enable_dhcp,
+        "ipv6_ra_mode": row.ipv6_ra_mode,
+        "ipv6_address_mode": row.ipv6_address_mode,
+        "gateway_ip": row.gateway_ip,
+        "cidr": row.cidr,
+        "allocation_pools": ipam.pool_view(row.pools),
+        "host_routes": row.host_routes,
+        "dns_nameservers": row.dns_nameservers,
+        **standard(row),
+    }
+
+
+def target(row: Subnet) -> dict[str, Any]:
+    return of_network(row.network)
+
+
+def of_network(network: Network) -> dict[str, Any]:
+    """What policy rules may ask about the network something is on."""
+    return {
+        "network:tenant_id": network.project_id,
+        "network:project_id": network.project_id,
+        "network:shared": network.shared,
+        "network:router:external": network.external,
+    }
+
+
+def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The network must be one that the caller sees."""
+    return of_network(NETWORK.find(ctx, values["network_id"]))
+
+
+def visible(project_id: str) -> ColumnElement[bool]:
+    """Who sees a network sees its subnets."""
+    seen = (Network.project_id == project_id) | Network.shared.is_(True) | Network.external.is_(True)
+    return Subnet.network_id.in_(select(Network.id).where(seen))
+
+
+def _shared(values: list[str]) -> ColumnElement[bool]:
+    wanted = [value.lower() == "true" for value in values]
+    return Subnet.network_id.in_(select(Network.id).where(Network.shared.in_(wanted)))
+
+
+SUBNET = Noun(
+    "subnet",
+    "subnets",
+    missing=("SubnetNotFound", "Subnet {id} could not be found."),
+    model=Subnet,
+    attributes=ATTRIBUTES,
+    view=view,
+    options=[joinedload(Subnet.network)],
+    visible=visible,
+    target=target,
+    parent=parent,
+    filters={
+        "shared": _shared,
+        "subnetpool_id": lambda values: Subnet.id.in_([]),
+    },
+    create=subnets.create,
+    update=subnets.update,
+    delete=subnets.delete,
+)
+routes = SUBNET.routes()

@@ -1,0 +1,178 @@
+"""Security group rules: the verbs (api-ref network, Security group rules)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from sqlalchemy import select
+
+from pileus.db import Session
+from pileus.errors import Conflict, Invalid, NotFound
+from pileus.network import quotas, security_groups
+from pileus.network.flows import sync
+from pileus.network.model import SecurityGroup, SecurityGroupRule
+
+PROTOCOLS = (
+    "ah",
+    "dccp",
+    "egp",
+    "esp",
+    "gre",
+    "hopopt",
+    "icmp",
+    "icmpv6",
+    "igmp",
+    "ip",
+    "ipip",
+    "ipv6-encap",
+    "ipv6-frag",
+    "ipv6-icmp",
+    "ipv6-nonxt",
+    "ipv6-opts",
+    "ipv6-route",
+    "ospf",
+    "pgm",
+    "rsvp",
+    "sctp",
+    "tcp",
+    "udp",
+    "udplite",
+    "vrrp",
+)
+WITH_PORTS = {"tcp", "udp", "sctp", "dccp", "udplite", "6", "17", "132", "33", "136"}
+ICMP = {"icmp", "icmpv6", "ipv6-icmp", "1", "58"}
+_IDENTITY = (
+    "direction",
+    "ethertype",
+    "protocol",
+    "port_range_min",
+    "port_range_max",
+    "normalized_cidr",
+    "remote_group_id",
+)
+"""Two rules of a group that are alike in these are the same rule."""
+
+
+def missing(rule_id: str) -> NotFound:
+    return NotFound(f"Security group rule {rule_id} does not exist", "SecurityGroupRuleNotFound")
+
+
+def read_protocol(value: Any) -> str | None:
+    """A protocol's name or number; raises Invalid."""
+    if value is None:
+        return None
+    word = str(value).lower()
+    if word == "any":
+        return None
+    if word in PROTOCOLS or (word.isdigit() and int(word) <= 255):
+        return word
+    raise Invalid(
+        f"Security group rule protocol {value} not supported. Only protocol values {[None, *PROTOCOLS]} "
+        "and integer representations [0 to 255] are supported.",
+        "SecurityGroupRuleInvalidProtocol",
+    )
+
+
+def create(session: Session, values: dict[str, Any], request_id: str = "") -> SecurityGroupRule:
+    """Add a rule to a group.
+
+    Raises:
+        NotFound, QuotaExceeded, Invalid. Conflict: the group has the rule.
+    """
+    group = session.get(
+        SecurityGroup, values["security_group_id"], with_for_update=True, populate_existing=True
+    )
+    if group is None:
+        raise security_groups.missing(values["security_group_id"])
+    _check_remote(session, values)
+    _check_ports(values)
+    prefix = values.get("remote_ip_prefix")
+    values["normalized_cidr"] = str(ipaddress.ip_network(prefix, strict=False)) if prefix else None
+    _refuse_duplicate(session, values)
+    quotas.take(session, values["project_id"], "security_group_rule")
+    rule = SecurityGroupRule(**values)
+    session.add(rule)
+    group.touch()
+    session.flush()
+    sync.group_changed(session, group, request_id)
+    return rule
+
+
+def delete(session: Session, row: SecurityGroupRule, request_id: str = "", _admin: bool = False) -> None:
+    """Take a rule out of its group."""
+    group = session.get(SecurityGroup, row.security_group_id, with_for_update=True, populate_existing=True)
+    session.delete(row)
+    if group is not None:
+        group.touch()
+        session.flush()
+        sync.group_changed(session, group, request_id)
+
+
+def _check_remote(session: Session, values: dict[str, Any]) -> None:
+    prefix, remote = values.get("remote_ip_prefix"), values.get("remote_group_id")
+    if prefix and remote:
+        raise Invalid(
+            "Only remote_ip_prefix or remote_group_id may be provided.",
+            "SecurityGroupRemoteGroupAndRemoteIpPrefix",
+        )
+    if remote and session.get(SecurityGroup, remote) is None:
+        raise security_groups.missing(remote)
+    if prefix and f"IPv{ipaddress.ip_network(prefix, strict=False).version}" != values["ethertype"]:
+        raise Invalid(
+            f"Conflicting value ethertype {values['ethertype']} for CIDR {prefix}",
+            "SecurityGroupRuleParameterConflict",
+        )
+
+
+def _check_ports(values: dict[str, Any]) -> None:
+    protocol, low, high = values.get("protocol"), values.get("port_range_min"), values.get("port_range_max")
+    if protocol in ("ipv6-icmp", "icmpv6", "58") and values["ethertype"] == "IPv4":
+        raise Invalid(
+            f"Invalid ethertype IPv4 for protocol {protocol}.", "SecurityGroupEthertypeConflictWithProtocol"
+        )
+    if low is None and high is None:
+        return
+    if protocol is None or protocol in ("ip", "0"):
+        raise Invalid(
+            "Must also specify protocol if port range is given.", "SecurityGroupProtocolRequiredWithPorts"
+        )
+    if protocol in WITH_PORTS:
+        if low is None or high is None or low > high:
+            raise Invalid(
+                "For TCP/UDP protocols, port_range_min must be <= port_range_max",
+                "SecurityGroupInvalidPortRange",
+            )
+        if low < 1:
+            raise Invalid(f"Invalid value for port {low}", "SecurityGroupInvalidPortValue")
+    elif protocol in ICMP:
+        _check_icmp(low, high)
+    else:
+        raise Invalid(
+            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and "
+            "DCCP.",
+            "SecurityGroupInvalidProtocolForPort",
+        )
+
+
+def _check_icmp(kind: int | None, code: int | None) -> None:
+    for field, name, value in (("port_range_min", "type", kind), ("port_range_max", "code", code)):
+        if value is not None and value > 255:
+            raise Invalid(
+                f"Invalid value for ICMP {name} ({field}) {value}. It must be 0 to 255.",
+                "SecurityGroupInvalidIcmpValue",
+            )
+    if kind is None and code is not None:
+        raise Invalid(
+            f"ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing.",
+            "SecurityGroupMissingIcmpType",
+        )
+
+
+def _refuse_duplicate(session: Session, values: dict[str, Any]) -> None:
+    query = select(SecurityGroupRule.id).where(
+        SecurityGroupRule.security_group_id == values["security_group_id"],
+        *(getattr(SecurityGroupRule, name).is_not_distinct_from(values.get(name)) for name in _IDENTITY),
+    )
+    if same := session.scalar(query):
+        raise Conflict(f"Security group rule already exists. Rule id is {same}.", "SecurityGroupRuleExists")

@@ -1,0 +1,190 @@
+"""Security groups: the verbs (api-ref network, Security groups)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import or_, select
+
+from pileus.db import Session, new_id
+from pileus.errors import Conflict, Invalid, NotFound
+from pileus.network import quotas
+from pileus.network.flows import sync
+from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
+
+DEFAULT = "default"
+
+
+def missing(group_id: str) -> NotFound:
+    return NotFound(f"Security group {group_id} does not exist", "SecurityGroupNotFound")
+
+
+def default(session: Session, project_id: str) -> SecurityGroup:
+    """The project's default group, which is made when it is first asked for."""
+    query = select(SecurityGroup).join(DefaultGroup).where(DefaultGroup.project_id == project_id)
+    found = session.scalar(query)
+    if found is None:
+        quotas.QUOTAS.lock(session, project_id)
+        found = session.scalar(query) or _make_default(session, project_id)
+    return found
+
+
+def has_default(session: Session, project_id: str) -> bool:
+    return session.get(DefaultGroup, project_id) is not None
+
+
+def _make_default(session: Session, project_id: str) -> SecurityGroup:
+    group = SecurityGroup(
+        id=new_id(), project_id=project_id, name=DEFAULT, description="Default security group"
+    )
+    group.rules = _egress(project_id)
+    session.add(group)
+    session.flush()
+    session.add(DefaultGroup(project_id=project_id, security_group_id=group.id))
+    group.rules += [
+        SecurityGroupRule(
+            project_id=project_id, direction="ingress", ethertype=kind, remote_group_id=group.id
+        )
+        for kind in ("IPv4", "IPv6")
+    ]
+    session.flush()
+    return group
+
+
+def _egress(project_id: str) -> list[SecurityGroupRule]:
+    return [
+        SecurityGroupRule(project_id=project_id, direction="egress", ethertype=kind)
+        for kind in ("IPv4", "IPv6")
+    ]
+
+
+def create(session: Session, values: dict[str, Any], request_id: str = "") -> SecurityGroup:
+    """Create a group that lets everything out and nothing in.
+
+    Raises:
+        QuotaExceeded. Conflict: it is called default.
+    """
+    if values["name"] == DEFAULT:
+        raise Conflict("Default security group already exists.", "SecurityGroupDefaultAlreadyExists")
+    default(session, values["project_id"])
+    quotas.take(session, values["project_id"], "security_group")
+    quotas.take(session, values["project_id"], "security_group_rule", 2)
+    group = SecurityGroup(**values, rules=_egress(values["project_id"]))
+    session.add(group)
+    session.flush()
+    return group
+
+
+def update(session: Session, row: SecurityGroup, values: dict[str, Any], request_id: str = "") -> None:
+    """Change a group's name or description.
+
+    Raises:
+        Conflict: the default group's name.
+    """
+    if "name" in values and values["name"] != row.name:
+        if _is_default(session, row):
+            raise Conflict("Updating default security group not allowed.", "SecurityGroupCannotUpdateDefault")
+        if values["name"] == DEFAULT:
+            raise Conflict("Default security group already exists.", "SecurityGroupDefaultAlreadyExists")
+    for name, value in values.items():
+        setattr(row, name, value)
+    session.flush()
+    sync.group_changed(session, row, request_id)
+
+
+def delete(session: Session, row: SecurityGroup, request_id: str = "", admin: bool = False) -> None:
+    """Delete a group, and every rule that names it.
+
+    Raises:
+        Conflict: a port is in it, or it is the default one.
+    """
+    if _is_default(session, row) and not admin:
+        raise Conflict(
+            "Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault"
+        )
+    if session.scalar(
+        select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id == row.id).limit(1)
+    ):
+        raise Conflict(f"Security Group {row.id} in use.", "SecurityGroupInUse")
+    session.execute(sql_delete(DefaultGroup).where(DefaultGroup.security_group_id == row.id))
+    naming = select(SecurityGroupRule).where(
+        SecurityGroupRule.remote_group_id == row.id, SecurityGroupRule.security_group_id != row.id
+    )
+    for rule in session.scalars(naming):
+        group = session.get_one(SecurityGroup, rule.security_group_id)
+        group.touch()
+        sync.group_changed(session, group, request_id)
+        session.delete(rule)
+    session.flush()
+    sync.group_gone(session, row, request_id)
+    session.delete(row)
+    session.flush()
+
+
+def _is_default(session: Session, row: SecurityGroup) -> bool:
+    found = session.get(DefaultGroup, row.project_id)
+    return found is not None and found.security_group_id == row.id
+
+
+def require(session: Session, project_id: str, ids: Iterable[str]) -> list[str]:
+    """The ids, each of a group of the project's.
+
+    Raises:
+        NotFound.
+    """
+    wanted = list(dict.fromkeys(ids))
+    query = select(SecurityGroup.id).where(
+        SecurityGroup.id.in_(wanted), SecurityGroup.project_id == project_id
+    )
+    found = set(session.scalars(query)) if wanted else set()
+    for id in wanted:
+        if id not in found:
+            raise missing(id)
+    return wanted
+
+
+def resolve(session: Session, project_id: str, names: list[str]) -> list[str]:
+    """The ids of a project's groups, given by name or id.
+
+    Raises:
+        Invalid: there is none. Conflict: several have the name.
+    """
+    if DEFAULT in names:
+        default(session, project_id)
+    query = select(SecurityGroup.id, SecurityGroup.name).where(
+        SecurityGroup.project_id == project_id,
+        or_(SecurityGroup.id.in_(names), SecurityGroup.name.in_(names)),
+    )
+    rows = session.execute(query).all() if names else []
+    found: list[str] = []
+    for name in names:
+        matches = [row.id for row in rows if row.id == name] or [row.id for row in rows if row.name == name]
+        if not matches:
+            raise Invalid(f"Unable to find security_group with name or id '{name}'")
+        if len(matches) > 1:
+            raise Conflict(
+                f"Multiple security groups found matching '{name}'. Use an ID to be more specific.",
+                "NoUniqueMatch",
+            )
+        if matches[0] not in found:
+            found.append(matches[0])
+    return found
+
+
+def names_for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The names of the groups that servers' ports are in, by server; one statement."""
+    query = (
+        select(Port.device_id, SecurityGroup.name)
+        .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
+        .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
+        .where(Port.device_id.in_(list(server_ids)))
+        .order_by(Port.position, SecurityGroup.name)
+    )
+    names: dict[str, list[str]] = {}
+    for server_id, name in session.execute(query):
+        known = names.setdefault(server_id, [])
+        if name not in known:
+            known.append(name)
+    return names

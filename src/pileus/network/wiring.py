@@ -1,0 +1,172 @@
+"""Rows to what the agents are told; a constant number of statements, however many ports."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from pileus.agent.commands import (
+    FixedIP,
+    GuestPort,
+    NetworkSpec,
+    PortSpec,
+    RuleSpec,
+    SecurityGroupSpec,
+    SubnetSpec,
+)
+from pileus.db import Session
+from pileus.network import model
+from pileus.network.model import Network, Port, SecurityGroup
+from pileus.network.quotas import METADATA_OWNER
+
+
+def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
+    """A server's ports with all that they need, in the order they were asked for."""
+    query = (
+        select(Port.id).where(Port.device_id == server_id).order_by(Port.position, Port.created_at, Port.id)
+    )
+    return wire(session, list(session.scalars(query)))
+
+
+def wire(session: Session, port_ids: Sequence[str]) -> tuple[GuestPort, ...]:
+    """Ports with all that they need, in the order given; those that are gone are left out."""
+    rows = _ports(session, port_ids)
+    networks = network_specs(session, {row.network_id for row in rows})
+    cidrs = _prefixes(networks.values())
+    groups = group_specs(session, {id for row in rows for id in row.security_group_ids})
+    return tuple(
+        GuestPort(
+            port=_port(row, cidrs),
+            network=networks[row.network_id],
+            security_groups=tuple(groups[id] for id in row.security_group_ids if id in groups),
+        )
+        for row in rows
+    )
+
+
+def port_specs(session: Session, port_ids: Sequence[str]) -> tuple[PortSpec, ...]:
+    """Ports alone, in the order given; those that are gone are left out."""
+    rows = _ports(session, port_ids)
+    subnets = {address.subnet_id for row in rows for address in row.fixed_ips}
+    query = select(model.Subnet.id, model.Subnet.cidr).where(model.Subnet.id.in_(subnets))
+    cidrs = (
+        {id: ipaddress.ip_network(cidr).prefixlen for id, cidr in session.execute(query)} if subnets else {}
+    )
+    return tuple(_port(row, cidrs) for row in rows)
+
+
+def network_specs(session: Session, network_ids: Iterable[str]) -> dict[str, NetworkSpec]:
+    """Networks with their subnets and metadata ports, by id."""
+    ids = list(network_ids)
+    if not ids:
+        return {}
+    rows = list(
+        session.scalars(_fresh(select(Network).where(Network.id.in_(ids)), selectinload(Network.subnets)))
+    )
+    query = select(Port).where(Port.network_id.in_(ids), Port.device_owner == METADATA_OWNER)
+    metadata = {row.network_id: row for row in session.scalars(_fresh(query))}
+    return {row.id: _network(row, metadata.get(row.id)) for row in rows}
+
+
+def group_specs(session: Session, group_ids: Iterable[str]) -> dict[str, SecurityGroupSpec]:
+    """Security groups with their rules, by id."""
+    ids = list(group_ids)
+    if not ids:
+        return {}
+    query = select(SecurityGroup).where(SecurityGroup.id.in_(ids))
+    return {row.id: _group(row) for row in session.scalars(_fresh(query, selectinload(SecurityGroup.rules)))}
+
+
+def _fresh(query: Any, *options: Any) -> Any:
+    """What the database holds now, also where this transaction has read it before."""
+    return query.options(*options).execution_options(populate_existing=True)
+
+
+def _ports(session: Session, port_ids: Sequence[str]) -> list[Port]:
+    if not port_ids:
+        return []
+    session.flush()
+    rows = {row.id: row for row in session.scalars(_fresh(select(Port).where(Port.id.in_(port_ids))))}
+    return [rows[id] for id in port_ids if id in rows]
+
+
+def _prefixes(networks: Iterable[NetworkSpec]) -> dict[str, int]:
+    return {
+        subnet.id: ipaddress.ip_network(subnet.cidr).prefixlen
+        for network in networks
+        for subnet in network.subnets
+    }
+
+
+def _port(row: Port, prefixes: dict[str, int]) -> PortSpec:
+    return PortSpec(
+        id=row.id,
+        network_id=row.network_id,
+        project_id=row.project_id,
+        mac_address=row.mac_address,
+        revision=row.revision_number,
+        name=row.name,
+        admin_state_up=row.admin_state_up,
+        fixed_ips=tuple(
+            FixedIP(subnet_id=one.subnet_id, ip_address=one.ip_address, prefix_length=prefixes[one.subnet_id])
+            for one in row.fixed_ips
+        ),
+        port_security_enabled=row.port_security_enabled,
+        security_group_ids=tuple(row.security_group_ids),
+        allowed_address_pairs=tuple(row.allowed_address_pairs),
+        device_id=row.device_id,
+        device_owner=row.device_owner,
+        dns_name=row.dns_name,
+        host=row.host,
+    )
+
+
+def _network(row: Network, metadata: Port | None) -> NetworkSpec:
+    subnets = tuple(
+        SubnetSpec(
+            id=subnet.id,
+            cidr=subnet.cidr,
+            ip_version=subnet.ip_version,
+            gateway_ip=subnet.gateway_ip,
+            enable_dhcp=subnet.enable_dhcp,
+            dns_nameservers=tuple(subnet.dns_nameservers),
+            host_routes=tuple(subnet.host_routes),
+            ipv6_address_mode=subnet.ipv6_address_mode,
+            ipv6_ra_mode=subnet.ipv6_ra_mode,
+        )
+        for subnet in row.subnets
+    )
+    prefixes = {subnet.id: ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets}
+    return NetworkSpec(
+        id=row.id,
+        name=row.name,
+        project_id=row.project_id,
+        mtu=row.mtu,
+        revision=row.revision_number,
+        subnets=subnets,
+        metadata_port=_port(metadata, prefixes) if metadata else None,
+        physical_network=row.physical_network,
+    )
+
+
+def _group(row: SecurityGroup) -> SecurityGroupSpec:
+    rules = tuple(
+        RuleSpec(
+            id=rule.id,
+            direction=rule.direction,
+            ethertype=rule.ethertype,
+            protocol=rule.protocol,
+            port_range_min=rule.port_range_min,
+            port_range_max=rule.port_range_max,
+            remote_ip_prefix=rule.normalized_cidr,
+            remote_group_id=rule.remote_group_id,
+        )
+        for rule in row.rules
+    )
+    return SecurityGroupSpec(
+        id=row.id, name=row.name, project_id=row.project_id, revision=row.revision_number, rules=rules
+    )

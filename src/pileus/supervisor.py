@@ -1,0 +1,345 @@
+"""The process that everything else descends from: starts replica and agent, restarts what dies, ends all in order."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import logging
+import os
+import pwd
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pileus import replica
+from pileus.agent import main as agent
+from pileus.agent.errors import CommandFailed
+from pileus.cloud import services
+from pileus.db import Database
+from pileus.db.migrate import upgrade
+from pileus.identity.bootstrap import USERS
+from pileus.operations.agents import UnixConnection
+from pileus.settings import Settings, save, write_private
+
+log = logging.getLogger(__name__)
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 60.0
+RESTART_PAUSE_S = 0.3
+Progress = Callable[[str], None]
+
+
+class StartFailed(Exception):
+    """A part did not start; the message says which and why."""
+
+
+class Child:
+    """A forked process that tells its progress through a pipe."""
+
+    def __init__(self, name: str, work: Callable[[Progress], None]) -> None:
+        self.name, self._work = name, work
+        self.pid = 0
+        self.ready = False
+        self._reader = -1
+        self._rest = b""
+
+    def start(self) -> None:
+        self._reader, writer = os.pipe()
+        self.ready = False
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._reader)
+            self._live(writer)
+        os.close(writer)
+
+    def _live(self, writer: int) -> None:
+        """The child's whole life."""
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(sig, signal.SIG_DFL)
+
+        def tell(line: str) -> None:
+            os.write(writer, f"{line}\n".encode())
+
+        status = 1
+        try:
+            self._work(tell)
+            status = 0
+        except CommandFailed as error:
+            tell(f"failed {self.name}: {error.message}")
+        except Exception as error:
+            log.exception("%s ended", self.name)
+            tell(f"failed {self.name}: {error}")
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def lines(self, timeout_s: float) -> list[str]:
+        """What the child told since the last call."""
+        if self._reader < 0 or not select.select([self._reader], [], [], timeout_s)[0]:
+            return []
+        data = os.read(self._reader, 65536)
+        if not data:
+            os.close(self._reader)
+            self._reader = -1
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [line.decode() for line in whole]
+
+
+class Supervisor:
+    """One cloud on this machine.
+
+    Args:
+        settings: of the cloud.
+        progress: told in words what is being started.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._settings, self._progress = settings, progress
+        self._root = os.geteuid() == 0
+        passwords = _credentials(settings)
+        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, tell))
+        self._agent = Child("agent", lambda tell: self._run_agent(tell))
+        self._stopping = False
+
+    def start(self) -> None:
+        """Bring everything up.
+
+        Raises:
+            StartFailed: a part did not start; nothing is left running.
+        """
+        try:
+            services(self._settings)  # import all of it before anything is forked, for the memory and for the user
+            self._upgrade_database()
+            for child in (self._agent, self._replica):
+                child.start()
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not (self._agent.ready and self._replica.ready):
+                for child in (self._agent, self._replica):
+                    self._listen(child)
+                if time.monotonic() > deadline:
+                    late = [child.name for child in (self._agent, self._replica) if not child.ready]
+                    raise StartFailed(f"{' and '.join(late)} did not start within {START_TIMEOUT_S:g} s")
+            _await_apis(self._settings, deadline)
+        except BaseException:
+            self.stop(keep_guests=True, keep_engines=False)
+            raise
+
+    def _upgrade_database(self) -> None:
+        """Here and not in the replica: its user need not be able to read the migrations' files."""
+        folder = self._settings.directory / "db"
+        db = Database(self._settings.database_url, pool_size=1)
+        try:
+            had = upgrade(db, folder / "backups")
+            self._progress(f"database: {db.engine.dialect.name}, {had or 'created'}")
+        except Exception as error:
+            log.exception("the database cannot be used")
+            raise StartFailed(f"database: {error}") from error
+        finally:
+            db.dispose()
+        if self._root:
+            owner = pwd.getpwnam(self._settings.replica_user)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def _listen(self, child: Child) -> None:
+        for line in child.lines(0.05):
+            if line == "ready":
+                child.ready = True
+            elif line.startswith("failed "):
+                raise StartFailed(line.removeprefix("failed "))
+            else:
+                self._progress(line)
+        if not child.ready and os.waitpid(child.pid, os.WNOHANG)[0]:
+            raise StartFailed(f"{child.name} ended while it started; see {log_file(self._settings)}")
+
+    def watch(self) -> None:
+        """Restart what dies, until SIGTERM or SIGINT."""
+        signal.signal(signal.SIGTERM, self._asked_to_stop)
+        signal.signal(signal.SIGINT, self._asked_to_stop)
+        while not self._stopping:
+            for child in (self._agent, self._replica):
+                for line in child.lines(0.25):
+                    log.info("%s: %s", child.name, line)
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid and not self._stopping:
+                    log.error("%s ended with status %d; starting it again", child.name, status)
+                    time.sleep(RESTART_PAUSE_S)
+                    child.start()
+        self.stop(_keep_guests(self._settings))
+
+    def _asked_to_stop(self, _signal: int, _frame: object) -> None:
+        self._stopping = True
+
+    def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
+        """Orderly: the APIs first, then the guests and their engines, then the agent."""
+        self._end(self._replica)
+        if self._agent.ready:
+            try:
+                connection = UnixConnection(self._settings.agent_socket, STOP_TIMEOUT_S)
+                connection.request("POST", "/stop", json.dumps({"keep_guests": keep_guests and keep_engines}))
+                connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                log.exception("the agent did not stop in order")
+        self._end(self._agent)
+
+    def _end(self, child: Child) -> None:
+        if not child.pid:
+            return
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(child.pid, sig)
+            except ProcessLookupError:
+                return
+            deadline = time.monotonic() + 15
+            while time.monotonic() < deadline:
+                try:
+                    if os.waitpid(child.pid, os.WNOHANG)[0]:
+                        return
+                except ChildProcessError:
+                    return
+                time.sleep(0.02)
+
+    def _run_agent(self, tell: Progress) -> None:
+        replica.die_with_parent()
+        settings = self._settings
+        agent.run(
+            agent.AgentSettings(
+                state=settings.directory / "agent", socket=settings.agent_socket,
+                group=settings.replica_user if self._root else None, hypervisor=settings.hypervisor,
+                network=settings.network, fake_hosts=settings.fake_hosts,
+            ),
+            tell,
+        )
+
+
+def log_file(settings: Settings) -> Path:
+    """Where the cloud's processes log to."""
+    return settings.directory / "log" / "pileus.log"
+
+
+def lock(settings: Settings) -> int:
+    """Take the state directory for this process; the descriptor holds it until the process ends.
+
+    Raises:
+        StartFailed: another process has it.
+    """
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StartFailed(f"a cloud is running in {settings.state} already") from None
+    return descriptor
+
+
+def prepare(settings: Settings) -> None:
+    """Lay out the state directory with the right owners, and enter the network namespace.
+
+    Raises:
+        StartFailed: the address is taken, or the namespace cannot be entered.
+    """
+    root = os.geteuid() == 0
+    owner = _replica_user(settings.replica_user) if root else None
+    settings.directory.chmod(0o755)
+    for name, mode, owned in (("db", 0o700, True), ("images", 0o750, True), ("run", 0o755, False),
+                              ("agent", 0o711, False), ("log", 0o755, False), ("policy", 0o755, False)):
+        folder = settings.directory / name
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode)
+        if owner and owned:
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+    if settings.netns:
+        enter_netns(settings.netns)
+    probe = socket.socket(socket.AF_INET6 if ":" in settings.address[0] else socket.AF_INET)
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(settings.address)
+    except OSError as error:
+        raise StartFailed(f"cannot listen on {settings.listen}: {error.strerror}") from error
+    finally:
+        probe.close()
+    save(settings)
+
+
+def enter_netns(name: str) -> None:
+    """Move this process into a network namespace, made if it does not exist."""
+    from pyroute2 import IPRoute, netns
+
+    if name not in netns.listnetns():
+        netns.create(name)
+    netns.setns(name)
+    with IPRoute() as routes:
+        routes.link("set", index=routes.link_lookup(ifname="lo")[0], state="up")
+
+
+def _replica_user(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
+            check=True, capture_output=True,
+        )
+        return pwd.getpwnam(name)
+
+
+def credentials_file(settings: Settings) -> Path:
+    """Where the first users' passwords are kept, readable by the owner only."""
+    return settings.directory / "credentials.json"
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    path = credentials_file(settings)
+    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if known.keys() >= set(USERS):
+        return known
+    known = {name: known.get(name) or secrets.token_urlsafe(18) for name in USERS}
+    write_private(path, json.dumps(known).encode())
+    return known
+
+
+def _await_apis(settings: Settings, deadline: float) -> None:
+    """Until the port answers: every API is behind it."""
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(settings.address, timeout=1) as connection:
+                connection.sendall(b"GET /identity HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                if connection.recv(16).startswith(b"HTTP/1."):
+                    return
+        except OSError:
+            time.sleep(0.01)
+    raise StartFailed(f"the APIs do not answer on {settings.listen}")
+
+
+def _keep_guests(settings: Settings) -> bool:
+    """What `pileus down` asked for; a plain SIGTERM leaves guests running."""
+    path = settings.directory / "stop.json"
+    if not path.exists():
+        return True
+    keep = bool(json.loads(path.read_text()).get("keep_guests"))
+    path.unlink()
+    return keep
+
+
+def running(settings: Settings) -> int | None:
+    """The supervisor's pid, None if the cloud does not run (a stale pid file may name a stranger)."""
+    try:
+        pid = int(settings.pidfile.read_text())
+        descriptor = os.open(settings.directory / "lock", os.O_RDWR)
+    except (OSError, ValueError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return pid
+    finally:
+        os.close(descriptor)
+    return None

@@ -1,0 +1,59 @@
+"""A live cloud with the fake hypervisor, and clients of three projects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from openstack.connection import Connection
+
+from tests.support import CloudUnderTest
+
+FAKE = ("--hypervisor", "fake", "--network", "fake")
+
+
+@pytest.fixture(scope="session")
+def cloud(new_database: Callable[[], str | None]) -> Iterator[CloudUnderTest]:
+    """The cloud that the tests of this suite share."""
+    cloud = CloudUnderTest(new_database(), *FAKE, "--fake-hosts", "3")
+    cloud.up()
+    yield cloud
+    cloud.remove()
+
+
+@pytest.fixture(scope="session")
+def admin(cloud: CloudUnderTest) -> Connection:
+    return cloud.connect("admin")
+
+
+@pytest.fixture(scope="session")
+def demo(cloud: CloudUnderTest) -> Connection:
+    return cloud.connect("demo")
+
+
+@pytest.fixture(scope="session")
+def alt(cloud: CloudUnderTest) -> Connection:
+    return cloud.connect("alt_demo")
+
+
+@pytest.fixture(scope="session")
+def openstack(cloud: CloudUnderTest) -> Callable[..., Any]:
+    """The real command line client."""
+    return cloud.openstack
+
+
+@pytest.fixture(scope="session")
+def image(admin: Connection) -> str:
+    """Id of a public image: a megabyte of zeroes, which the fake hypervisor boots."""
+    made = admin.image.create_image(name="zeroes", disk_format="raw", container_format="bare", visibility="public",
+                                    data=bytes(1024 * 1024))
+    return str(made.id)
+
+
+@pytest.fixture(scope="session")
+def network(demo: Connection) -> str:
+    """Id of a network of demo's, with a subnet."""
+    made = demo.network.create_network(name="net")
+    demo.network.create_subnet(network_id=made.id, name="subnet", ip_version=4, cidr="10.1.0.0/16")
+    return str(made.id)

@@ -1,0 +1,82 @@
+"""A cloud that is killed again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import FAKE
+from tests.support import CloudUnderTest, eventually
+
+
+class Victim:
+    """A cloud with one image and one network, whose processes can be held at a named point and killed there."""
+
+    def __init__(self, cloud: CloudUnderTest) -> None:
+        self.cloud = cloud
+        self.held = cloud.state / "hold" / "held"
+        self.held.parent.mkdir()
+        self.held.parent.chmod(0o777)
+        cloud.up()
+        admin = cloud.connect("admin")
+        self.compute = admin.compute
+        self.image = admin.image.create_image(
+            name="zeroes", disk_format="raw", container_format="bare", data=bytes(1024 * 1024)
+        ).id
+        self.network = admin.network.create_network(name="net").id
+        admin.network.create_subnet(network_id=self.network, ip_version=4, cidr="10.1.0.0/24")
+        self.ports = self.count_ports()
+
+    def restart_holding_at(self, point: str) -> None:
+        """Start the cloud again; the process that reaches `point` stops there."""
+        self.held.unlink(missing_ok=True)
+        self.cloud.down("--keep-guests")
+        self.cloud.up(PILEUS_HOLD_AT=point, PILEUS_HOLD_FILE=str(self.held))
+
+    def kill_when_held(self) -> None:
+        """kill -9 once the point is reached, then start as usual."""
+        eventually(self.held.exists, 30, "the hold point")
+        self.cloud.kill()
+        self.cloud.up()
+
+    def boot(self) -> str:
+        return str(self.compute.create_server(
+            name="victim", image_id=self.image, flavor_id="42", networks=[{"uuid": self.network}]).id)
+
+    def settled(self, server_id: str) -> Any:
+        """The server once nothing is under way on it any more."""
+        def look() -> Any:
+            server = self.compute.get_server(server_id)
+            return server if server.task_state is None and server.status != "BUILD" else None
+
+        return eventually(look, 60, f"the end of what is under way on {server_id}")
+
+    def gone(self, server_id: str) -> None:
+        eventually(lambda: self.compute.find_server(server_id, ignore_missing=True) is None, 60, "the server's end")
+
+    # --- what is left -----------------------------------------------------------------------------------------
+
+    def count_ports(self) -> int:
+        return int(self.cloud.query("SELECT count(*) FROM ports")[0][0])
+
+    def guests(self) -> list[Path]:
+        return [path for path in (self.cloud.state / "agent" / "fake").glob("fake-*/*") if path.is_file()]
+
+    def assert_holds_exactly(self, servers: int) -> None:
+        """Allocations, ports and guests of `servers` servers and no others; nothing under way."""
+        eventually(lambda: len(self.guests()) == servers, 20, f"{servers} guests on the hosts")
+        assert self.count_ports() - self.ports == servers
+        assert self.cloud.query("SELECT count(*) FROM consumers")[0][0] == servers
+        assert self.cloud.query("SELECT count(DISTINCT consumer_id) FROM allocations")[0][0] == servers
+        live = "SELECT kind, state FROM operations WHERE finished_at IS NULL"
+        eventually(lambda: not self.cloud.query(live), 20, "the end of every operation")
+
+
+@pytest.fixture(scope="session")
+def victim(new_database: Callable[[], str | None]) -> Iterator[Victim]:
+    cloud = CloudUnderTest(new_database(), *FAKE, "--fake-hosts", "2")
+    yield Victim(cloud)
+    cloud.remove()

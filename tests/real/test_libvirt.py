@@ -1,0 +1,300 @@
+"""LibvirtHypervisor against a real libvirtd and QEMU: one guest through its whole life.
+
+Needs root, libvirt, QEMU and the test image (by tools/build-test-image.sh; PILEUS_TEST_IMAGE is its path).
+At most they have QEMU's user-mode network: run it in a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pileus.agent.commands import (
+    GuestPort,
+    GuestSpec,
+    ImageSource,
+    InstanceData,
+    NetworkSpec,
+    PortSpec,
+    PowerState,
+    SubnetSpec,
+)
+from pileus.agent.errors import CommandFailed
+from pileus.agent.timeline import Timeline
+
+IMAGE = Path(os.environ.get("PILEUS_TEST_IMAGE", "build/tiny/tiny.qcow2"))
+REPOSITORY = Path(__file__).parents[2]
+HOST = "real1"
+USER_DATA = b"#!/bin/sh\necho hello from user data\n"
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not IMAGE.exists() or not shutil.which("libvirtd"),
+    reason="needs root, libvirtd and the test image",
+)
+
+
+class StubNetwork:
+    """A network that does nothing but write down what it was asked; ports can be made never to come up."""
+
+    kind = "stub"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.broken = False
+
+    def sync_port(self, wiring: GuestPort) -> None:
+        self.asked.append(("sync", wiring.port.id))
+
+    def prepare_host(self, wiring: GuestPort) -> None:
+        self.asked.append(("prepare", wiring.port.id))
+
+    def interface_xml(self, wiring: GuestPort) -> str:
+        self.asked.append(("plug", wiring.port.id))
+        mac = wiring.port.mac_address
+        return f"<interface type='user'><mac address='{mac}'/><model type='virtio'/></interface>"
+
+    def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
+        self.asked.append(("await", tuple(port_ids)))
+        if self.broken:
+            raise CommandFailed("plug-timeout", f"port {port_ids[0]} did not come up")
+
+    def release_host(self, network_ids: list[str]) -> None:
+        self.asked.append(("release", tuple(network_ids)))
+
+
+class Cloud:
+    """A hypervisor over a state directory, and what it told its listener."""
+
+    def __init__(self, state: Path) -> None:
+        from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
+
+        self.told: list[tuple[str, str, int]] = []
+        self.network = StubNetwork()
+        self.hypervisor = LibvirtHypervisor(state, self.network, HOST)  # type: ignore[arg-type]
+        started = time.monotonic()
+        self.hypervisor.start(lambda *news: self.told.append(news))
+        print(f"hypervisor start: {time.monotonic() - started:.2f} s")
+
+    def console(self, server_id: str) -> str:
+        return self.hypervisor.console(HOST, server_id, None)
+
+    def power(self, server_id: str) -> int | None:
+        return self.hypervisor.reports()[0].guests.get(server_id)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def cloud(state: Path) -> Iterator[Cloud]:
+    cloud = Cloud(state)
+    yield cloud
+    cloud.hypervisor.stop(keep_guests=False)  # or it would start libvirtd again
+
+
+@pytest.fixture(scope="module")
+def guest() -> GuestSpec:
+    content = IMAGE.read_bytes()
+    image = ImageSource(
+        id=str(uuid.uuid4()),
+        location=f"file://{IMAGE.resolve()}",
+        disk_format="qcow2",
+        size_bytes=len(content),
+        sha512=hashlib.sha512(content).hexdigest(),
+    )
+    data = InstanceData(
+        hostname="real-guest",
+        name="real <guest> & co",
+        project_id="p",
+        admin_pass="secret",
+        user_data=base64.b64encode(USER_DATA).decode(),
+    )
+    return GuestSpec(
+        server_id=str(uuid.uuid4()),
+        instance_name="instance-00000001",
+        vcpus=1,
+        memory_mib=128,
+        root_gib=1,
+        ephemeral_gib=1,
+        swap_mib=16,
+        image=image,
+        config_drive=True,
+        data=data,
+    )
+
+
+def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """Build, log in, reboot, power cycle, restart of the agent and of libvirtd, discard."""
+    hypervisor, server_id = cloud.hypervisor, guest.server_id
+    logins = lambda: cloud.console(server_id).count("login:")  # noqa: E731
+
+    timeline = Timeline()
+    assert hypervisor.build(HOST, guest, 10, timeline) == PowerState.RUNNING
+    for event in timeline.events():
+        print(f"{event.name}: {event.finished - event.started:.3f} s {event.detail}")
+    names = [event.name for event in timeline.events()]
+    assert names == [
+        *("fetch image", "inspect and convert image", "create disk", "config drive"),
+        *("console", "define guest", "running"),
+    ]
+    until(lambda: logins() == 1)
+    until(lambda: "tiny: cloud done" in cloud.console(server_id))
+    console = cloud.console(server_id)
+    assert f"instance-id {server_id} hostname real-guest source config-drive" in console
+    assert "hello from user data" in console
+    assert (state / "instances" / server_id / "console.log").stat().st_mode & 0o777 == 0o600
+
+    again = Timeline()
+    assert hypervisor.build(HOST, guest, 10, again) == PowerState.RUNNING  # a command that was sent twice
+    assert again.events() == ()
+
+    assert hypervisor.reboot(HOST, guest, False, 60, Timeline()) == PowerState.RUNNING
+    assert "tiny: power button" in cloud.console(server_id)
+    until(lambda: logins() == 2)
+    assert hypervisor.power_off(HOST, server_id, 60, Timeline()) == PowerState.SHUTDOWN
+    assert cloud.console(server_id).count("tiny: power button") == 2
+    assert hypervisor.power_on(HOST, guest, 10, Timeline()) == PowerState.RUNNING
+    until(lambda: logins() == 3)
+    assert cloud.told == [], "what commands do is no news"
+
+
+def test_agent_restart_finds_the_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """Another agent over the same state, as after kill -9, finds libvirtd and the guest."""
+    before = cloud.hypervisor._daemon.pid
+    restarted = Cloud(state)
+    assert restarted.hypervisor._daemon.pid == before
+    assert restarted.power(guest.server_id) == PowerState.RUNNING
+    until(lambda: (HOST, guest.server_id, PowerState.RUNNING) in restarted.told)
+    restarted.hypervisor.stop(keep_guests=True)
+    assert cloud.power(guest.server_id) == PowerState.RUNNING
+
+
+def test_libvirtd_killed_and_guest_killed(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """libvirtd is started again and finds the guest; a QEMU that dies is told as news."""
+    before = cloud.hypervisor._daemon.pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: cloud.hypervisor._daemon.pid not in (None, before))
+    until(lambda: cloud.power(guest.server_id) == PowerState.RUNNING)
+    pidfile = state / "libvirt" / "run" / "qemu" / f"{guest.instance_name}.pid"
+    os.kill(int(pidfile.read_text()), signal.SIGKILL)
+    until(lambda: bool(cloud.told))
+    assert cloud.told[-1][:2] == (HOST, guest.server_id)
+    assert cloud.told[-1][2] in (PowerState.SHUTDOWN, PowerState.CRASHED)
+    assert cloud.hypervisor.reboot(HOST, guest, True, 10, Timeline()) == PowerState.RUNNING
+
+
+def test_power_off_in_firmware_is_bounded(cloud: Cloud, guest: GuestSpec) -> None:
+    """Right after a reset nobody listens to the power button."""
+    started = time.monotonic()
+    assert cloud.hypervisor.power_off(HOST, guest.server_id, 1, Timeline()) == PowerState.SHUTDOWN
+    assert time.monotonic() - started < 5
+
+
+def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    for _ in range(2):
+        cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
+    assert cloud.power(guest.server_id) is None
+    assert list((state / "instances").iterdir()) == []
+    assert list((state / "libvirt" / "log" / "qemu").iterdir()) == []
+    assert cloud.hypervisor._connection.get().listAllDomains() == []
+    assert list((state / "metadata").iterdir()) == []
+
+
+def test_build_goes_on_after_a_port_that_does_not_come_up(cloud: Cloud, guest: GuestSpec) -> None:
+    """The guest never runs before its ports are up; a second build takes over what the first left."""
+    subnet = SubnetSpec(id="s", cidr="10.0.2.0/24", ip_version=4)
+    network = NetworkSpec(id="n1", name="n", project_id="p", mtu=1500, revision=1, subnets=(subnet,))
+    port = PortSpec(id="p1", network_id="n1", project_id="p", mac_address="52:54:00:00:00:01", revision=1)
+    wired = msgspec.structs.replace(guest, ports=(GuestPort(port=port, network=network),))
+    cloud.network.asked.clear()
+    cloud.network.broken = True
+    with pytest.raises(CommandFailed, match="port p1 did not come up"):
+        cloud.hypervisor.build(HOST, wired, 10, Timeline())
+    assert cloud.power(guest.server_id) == PowerState.PAUSED
+    assert cloud.network.asked == [("sync", "p1"), ("prepare", "p1"), ("plug", "p1"), ("await", ("p1",))]
+    assert cloud.console(guest.server_id) == "", "it has not run"
+    cloud.network.broken = False
+    assert cloud.hypervisor.build(HOST, wired, 10, Timeline()) == PowerState.RUNNING
+    until(lambda: "login:" in cloud.console(guest.server_id))
+    cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
+    assert cloud.network.asked[-1] == ("release", ("n1",))
+
+
+def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """A second guest of the image is quick; an orderly stop ends it and libvirtd."""
+    timeline, started = Timeline(), time.monotonic()
+    assert cloud.hypervisor.build(HOST, guest, 10, timeline) == PowerState.RUNNING
+    print(f"cached build to running: {time.monotonic() - started:.3f} s")
+    assert timeline.events()[0].detail["cached"] is True
+    report = cloud.hypervisor.reports()[0]
+    assert report.hypervisor_type == "QEMU"
+    assert {"VCPU", "MEMORY_MB", "DISK_GB"} <= report.inventories.keys()
+    until(lambda: "login:" in cloud.console(guest.server_id))
+    started = time.monotonic()
+    cloud.hypervisor.stop(keep_guests=False)
+    print(f"stop with a guest: {time.monotonic() - started:.2f} s")
+    assert cloud.hypervisor._daemon.pid is None
+    assert "tiny: power button" in cloud.console(guest.server_id)
+    again = Cloud(state)
+    assert again.power(guest.server_id) == PowerState.SHUTDOWN
+    again.hypervisor.discard(HOST, guest.server_id, Timeline())
+    again.hypervisor.stop(keep_guests=False)
+
+
+_DOOMED_AGENT = """
+import sys, threading
+from pathlib import Path
+import msgspec
+from pileus.agent.commands import GuestSpec
+from pileus.agent.timeline import Timeline
+from tests.real.test_libvirt import HOST, Cloud
+cloud = Cloud(Path(sys.argv[1]))
+cloud.hypervisor.build(HOST, msgspec.json.decode(sys.argv[2], type=GuestSpec), 10, Timeline())
+print("built", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_guests_survive_an_agent_that_is_killed(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """SIGKILL to the agent's whole process group, just after it started libvirtd and a guest."""
+    agent = subprocess.Popen(
+        [sys.executable, "-c", _DOOMED_AGENT, str(state), msgspec.json.encode(guest).decode()],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
+    )
+    assert agent.stdout is not None
+    assert any(line.startswith(b"built") for line in agent.stdout)
+    os.killpg(agent.pid, signal.SIGKILL)
+    agent.wait()
+    before = cloud.hypervisor._daemon.pid
+    assert before is not None
+    again = Cloud(state)
+    assert again.hypervisor._daemon.pid == before
+    until(lambda: "login:" in again.console(guest.server_id))
+    assert again.power(guest.server_id) == PowerState.RUNNING
+    again.hypervisor.discard(HOST, guest.server_id, Timeline())
+    again.hypervisor.stop(keep_guests=False)

@@ -1,0 +1,110 @@
+"""The metadata store and its HTTP service."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pileus.agent.commands import FixedIP, GuestPort
+from pileus.agent.errors import CommandFailed
+from pileus.agent.metadata import MetadataService, MetadataStore, service
+from tests.unit.agent.specs import NETWORK, SERVER, guest, wiring
+
+
+def local_wiring() -> GuestPort:
+    """A port whose address is the one this test asks from."""
+    port = msgspec.structs.replace(
+        wiring().port, fixed_ips=(FixedIP(subnet_id="s4", ip_address="127.0.0.1", prefix_length=8),)
+    )
+    return msgspec.structs.replace(wiring(), port=port)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MetadataStore:
+    return MetadataStore(tmp_path / "metadata")
+
+
+def test_store_outlives_the_agent(store: MetadataStore, tmp_path: Path) -> None:
+    store.put(guest())
+    (path,) = (tmp_path / "metadata").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "hunter2" not in path.read_text()
+    (tmp_path / "metadata" / "damaged.json").write_text("{")
+    again = MetadataStore(tmp_path / "metadata")
+    found = again.find(NETWORK, "10.0.0.5")
+    assert found is not None
+    assert found.server_id == SERVER
+    assert again.find("another network", "10.0.0.5") is None
+    assert again.networks() == {NETWORK}
+
+
+def test_store_forgets_former_addresses(store: MetadataStore) -> None:
+    store.put(guest())
+    store.put(guest(ports=(local_wiring(),)))
+    assert store.find(NETWORK, "10.0.0.5") is None
+    assert store.find(NETWORK, "127.0.0.1") is not None
+    for _ in range(2):
+        store.remove(SERVER)
+    assert store.find(NETWORK, "127.0.0.1") is None
+    assert store.networks() == set()
+
+
+def test_store_takes_only_uuids(store: MetadataStore) -> None:
+    with pytest.raises(CommandFailed):
+        store.put(guest(server_id="../../etc/cron.d/x"))
+
+
+@pytest.fixture
+def port(store: MetadataStore) -> Iterator[int]:
+    store.put(guest(ports=(local_wiring(),)))
+    served = MetadataService(store)
+    sock = socket.create_server(("127.0.0.1", 0))
+    served.listen(NETWORK, sock)
+    yield sock.getsockname()[1]
+    served.stop()
+
+
+def ask(port: int, path: str, method: str = "GET", source: str = "127.0.0.1") -> tuple[int, bytes]:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    client.request(method, path, headers={"X-Forwarded-For": "127.0.0.1"})
+    answer = client.getresponse()
+    content = answer.read()
+    client.close()
+    return answer.status, content
+
+
+def test_service(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert ask(port, "/latest/meta-data/hostname") == (200, b"web-1")
+    assert ask(port, "/openstack/latest/user_data?x=1") == (200, b"#!/bin/sh\n")
+    assert ask(port, "/openstack/latest/user_data", "HEAD") == (200, b"")
+    assert ask(port, "/openstack/latest/nothing")[0] == 404
+    assert ask(port, "/latest/meta-data/hostname", "POST")[0] == 501
+    assert ask(port, "/latest/meta-data/hostname", source="127.0.0.2")[0] == 404, "the source is nobody here"
+    assert "hunter2" not in caplog.text
+
+
+def test_slow_guests_are_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests that hold every place without asking anything lose them at the deadline."""
+    monkeypatch.setattr(service, "_DEADLINE_S", 0.3)
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(service._CONCURRENT)]
+    assert ask(port, "/latest/meta-data/hostname") == (200, b"web-1")
+    for held in idle:
+        held.close()
+
+
+def test_a_new_socket_replaces_the_former(store: MetadataStore) -> None:
+    store.put(guest(ports=(local_wiring(),)))
+    served = MetadataService(store)
+    former, fresh = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    address = fresh.getsockname()[1]
+    served.listen(NETWORK, former)
+    served.listen(NETWORK, fresh)
+    assert ask(address, "/latest/meta-data/hostname")[0] == 200
+    served.stop()

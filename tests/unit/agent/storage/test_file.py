@@ -1,0 +1,125 @@
+"""A guest's disks as files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pileus.agent.errors import CommandFailed
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from tests.unit.agent.specs import SERVER, guest
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> GuestFiles:
+    files = InstanceFiles(tmp_path / "instances").guest(SERVER)
+    files.make_directory()
+    return files
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return sized(tmp_path / "base.raw", 40 << 20)
+
+
+def sized(path: Path, size_bytes: int) -> Path:
+    with open(path, "wb") as file:
+        file.truncate(size_bytes)
+    return path
+
+
+def info(path: Path) -> dict[str, Any]:
+    return json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(path)]))
+
+
+def test_root_is_an_overlay_of_the_flavors_size(files: GuestFiles, base: Path) -> None:
+    files.make_disks(guest(root_gib=3), base)
+    shown = info(files.root)
+    assert (shown["format"], shown["virtual-size"]) == ("qcow2", 3 * GIB)
+    assert (shown["backing-filename"], shown["backing-filename-format"]) == (str(base), "raw")
+    assert files.root.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in files.directory.iterdir()) == ["disk"]
+
+
+def test_root_of_a_flavor_without_disk_is_as_large_as_the_image(files: GuestFiles, base: Path) -> None:
+    files.make_disks(guest(root_gib=0), base)
+    assert info(files.root)["virtual-size"] == 40 << 20
+
+
+def test_root_is_never_shrunk(files: GuestFiles, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed) as failure:
+        files.make_disks(guest(root_gib=1), sized(tmp_path / "large.raw", GIB + 512))
+    assert failure.value.code == "flavor-disk-too-small"
+    assert failure.value.message == "the image needs 2 GiB, the flavor's disk has 1 GiB"
+    assert list(files.directory.iterdir()) == []
+
+
+def test_a_second_build_keeps_whole_disks(files: GuestFiles, base: Path) -> None:
+    files.make_disks(guest(), base)
+    before = files.root.stat().st_ino
+    files.root.with_name("disk.new").write_text("half made")
+    files.make_disks(guest(), base)
+    assert files.root.stat().st_ino == before
+
+
+def test_ephemeral_and_swap(files: GuestFiles, base: Path, tmp_path: Path) -> None:
+    files.make_disks(guest(ephemeral_gib=1, swap_mib=16), base)
+    assert (info(files.ephemeral)["format"], info(files.ephemeral)["virtual-size"]) == ("qcow2", GIB)
+    plain = tmp_path / "eph.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", str(files.ephemeral), str(plain)], check=True)
+    with open(plain, "rb") as disk:
+        disk.seek(1024 + 120)
+        assert disk.read(10) == b"ephemeral0"
+    assert files.swap.stat().st_size == 16 << 20
+    assert files.swap.read_bytes()[4086:4096] == b"SWAPSPACE2"
+    assert {path.name for path in files.directory.iterdir()} == {"disk", "disk.eph0", "disk.swap"}
+
+
+def test_a_failing_tool_names_no_path(files: GuestFiles, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    with pytest.raises(CommandFailed) as failure:
+        files.make_disks(guest(), tmp_path / "base")
+    assert (failure.value.code, failure.value.message) == (
+        "storage",
+        "the server's root disk could not be made",
+    )
+
+
+@pytest.mark.parametrize(
+    "server_id", ["", "..", "../x", SERVER.upper().replace("1", "A"), SERVER + "\n", "x" * 36]
+)
+def test_only_uuids_become_paths(tmp_path: Path, server_id: str) -> None:
+    with pytest.raises(CommandFailed):
+        InstanceFiles(tmp_path).guest(server_id)
+
+
+def test_console_tail(files: GuestFiles) -> None:
+    assert files.read_console(None) == ""
+    files.make_console()
+    files.console.write_bytes(b"one\ntwo\n\xffthree")
+    files.make_console()
+    assert files.read_console(None) == "one\ntwo\n\ufffdthree"
+    assert files.read_console(2) == "two\n\ufffdthree"
+    assert files.read_console(0) == ""
+    assert files.console.stat().st_mode & 0o777 == 0o600
+
+
+def test_console_is_bounded(files: GuestFiles) -> None:
+    files.console.write_bytes(b"x" * (2 << 20) + b"end\n")
+    assert len(files.read_console(None)) == 100 * 1024
+    files.trim_console()
+    assert files.console.stat().st_size == 100 * 1024
+    assert files.read_console(1).endswith("end\n")
+
+
+def test_remove(files: GuestFiles, base: Path) -> None:
+    files.make_disks(guest(), base)
+    files.remove()
+    files.remove()
+    assert not files.directory.exists()

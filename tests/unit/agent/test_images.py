@@ -1,0 +1,218 @@
+"""The image cache: what it refuses, and that work is done once."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from pileus.agent import images
+from pileus.agent.commands import ImageSource
+from pileus.agent.errors import CommandFailed
+from pileus.agent.images import ImageCache
+from pileus.agent.timeline import Timeline
+from tests.unit.agent.specs import image_of
+
+SIZE = 4 << 20
+
+
+def qemu_img(*argv: str) -> None:
+    subprocess.run(["qemu-img", *argv], check=True, capture_output=True)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    path = tmp_path / "plain.img"
+    path.write_bytes(b"boot".ljust(2 << 20, b"x") + bytes(2 << 20))
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ImageCache:
+    return ImageCache(tmp_path / "images")
+
+
+def refused(cache: ImageCache, image: ImageSource, tmp_path: Path, code: str = "image-invalid") -> str:
+    with pytest.raises(CommandFailed) as failure:
+        cache.base(image, Timeline())
+    assert failure.value.code == code
+    assert list((tmp_path / "images").iterdir()) == [], "a failure leaves nothing"
+    assert str(tmp_path) not in failure.value.message
+    return failure.value.message
+
+
+@pytest.mark.parametrize("disk_format", ["qcow2", "vmdk", "vdi", "vhdx", "vhd"])
+def test_converts_to_raw(cache: ImageCache, raw: Path, tmp_path: Path, disk_format: str) -> None:
+    image = tmp_path / f"image.{disk_format}"
+    options = ["-o", "subformat=streamOptimized"] if disk_format == "vmdk" else []
+    driver = "vpc" if disk_format == "vhd" else disk_format
+    if driver == "vpc":
+        options = ["-o", "force_size=on"]
+    qemu_img("convert", "-f", "raw", "-O", driver, *options, str(raw), str(image))
+    base = cache.base(image_of(image, disk_format), Timeline())
+    assert base.read_bytes()[:SIZE] == raw.read_bytes()
+    assert base.stat().st_mode & 0o777 == 0o444
+
+
+def test_raw_is_copied_sparse(cache: ImageCache, raw: Path) -> None:
+    base = cache.base(image_of(raw, "raw"), Timeline())
+    assert base.read_bytes() == raw.read_bytes()
+    assert base.stat().st_blocks * 512 < SIZE
+    assert base.stat().st_ino != raw.stat().st_ino
+
+
+def test_partitioned_raw_is_raw(cache: ImageCache, raw: Path) -> None:
+    content = bytearray(raw.read_bytes())
+    content[446:462] = bytes.fromhex("80000101830000000008000000100000")
+    content[510:512] = b"\x55\xaa"
+    raw.write_bytes(content)
+    assert cache.base(image_of(raw, "raw"), Timeline()).stat().st_size == SIZE
+
+
+def test_iso(cache: ImageCache, tmp_path: Path) -> None:
+    from pileus.agent import configdrive
+
+    path = tmp_path / "cd.iso"
+    configdrive.write(path, {"a": b"b" * 40000})
+    assert cache.base(image_of(path, "iso"), Timeline()).read_bytes() == path.read_bytes()
+
+
+def test_events_and_cache(cache: ImageCache, raw: Path) -> None:
+    image, first, second = image_of(raw, "raw"), Timeline(), Timeline()
+    base = cache.base(image, first)
+    assert cache.base(image, second) == base
+    assert [event.name for event in first.events()] == ["fetch image", "inspect and convert image"]
+    assert [(event.name, event.detail["cached"]) for event in second.events()] == [("fetch image", True)]
+
+
+def test_refuses_backing_file(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.qcow2"
+    qemu_img("create", "-f", "qcow2", "-F", "raw", "-b", str(raw), str(overlay))
+    assert "backing_file" in refused(cache, image_of(overlay, "qcow2"), tmp_path)
+
+
+def test_refuses_data_file(cache: ImageCache, tmp_path: Path) -> None:
+    image = tmp_path / "image.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", f"data_file={tmp_path / 'data'}", str(image), "1M")
+    assert "data_file" in refused(cache, image_of(image, "qcow2"), tmp_path)
+
+
+def test_refuses_raw_that_is_qcow2(cache: ImageCache, tmp_path: Path) -> None:
+    image = tmp_path / "image.qcow2"
+    qemu_img("create", "-f", "qcow2", str(image), "1M")
+    assert "content is qcow2" in refused(cache, image_of(image, "raw"), tmp_path)
+
+
+def test_refuses_qcow2_that_is_raw(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    assert "content is raw" in refused(cache, image_of(raw, "qcow2"), tmp_path)
+
+
+def test_refuses_flat_vmdk(cache: ImageCache, tmp_path: Path) -> None:
+    image = tmp_path / "image.vmdk"
+    image.write_text(
+        '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/shadow" 0\n'
+    )
+    refused(cache, image_of(image, "vmdk"), tmp_path)
+
+
+def test_refuses_damaged_qcow2(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.qcow2"
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))
+    content = bytearray(image.read_bytes())
+    content[40:48] = (0x1FF).to_bytes(8, "big")  # where the L1 table is: unaligned
+    image.write_bytes(content)
+    assert "cannot be converted" in refused(cache, image_of(image, "qcow2"), tmp_path)
+
+
+def test_refuses_wrong_hash(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    refused(cache, image_of(raw, "raw", sha512="0" * 128), tmp_path)
+
+
+@pytest.mark.parametrize("sha512", ["", "../../etc/passwd", "0" * 127 + "/"])
+def test_refuses_hash_that_is_none(cache: ImageCache, raw: Path, tmp_path: Path, sha512: str) -> None:
+    refused(cache, image_of(raw, "raw", sha512=sha512), tmp_path)
+
+
+def test_refuses_unknown_format(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    refused(cache, image_of(raw, "ploop"), tmp_path)
+
+
+@pytest.mark.parametrize("location", ["http://example.org/x", "file://host/x", "file:///no/such/file", "x"])
+def test_refuses_location(cache: ImageCache, raw: Path, tmp_path: Path, location: str) -> None:
+    refused(cache, image_of(raw, "raw", location=location), tmp_path, "image-missing")
+
+
+def test_refuses_device(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    refused(cache, image_of(raw, "raw", location="file:///dev/zero"), tmp_path)
+
+
+def test_leftovers_are_removed_at_start(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    base = cache.base(image_of(raw, "raw"), Timeline())
+    (tmp_path / "images" / "half.new").write_text("")
+    ImageCache(tmp_path / "images")
+    assert list((tmp_path / "images").iterdir()) == [base]
+
+
+def test_single_flight(cache: ImageCache, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many threads one makes the base; the others wait and say that they shared it."""
+    flight = Flight(cache, image_of(raw, "raw"), monkeypatch)
+    flight.finish()
+    assert len(flight.calls) == 1
+    shared = [timeline.events()[0].detail["shared"] for timeline in flight.timelines]
+    assert sorted(shared) == [False] + [True] * 7
+    assert flight.failures == []
+
+
+def test_taken_back_flight_is_taken_over(
+    cache: ImageCache, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest for which an image is fetched is deleted: the others do not fail with it."""
+    flight = Flight(cache, image_of(raw, "raw"), monkeypatch)
+    flight.calls[0].abandon()
+    flight.finish()
+    assert [failure.code for failure in flight.failures] == ["abandoned"]
+    assert cache.base(image_of(raw, "raw"), Timeline()).exists()
+
+
+class Flight:
+    """Eight threads that want one image at once; the first that makes it is held until `finish`."""
+
+    def __init__(self, cache: ImageCache, image: ImageSource, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[Timeline] = []
+        self.timelines = [Timeline() for _ in range(8)]
+        self.failures: list[CommandFailed] = []
+        self._release, begun, build = threading.Event(), threading.Event(), images._build_base
+        waiting = threading.Semaphore(0)
+        await_other = images._await_other
+
+        def held(image: ImageSource, target: Path, timeline: Timeline) -> None:
+            self.calls.append(timeline)
+            begun.set()
+            self._release.wait(10)
+            build(image, target, timeline)
+
+        def counted(*args: object) -> bool:
+            waiting.release()
+            return await_other(*args)  # type: ignore[arg-type]
+
+        def ask(timeline: Timeline) -> None:
+            try:
+                cache.base(image, timeline)
+            except CommandFailed as failure:
+                self.failures.append(failure)
+
+        monkeypatch.setattr(images, "_build_base", held)
+        monkeypatch.setattr(images, "_await_other", counted)
+        self._threads = [threading.Thread(target=ask, args=(timeline,)) for timeline in self.timelines]
+        for thread in self._threads:
+            thread.start()
+        assert begun.wait(10)
+        for _ in range(7):
+            assert waiting.acquire(timeout=10)
+
+    def finish(self) -> None:
+        self._release.set()
+        for thread in self._threads:
+            thread.join(10)

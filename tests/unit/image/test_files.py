@@ -1,0 +1,198 @@
+"""Image data: upload, inspection, download, and what a crash leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pileus.image import store
+from pileus.image.model import Image
+from tests.unit.image.conftest import make, put
+from tests.unit.serving import Api, Serving
+
+
+def files(serving: Serving) -> list[str]:
+    directory = serving.settings.images
+    return sorted(os.listdir(directory)) if directory.exists() else []
+
+
+def qemu_img(path: Path, *arguments: str, format: str = "qcow2") -> bytes:
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", format, *arguments[:-1], path, arguments[-1]], check=True
+    )
+    return path.read_bytes()
+
+
+def test_upload_and_download(serving: Serving, demo: Api) -> None:
+    data = os.urandom(3 * 1024 * 1024 + 17)
+    image = make(demo, data)
+    assert image["status"] == "active"
+    assert image["size"] == image["virtual_size"] == len(data)
+    assert image["checksum"] == hashlib.md5(data).hexdigest()
+    assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha512", hashlib.sha512(data).hexdigest())
+    file = serving.settings.images / image["id"]
+    assert files(serving) == [image["id"]]
+    assert file.stat().st_mode & 0o777 == 0o640
+    got = demo("GET", f"/images/{image['id']}/file")
+    assert got.content == data
+    assert got.headers["Content-MD5"] == image["checksum"]
+    assert got.headers["Content-Length"] == str(len(data))
+    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert put(demo, image["id"], data).status_code == 409
+    assert demo("DELETE", f"/images/{image['id']}").status_code == 204
+    assert files(serving) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "first", "length"),
+    [
+        ("bytes=0-9", 206, 0, 10), ("bytes=990-", 206, 990, 10), ("bytes=-5", 206, 995, 5),
+        ("bytes=990-5000", 206, 990, 10), ("bytes=1000-", 416, 0, 0), ("bytes=x", 400, 0, 0),
+    ],
+)  # fmt: skip
+def test_range(demo: Api, wanted: str, status: int, first: int, length: int) -> None:
+    data = os.urandom(1000)
+    image = make(demo, data)
+    got = demo("GET", f"/images/{image['id']}/file", headers={"Range": wanted})
+    assert got.status_code == status
+    if status == 206:
+        assert got.content == data[first : first + length]
+        assert got.headers["Content-Range"] == f"bytes {first}-{first + length - 1}/1000"
+
+
+def test_no_data(demo: Api) -> None:
+    image = make(demo)
+    got = demo("GET", f"/images/{image['id']}/file")
+    assert (got.status_code, got.content) == (204, b"")
+
+
+def test_upload_refused(serving: Serving, demo: Api, alt: Api) -> None:
+    image = make(demo, visibility="private")
+    assert put(alt, image["id"], b"x").status_code == 404
+    typed = demo(
+        "PUT", f"/images/{image['id']}/file", body=b"{}", headers={"Content-Type": "application/json"}
+    )
+    assert typed.status_code == 415
+    assert put(demo, image["id"], b"x" * (8 * 1024 * 1024 + 1)).status_code == 413
+    unready = demo("POST", "/images", json={"name": "no format"}).json
+    answer = put(demo, unready["id"], b"x")
+    assert answer.status_code == 400
+    assert "disk_format, container_format" in answer.json["message"]
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []
+
+
+def test_client_goes_away(serving: Serving, demo: Api) -> None:
+    image = make(demo)
+    assert put(demo, image["id"], b"x" * 100, **{"Content-Length": "1000"}).status_code == 400
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []
+    assert put(demo, image["id"], b"x" * 100).status_code == 204
+
+
+@pytest.mark.parametrize("announced", ["99", "101", "many"])
+def test_announced_size(demo: Api, announced: str) -> None:
+    image = make(demo)
+    assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": announced}).status_code == 400
+    assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": "100"}).status_code == 204
+
+
+def test_deleted_while_uploading(serving: Serving, demo: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make(demo)
+    receive = store.receive
+
+    def slow(*arguments: object) -> store.Received:
+        received = receive(*arguments)  # type: ignore[arg-type]
+        assert put(demo, image["id"], b"other").status_code == 409
+        assert demo("GET", f"/images/{image['id']}").json["status"] == "saving"
+        assert demo("DELETE", f"/images/{image['id']}").status_code == 204
+        return received
+
+    monkeypatch.setattr(store, "receive", slow)
+    assert put(demo, image["id"], b"0" * 1000).status_code == 404
+    assert files(serving) == []
+
+
+def test_crash_while_uploading(serving: Serving, demo: Api) -> None:
+    whole, broken, alive = make(demo, b"0" * 512), make(demo), make(demo)
+    directory = serving.settings.images
+    with serving.db.write() as session:
+        for image_id, upload in ((broken["id"], "dead"), (alive["id"], "alive")):
+            row = session.get_one(Image, image_id)
+            row.status, row.upload = "saving", upload
+    (directory / f"{broken['id']}.dead.part").write_bytes(b"half")
+    (directory / broken["id"]).write_bytes(b"published, not committed")
+    with store.incoming(directory, alive["id"], "alive"), serving.db.write() as session:
+        store.recover(session, directory)
+        session.commit()
+        assert demo("GET", f"/images/{alive['id']}").json["status"] == "saving"
+    assert files(serving) == [whole["id"]]
+    assert demo("GET", f"/images/{broken['id']}").json["status"] == "queued"
+
+
+def test_formats(demo: Api, tmp_path: Path) -> None:
+    for format in ("qcow2", "vmdk", "vdi", "vhdx"):
+        data = qemu_img(tmp_path / f"disk.{format}", "16M", format=format)
+        image = make(demo, data, disk_format=format)
+        assert (image["status"], image["virtual_size"]) == ("active", 16 * 1024 * 1024), format
+
+
+@pytest.mark.parametrize(("said", "word"), [("raw", "qcow2"), ("iso", "qcow2"), ("vmdk", "qcow2")])
+def test_lying_format(serving: Serving, demo: Api, tmp_path: Path, said: str, word: str) -> None:
+    image = make(demo, disk_format=said)
+    answer = put(demo, image["id"], qemu_img(tmp_path / "disk", "1M"))
+    assert answer.status_code == 415
+    assert f"disk_format is {said}" in answer.json["message"]
+    assert word in answer.json["message"]
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []
+
+
+def test_raw_is_not_qcow2(demo: Api) -> None:
+    assert put(demo, make(demo, disk_format="qcow2")["id"], b"\0" * 4096).status_code == 415
+
+
+def test_partition_table_is_raw(demo: Api) -> None:
+    disk = bytearray(64 * 1024)
+    disk[510:512] = b"\x55\xaa"
+    disk[446:462] = struct.pack("<B3BB3BII", 0x80, 0, 2, 0, 0x83, 0, 0, 0, 1, 100)
+    assert make(demo, bytes(disk))["status"] == "active"
+
+
+def test_not_bare_is_not_inspected(demo: Api) -> None:
+    image = make(demo, b"tar", container_format="ova", disk_format="vmdk")
+    assert (image["status"], image["virtual_size"]) == ("active", None)
+
+
+def test_backing_file_is_refused(serving: Serving, demo: Api, tmp_path: Path) -> None:
+    qemu_img(tmp_path / "base", "1M")
+    data = qemu_img(tmp_path / "overlay", "-b", str(tmp_path / "base"), "-F", "qcow2", "1M")
+    answer = put(demo, make(demo, disk_format="qcow2")["id"], data)
+    assert answer.status_code == 415
+    assert "backing_file" in answer.json["message"]
+    assert files(serving) == []
+
+
+def test_data_file_is_refused(demo: Api, tmp_path: Path) -> None:
+    data = qemu_img(tmp_path / "disk", "-o", f"data_file={tmp_path}/data,data_file_raw=on", "1M")
+    answer = put(demo, make(demo, disk_format="qcow2")["id"], data)
+    assert answer.status_code == 415
+    assert "data_file" in answer.json["message"]
+
+
+def test_unsafe_vmdk_is_refused(demo: Api, tmp_path: Path) -> None:
+    data = qemu_img(tmp_path / "disk", "1M", format="vmdk")
+    unsafe = data.replace(b'createType="monolithicSparse"', b'createType="monolithicFlat"  ')
+    assert unsafe != data
+    assert put(demo, make(demo, disk_format="vmdk")["id"], unsafe).status_code == 415
+
+
+def test_location(serving: Serving) -> None:
+    from pileus.image import images
+
+    assert images.location(serving.settings, Image(id="x")) == f"file://{serving.settings.images}/x"

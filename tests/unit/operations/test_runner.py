@@ -1,0 +1,246 @@
+"""Operations end: finished, undone or cancelled, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from pileus.agent.commands import DropPort, Failure
+from pileus.db import Database, Session
+from pileus.errors import Conflict
+from pileus.operations import CommandError, Operation, OperationRow, cancel, flow, flows, live, start
+from pileus.operations.groups import grouped
+from pileus.operations.runner import Runner
+from pileus.operations.views import stages
+from tests.support import eventually
+from tests.unit.operations.conftest import Hosts
+
+calls: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    known = set(flows)
+    calls.clear()
+    yield
+    for kind in set(flows) - known:
+        del flows[kind]
+
+
+def note(_session: Session, word: str) -> dict[str, Any]:
+    calls.append(word)
+    return {"word": word}
+
+
+def unnote(_session: Session, word: str) -> None:
+    calls.append(f"undo {word}")
+
+
+def begin(db: Database, kind: str, subject: str = "s", **arguments: Any) -> str:
+    with db.write() as session:
+        return start(session, kind, subject, request_id="req-1", project_id="p", **arguments).id
+
+
+def ended(db: Database, operation_id: str) -> OperationRow:
+    def row() -> OperationRow | None:
+        with db.read() as session:
+            found = session.get(OperationRow, operation_id)
+            return found if found and found.finished_at else None
+
+    return eventually(row, 10, "the end of the operation")
+
+
+def test_steps_run_in_order_and_are_journaled(db: Database, new_runner: Callable[[], Runner]) -> None:
+    @flow("t.steps", task_state="working")
+    def steps(op: Operation) -> None:
+        first = op.step("one", note, "a", then="more")
+        op.step("two", note, first["word"] + "b", last=True)
+
+    operation_id = begin(db, "t.steps")
+    new_runner()
+    assert ended(db, operation_id).state == "succeeded"
+    assert calls == ["a", "ab"]
+    with db.read() as session:
+        found = stages(session, session.get_one(OperationRow, operation_id))
+    assert [(stage.name, stage.outcome) for stage in found] == [("one", "finished"), ("two", "finished")]
+
+
+def test_a_failing_step_has_what_came_before_undone_last_first(db: Database, new_runner: Callable[[], Runner]) -> None:
+    def refuse(_session: Session) -> None:
+        raise Conflict("not now")
+
+    reasons: list[str] = []
+
+    @flow("t.undo", failed=lambda session, op, error: reasons.append(error["message"]))
+    def undone(op: Operation) -> None:
+        op.step("one", note, "a", undo=unnote)
+        op.step("two", note, "b", undo=unnote)
+        op.step("three", refuse)
+
+    operation_id = begin(db, "t.undo")
+    new_runner()
+    assert ended(db, operation_id).state == "failed"
+    assert calls == ["a", "b", "undo b", "undo a"]
+    assert reasons == ["not now"]
+
+
+def test_a_defect_in_a_step_fails_the_operation_and_leaves_nothing(db: Database, new_runner: Callable[[], Runner]) -> None:
+    def broken(_session: Session) -> None:
+        raise ZeroDivisionError
+
+    @flow("t.defect")
+    def defect(op: Operation) -> None:
+        op.step("one", note, "a", undo=unnote)
+        op.step("two", broken)
+
+    operation_id = begin(db, "t.defect")
+    new_runner()
+    row = ended(db, operation_id)
+    assert row.state == "failed" and row.error and row.error["code"] == "internal"
+    assert calls == ["a", "undo a"]
+
+
+def test_a_flow_may_try_something_else_after_undoing_its_attempt(
+    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+) -> None:
+    hosts.automatic = lambda envelope: Failure(code="broken", message="no") if envelope.host == "bad" else None
+
+    @flow("t.alternate")
+    def alternate(op: Operation) -> None:
+        for host in ("bad", "good"):
+            try:
+                with op.undoing():
+                    op.step("claim", note, host, undo=unnote)
+                    op.command("build", host, DropPort(port_id="p"))
+            except CommandError:
+                continue
+            return
+
+    operation_id = begin(db, "t.alternate")
+    new_runner()
+    assert ended(db, operation_id).state == "succeeded"
+    assert calls == ["bad", "undo bad", "good"]
+
+
+def test_a_restart_goes_on_behind_the_finished_steps(
+    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+) -> None:
+    @flow("t.restart")
+    def restarted(op: Operation) -> None:
+        op.step("one", note, "a")
+        op.command("build", "h", DropPort(port_id="p"))
+        op.step("two", note, "b")
+
+    hosts.automatic = None
+    operation_id = begin(db, "t.restart")
+    first = new_runner()
+    eventually(lambda: hosts.sent, 10, "the command")
+    first.stop()
+    hosts.automatic = lambda envelope: None
+    new_runner()
+    assert ended(db, operation_id).state == "succeeded"
+    assert calls == ["a", "b"]
+    keys = {envelope.key for envelope in hosts.sent}
+    attempts = [envelope.attempt for envelope in hosts.sent]
+    assert len(keys) == 1 and attempts == sorted(set(attempts)), "same command, newer attempt"
+
+
+def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts, new_runner: Callable[[], Runner]) -> None:
+    @flow("t.fence")
+    def fenced(op: Operation) -> None:
+        op.command("build", "h", DropPort(port_id="p"))
+        op.step("one", note, "a")
+
+    hosts.automatic = None
+    operation_id = begin(db, "t.fence")
+    stale = new_runner()
+    eventually(lambda: hosts.sent, 10, "the command")
+    new_runner()  # takes the operation over: same replica name, a new life
+    eventually(lambda: len(hosts.sent) == 2, 10, "the command again")
+    hosts.runner = stale
+    hosts.answer(hosts.sent[0])
+    eventually(lambda: not stale._runs, 10, "the stale runner letting go")
+    assert calls == []
+    with db.read() as session:
+        assert session.get_one(OperationRow, operation_id).finished_at is None
+
+
+def test_a_cancelled_operation_is_undone_before_its_successor_starts(
+    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+) -> None:
+    @flow("t.boot", task_state="spawning")
+    def boot(op: Operation) -> None:
+        op.step("claim", note, "claim", undo=unnote)
+        op.command("build", "h", DropPort(port_id="build"), undo=DropPort(port_id="discard"))
+
+    @flow("t.delete", task_state="deleting")
+    def delete(op: Operation) -> None:
+        op.step("release", note, "release")
+
+    hosts.automatic = None
+    boot_id = begin(db, "t.boot")
+    new_runner()
+    eventually(lambda: hosts.sent, 10, "the build command")
+    hosts.automatic = lambda envelope: None
+    with db.write() as session:
+        [row] = live(session, "s")
+        cancel(session, row)
+        delete_id = start(session, "t.delete", "s", request_id="req-2", project_id="p", after_id=boot_id).id
+    assert ended(db, delete_id).state == "succeeded"
+    assert ended(db, boot_id).state == "cancelled"
+    assert calls == ["claim", "undo claim", "release"]
+    assert [envelope.command.port_id for envelope in hosts.sent] == ["build", "discard"]  # type: ignore[union-attr]
+
+
+def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
+    db: Database, new_runner: Callable[[], Runner]
+) -> None:
+    rounds: list[list[str]] = []
+
+    @grouped(limit=4)
+    def place(_session: Session, given: list[tuple[Any, ...]]) -> list[dict[str, Any] | CommandError]:
+        rounds.append([name for (name,) in given])
+        return [CommandError("full", "no room") if name == "big-3" else {"host": name} for (name,) in given]
+
+    @flow("t.grouped")
+    def placed(op: Operation, name: str) -> None:
+        op.step("schedule", place, name)
+
+    with db.write() as session:
+        ids = {
+            name: start(session, "t.grouped", name, request_id="req", project_id=name.split("-")[0], name=name).id
+            for name in [*(f"big-{n}" for n in range(12)), "small-1"]
+        }
+    new_runner()
+    states = {name: ended(db, operation_id).state for name, operation_id in ids.items()}
+    assert states.pop("big-3") == "failed"
+    assert set(states.values()) == {"succeeded"}
+    assert sum(map(len, rounds)) == 13
+    assert next(n for n, names in enumerate(rounds) if "small-1" in names) <= 1, "a batch delays nobody by two rounds"
+
+
+def test_an_operation_shows_its_task_state_until_it_ends(
+    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+) -> None:
+    @flow("t.shown", task_state="first")
+    def shown(op: Operation) -> None:
+        op.step("one", note, "a", then="second")
+        op.command("build", "h", DropPort(port_id="p"))
+
+    hosts.automatic = None
+    operation_id = begin(db, "t.shown")
+
+    def task_state() -> str | None:
+        with db.read() as session:
+            return session.scalar(select(OperationRow.task_state).where(OperationRow.id == operation_id))
+
+    assert task_state() == "first"
+    new_runner()
+    eventually(lambda: hosts.sent, 10, "the command")
+    assert task_state() == "second"
+    hosts.answer(hosts.sent[0])
+    ended(db, operation_id)
+    assert task_state() is None

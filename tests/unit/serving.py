@@ -1,0 +1,67 @@
+"""A whole cloud in memory of the test: requests go to the application itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+
+import pileus.api.quota
+import pileus.operations.model  # noqa: F401  # tables
+from pileus.cloud import Cloud
+from pileus.db import Base, Database
+from pileus.identity.bootstrap import bootstrap
+from pileus.settings import Settings
+
+PASSWORDS = {"admin": "admin-secret", "demo": "demo-secret", "alt_demo": "alt-secret"}
+
+
+class Api:
+    """One user's requests, under a prefix."""
+
+    def __init__(self, client: falcon.testing.TestClient, prefix: str, token: str | None = None) -> None:
+        self.client, self.prefix, self.token = client, prefix, token
+
+    def __call__(self, method: str, path: str, **options: Any) -> falcon.testing.Result:
+        headers = dict(options.pop("headers", {}))
+        if self.token:
+            headers["X-Auth-Token"] = self.token
+        return self.client.simulate_request(method, self.prefix + path, headers=headers, **options)
+
+    def under(self, prefix: str) -> Api:
+        return Api(self.client, prefix, self.token)
+
+
+class Serving:
+    """The cloud, and its users."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.settings = Settings(state=str(directory), bcrypt_rounds=4, **settings)
+        (directory / "db").mkdir()
+        self.db = Database(self.settings.database_url)
+        self.cloud = Cloud(self.settings, self.db)
+        Base.metadata.create_all(self.db.engine)
+        with self.db.write() as session:
+            bootstrap(session, PASSWORDS, 4)
+            self.cloud.keys.rotate(session)
+        self.client = falcon.testing.TestClient(self.cloud.application())
+
+    def login(self, user: str, scope: Any = None, password: str | None = None) -> falcon.testing.Result:
+        """POST /v3/auth/tokens; the scope is the project of the user's name unless it is given."""
+        identity = {
+            "methods": ["password"],
+            "password": {
+                "user": {
+                    "name": user, "domain": {"id": "default"}, "password": password or PASSWORDS.get(user, "")
+                }
+            },
+        }  # fmt: skip
+        scope = scope or {"project": {"name": user, "domain": {"id": "default"}}}
+        body = {"auth": {"identity": identity, "scope": scope}}
+        return self.client.simulate_post("/identity/v3/auth/tokens", json=body)
+
+    def user(self, name: str, prefix: str, scope: Any = None, password: str | None = None) -> Api:
+        answer = self.login(name, scope, password)
+        assert answer.status_code == 201, answer.text
+        return Api(self.client, prefix, answer.headers["X-Subject-Token"])

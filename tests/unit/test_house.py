@@ -1,0 +1,96 @@
+"""The house's own rules: which way imports point, that docs tell the truth, that the schema is the models'."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from pileus.db import Database
+from pileus.db.migrate import FOLDER, HEAD, upgrade
+from pileus.db.tables import METADATA
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src" / "pileus"
+SERVICES = ("identity", "image", "network", "placement", "compute")
+CONTROL = (*SERVICES, "api", "db", "operations", "cloud", "bootstrap", "replica", "supervisor", "cli")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of pileus that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("pileus.")}
+
+
+def files(*rooms: str) -> list[Path]:
+    return [path for room in rooms for path in ([SRC / f"{room}.py"] if (SRC / f"{room}.py").exists()
+                                                else (SRC / room).rglob("*.py"))]
+
+
+def offenders(paths: list[Path], *forbidden: str, but: tuple[str, ...] = ()) -> list[str]:
+    return [
+        f"{path.relative_to(SRC)} imports {name}"
+        for path in paths for name in sorted(imports(path))
+        if any(name == f"pileus.{room}" or name.startswith(f"pileus.{room}.") for room in forbidden)
+        and not any(name == f"pileus.{one}" or name.startswith(f"pileus.{one}.") for one in but)
+    ]
+
+
+def test_the_agent_knows_nothing_of_the_control_plane() -> None:
+    assert offenders(files("agent"), *CONTROL) == []
+
+
+def test_the_control_plane_knows_only_the_contract_of_the_agent() -> None:
+    assert offenders(files(*SERVICES, "api", "db", "operations", "cloud"), "agent", but=("agent.commands",)) == []
+
+
+def test_shared_rooms_know_no_service() -> None:
+    assert offenders(files("api", "db/base", "db/engine", "db/migrate", "operations"), *SERVICES, "cli") == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_reaches_into_anothers_routes(service: str) -> None:
+    others = [f"{other}.routes" for other in SERVICES if other != service]
+    assert offenders(files(service), *others) == []
+
+
+def test_verbs_know_no_http() -> None:
+    verbs = [path for path in files(*SERVICES) if path.parent.name in SERVICES]
+    assert [str(path) for path in verbs if "import falcon" in path.read_text()] == []
+
+
+def test_drawn_documentation_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools" / "make-docs.py", "--check"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/t.db")
+    upgrade(db, tmp_path)
+    with db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    assert sorted(path.name for path in (FOLDER / "versions").glob("0*.py"))[-1].startswith(HEAD)
+
+
+def test_an_upgrade_backs_up_what_is_there(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/t.db")
+    assert upgrade(db, tmp_path / "backups") is None
+    assert not (tmp_path / "backups").exists()
+    with db.write() as session:
+        from sqlalchemy import text
+
+        session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(Exception, match="0000"):
+        upgrade(db, tmp_path / "backups")
+    assert len(list((tmp_path / "backups").iterdir())) == 1
