@@ -30,8 +30,8 @@ NOUNS = (
     flavor_specs,
     keypairs,
     quota_sets,
-    aggregates,
     availability_zones,
+    aggregates,
     services,
     hypervisors,
 )

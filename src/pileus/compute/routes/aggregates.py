@@ -16,8 +16,6 @@ def index(ctx: Context) -> dict[str, Any]:
     return {"aggregates": []}
 
 
-@routes.get(
-    "/v2.1/os-aggregates/{aggregate_id}", policy="os_compute_api:os-aggregates:show", query=NO_QUERY_LATE
-)
+@routes.get("/v2.1/os-aggregates/{aggregate_id}", policy="os_compute_api:os-aggregates:show", query=NO_QUERY_LATE)
 def show(ctx: Context, aggregate_id: str) -> dict[str, Any]:
     raise NotFound(f"Aggregate {aggregate_id} could not be found.")

@@ -101,9 +101,7 @@ def _list(ctx: Context, detailed: bool) -> dict[str, Any]:
     if pattern is None:
         return _paged(ctx, detailed)
     if "limit" in ctx.query or "marker" in ctx.query:
-        raise Invalid(
-            "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."
-        )
+        raise Invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
     hosts = hypervisors.matching(ctx.session, pattern)
     return {"hypervisors": _views(ctx, hosts, detailed, _with_servers(ctx))}
 
