@@ -86,14 +86,10 @@ def test_key_pair_commands(openstack: OpenStack, version: tuple[str, str]) -> No
 def test_quotas(admin: Connection, alt: Connection, openstack: OpenStack) -> None:
     project = alt.current_project_id
     openstack("quota", "set", "--cores", "33", project, parse=False)
-    shown = {
-        one["Resource"]: one["Limit"] for one in openstack("quota", "show", "--compute", project="alt_demo")
-    }
+    shown = {one["Resource"]: one["Limit"] for one in openstack("quota", "show", "--compute", project="alt_demo")}
     assert shown["cores"] == 33
     assert alt.compute.get_limits().absolute.total_cores == 33
-    limits = {
-        one["Name"]: one["Value"] for one in openstack("limits", "show", "--absolute", project="alt_demo")
-    }
+    limits = {one["Name"]: one["Value"] for one in openstack("limits", "show", "--absolute", project="alt_demo")}
     assert limits["total_cores"] == 33
     admin.compute.revert_quota_set(project)
     assert alt.compute.get_quota_set(project).cores == 20

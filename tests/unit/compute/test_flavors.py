@@ -145,9 +145,7 @@ def test_public_flavors_have_no_access_list(nouns: Nouns, admin: Versioned) -> N
 
 def test_extra_specs(admin: Versioned, demo: Versioned) -> None:
     specs = {"hw:cpu_policy": "shared", "mine": 1}
-    assert admin.ok("POST", "/flavors/1/os-extra_specs", json={"extra_specs": specs}) == {
-        "extra_specs": specs
-    }
+    assert admin.ok("POST", "/flavors/1/os-extra_specs", json={"extra_specs": specs}) == {"extra_specs": specs}
     assert demo.ok("GET", "/flavors/1/os-extra_specs/mine") == {"mine": "1"}
     assert admin.ok("PUT", "/flavors/1/os-extra_specs/mine", json={"mine": "2"}) == {"mine": "2"}
     assert admin("PUT", "/flavors/1/os-extra_specs/mine", json={"other": "2"}).status_code == 400

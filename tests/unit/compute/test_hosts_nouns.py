@@ -18,10 +18,7 @@ def test_services_and_their_state(admin: Versioned, demo: Versioned) -> None:
     found = services(admin)
     assert {host: one["state"] for host, one in found.items()} == {"up": "up", "down": "down"}
     assert found["up"]["binary"] == "nova-compute" and found["up"]["forced_down"] is False
-    assert (
-        services(admin, "", "2.52")["up"]["id"] == 1
-        and "forced_down" not in services(admin, "", "2.10")["up"]
-    )
+    assert services(admin, "", "2.52")["up"]["id"] == 1 and "forced_down" not in services(admin, "", "2.10")["up"]
     assert list(services(admin, "?host=down")) == ["down"]
     assert services(admin, "?binary=nova-scheduler") == {}
     assert demo("GET", "/os-services").status_code == 403
@@ -71,9 +68,7 @@ def test_zones(admin: Versioned, demo: Versioned) -> None:
     assert hosts["down"]["nova-compute"]["available"] is False
     for host in ("up", "down"):
         admin.ok("PUT", "/os-services/disable", "2.1", json={**LEGACY, "host": host})
-    assert demo.ok("GET", "/os-availability-zone")["availabilityZoneInfo"][0]["zoneState"] == {
-        "available": False
-    }
+    assert demo.ok("GET", "/os-availability-zone")["availabilityZoneInfo"][0]["zoneState"] == {"available": False}
 
 
 def test_hypervisors_use(admin: Versioned) -> None:

@@ -65,8 +65,7 @@ def test_other_projects(admin: Versioned, demo: Versioned) -> None:
 
 def test_limits_by_version(demo: Versioned) -> None:
     shown = {
-        version: demo.ok("GET", "/limits", version)["limits"]["absolute"]
-        for version in ("2.1", "2.36", "2.39", "2.57")
+        version: demo.ok("GET", "/limits", version)["limits"]["absolute"] for version in ("2.1", "2.36", "2.39", "2.57")
     }
     assert shown["2.1"]["maxSecurityGroups"] == -1 and "maxSecurityGroups" not in shown["2.36"]
     assert shown["2.36"]["maxImageMeta"] == 128 and "maxImageMeta" not in shown["2.39"]
