@@ -10,6 +10,8 @@ import pytest
 from openstack import exceptions
 from openstack.connection import Connection
 
+from tests.support import CloudUnderTest
+
 OpenStack = Callable[..., Any]
 OLD, NEW = ("--os-compute-api-version", "2.1"), ("--os-compute-api-version", "2.104")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsq+g1U4sX5Y3FYVlE5SaMtoHq+bZUbWhRTOti+xogN somebody@example"
@@ -17,6 +19,16 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsq+g1U4sX5Y3FYVlE5SaMtoHq+bZUbWhRTO
 
 def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def openstack(cloud: CloudUnderTest) -> OpenStack:
+    """The real command line client; its answer parsed unless told otherwise."""
+
+    def run(*arguments: str, parse: bool = True, **options: Any) -> Any:
+        return cloud.openstack(*arguments, parse=parse, **options)
+
+    return run
 
 
 @pytest.fixture

@@ -8,11 +8,23 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
+from tests.support import CloudUnderTest
+
 OpenStack = Callable[..., Any]
 
 
 def by_version(version: str) -> tuple[str, ...]:
     return ("--os-placement-api-version", version)
+
+
+@pytest.fixture(scope="session")
+def openstack(cloud: CloudUnderTest) -> OpenStack:
+    """The real command line client; its answer parsed unless told otherwise."""
+
+    def run(*arguments: str, parse: bool = True, **options: Any) -> Any:
+        return cloud.openstack(*arguments, parse=parse, **options)
+
+    return run
 
 
 @pytest.fixture(scope="module")
