@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Caller
+from tests.unit.network.conftest import Caller
 
 Count = Callable[[Callable[[], Any]], int]
 
@@ -18,7 +18,13 @@ def error(answer: tuple[int, Any]) -> tuple[int, str]:
 def test_name_is_not_an_id(demo: Caller) -> None:
     assert demo("GET", "/networks/NAME") == (
         404,
-        {"NeutronError": {"type": "NetworkNotFound", "message": "Network NAME could not be found.", "detail": ""}},
+        {
+            "NeutronError": {
+                "type": "NetworkNotFound",
+                "message": "Network NAME could not be found.",
+                "detail": "",
+            }
+        },
     )
 
 
@@ -27,7 +33,9 @@ def test_external_network_is_seen_without_its_provider(admin: Caller, demo: Call
     (full,) = admin("GET", "/networks?name=public")[1]["networks"]
     assert full["provider:network_type"] == "flat" and full["is_default"] is True
     assert set(full) - set(mine) == {
-        "provider:network_type", "provider:physical_network", "provider:segmentation_id",
+        "provider:network_type",
+        "provider:physical_network",
+        "provider:segmentation_id",
     }
 
 
@@ -43,7 +51,11 @@ def test_other_projects(demo: Caller, alt: Caller, admin: Caller) -> None:
     network = demo.network("10.0.0.0/24")
     port = demo.make("port", network_id=network["id"])
     for path in (f"/networks/{network['id']}", f"/ports/{port['id']}", f"/subnets/{_subnet(demo, network)}"):
-        for method, body in (("GET", None), ("DELETE", None), ("PUT", {path.split("/")[1][:-1]: {"name": "x"}})):
+        for method, body in (
+            ("GET", None),
+            ("DELETE", None),
+            ("PUT", {path.split("/")[1][:-1]: {"name": "x"}}),
+        ):
             assert alt(method, path, body)[0] == 404
     assert error(alt("POST", "/ports", {"port": {"network_id": network["id"]}})) == (404, "NetworkNotFound")
     body = {"network": {"project_id": demo.project_id}}
@@ -61,7 +73,10 @@ def test_shared_network(admin: Caller, demo: Caller) -> None:
     assert demo.make("port", network_id=network["id"], fixed_ips=[{"subnet_id": _subnet(demo, network)}])
     refused = {"port": {"network_id": network["id"], "fixed_ips": [{"ip_address": "10.0.0.77"}]}}
     assert error(demo("POST", "/ports", refused)) == (403, "PolicyNotAuthorized")
-    assert error(demo("PUT", f"/networks/{network['id']}", {"network": {"name": "x"}})) == (403, "PolicyNotAuthorized")
+    assert error(demo("PUT", f"/networks/{network['id']}", {"network": {"name": "x"}})) == (
+        403,
+        "PolicyNotAuthorized",
+    )
     unshare = {"network": {"shared": False}}
     assert error(admin("PUT", f"/networks/{network['id']}", unshare)) == (409, "InvalidSharedSetting")
 
@@ -120,7 +135,11 @@ def test_slaac_subnet_addresses_ports_that_exist(demo: Caller) -> None:
         ("subnet", {"network_id": "N", "cidr": "10.0.0.0/33", "ip_version": 4}, "HTTPBadRequest"),
         ("subnet", {"network_id": "N", "cidr": "10.0.0.128/25", "ip_version": 4}, "InvalidInput"),
         ("subnet", {"network_id": "N", "cidr": "10.1.0.0/24", "ip_version": 6}, "InvalidInput"),
-        ("subnet", {"network_id": "N", "cidr": "fd00::/80", "ip_version": 6, "ipv6_address_mode": "slaac"}, "InvalidInput"),
+        (
+            "subnet",
+            {"network_id": "N", "cidr": "fd00::/80", "ip_version": 6, "ipv6_address_mode": "slaac"},
+            "InvalidInput",
+        ),
         ("port", {"network_id": "N", "fixed_ips": [{"ip_address": "10.9.0.1"}]}, "InvalidIpForNetwork"),
         ("port", {"network_id": "N", "mac_address": "zz"}, "HTTPBadRequest"),
         ("port", {"network_id": "N", "security_groups": ["g"]}, "SecurityGroupNotFound"),
@@ -143,7 +162,10 @@ def test_bad_input(demo: Caller, noun: str, values: dict[str, Any], kind: str) -
         ({"port_range_min": 90, "port_range_max": 90}, "SecurityGroupProtocolRequiredWithPorts"),
         ({"protocol": "icmp", "port_range_min": 256}, "SecurityGroupInvalidIcmpValue"),
         ({"protocol": "icmp", "port_range_max": 1}, "SecurityGroupMissingIcmpType"),
-        ({"protocol": "vrrp", "port_range_min": 1, "port_range_max": 2}, "SecurityGroupInvalidProtocolForPort"),
+        (
+            {"protocol": "vrrp", "port_range_min": 1, "port_range_max": 2},
+            "SecurityGroupInvalidProtocolForPort",
+        ),
         ({"protocol": "foo"}, "SecurityGroupRuleInvalidProtocol"),
         ({"remote_ip_prefix": "fd00::/8"}, "SecurityGroupRuleParameterConflict"),
         ({"direction": "sideways"}, "HTTPBadRequest"),
@@ -158,8 +180,14 @@ def test_bad_rules(demo: Caller, values: dict[str, Any], kind: str) -> None:
 def test_rules(demo: Caller, alt: Caller) -> None:
     group = demo.make("security_group", name="web")
     assert len(group["security_group_rules"]) == 2
-    values = {"security_group_id": group["id"], "direction": "ingress", "protocol": "TCP", "port_range_min": "22",
-              "port_range_max": 22, "remote_ip_prefix": "10.0.0.1/8"}
+    values = {
+        "security_group_id": group["id"],
+        "direction": "ingress",
+        "protocol": "TCP",
+        "port_range_min": "22",
+        "port_range_max": 22,
+        "remote_ip_prefix": "10.0.0.1/8",
+    }
     rule = demo.make("security_group_rule", **values)
     assert (rule["protocol"], rule["port_range_min"], rule["normalized_cidr"]) == ("tcp", 22, "10.0.0.0/8")
     body = {"security_group_rule": values}
@@ -174,11 +202,16 @@ def test_default_group(demo: Caller) -> None:
     (group,) = demo("GET", "/security-groups")[1]["security_groups"]
     rules = {(r["direction"], r["ethertype"], r["remote_group_id"]) for r in group["security_group_rules"]}
     assert rules == {
-        ("egress", "IPv4", None), ("egress", "IPv6", None), ("ingress", "IPv4", group["id"]),
+        ("egress", "IPv4", None),
+        ("egress", "IPv6", None),
+        ("ingress", "IPv4", group["id"]),
         ("ingress", "IPv6", group["id"]),
     }
     rename = {"security_group": {"name": "x"}}
-    assert error(demo("PUT", f"/security-groups/{group['id']}", rename)) == (409, "SecurityGroupCannotUpdateDefault")
+    assert error(demo("PUT", f"/security-groups/{group['id']}", rename)) == (
+        409,
+        "SecurityGroupCannotUpdateDefault",
+    )
 
 
 def test_quotas(admin: Caller, demo: Caller) -> None:
@@ -225,9 +258,17 @@ def test_filters(demo: Caller) -> None:
     ip = port["fixed_ips"][0]["ip_address"]
     demo("PUT", f"/ports/{port['id']}/tags", {"tags": ["red", "blue"]})
     for query in (
-        "name=p", "name=x&name=p", f"fixed_ips=ip_address={ip}", f"fixed_ips=ip_address_substr={ip[:-1]}&device_id=d",
-        "tags=red,blue", "tags-any=red,green", "device_owner=&name=p", f"security_groups={port['security_groups'][0]}",
-        f"mac_address={port['mac_address']}", "admin_state_up=true&name=p", "not-tags=green&name=p",
+        "name=p",
+        "name=x&name=p",
+        f"fixed_ips=ip_address={ip}",
+        f"fixed_ips=ip_address_substr={ip[:-1]}&device_id=d",
+        "tags=red,blue",
+        "tags-any=red,green",
+        "device_owner=&name=p",
+        f"security_groups={port['security_groups'][0]}",
+        f"mac_address={port['mac_address']}",
+        "admin_state_up=true&name=p",
+        "not-tags=green&name=p",
     ):
         found = demo("GET", f"/ports?{query}")[1]["ports"]
         assert [one["id"] for one in found] == [port["id"]], query
@@ -247,7 +288,9 @@ def test_tags(demo: Caller) -> None:
     assert demo("DELETE", path)[0] == 204
 
 
-@pytest.mark.parametrize("plural", ["networks", "subnets", "ports", "security-groups", "security-group-rules"])
+@pytest.mark.parametrize(
+    "plural", ["networks", "subnets", "ports", "security-groups", "security-group-rules"]
+)
 def test_lists_take_a_constant_number_of_statements(demo: Caller, statements: Count, plural: str) -> None:
     network = demo.network("10.0.0.0/24")
     demo.make("port", network_id=network["id"])
