@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from typing import Any
 
 import falcon
@@ -73,6 +74,7 @@ class Cloud:
         self._hosts = [host.name for host in report.hosts]
         with self.db.write() as session:
             hosts.register(session, report)
+            network_flows.sync.retry(session, f"req-{uuid.uuid4()}")
 
     def _heard_of(self) -> None:
         if time.monotonic() - self._noted > HEARTBEAT_S:

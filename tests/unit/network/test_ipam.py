@@ -24,7 +24,7 @@ P = "project"
 
 def make_network(cloud: Cloud, cidr: str, **values: Any) -> str:
     with cloud.db.write() as session:
-        QUOTAS.set(session, P, {name: -1 for name in QUOTAS.defaults})
+        QUOTAS.set(session, P, dict.fromkeys(QUOTAS.defaults, -1))
         network = networks.create(session, {"project_id": P, "name": "n", "is_default": False})
         subnets.create(
             session,
