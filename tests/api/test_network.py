@@ -62,10 +62,7 @@ def test_port_life(demo: Connection, net: Any) -> None:
 
 def test_fixed_address(demo: Connection, net: Any) -> None:
     wanted = [{"ip_address": "10.20.0.100"}]
-    assert (
-        demo.network.create_port(network_id=net.id, fixed_ips=wanted).fixed_ips[0]["ip_address"]
-        == "10.20.0.100"
-    )
+    assert demo.network.create_port(network_id=net.id, fixed_ips=wanted).fixed_ips[0]["ip_address"] == "10.20.0.100"
     with pytest.raises(failures.ConflictException, match="already allocated"):
         demo.network.create_port(network_id=net.id, fixed_ips=wanted)
     with pytest.raises(failures.BadRequestException, match="not a valid IP"):

@@ -65,9 +65,7 @@ class Caller:
         for cidr in cidrs:
             block, _, mode = cidr.partition(" ")
             modes = {"ipv6_address_mode": mode, "ipv6_ra_mode": mode} if mode else {}
-            self.make(
-                "subnet", network_id=network["id"], cidr=block, ip_version=6 if ":" in block else 4, **modes
-            )
+            self.make("subnet", network_id=network["id"], cidr=block, ip_version=6 if ":" in block else 4, **modes)
         return network
 
 

@@ -40,9 +40,7 @@ def test_external_network_is_seen_without_its_provider(admin: Caller, demo: Call
     }
 
 
-@pytest.mark.parametrize(
-    "values", [{"shared": True}, {"router:external": True}, {"provider:network_type": "geneve"}]
-)
+@pytest.mark.parametrize("values", [{"shared": True}, {"router:external": True}, {"provider:network_type": "geneve"}])
 def test_admins_attributes(demo: Caller, admin: Caller, values: dict[str, Any]) -> None:
     assert error(demo("POST", "/networks", {"network": values})) == (403, "PolicyNotAuthorized")
     assert admin("POST", "/networks", {"network": values})[0] == 201
@@ -116,9 +114,7 @@ def test_in_use(demo: Caller) -> None:
 def test_slaac_subnet_addresses_ports_that_exist(demo: Caller) -> None:
     network = demo.network("10.0.0.0/24")
     port = demo.make("port", network_id=network["id"])
-    subnet = demo.make(
-        "subnet", network_id=network["id"], cidr="fd00::/64", ip_version=6, ipv6_address_mode="slaac"
-    )
+    subnet = demo.make("subnet", network_id=network["id"], cidr="fd00::/64", ip_version=6, ipv6_address_mode="slaac")
     addresses = demo("GET", f"/ports/{port['id']}")[1]["port"]["fixed_ips"]
     assert [one["subnet_id"] for one in addresses][1:] == [subnet["id"]]
     assert demo("DELETE", f"/subnets/{subnet['id']}")[0] == 204
@@ -289,9 +285,7 @@ def test_tags(demo: Caller) -> None:
     assert demo("DELETE", path)[0] == 204
 
 
-@pytest.mark.parametrize(
-    "plural", ["networks", "subnets", "ports", "security-groups", "security-group-rules"]
-)
+@pytest.mark.parametrize("plural", ["networks", "subnets", "ports", "security-groups", "security-group-rules"])
 def test_lists_take_a_constant_number_of_statements(demo: Caller, statements: Count, plural: str) -> None:
     network = demo.network("10.0.0.0/24")
     demo.make("port", network_id=network["id"])

@@ -43,9 +43,7 @@ def add_port(cloud: Cloud, network_id: str) -> str:
 @given(moves=st.lists(st.integers(0, 20), max_size=40))
 def test_every_address_of_a_pool_is_given_once(cloud: Cloud, moves: list[int]) -> None:
     """Ports come (even numbers) and go (odd ones) in any order; a model says which addresses are free."""
-    network_id = make_network(
-        cloud, "10.0.0.0/28", allocation_pools=[{"start": "10.0.0.4", "end": "10.0.0.9"}]
-    )
+    network_id = make_network(cloud, "10.0.0.0/28", allocation_pools=[{"start": "10.0.0.4", "end": "10.0.0.9"}])
     pool = {f"10.0.0.{n}" for n in range(4, 10)}
     held: dict[str, str] = {}
     for move in moves:
@@ -68,8 +66,7 @@ def test_threads_never_get_the_same_address(cloud: Cloud) -> None:
     network_id = make_network(cloud, "10.0.0.0/24")
     got: list[str] = []
     threads = [
-        threading.Thread(target=lambda: got.extend(add_port(cloud, network_id) for _ in range(25)))
-        for _ in range(8)
+        threading.Thread(target=lambda: got.extend(add_port(cloud, network_id) for _ in range(25))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -92,10 +89,7 @@ def test_the_last_ports_of_a_large_pool_are_as_fast_as_the_first(cloud: Cloud) -
         first = some(50)
         some(850)
         last = some(50)
-        assert (
-            session.scalar(select(func.count()).select_from(FixedIP).where(FixedIP.offset.between(2, 951)))
-            == 950
-        )
+        assert session.scalar(select(func.count()).select_from(FixedIP).where(FixedIP.offset.between(2, 951))) == 950
         assert network.subnets[0].pools[0].cursor == 952
     assert last < 10 * first
 
@@ -123,9 +117,7 @@ def test_a_gap_far_behind_is_found(cloud: Cloud) -> None:
 def test_default_pools_are_valid_and_hold_all_but_three(block: ipaddress.IPv4Network) -> None:
     gateway = str(block.network_address + 1) if block.num_addresses > 1 else None
     pools = check_pools(block, default_pools(block, gateway))
-    total = sum(
-        int(ipaddress.ip_address(p["end"])) - int(ipaddress.ip_address(p["start"])) + 1 for p in pools
-    )
+    total = sum(int(ipaddress.ip_address(p["end"])) - int(ipaddress.ip_address(p["start"])) + 1 for p in pools)
     assert total == {32: 1, 31: 1}.get(block.prefixlen, block.num_addresses - 3)
 
 

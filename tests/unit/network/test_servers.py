@@ -20,9 +20,7 @@ Count = Callable[[Callable[[], Any]], int]
 
 
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    return ports.allocate_for_server(
-        session, server, project, "user", host, list(wanted), [], f"name-{server}"
-    )
+    return ports.allocate_for_server(session, server, project, "user", host, list(wanted), [], f"name-{server}")
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:
@@ -48,9 +46,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert second.network.metadata_port is not None and len(second.network.subnets) == 2
         assert [group.name for group in first.security_groups] == ["default"]
         (group_id,) = first.port.security_group_ids
-        assert (
-            session.get_one(Network, network["id"]).wired and session.get_one(SecurityGroup, group_id).wired
-        )
+        assert session.get_one(Network, network["id"]).wired and session.get_one(SecurityGroup, group_id).wired
         rows = addresses.for_servers(session, ["s1", "s2"])
         assert [(row.network, row.version) for row in rows["s1"]] == [
             ("net", 4),

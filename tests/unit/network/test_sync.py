@@ -79,9 +79,7 @@ def test_only_what_is_wired_is_synced(cloud: Cloud, demo: Caller, agent: Agent) 
     assert agent.settle() == ["DropNetwork"]
 
 
-def test_what_the_agents_missed_is_told_later(
-    cloud: Cloud, demo: Caller, admin: Caller, agent: Agent
-) -> None:
+def test_what_the_agents_missed_is_told_later(cloud: Cloud, demo: Caller, admin: Caller, agent: Agent) -> None:
     network = admin.network("10.0.0.0/24")
     agent.failure = Failure(code="host-down", message="away")
     port = admin.make("port", network_id=network["id"], **{"binding:host_id": "h1"})
