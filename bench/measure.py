@@ -56,8 +56,14 @@ def batch(cloud: CloudUnderTest, servers: int) -> dict[str, float]:
     image = admin.image.find_image("bench-image")
     network = admin.network.find_network("bench-net")
     began = time.perf_counter()
-    body = {"name": "batch", "imageRef": image.id, "flavorRef": "42", "networks": [{"uuid": network.id}],
-            "min_count": servers, "max_count": servers}
+    body = {
+        "name": "batch",
+        "imageRef": image.id,
+        "flavorRef": "42",
+        "networks": [{"uuid": network.id}],
+        "min_count": servers,
+        "max_count": servers,
+    }
     answer = admin.compute.post("/servers", json={"server": body}, microversion="2.37")
     assert answer.status_code == 202, answer.text
     accepted = time.perf_counter() - began
@@ -79,8 +85,13 @@ def batch(cloud: CloudUnderTest, servers: int) -> dict[str, float]:
 def furnish(cloud: CloudUnderTest) -> None:
     """The image and network that the benchmarks boot with."""
     admin = cloud.connect("admin")
-    admin.image.create_image(name="bench-image", disk_format="raw", container_format="bare", visibility="public",
-                             data=bytes(1024 * 1024))
+    admin.image.create_image(
+        name="bench-image",
+        disk_format="raw",
+        container_format="bare",
+        visibility="public",
+        data=bytes(1024 * 1024),
+    )
     network = admin.network.create_network(name="bench-net", shared=True)
     admin.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.0.0.0/16")
 
@@ -106,7 +117,8 @@ def main() -> None:
         result["idle"] = memory(cloud.pid)
         rounds = [batch(cloud, options.servers) for _ in range(options.rounds)]
         result["batch"] = {"servers": options.servers, "hosts": options.hosts} | {
-            name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}
+            name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]
+        }
         if options.client:
             result["client"] = client(cloud, options.client, options.client_options)
     finally:
@@ -119,7 +131,10 @@ def client(cloud: CloudUnderTest, path: str, arguments: list[str]) -> Any:
     with tempfile.TemporaryDirectory() as pids:
         (Path(pids) / "pileus.pid").write_text(str(cloud.pid))
         done = subprocess.run(
-            [sys.executable, path, "--pid-dir", pids, *arguments], check=False, stdout=subprocess.PIPE, text=True,
+            [sys.executable, path, "--pid-dir", pids, *arguments],
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, **cloud.credentials("admin")},
         )
     return json.loads(done.stdout)

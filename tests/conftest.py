@@ -35,12 +35,20 @@ def postgres() -> Iterator[str]:
         os.chown(folder, entry.pw_uid, entry.pw_gid)
     port = free_port()
     data = str(folder / "data")
-    subprocess.run(_as_postgres(str(programs / "initdb"), "-A", "trust", "-U", "postgres", "-D", data), check=True,
-                   capture_output=True, cwd="/")
+    subprocess.run(
+        _as_postgres(str(programs / "initdb"), "-A", "trust", "-U", "postgres", "-D", data),
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=300"
     control = [str(programs / "pg_ctl"), "-D", data, "-w"]
-    subprocess.run(_as_postgres(*control, "-o", options, "-l", str(folder / "log"), "start"), check=True,
-                   capture_output=True, cwd="/")
+    subprocess.run(
+        _as_postgres(*control, "-o", options, "-l", str(folder / "log"), "start"),
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
     yield f"postgresql://postgres@127.0.0.1:{port}"
     subprocess.run(_as_postgres(*control, "-m", "immediate", "stop"), check=True, capture_output=True, cwd="/")
     shutil.rmtree(folder)

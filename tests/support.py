@@ -73,8 +73,12 @@ class CloudUnderTest:
     def pileus(self, verb: str, *arguments: str, **environment: str) -> str:
         """Run a verb of the command line against this cloud."""
         done = subprocess.run(
-            [str(BIN / "pileus"), verb, *self._state_last(verb, arguments)], capture_output=True, text=True,
-            env={**self.environment, **environment}, timeout=240, check=False,
+            [str(BIN / "pileus"), verb, *self._state_last(verb, arguments)],
+            capture_output=True,
+            text=True,
+            env={**self.environment, **environment},
+            timeout=240,
+            check=False,
         )
         assert done.returncode == 0, f"pileus {verb}: {done.stdout}{done.stderr}\n{self.log()[-3000:]}"
         return done.stdout
@@ -89,8 +93,13 @@ class CloudUnderTest:
     def remove(self) -> None:
         """Stop what runs and delete the state."""
         if (self.state / "pileus.pid").exists():
-            subprocess.run([str(BIN / "pileus"), "down", "--state", str(self.state)], check=False, timeout=200,
-                           env=self.environment, capture_output=True)
+            subprocess.run(
+                [str(BIN / "pileus"), "down", "--state", str(self.state)],
+                check=False,
+                timeout=200,
+                env=self.environment,
+                capture_output=True,
+            )
         shutil.rmtree(self.state, ignore_errors=True)
 
     # --- clients ----------------------------------------------------------------------------------------------
@@ -105,9 +114,15 @@ class CloudUnderTest:
         """openstacksdk as a project's user."""
         values = self.credentials(project)
         return openstack.connect(
-            auth_url=values["OS_AUTH_URL"], username=values["OS_USERNAME"], password=values["OS_PASSWORD"],
-            project_name=values["OS_PROJECT_NAME"], user_domain_name="Default", project_domain_name="Default",
-            region_name="RegionOne", load_envvars=False, load_yaml_config=False,
+            auth_url=values["OS_AUTH_URL"],
+            username=values["OS_USERNAME"],
+            password=values["OS_PASSWORD"],
+            project_name=values["OS_PROJECT_NAME"],
+            user_domain_name="Default",
+            project_domain_name="Default",
+            region_name="RegionOne",
+            load_envvars=False,
+            load_yaml_config=False,
         )
 
     def openstack(self, *arguments: str, project: str = "admin", parse: bool = True, check: bool = True) -> Any:
@@ -115,9 +130,17 @@ class CloudUnderTest:
         argv = [str(BIN / "openstack"), *arguments, *(["-f", "json"] if parse else [])]
         if self.netns:
             argv = ["ip", "netns", "exec", self.netns, *argv]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False,
-                              env={**os.environ, **self.credentials(project)})
-        assert done.returncode == 0 or not check, f"openstack {' '.join(arguments)}: {done.stderr}\n{self.log()[-2000:]}"
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            env={**os.environ, **self.credentials(project)},
+        )
+        assert done.returncode == 0 or not check, (
+            f"openstack {' '.join(arguments)}: {done.stderr}\n{self.log()[-2000:]}"
+        )
         return json.loads(done.stdout) if parse and done.stdout.strip() else done.stdout + done.stderr
 
     def query(self, statement: str) -> list[Any]:

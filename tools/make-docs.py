@@ -14,13 +14,26 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def states_page() -> str:
     """Server states and actions as a diagram and a table."""
-    lines = ["# Server states", "", "Drawn from `src/pileus/compute/states.py` by `make docs`.", "", "```mermaid",
-             "stateDiagram-v2", "    [*] --> building: create", "    building --> active: built",
-             "    building --> error: no host could build it"]
+    lines = [
+        "# Server states",
+        "",
+        "Drawn from `src/pileus/compute/states.py` by `make docs`.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        "    [*] --> building: create",
+        "    building --> active: built",
+        "    building --> error: no host could build it",
+    ]
     for action in states.ACTIONS.values():
         lines += [f"    {state} --> {action.then}: {action.name}" for state in sorted(action.when)]
-    lines += ["    deleted --> [*]", "```", "", "| action | from vm_state | task_state meanwhile | vm_state after |",
-              "|---|---|---|---|"]
+    lines += [
+        "    deleted --> [*]",
+        "```",
+        "",
+        "| action | from vm_state | task_state meanwhile | vm_state after |",
+        "|---|---|---|---|",
+    ]
     for action in states.ACTIONS.values():
         when = ", ".join(sorted(action.when)) or "(none yet)"
         more = " (also while another operation is under way)" if action.always else ""
@@ -34,7 +47,13 @@ def routes_page() -> str:
     """Every route of every service."""
     lines = ["# Routes", "", "Drawn from the code by `make docs`."]
     for service in services(Settings(state="/nonexistent")):
-        lines += ["", f"## {service.name}", "", "| method | path | policy | microversions |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {service.name}",
+            "",
+            "| method | path | policy | microversions |",
+            "|---|---|---|---|",
+        ]
         for route in service.routes:
             action = f" `{route.action}`" if route.action else ""
             first = f"{route.since[0]}.{route.since[1]}" if route.since > (0, 0) else ""
@@ -49,8 +68,7 @@ PAGES = {"states.md": states_page, "routes.md": routes_page}
 
 def main() -> int:
     """Write the pages, or compare them."""
-    stale = [name for name, page in PAGES.items()
-             if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
+    stale = [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
     if "--check" in sys.argv:
         print("\n".join(f"docs/{name} is stale: make docs" for name in stale))
         return 1 if stale else 0

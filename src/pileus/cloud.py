@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from typing import Any
 
 import falcon
@@ -18,8 +19,8 @@ from pileus.compute import hosts
 from pileus.db import Database
 from pileus.identity.keys import KeyRing
 from pileus.identity.tokens import Tokens
-from pileus.network import flows as network_flows
 from pileus.image import store
+from pileus.network.flows import sync as network_flows
 from pileus.operations.agents import AgentLink
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
@@ -73,6 +74,7 @@ class Cloud:
         self._hosts = [host.name for host in report.hosts]
         with self.db.write() as session:
             hosts.register(session, report)
+            network_flows.retry(session, f"req-{uuid.uuid4()}")
 
     def _heard_of(self) -> None:
         if time.monotonic() - self._noted > HEARTBEAT_S:

@@ -62,5 +62,9 @@ class Unsupported(PileusError):
     """The content type is not served."""
 
 
+class Unsupplied(PileusError):
+    """This cloud does not have what is asked for; sending it again will not help, a client does without."""
+
+
 class Unavailable(PileusError):
     """A part the request needs is not reachable now; it may be sent again."""

@@ -56,10 +56,19 @@ def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[st
             raise
 
     server = Granian(
-        "pileus", address=host, port=port, interface=Interfaces.WSGI, workers=1, blocking_threads=BLOCKING_THREADS,
-        backpressure=256, respawn_failed_workers=True, respawn_interval=0.2, log_level=LogLevels.warning,
+        "pileus",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=BLOCKING_THREADS,
+        backpressure=256,
+        respawn_failed_workers=True,
+        respawn_interval=0.2,
+        log_level=LogLevels.warning,
         log_dictconfig={"loggers": {"_granian": {"propagate": True}}, "handlers": {}},
-        http1_settings=granian.http.HTTP1Settings(header_read_timeout=30_000), workers_kill_timeout=10,
+        http1_settings=granian.http.HTTP1Settings(header_read_timeout=30_000),
+        workers_kill_timeout=10,
     )
     server.serve(target_loader=load)
 

@@ -211,9 +211,12 @@ class Supervisor:
         settings = self._settings
         agent.run(
             agent.AgentSettings(
-                state=settings.directory / "agent", socket=settings.agent_socket,
-                group=settings.replica_user if self._root else None, hypervisor=settings.hypervisor,
-                network=settings.network, fake_hosts=settings.fake_hosts,
+                state=settings.directory / "agent",
+                socket=settings.agent_socket,
+                group=settings.replica_user if self._root else None,
+                hypervisor=settings.hypervisor,
+                network=settings.network,
+                fake_hosts=settings.fake_hosts,
             ),
             tell,
         )
@@ -249,8 +252,14 @@ def prepare(settings: Settings) -> None:
     root = os.geteuid() == 0
     owner = _replica_user(settings.replica_user) if root else None
     settings.directory.chmod(0o755)
-    for name, mode, owned in (("db", 0o700, True), ("images", 0o750, True), ("run", 0o755, False),
-                              ("agent", 0o711, False), ("log", 0o755, False), ("policy", 0o755, False)):
+    for name, mode, owned in (
+        ("db", 0o700, True),
+        ("images", 0o750, True),
+        ("run", 0o755, False),
+        ("agent", 0o711, False),
+        ("log", 0o755, False),
+        ("policy", 0o755, False),
+    ):
         folder = settings.directory / name
         folder.mkdir(exist_ok=True)
         folder.chmod(mode)
@@ -286,7 +295,8 @@ def _replica_user(name: str) -> pwd.struct_passwd:
     except KeyError:
         subprocess.run(
             ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-            check=True, capture_output=True,
+            check=True,
+            capture_output=True,
         )
         return pwd.getpwnam(name)
 

@@ -46,8 +46,13 @@ def openstack(cloud: CloudUnderTest) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def image(admin: Connection) -> str:
     """Id of a public image: a megabyte of zeroes, which the fake hypervisor boots."""
-    made = admin.image.create_image(name="zeroes", disk_format="raw", container_format="bare", visibility="public",
-                                    data=bytes(1024 * 1024))
+    made = admin.image.create_image(
+        name="zeroes",
+        disk_format="raw",
+        container_format="bare",
+        visibility="public",
+        data=bytes(1024 * 1024),
+    )
     return str(made.id)
 
 

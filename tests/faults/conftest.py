@@ -43,11 +43,15 @@ class Victim:
         self.cloud.up()
 
     def boot(self) -> str:
-        return str(self.compute.create_server(
-            name="victim", image_id=self.image, flavor_id="42", networks=[{"uuid": self.network}]).id)
+        return str(
+            self.compute.create_server(
+                name="victim", image_id=self.image, flavor_id="42", networks=[{"uuid": self.network}]
+            ).id
+        )
 
     def settled(self, server_id: str) -> Any:
         """The server once nothing is under way on it any more."""
+
         def look() -> Any:
             server = self.compute.get_server(server_id)
             return server if server.task_state is None and server.status != "BUILD" else None

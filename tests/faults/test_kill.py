@@ -12,8 +12,15 @@ from tests.faults.conftest import Victim
 from tests.support import eventually
 
 IN_THE_REPLICA = ("schedule", "allocate network", "build guest", "activate")
-ON_THE_HOST = ("wire port", "fetch image", "inspect and convert image", "create disk", "console", "define guest",
-               "running")
+ON_THE_HOST = (
+    "wire port",
+    "fetch image",
+    "inspect and convert image",
+    "create disk",
+    "console",
+    "define guest",
+    "running",
+)
 OF_DELETE = ("find host", "discard guest", "destroy guest", "unplug port", "release")
 
 

@@ -169,9 +169,7 @@ def test_names_of_the_network_resolve(host: Host, world: World, guests: tuple[st
     ]
 
 
-def test_metadata_sees_who_asks_and_survives_a_restart(
-    host: Host, world: World, guests: tuple[str, str]
-) -> None:
+def test_metadata_sees_who_asks_and_survives_a_restart(host: Host, world: World, guests: tuple[str, str]) -> None:
     wiring = world.wiring(30, world.group(*egress()))
     host.boot(wiring, guests[0])
     ask = ("ip", "netns", "exec", guests[0], "curl", "-sS", "--max-time", "10", "http://169.254.169.254/")
@@ -286,9 +284,7 @@ def test_database_server_dies_and_is_missed(host: Host, world: World) -> None:
     host.driver.sync_network(world.network())
     os.kill(host.pids()["ovnnb_db"] or 0, signal.SIGKILL)
     host.driver.sync_network(world.network(revision=2, name="after"))
-    names = {
-        row.external_ids["neutron:network_name"] for row in host.driver.northbound.rows("Logical_Switch")
-    }
+    names = {row.external_ids["neutron:network_name"] for row in host.driver.northbound.rows("Logical_Switch")}
     assert "after" in names
 
 

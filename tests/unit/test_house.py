@@ -33,14 +33,18 @@ def imports(path: Path) -> set[str]:
 
 
 def files(*rooms: str) -> list[Path]:
-    return [path for room in rooms for path in ([SRC / f"{room}.py"] if (SRC / f"{room}.py").exists()
-                                                else (SRC / room).rglob("*.py"))]
+    return [
+        path
+        for room in rooms
+        for path in ([SRC / f"{room}.py"] if (SRC / f"{room}.py").exists() else (SRC / room).rglob("*.py"))
+    ]
 
 
 def offenders(paths: list[Path], *forbidden: str, but: tuple[str, ...] = ()) -> list[str]:
     return [
         f"{path.relative_to(SRC)} imports {name}"
-        for path in paths for name in sorted(imports(path))
+        for path in paths
+        for name in sorted(imports(path))
         if any(name == f"pileus.{room}" or name.startswith(f"pileus.{room}.") for room in forbidden)
         and not any(name == f"pileus.{one}" or name.startswith(f"pileus.{one}.") for one in but)
     ]
@@ -70,8 +74,12 @@ def test_verbs_know_no_http() -> None:
 
 
 def test_drawn_documentation_is_up_to_date() -> None:
-    done = subprocess.run([sys.executable, ROOT / "tools" / "make-docs.py", "--check"], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "make-docs.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -31,9 +31,7 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
                 if parent not in made:
                     image.add_directory(str(parent), rr_name=parent.name, joliet_path=str(parent))
                     made.add(parent)
-            image.add_fp(
-                io.BytesIO(content), len(content), str(file), rr_name=file.name, joliet_path=str(file)
-            )
+            image.add_fp(io.BytesIO(content), len(content), str(file), rr_name=file.name, joliet_path=str(file))
         image.write(str(fresh))
     finally:
         image.close()

@@ -9,8 +9,8 @@ from collections import deque
 from typing import Any
 
 from pileus.agent.commands import (
-    AnyCommand,
     Answer,
+    AnyCommand,
     BuildGuest,
     DiscardGuest,
     DropNetwork,

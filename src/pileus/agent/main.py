@@ -61,6 +61,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
 
     hypervisor.start(changed)
     agent = Agent(hypervisor, network.kind, Executor(hypervisor, network, journal), journal)
+
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
         network.stop(keep_guests)
@@ -97,9 +98,7 @@ def make_network(settings: AgentSettings, hypervisor: str) -> Network:
     return OvnNetwork(settings.state, socket.gethostname())
 
 
-def make_hypervisor(
-    settings: AgentSettings, kind: str, network: Network, metadata: MetadataService
-) -> Hypervisor:
+def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metadata: MetadataService) -> Hypervisor:
     """The hypervisor driver.
 
     Raises:

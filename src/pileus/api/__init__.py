@@ -9,6 +9,17 @@ from pileus.api.schema import Schema
 from pileus.api.service import Service
 
 __all__ = [
-    "Caller", "Context", "History", "Policy", "Reply", "Routes", "Schema", "Service", "Version", "changed", "paginate",
-    "since", "until",
+    "Caller",
+    "Context",
+    "History",
+    "Policy",
+    "Reply",
+    "Routes",
+    "Schema",
+    "Service",
+    "Version",
+    "changed",
+    "paginate",
+    "since",
+    "until",
 ]

@@ -18,7 +18,15 @@ from sqlalchemy.exc import DBAPIError
 from pileus.api.context import Context
 from pileus.api.routes import OPEN, Reply, Route
 from pileus.api.service import Service
-from pileus.errors import Invalid, MethodNotAllowed, NotFound, PileusError, TooLarge, Unauthenticated, Unsupported
+from pileus.errors import (
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    PileusError,
+    TooLarge,
+    Unauthenticated,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from pileus.cloud import Cloud
@@ -133,7 +141,9 @@ def read_json(request: falcon.Request, limit: int) -> Any:
         raise TooLarge(f"Request is too large: more than {limit} bytes.")
     if request.content_type and "json" not in request.content_type:
         raise Unsupported(f"Unsupported Content-Type {request.content_type}; use application/json.")
-    raw = request.bounded_stream.read(limit + 1) if request.content_length is not None else request.stream.read(limit + 1)
+    raw = (
+        request.bounded_stream.read(limit + 1) if request.content_length is not None else request.stream.read(limit + 1)
+    )
     if len(raw) > limit:
         raise TooLarge(f"Request is too large: more than {limit} bytes.")
     try:
@@ -193,7 +203,7 @@ def stamp(ctx: Context, response: falcon.Response) -> None:
 
 
 def status_line(status: int) -> str:
-    """"404 Not Found"."""
+    """ "404 Not Found"."""
     return f"{status} {HTTPStatus(status).phrase}"
 
 
@@ -206,7 +216,7 @@ class Rewriter:
     def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
         for service in self._services:
             if request.path.startswith(service.prefix + "/"):
-                path = request.path[len(service.prefix):]
+                path = request.path[len(service.prefix) :]
                 for pattern, replacement in service.rewrites:
                     path = pattern.sub(replacement, path, count=1)
                 request.path = service.prefix + path
@@ -234,8 +244,8 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
             405: MethodNotAllowed(f"The method {request.method} is not allowed for this resource."),
         }
         fail(ctx, response, known.get(status, error))
-        if status == 405:
-            response.set_header("Allow", ", ".join(getattr(error, "headers", None) and [error.headers["Allow"]] or []))  # type: ignore[attr-defined]
+        if isinstance(error, falcon.HTTPMethodNotAllowed):
+            response.set_header("Allow", (error.headers or {}).get("Allow", ""))  # type: ignore[union-attr]
         stamp(ctx, response)
 
     app.add_error_handler(falcon.HTTPError, lost)

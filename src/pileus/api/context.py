@@ -38,12 +38,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     def policy_values(self) -> dict[str, Any]:
         """The credentials in the names that oslo.policy's checks use."""
         values: dict[str, Any] = {
-            "user_id": self.user_id, "user_domain_id": self.user_domain_id, "roles": list(self.roles),
+            "user_id": self.user_id,
+            "user_domain_id": self.user_domain_id,
+            "roles": list(self.roles),
             "is_admin": self.is_admin,
         }
         if self.project_id:
             values |= {
-                "project_id": self.project_id, "tenant_id": self.project_id,
+                "project_id": self.project_id,
+                "tenant_id": self.project_id,
                 "project_domain_id": self.project_domain_id,
             }
         if self.domain_id:

@@ -16,7 +16,7 @@ Number = tuple[int, int]
 
 
 def number(text: str) -> Number:
-    """"2.90" as a pair that compares."""
+    """ "2.90" as a pair that compares."""
     major, _, minor = text.partition(".")
     return int(major), int(minor)
 
@@ -48,7 +48,7 @@ class History:
             Invalid: not a version. NotAcceptable: outside the history.
         """
         legacy = [self.legacy_header] if self.legacy_header else []
-        wanted = microversion_parse.get_version(headers, self.service_type, legacy)
+        wanted = microversion_parse.get_version(dict(headers), self.service_type, legacy)
         if wanted is None:
             return self.oldest.number
         if wanted == "latest":

@@ -32,7 +32,10 @@ def page_limit(ctx: Context) -> int:
 
 
 def sort_keys(
-    ctx: Context, columns: dict[str, InstrumentedAttribute[Any]], default: list[tuple[str, str]], unique: str = "id"
+    ctx: Context,
+    columns: dict[str, InstrumentedAttribute[Any]],
+    default: list[tuple[str, str]],
+    unique: str = "id",
 ) -> list[SortKey]:
     """The order a request asks for with sort_key and sort_dir (or sort=key:dir,...), ending in a unique column.
 
@@ -43,8 +46,10 @@ def sort_keys(
     if "sort" in ctx.query:
         pairs = [part.partition(":") for part in (ctx.param("sort") or "").split(",") if part]
         names, directions = [name for name, _, _ in pairs], [way or "asc" for _, _, way in pairs]
-    wanted = [(name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
-              for n, name in enumerate(names)] or default
+    wanted = [
+        (name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
+        for n, name in enumerate(names)
+    ] or default
     keys: list[SortKey] = []
     for name, way in [*wanted, (unique, wanted[-1][1] if wanted else "asc")]:
         if name not in columns:

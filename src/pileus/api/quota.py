@@ -39,20 +39,16 @@ class Quotas:
                 QuotaRow.project_id == project_id, QuotaRow.service == self.service
             )
         )
-        return self.defaults | {resource: limit for resource, limit in rows}
+        return self.defaults | dict(rows)
 
     def set(self, session: Session, project_id: str, limits: Mapping[str, int]) -> None:
         """Give a project limits of its own."""
         for resource, limit in limits.items():
-            session.merge(
-                QuotaRow(project_id=project_id, service=self.service, resource=resource, hard_limit=limit)
-            )
+            session.merge(QuotaRow(project_id=project_id, service=self.service, resource=resource, hard_limit=limit))
 
     def reset(self, session: Session, project_id: str) -> None:
         """Back to the defaults."""
-        session.execute(
-            delete(QuotaRow).where(QuotaRow.project_id == project_id, QuotaRow.service == self.service)
-        )
+        session.execute(delete(QuotaRow).where(QuotaRow.project_id == project_id, QuotaRow.service == self.service))
 
     def lock(self, session: Session, project_id: str) -> None:
         """Let nobody else count this project's use until the transaction ends."""

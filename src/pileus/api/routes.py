@@ -1,9 +1,9 @@
 """How a noun declares its URLs: one decorated function a verb.
 
-    routes = Routes()
+routes = Routes()
 
-    @routes.get("/v2.1/os-keypairs/{name}", policy="os_compute_api:os-keypairs:show")
-    def show(ctx: Context, name: str) -> dict[str, Any]: ...
+@routes.get("/v2.1/os-keypairs/{name}", policy="os_compute_api:os-keypairs:show")
+def show(ctx: Context, name: str) -> dict[str, Any]: ...
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ class Reply:
     """A response that is more than a body: a status, headers, or bytes in pieces."""
 
     def __init__(
-        self, body: Any = None, status: int | None = None, headers: Mapping[str, str] | None = None, stream: Any = None
+        self,
+        body: Any = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: Any = None,
     ) -> None:
         self.body, self.status, self.headers, self.stream = body, status, dict(headers or {}), stream
 
@@ -39,9 +43,21 @@ class Route:
     """
 
     def __init__(
-        self, method: str, path: str, handler: Callable[..., Any], *, policy: str, body: Schema | None,
-        query: Schema | None, status: int | dict[str, int], transaction: str | None, action: str | None,
-        since: str | None, until: str | None, raw: bool, deferred: bool,
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., Any],
+        *,
+        policy: str,
+        body: Schema | None,
+        query: Schema | None,
+        status: int | dict[str, int],
+        transaction: str | None,
+        action: str | None,
+        since: str | None,
+        until: str | None,
+        raw: bool,
+        deferred: bool,
     ) -> None:
         self.method, self.path, self.handler, self.policy = method, path, handler, policy
         self.body, self.query, self.transaction, self.action, self.raw = body, query, transaction, action, raw
@@ -62,9 +78,20 @@ class Routes:
         self.routes: list[Route] = []
 
     def add(
-        self, method: str, path: str, *, policy: str, body: Schema | None = None, query: Schema | None = None,
-        status: int | dict[str, int] = 200, transaction: str | None = "", action: str | None = None,
-        since: str | None = None, until: str | None = None, raw: bool = False, deferred: bool = False,
+        self,
+        method: str,
+        path: str,
+        *,
+        policy: str,
+        body: Schema | None = None,
+        query: Schema | None = None,
+        status: int | dict[str, int] = 200,
+        transaction: str | None = "",
+        action: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        raw: bool = False,
+        deferred: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route; the transaction is "read" for GET and HEAD and "write" otherwise unless it is given.
 
@@ -76,8 +103,21 @@ class Routes:
 
         def register(handler: Handler) -> Handler:
             self.routes.append(
-                Route(method, path, handler, policy=policy, body=body, query=query, status=status,
-                      transaction=transaction, action=action, since=since, until=until, raw=raw, deferred=deferred)
+                Route(
+                    method,
+                    path,
+                    handler,
+                    policy=policy,
+                    body=body,
+                    query=query,
+                    status=status,
+                    transaction=transaction,
+                    action=action,
+                    since=since,
+                    until=until,
+                    raw=raw,
+                    deferred=deferred,
+                )
             )
             return handler
 

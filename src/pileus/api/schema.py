@@ -27,7 +27,10 @@ class Schema:
     def wrapped(cls, key: str, inner: Any, **others: Any) -> Schema:
         """A body `{key: inner}`, as most APIs here have; `others` are optional properties beside it."""
         document = {
-            "type": "object", "properties": {key: inner, **others}, "required": [key], "additionalProperties": False,
+            "type": "object",
+            "properties": {key: inner, **others},
+            "required": [key],
+            "additionalProperties": False,
         }
         return cls(document, key)
 
@@ -78,14 +81,32 @@ DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+$"}
 ANY_PARAM: dict[str, Any] = {"type": ["string", "array"]}
 BOOLEAN_PARAM: dict[str, Any] = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
 BOOLEAN: dict[str, Any] = {
-    "enum": [True, False, "True", "true", "TRUE", "1", "yes", "on", "False", "false", "FALSE", "0", "no", "off"]
+    "enum": [
+        True,
+        False,
+        "True",
+        "true",
+        "TRUE",
+        "1",
+        "yes",
+        "on",
+        "False",
+        "false",
+        "FALSE",
+        "0",
+        "no",
+        "off",
+    ]
 }
 
 
 def obj(required: list[Any] | None = None, *, closed: bool = True, **properties: Any) -> dict[str, Any]:
     """An object schema with the given properties; unknown ones are refused unless not `closed`."""
     return {
-        "type": "object", "properties": properties, "required": required or [], "additionalProperties": not closed,
+        "type": "object",
+        "properties": properties,
+        "required": required or [],
+        "additionalProperties": not closed,
     }
 
 

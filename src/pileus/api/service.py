@@ -24,6 +24,7 @@ STATUS: dict[type[PileusError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
+    errors.Unsupplied: 501,
     errors.Unavailable: 503,
 }
 
@@ -54,10 +55,19 @@ class Service:
     """
 
     def __init__(
-        self, name: str, prefix: str, nouns: Iterable[Noun], rules: Mapping[str, str], envelope: Envelope, *,
-        history: History | None = None, statuses: Mapping[type[PileusError], int] | None = None,
-        request_id_header: str | None = None, refusal: str = "Policy doesn't allow {rule} to be performed.",
-        policy_directory: Path | None = None, rewrites: Iterable[tuple[str, str]] = (),
+        self,
+        name: str,
+        prefix: str,
+        nouns: Iterable[Noun],
+        rules: Mapping[str, str],
+        envelope: Envelope,
+        *,
+        history: History | None = None,
+        statuses: Mapping[type[PileusError], int] | None = None,
+        request_id_header: str | None = None,
+        refusal: str = "Policy doesn't allow {rule} to be performed.",
+        policy_directory: Path | None = None,
+        rewrites: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.name, self.prefix, self.envelope, self.history = name, prefix, envelope, history
         self.request_id_header = request_id_header

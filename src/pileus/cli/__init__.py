@@ -14,5 +14,13 @@ def main() -> None:
     """Pileus: an OpenStack-compatible compute cloud in one program."""
 
 
-for command in (up.up, down.down, status.status, credentials.openrc, credentials.clouds_yaml, trace.trace, db.db):
+for command in (
+    up.up,
+    down.down,
+    status.status,
+    credentials.openrc,
+    credentials.clouds_yaml,
+    trace.trace,
+    db.db,
+):
     main.add_command(command)

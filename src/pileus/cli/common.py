@@ -10,7 +10,11 @@ from pileus.db import Database
 from pileus.settings import Settings, default_state, load
 
 state_option = click.option(
-    "--state", default=default_state, metavar="DIR", help="State directory of the cloud.", show_default="/var/lib/pileus"
+    "--state",
+    default=default_state,
+    metavar="DIR",
+    help="State directory of the cloud.",
+    show_default="/var/lib/pileus",
 )
 
 

@@ -28,9 +28,15 @@ def openrc(state: str, project: str) -> None:
     """Print `export OS_...` lines for a shell: eval "$(pileus openrc)"."""
     settings = settings_of(state)
     values = {
-        "OS_AUTH_TYPE": "password", "OS_AUTH_URL": f"{settings.url}/identity", "OS_IDENTITY_API_VERSION": "3",
-        "OS_USERNAME": project, "OS_PASSWORD": _passwords(settings)[project], "OS_PROJECT_NAME": project,
-        "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "OS_REGION_NAME": settings.region,
+        "OS_AUTH_TYPE": "password",
+        "OS_AUTH_URL": f"{settings.url}/identity",
+        "OS_IDENTITY_API_VERSION": "3",
+        "OS_USERNAME": project,
+        "OS_PASSWORD": _passwords(settings)[project],
+        "OS_PROJECT_NAME": project,
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_REGION_NAME": settings.region,
         "OS_VOLUME_API_VERSION": "3",
     }
     for name, value in values.items():
@@ -53,6 +59,11 @@ def clouds_yaml(state: str) -> None:
 
 
 def _cloud(settings: Settings, user: str, password: str, scope: dict[str, str]) -> dict[str, Any]:
-    auth = {"auth_url": f"{settings.url}/identity", "username": user, "password": password,
-            "user_domain_name": "Default", **scope}
+    auth = {
+        "auth_url": f"{settings.url}/identity",
+        "username": user,
+        "password": password,
+        "user_domain_name": "Default",
+        **scope,
+    }
     return {"auth": auth, "region_name": settings.region, "identity_api_version": 3}

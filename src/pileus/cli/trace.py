@@ -47,14 +47,20 @@ def _table(operation: OperationRow, found: list[Stage]) -> Table:
     total = (end - operation.created_at).total_seconds()
     table = Table(
         title=f"{operation.kind} {operation.subject_id}  {operation.state}, {total:.3f} s  ({operation.request_id})",
-        title_justify="left", box=None, pad_edge=False,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     for name in ("start", "stage", "host", "seconds", "outcome", "detail"):
         table.add_column(name, justify="right" if name in ("start", "seconds") else "left", overflow="fold")
     for stage in found:
         table.add_row(
-            f"+{_since(operation.created_at, stage.started):.3f}", "  " * stage.depth + stage.name, stage.host or "",
-            f"{stage.duration_s:.3f}", stage.outcome, stage.error or _detail(stage.detail),
+            f"+{_since(operation.created_at, stage.started):.3f}",
+            "  " * stage.depth + stage.name,
+            stage.host or "",
+            f"{stage.duration_s:.3f}",
+            stage.outcome,
+            stage.error or _detail(stage.detail),
         )
     return table
 

@@ -125,7 +125,8 @@ def _log_to(path: Any, detached: bool) -> None:
     """
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     logging.basicConfig(
-        stream=os.fdopen(os.dup(log), "a", buffering=1), level=logging.INFO,
+        stream=os.fdopen(os.dup(log), "a", buffering=1),
+        level=logging.INFO,
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)

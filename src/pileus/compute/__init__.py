@@ -5,7 +5,6 @@ from __future__ import annotations
 from pileus.api.service import Service
 from pileus.settings import Settings
 
-
 PROJECT_IN_PATH = ((r"^/v2(\.1)?/[0-9a-f]{32}(?=/|$)", "/v2.1"), (r"^/v2(?=/.)", "/v2.1"))
 """The catalog's compute_legacy has the project in its URLs, and /v2 is served by /v2.1 (api guide compute, Versions)."""
 
@@ -18,6 +17,13 @@ def service(settings: Settings) -> Service:
     from pileus.compute.versions import HISTORY
 
     return Service(
-        "compute", "/compute", NOUNS, RULES, envelope, history=HISTORY, request_id_header="x-compute-request-id",
-        policy_directory=settings.directory / "policy", rewrites=PROJECT_IN_PATH,
+        "compute",
+        "/compute",
+        NOUNS,
+        RULES,
+        envelope,
+        history=HISTORY,
+        request_id_header="x-compute-request-id",
+        policy_directory=settings.directory / "policy",
+        rewrites=PROJECT_IN_PATH,
     )

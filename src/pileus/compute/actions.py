@@ -26,8 +26,15 @@ def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any
     if server.host is None:
         states.require("delete" if action == "delete" else action, server.id, states.BUILDING, None)
     start(
-        ctx.session, kind, server.id, request_id=ctx.request_id, project_id=server.project_id,
-        user_id=ctx.caller.user_id, server_id=server.id, host=server.host, **arguments,
+        ctx.session,
+        kind,
+        server.id,
+        request_id=ctx.request_id,
+        project_id=server.project_id,
+        user_id=ctx.caller.user_id,
+        server_id=server.id,
+        host=server.host,
+        **arguments,
     )
     return server
 
@@ -45,8 +52,14 @@ def delete(ctx: Context, server_id: str) -> None:
     for row in under_way:
         cancel(ctx.session, row)
     start(
-        ctx.session, "server.delete", server.id, request_id=ctx.request_id, project_id=server.project_id,
-        user_id=ctx.caller.user_id, after_id=under_way[-1].id if under_way else None, server_id=server.id,
+        ctx.session,
+        "server.delete",
+        server.id,
+        request_id=ctx.request_id,
+        project_id=server.project_id,
+        user_id=ctx.caller.user_id,
+        after_id=under_way[-1].id if under_way else None,
+        server_id=server.id,
     )
 
 

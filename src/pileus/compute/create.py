@@ -50,7 +50,12 @@ class Wanted(msgspec.Struct):
 
 
 def prepare(
-    session: Session, settings: Settings, caller: Caller, project_id: str, body: dict[str, Any], hints: dict[str, Any]
+    session: Session,
+    settings: Settings,
+    caller: Caller,
+    project_id: str,
+    body: dict[str, Any],
+    hints: dict[str, Any],
 ) -> Wanted:
     """Check a request for servers against everything it names.
 
@@ -76,13 +81,29 @@ def prepare(
     zone, host = _zone_and_host(session, caller, body)
     _check_hints(hints)
     return Wanted(
-        body["name"].strip(), flavor, image, key, networks, group_ids, zone, host, at_least, at_most, body, hints,
+        body["name"].strip(),
+        flavor,
+        image,
+        key,
+        networks,
+        group_ids,
+        zone,
+        host,
+        at_least,
+        at_most,
+        body,
+        hints,
         body.get("adminPass") or _password(),
     )
 
 
 def accept(
-    session: Session, settings: Settings, caller: Caller, project_id: str, wanted: Wanted, request_id: str,
+    session: Session,
+    settings: Settings,
+    caller: Caller,
+    project_id: str,
+    wanted: Wanted,
+    request_id: str,
     received: float,
 ) -> list[Server]:
     """Take the quota, write the servers and start their boot, all in the caller's transaction.
@@ -113,8 +134,15 @@ def accept(
     ]
     for server in servers:
         start(
-            session, "server.boot", server.id, request_id=request_id, project_id=project_id, user_id=caller.user_id,
-            accepted=events, server_id=server.id, attempts=1 if wanted.host else settings.build_attempts,
+            session,
+            "server.boot",
+            server.id,
+            request_id=request_id,
+            project_id=project_id,
+            user_id=caller.user_id,
+            accepted=events,
+            server_id=server.id,
+            attempts=1 if wanted.host else settings.build_attempts,
             plug_timeout_s=settings.plug_timeout_s,
         )
     return servers
@@ -194,8 +222,10 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
 
 def _check_batch_networks(networks: list[NetworkRequest], at_most: int) -> None:
     if at_most > 1 and any(one.port_id for one in networks):
-        raise Invalid("Unable to launch multiple instances with a single configured port ID. Please launch your "
-                      "instance one by one with different ports.")
+        raise Invalid(
+            "Unable to launch multiple instances with a single configured port ID. Please launch your "
+            "instance one by one with different ports."
+        )
     if at_most > 1 and any(one.fixed_ip for one in networks):
         raise Invalid("Invalid fixed IP request: max_count cannot be greater than 1 if a fixed_ip is specified.")
 
@@ -232,30 +262,57 @@ def hostname_of(name: str, server_id: str) -> str:
 
 
 def _server(
-    settings: Settings, caller: Caller, project_id: str, wanted: Wanted, reservation: str, number: int, index: int,
+    settings: Settings,
+    caller: Caller,
+    project_id: str,
+    wanted: Wanted,
+    reservation: str,
+    number: int,
+    index: int,
     count: int,
 ) -> Server:
     body, server_id, now = wanted.body, new_id(), utcnow()
     name = wanted.name if count == 1 else f"{wanted.name}-{index + 1}"
     image = wanted.image
     return Server(
-        id=server_id, number=number, name=name,
+        id=server_id,
+        number=number,
+        name=name,
         hostname=(body.get("hostname") if count == 1 else None) or hostname_of(name, server_id),
-        description=body.get("description"), project_id=project_id, user_id=caller.user_id,
-        reservation_id=reservation, launch_index=index, vm_state=BUILDING, power_state=0, availability_zone=wanted.zone,
-        flavor=flavors.snapshot(wanted.flavor), image_id=image.id,
+        description=body.get("description"),
+        project_id=project_id,
+        user_id=caller.user_id,
+        reservation_id=reservation,
+        launch_index=index,
+        vm_state=BUILDING,
+        power_state=0,
+        availability_zone=wanted.zone,
+        flavor=flavors.snapshot(wanted.flavor),
+        image_id=image.id,
         image={
-            "location": images.location(settings, image), "disk_format": image.disk_format, "size_bytes": image.size,
-            "sha512": image.os_hash_value, "min_disk": image.min_disk, "min_ram": image.min_ram,
+            "location": images.location(settings, image),
+            "disk_format": image.disk_format,
+            "size_bytes": image.size,
+            "sha512": image.os_hash_value,
+            "min_disk": image.min_disk,
+            "min_ram": image.min_ram,
             "properties": {key: str(value) for key, value in image.properties.items()},
         },
         key_name=wanted.key.name if wanted.key else None,
         key={"public_key": wanted.key.public_key, "type": wanted.key.type} if wanted.key else None,
-        metadata_=body.get("metadata", {}), tags=list(dict.fromkeys(body.get("tags", []))),
-        user_data=body.get("user_data"), config_drive=str(body.get("config_drive")).lower() in ("true", "1", "yes", "on"),
-        disk_config=body.get("OS-DCF:diskConfig", "MANUAL"), admin_pass=wanted.admin_pass,
-        networks=[msgspec.to_builtins(one) for one in wanted.networks], security_groups=wanted.security_groups,
-        scheduler_hints=wanted.hints, requested_host=wanted.host, access_ip_v4=body.get("accessIPv4"),
-        access_ip_v6=body.get("accessIPv6"), trusted_certs=body.get("trusted_image_certificates"), created_at=now,
+        metadata_=body.get("metadata", {}),
+        tags=list(dict.fromkeys(body.get("tags", []))),
+        user_data=body.get("user_data"),
+        config_drive=str(body.get("config_drive")).lower() in ("true", "1", "yes", "on"),
+        disk_config=body.get("OS-DCF:diskConfig", "MANUAL"),
+        admin_pass=wanted.admin_pass,
+        networks=[msgspec.to_builtins(one) for one in wanted.networks],
+        security_groups=wanted.security_groups,
+        scheduler_hints=wanted.hints,
+        requested_host=wanted.host,
+        access_ip_v4=body.get("accessIPv4"),
+        access_ip_v6=body.get("accessIPv6"),
+        trusted_certs=body.get("trusted_image_certificates"),
+        created_at=now,
         updated_at=now,
     )

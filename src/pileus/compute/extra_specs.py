@@ -76,9 +76,7 @@ _HW = {
     "hw_video:ram_max_mb": NATURAL,
 }
 _QUOTA = {
-    **_all(
-        "quota:", "cpu_reservation memory_reservation disk_io_reservation vif_reservation cpu_quota", INTEGER
-    ),
+    **_all("quota:", "cpu_reservation memory_reservation disk_io_reservation vif_reservation cpu_quota", INTEGER),
     **_all("quota:", "cpu_shares_level memory_shares_level disk_io_shares_level vif_shares_level", SHARES),
     **_all("quota:", "cpu_limit cpu_shares_share memory_limit memory_shares_share disk_io_limit", NATURAL),
     **_all("quota:", "disk_io_shares_share vif_limit vif_shares_share cpu_shares cpu_period", NATURAL),

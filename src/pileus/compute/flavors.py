@@ -195,9 +195,7 @@ def add_access(session: Session, flavor: Flavor, project_id: str) -> None:
     """
     session.lock(f"flavor:{flavor.id}")
     if session.get(FlavorAccess, (flavor.id, project_id)) is not None:
-        raise Conflict(
-            f"Flavor access already exists for flavor {flavor.id} and project {project_id} combination."
-        )
+        raise Conflict(f"Flavor access already exists for flavor {flavor.id} and project {project_id} combination.")
     session.add(FlavorAccess(flavor_id=flavor.id, project_id=project_id))
     session.flush()
 

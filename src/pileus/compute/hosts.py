@@ -45,22 +45,29 @@ def register(session: Session, report: AgentReport) -> None:
 def heard_of(session: Session, names: list[str]) -> None:
     """The agent of these hosts gave a sign of life."""
     session.execute(
-        update(Host).where(Host.name.in_(names)).values(last_seen=utcnow())
-        .execution_options(synchronize_session=False)
+        update(Host).where(Host.name.in_(names)).values(last_seen=utcnow()).execution_options(synchronize_session=False)
     )
 
 
 def _compare_guests(session: Session, report: HostReport) -> None:
     """Bring servers' power states up to date, and have guests that belong to no server removed."""
-    servers = {server.id: server for server in session.scalars(
-        select(Server).where(Server.host == report.name, Server.deleted_at.is_(None)))}
+    servers = {
+        server.id: server
+        for server in session.scalars(select(Server).where(Server.host == report.name, Server.deleted_at.is_(None)))
+    }
     for server_id, power_state in report.guests.items():
         server = servers.get(server_id)
         if server is not None:
             _observe(session, server, power_state)
         elif not live(session, server_id):
-            start(session, "guest.reap", server_id, request_id=f"req-{uuid.uuid4()}", host=report.name,
-                  server_id=server_id)
+            start(
+                session,
+                "guest.reap",
+                server_id,
+                request_id=f"req-{uuid.uuid4()}",
+                host=report.name,
+                server_id=server_id,
+            )
     for server_id in servers.keys() - report.guests.keys():
         _observe(session, servers[server_id], PowerState.SHUTDOWN)
 

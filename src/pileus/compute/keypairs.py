@@ -83,9 +83,7 @@ def generated(kind: str) -> Material:
         serialization.NoEncryption(),
     )
     text = f"{public.decode()} Generated-by-Pileus"
-    return Material(
-        type=kind, public_key=text, fingerprint=_ssh_fingerprint(text), private_key=private.decode()
-    )
+    return Material(type=kind, public_key=text, fingerprint=_ssh_fingerprint(text), private_key=private.decode())
 
 
 def find(session: Session, user_id: str, name: str) -> KeyPair | None:

@@ -84,6 +84,7 @@ _NOUNS = {
     "os_compute_api:os-quota-sets:defaults": ANYBODY,
     **_named("os_compute_api:os-quota-sets", READER, "show", "detail"),
     **_named("os_compute_api:os-quota-sets", ADMIN, "update", "delete"),
+    **_named("os_compute_api:os-aggregates", ADMIN, "index", "show"),
     "os_compute_api:os-availability-zone:list": ANYBODY,
     "os_compute_api:os-availability-zone:detail": ADMIN,
     **_named("os_compute_api:os-services", ADMIN, "list", "update", "delete"),

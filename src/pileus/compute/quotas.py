@@ -9,18 +9,30 @@ from pileus.compute.model import Server
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 
-QUOTAS = Quotas("compute", {
-    "instances": 10, "cores": 20, "ram": 51200, "metadata_items": 128, "injected_files": 5,
-    "injected_file_content_bytes": 10240, "injected_file_path_bytes": 255, "key_pairs": 100, "server_groups": 10,
-    "server_group_members": 10,
-})
+QUOTAS = Quotas(
+    "compute",
+    {
+        "instances": 10,
+        "cores": 20,
+        "ram": 51200,
+        "metadata_items": 128,
+        "injected_files": 5,
+        "injected_file_content_bytes": 10240,
+        "injected_file_path_bytes": 255,
+        "key_pairs": 100,
+        "server_groups": 10,
+        "server_group_members": 10,
+    },
+)
 
 
 def usage(session: Session, project_id: str) -> dict[str, int]:
     """Instances, cores and ram (MiB) that a project's servers use."""
     row = session.execute(
         select(
-            func.count(), func.sum(Server.flavor["vcpus"].as_integer()), func.sum(Server.flavor["ram"].as_integer())
+            func.count(),
+            func.sum(Server.flavor["vcpus"].as_integer()),
+            func.sum(Server.flavor["ram"].as_integer()),
         ).where(Server.project_id == project_id, Server.deleted_at.is_(None))
     ).one()
     return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}

@@ -10,73 +10,131 @@ from pileus.api.schema import ANY_PARAM, BOOLEAN, BOOLEAN_PARAM, DIGITS, NAME, U
 TEXT_255 = {"type": "string", "maxLength": 255}
 DESCRIPTION = nullable({"type": "string", "maxLength": 255})
 METADATA = {
-    "type": "object", "propertyNames": {"pattern": r"^[a-zA-Z0-9-_:. ]{1,255}$"},
+    "type": "object",
+    "propertyNames": {"pattern": r"^[a-zA-Z0-9-_:. ]{1,255}$"},
     "additionalProperties": {"type": "string", "maxLength": 255},
 }
 IPV4 = {"anyOf": [{"type": "string", "format": "ipv4"}, {"const": ""}]}
 IPV6 = {"anyOf": [{"type": "string", "format": "ipv6"}, {"const": ""}]}
-HOSTNAME = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$"}
-FQDN = {"type": "string", "minLength": 2, "maxLength": 255, "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$"}
+HOSTNAME = {
+    "type": "string",
+    "minLength": 2,
+    "maxLength": 63,
+    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$",
+}
+FQDN = {
+    "type": "string",
+    "minLength": 2,
+    "maxLength": 255,
+    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$",
+}
 TAG = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
 DISK_CONFIG = {"enum": ["AUTO", "MANUAL"]}
 NETWORK = obj(
-    uuid=UUID, port=nullable(UUID), fixed_ip={"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+    uuid=UUID,
+    port=nullable(UUID),
+    fixed_ip={"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
     tag=since("2.32", TAG),
 )
 NETWORK_LIST = {"type": "array", "items": NETWORK}
 NETWORKS = changed(NETWORK_LIST, v2_37={"anyOf": [NETWORK_LIST, {"enum": ["auto", "none"]}]})
 BLOCK_DEVICE = obj(
-    uuid=TEXT_255, boot_index=nullable(integer()), source_type={"enum": ["volume", "image", "snapshot", "blank"]},
-    destination_type={"enum": ["local", "volume"]}, delete_on_termination=BOOLEAN, volume_size=integer(0),
-    device_name=TEXT_255, guest_format=TEXT_255, no_device={"type": "object"}, disk_bus=TEXT_255, device_type=TEXT_255,
-    tag=since("2.32", TAG), volume_type=since("2.67", nullable(TEXT_255)),
+    uuid=TEXT_255,
+    boot_index=nullable(integer()),
+    source_type={"enum": ["volume", "image", "snapshot", "blank"]},
+    destination_type={"enum": ["local", "volume"]},
+    delete_on_termination=BOOLEAN,
+    volume_size=integer(0),
+    device_name=TEXT_255,
+    guest_format=TEXT_255,
+    no_device={"type": "object"},
+    disk_bus=TEXT_255,
+    device_type=TEXT_255,
+    tag=since("2.32", TAG),
+    volume_type=since("2.67", nullable(TEXT_255)),
 )
 _ID_OR_IDS = {"anyOf": [UUID, {"type": "array", "items": UUID}]}
 HINTS = {
     "type": "object",
     "properties": {
-        "group": UUID, "different_host": _ID_OR_IDS, "same_host": _ID_OR_IDS, "query": {"type": ["string", "object"]},
-        "target_cell": TEXT_255, "different_cell": {"type": ["string", "array"]},
-        "build_near_host_ip": {"type": "string", "format": "ipv4"}, "cidr": TEXT_255,
+        "group": UUID,
+        "different_host": _ID_OR_IDS,
+        "same_host": _ID_OR_IDS,
+        "query": {"type": ["string", "object"]},
+        "target_cell": TEXT_255,
+        "different_cell": {"type": ["string", "array"]},
+        "build_near_host_ip": {"type": "string", "format": "ipv4"},
+        "cidr": TEXT_255,
     },
     "additionalProperties": True,
 }
 
 _SERVER: dict[str, Any] = {
-    "name": NAME, "imageRef": {"type": "string", "maxLength": 255},
+    "name": NAME,
+    "imageRef": {"type": "string", "maxLength": 255},
     "flavorRef": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]},
-    "adminPass": {"type": "string"}, "metadata": METADATA, "networks": NETWORKS, "OS-DCF:diskConfig": DISK_CONFIG,
-    "accessIPv4": IPV4, "accessIPv6": IPV6, "personality": until("2.56", {"type": "array", "maxItems": 0}),
+    "adminPass": {"type": "string"},
+    "metadata": METADATA,
+    "networks": NETWORKS,
+    "OS-DCF:diskConfig": DISK_CONFIG,
+    "accessIPv4": IPV4,
+    "accessIPv6": IPV6,
+    "personality": until("2.56", {"type": "array", "maxItems": 0}),
     "availability_zone": nullable({"type": "string", "minLength": 1, "maxLength": 255}),
     "block_device_mapping_v2": {"type": "array", "items": BLOCK_DEVICE},
-    "config_drive": {"anyOf": [BOOLEAN, {"const": ""}, {"type": "null"}]}, "key_name": NAME,
-    "min_count": integer(1), "max_count": integer(1), "return_reservation_id": BOOLEAN,
+    "config_drive": {"anyOf": [BOOLEAN, {"const": ""}, {"type": "null"}]},
+    "key_name": NAME,
+    "min_count": integer(1),
+    "max_count": integer(1),
+    "return_reservation_id": BOOLEAN,
     "security_groups": {"type": "array", "items": obj(name=NAME)},
-    "user_data": nullable({"type": "string", "maxLength": 65535}), "description": since("2.19", DESCRIPTION),
+    "user_data": nullable({"type": "string", "maxLength": 65535}),
+    "description": since("2.19", DESCRIPTION),
     "tags": since("2.52", {"type": "array", "items": TAG, "maxItems": 50}),
     "trusted_image_certificates": since("2.63", nullable({"type": "array", "items": NAME, "maxItems": 50})),
-    "host": since("2.74", FQDN), "hypervisor_hostname": since("2.74", FQDN),
+    "host": since("2.74", FQDN),
+    "hypervisor_hostname": since("2.74", FQDN),
     "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
 }
-CREATE = Schema({
-    "type": "object", "required": ["server"], "additionalProperties": False,
-    "properties": {
-        "server": obj(["name", "flavorRef", since("2.37", "networks")], **_SERVER),
-        "os:scheduler_hints": HINTS, "OS-SCH-HNT:scheduler_hints": HINTS,
+CREATE = Schema(
+    {
+        "type": "object",
+        "required": ["server"],
+        "additionalProperties": False,
+        "properties": {
+            "server": obj(["name", "flavorRef", since("2.37", "networks")], **_SERVER),
+            "os:scheduler_hints": HINTS,
+            "OS-SCH-HNT:scheduler_hints": HINTS,
+        },
     },
-}, key="server")
+    key="server",
+)
 
-UPDATE = Schema.wrapped("server", {
-    **obj(**{
-        "name": NAME, "OS-DCF:diskConfig": DISK_CONFIG, "accessIPv4": IPV4, "accessIPv6": IPV6,
-        "description": since("2.19", DESCRIPTION), "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
-    }),
-    "minProperties": 1,
-})
+UPDATE = Schema.wrapped(
+    "server",
+    {
+        **obj(
+            **{
+                "name": NAME,
+                "OS-DCF:diskConfig": DISK_CONFIG,
+                "accessIPv4": IPV4,
+                "accessIPv6": IPV6,
+                "description": since("2.19", DESCRIPTION),
+                "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
+            }
+        ),
+        "minProperties": 1,
+    },
+)
 
 LIST = Schema.params(
-    closed=False, limit=DIGITS, all_tenants=BOOLEAN_PARAM, deleted=BOOLEAN_PARAM, marker={"type": "string"},
-    sort_key=ANY_PARAM, sort_dir=ANY_PARAM,
+    closed=False,
+    limit=DIGITS,
+    all_tenants=BOOLEAN_PARAM,
+    deleted=BOOLEAN_PARAM,
+    marker={"type": "string"},
+    sort_key=ANY_PARAM,
+    sort_dir=ANY_PARAM,
 )
 REBOOT = Schema.wrapped("reboot", obj(["type"], type={"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}))
 STOP = Schema.wrapped("os-stop", {"type": ["null", "object"]})

@@ -78,8 +78,14 @@ def whole(session: Session, rows: list[Server]) -> list[Whole]:
     names = {server.host for server in rows if server.host}
     hosts = {host.name: host for host in session.scalars(select(Host).where(Host.name.in_(names)))} if names else {}
     return [
-        Whole(server, tasks.get(server.id), addressed.get(server.id, []), named.get(server.id, []),
-              faults.get(server.id), hosts.get(server.host or ""))
+        Whole(
+            server,
+            tasks.get(server.id),
+            addressed.get(server.id, []),
+            named.get(server.id, []),
+            faults.get(server.id),
+            hosts.get(server.host or ""),
+        )
         for server in rows
     ]
 
@@ -93,8 +99,7 @@ def _faults(session: Session, ids: list[str]) -> dict[str, ServerFault]:
 
 def add_fault(session: Session, server: Server, message: str, details: str | None = None) -> None:
     """Record why a server went wrong; the message is cut to what the API may show."""
-    session.add(ServerFault(server_id=server.id, code=500, message=message[:255], details=details,
-                            created_at=utcnow()))
+    session.add(ServerFault(server_id=server.id, code=500, message=message[:255], details=details, created_at=utcnow()))
 
 
 def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:

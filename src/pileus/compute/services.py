@@ -50,9 +50,7 @@ def by_name(session: Session, host: str, binary: str) -> Host:
         Invalid: not a service that can be changed. NotFound: there is no such host.
     """
     if binary != BINARY:
-        raise Invalid(
-            f"Updating a {binary} service is not supported. Only nova-compute services can be updated."
-        )
+        raise Invalid(f"Updating a {binary} service is not supported. Only nova-compute services can be updated.")
     found = session.get(Host, host)
     if found is None:
         raise NotFound(f"Could not find binary {binary} on host {host}.")

@@ -34,10 +34,18 @@ def guest(session: Session, server_id: str) -> GuestSpec:
     server = _server(session, server_id)
     flavor = server.flavor
     return GuestSpec(
-        server_id=server.id, instance_name=server.instance_name, vcpus=flavor["vcpus"], memory_mib=flavor["ram"],
-        root_gib=flavor["disk"], ephemeral_gib=flavor["ephemeral"], swap_mib=flavor["swap"],
-        image=_image(server), ports=wiring.guest_ports(session, server.id), config_drive=server.config_drive,
-        data=_data(server), extra_specs=flavor["extra_specs"],
+        server_id=server.id,
+        instance_name=server.instance_name,
+        vcpus=flavor["vcpus"],
+        memory_mib=flavor["ram"],
+        root_gib=flavor["disk"],
+        ephemeral_gib=flavor["ephemeral"],
+        swap_mib=flavor["swap"],
+        image=_image(server),
+        ports=wiring.guest_ports(session, server.id),
+        config_drive=server.config_drive,
+        data=_data(server),
+        extra_specs=flavor["extra_specs"],
     )
 
 
@@ -46,8 +54,12 @@ def _image(server: Server) -> ImageSource | None:
         return None
     image = server.image
     return ImageSource(
-        id=server.image_id, location=image["location"], disk_format=image["disk_format"],
-        size_bytes=image["size_bytes"], sha512=image["sha512"], properties=image["properties"],
+        id=server.image_id,
+        location=image["location"],
+        disk_format=image["disk_format"],
+        size_bytes=image["size_bytes"],
+        sha512=image["sha512"],
+        properties=image["properties"],
     )
 
 
@@ -56,10 +68,18 @@ def _data(server: Server) -> InstanceData:
     # The same at every build, so that a command built again is the same command.
     seed = base64.b64encode(hashlib.sha512(f"{server.id}/seed".encode()).digest()).decode()
     return InstanceData(
-        hostname=server.hostname, name=server.name, project_id=server.project_id, launch_index=server.launch_index,
-        availability_zone=server.availability_zone or "nova", admin_pass=server.admin_pass, key_name=server.key_name,
-        public_key=key.get("public_key"), key_type=key.get("type", "ssh"), metadata=server.metadata_,
-        user_data=server.user_data, random_seed=seed,
+        hostname=server.hostname,
+        name=server.name,
+        project_id=server.project_id,
+        launch_index=server.launch_index,
+        availability_zone=server.availability_zone or "nova",
+        admin_pass=server.admin_pass,
+        key_name=server.key_name,
+        public_key=key.get("public_key"),
+        key_type=key.get("type", "ssh"),
+        metadata=server.metadata_,
+        user_data=server.user_data,
+        random_seed=seed,
     )
 
 
@@ -73,7 +93,8 @@ def discard(session: Session, server_id: str) -> Command:
     mine = ports.of_server(session, server_id)
     kept = [port.id for port in mine if not port.created_by_compute]
     return DiscardGuest(
-        server_id=server_id, port_ids=tuple(port.id for port in mine if port.created_by_compute),
+        server_id=server_id,
+        port_ids=tuple(port.id for port in mine if port.created_by_compute),
         kept_ports=tuple(wiring.port_specs(session, kept)),
     )
 

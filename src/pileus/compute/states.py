@@ -41,8 +41,10 @@ ACTIONS = {
 
 STATUS = {BUILDING: "BUILD", ACTIVE: "ACTIVE", STOPPED: "SHUTOFF", ERROR: "ERROR", DELETED: "DELETED"}
 TASK_STATUS = {
-    (ACTIVE, "rebooting"): "REBOOT", (ACTIVE, "rebooting_hard"): "HARD_REBOOT",
-    (STOPPED, "rebooting_hard"): "HARD_REBOOT", (ERROR, "rebooting_hard"): "HARD_REBOOT",
+    (ACTIVE, "rebooting"): "REBOOT",
+    (ACTIVE, "rebooting_hard"): "HARD_REBOOT",
+    (STOPPED, "rebooting_hard"): "HARD_REBOOT",
+    (ERROR, "rebooting_hard"): "HARD_REBOOT",
 }
 """Statuses that a task_state changes."""
 

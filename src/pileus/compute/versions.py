@@ -153,8 +153,7 @@ HISTORY = History(
         Version("2.87", "Servers booted from a volume can be rescued."),
         Version(
             "2.88",
-            "Hypervisors no longer show their use and CPU but their uptime; statistics and uptime "
-            "routes are gone.",
+            "Hypervisors no longer show their use and CPU but their uptime; statistics and uptime routes are gone.",
         ),
         Version("2.89", "Volume attachments show attachment_id and bdm_uuid and no longer id."),
         Version("2.90", "A server's hostname can be chosen and changed, and everybody sees it."),
@@ -174,8 +173,7 @@ HISTORY = History(
         Version("2.101", "Attaching a volume answers 202 without a body."),
         Version(
             "2.102",
-            "Flavors filter by name and lose rxtx_factor and disabled; every route refuses "
-            "unknown parameters.",
+            "Flavors filter by name and lose rxtx_factor and disabled; every route refuses unknown parameters.",
         ),
         Version("2.103", "The alias os-volumes_boot of servers is gone."),
         Version("2.104", "The availability zone a server is pinned to can be changed by update."),

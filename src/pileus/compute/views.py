@@ -35,11 +35,21 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
     """A server of GET /servers/{id}, or of /servers/detail."""
     server = whole.server
     view: dict[str, Any] = {
-        "id": server.id, "name": server.name, "status": whole.status, "tenant_id": server.project_id,
-        "user_id": server.user_id, "metadata": server.metadata_, "hostId": whole.host_id, "image": _image(ctx, whole),
-        "flavor": _flavor(ctx, whole), "created": seconds(server.created_at), "updated": seconds(server.updated_at),
-        "addresses": _addresses(whole), "accessIPv4": server.access_ip_v4 or "",
-        "accessIPv6": server.access_ip_v6 or "", "links": links(ctx, server.id),
+        "id": server.id,
+        "name": server.name,
+        "status": whole.status,
+        "tenant_id": server.project_id,
+        "user_id": server.user_id,
+        "metadata": server.metadata_,
+        "hostId": whole.host_id,
+        "image": _image(ctx, whole),
+        "flavor": _flavor(ctx, whole),
+        "created": seconds(server.created_at),
+        "updated": seconds(server.updated_at),
+        "addresses": _addresses(whole),
+        "accessIPv4": server.access_ip_v4 or "",
+        "accessIPv6": server.access_ip_v6 or "",
+        "links": links(ctx, server.id),
         "OS-DCF:diskConfig": server.disk_config,
     }
     if whole.status in WITH_PROGRESS:
@@ -48,16 +58,20 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
         view["fault"] = _fault(ctx, whole)
     zone = whole.host.zone if whole.host else server.availability_zone or ""
     view |= {
-        "OS-EXT-AZ:availability_zone": zone, "config_drive": "True" if server.config_drive else "",
-        "key_name": server.key_name, "OS-SRV-USG:launched_at": micros(server.launched_at),
+        "OS-EXT-AZ:availability_zone": zone,
+        "config_drive": "True" if server.config_drive else "",
+        "key_name": server.key_name,
+        "OS-SRV-USG:launched_at": micros(server.launched_at),
         "OS-SRV-USG:terminated_at": micros(server.deleted_at),
     }
     if whole.security_groups:
         view["security_groups"] = [{"name": name} for name in whole.security_groups]
     view |= _host_attributes(ctx, whole)
     view |= {
-        "OS-EXT-STS:task_state": whole.task_state, "OS-EXT-STS:vm_state": server.vm_state,
-        "OS-EXT-STS:power_state": server.power_state, "os-extended-volumes:volumes_attached": [],
+        "OS-EXT-STS:task_state": whole.task_state,
+        "OS-EXT-STS:vm_state": server.vm_state,
+        "OS-EXT-STS:power_state": server.power_state,
+        "os-extended-volumes:volumes_attached": [],
     }
     return view | _later(ctx, whole, detail)
 
@@ -66,8 +80,11 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     """What microversions added, oldest first."""
     server, view = whole.server, {}
     additions: list[tuple[str, str, Any]] = [
-        ("2.9", "locked", False), ("2.19", "description", server.description), ("2.26", "tags", server.tags),
-        ("2.63", "trusted_image_certificates", server.trusted_certs), ("2.73", "locked_reason", None),
+        ("2.9", "locked", False),
+        ("2.19", "description", server.description),
+        ("2.26", "tags", server.tags),
+        ("2.63", "trusted_image_certificates", server.trusted_certs),
+        ("2.73", "locked_reason", None),
         ("2.96", "pinned_availability_zone", server.availability_zone),
         ("2.100", "scheduler_hints", server.scheduler_hints),
     ]
@@ -88,15 +105,19 @@ def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
         return {}
     server = whole.server
     view: dict[str, Any] = {
-        "OS-EXT-SRV-ATTR:host": server.host, "OS-EXT-SRV-ATTR:instance_name": server.instance_name,
+        "OS-EXT-SRV-ATTR:host": server.host,
+        "OS-EXT-SRV-ATTR:instance_name": server.instance_name,
         "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host,
     }
     if ctx.at_least("2.3"):
         view |= {
-            "OS-EXT-SRV-ATTR:hostname": server.hostname, "OS-EXT-SRV-ATTR:kernel_id": "",
-            "OS-EXT-SRV-ATTR:launch_index": server.launch_index, "OS-EXT-SRV-ATTR:ramdisk_id": "",
+            "OS-EXT-SRV-ATTR:hostname": server.hostname,
+            "OS-EXT-SRV-ATTR:kernel_id": "",
+            "OS-EXT-SRV-ATTR:launch_index": server.launch_index,
+            "OS-EXT-SRV-ATTR:ramdisk_id": "",
             "OS-EXT-SRV-ATTR:reservation_id": server.reservation_id,
-            "OS-EXT-SRV-ATTR:root_device_name": "/dev/vda", "OS-EXT-SRV-ATTR:user_data": server.user_data,
+            "OS-EXT-SRV-ATTR:root_device_name": "/dev/vda",
+            "OS-EXT-SRV-ATTR:user_data": server.user_data,
         }
     return view
 
@@ -124,8 +145,12 @@ def _flavor(ctx: Context, whole: Whole) -> dict[str, Any]:
     if not ctx.at_least("2.47"):
         return {"id": flavor["id"], "links": _bookmark(ctx, "flavors", flavor["id"])}
     view = {
-        "vcpus": flavor["vcpus"], "ram": flavor["ram"], "disk": flavor["disk"], "ephemeral": flavor["ephemeral"],
-        "swap": flavor["swap"], "original_name": flavor["original_name"],
+        "vcpus": flavor["vcpus"],
+        "ram": flavor["ram"],
+        "disk": flavor["disk"],
+        "ephemeral": flavor["ephemeral"],
+        "swap": flavor["swap"],
+        "original_name": flavor["original_name"],
     }
     if ctx.allows("os_compute_api:servers:show:flavor-extra-specs"):
         view["extra_specs"] = flavor["extra_specs"]
@@ -135,16 +160,24 @@ def _flavor(ctx: Context, whole: Whole) -> dict[str, Any]:
 def _addresses(whole: Whole) -> dict[str, list[dict[str, Any]]]:
     view: dict[str, list[dict[str, Any]]] = {}
     for row in whole.addresses:
-        view.setdefault(row.network, []).append({
-            "version": row.version, "addr": row.ip_address, "OS-EXT-IPS:type": "fixed",
-            "OS-EXT-IPS-MAC:mac_addr": row.mac_address,
-        })
+        view.setdefault(row.network, []).append(
+            {
+                "version": row.version,
+                "addr": row.ip_address,
+                "OS-EXT-IPS:type": "fixed",
+                "OS-EXT-IPS-MAC:mac_addr": row.mac_address,
+            }
+        )
     return view
 
 
 def _fault(ctx: Context, whole: Whole) -> dict[str, Any]:
     assert whole.fault is not None
-    view = {"code": whole.fault.code, "created": seconds(whole.fault.created_at), "message": whole.fault.message}
+    view = {
+        "code": whole.fault.code,
+        "created": seconds(whole.fault.created_at),
+        "message": whole.fault.message,
+    }
     if whole.fault.details and ctx.caller.is_admin:
         view["details"] = whole.fault.details
     return view

@@ -82,7 +82,10 @@ def _dump(db: Database, path: Path) -> None:
         raise Unavailable("pg_dump is not installed: PostgreSQL cannot be backed up.")
     url = make_url(db.engine.url).set(drivername="postgresql").render_as_string(hide_password=False)
     done = subprocess.run(
-        [program, "--format=custom", f"--file={path}", "--dbname", url], capture_output=True, text=True, check=False
+        [program, "--format=custom", f"--file={path}", "--dbname", url],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise Unavailable(f"pg_dump failed: {done.stderr.strip()[-300:]}")

@@ -13,6 +13,11 @@ def service(settings: Settings) -> Service:
     from pileus.identity.routes import NOUNS
 
     return Service(
-        "identity", "/identity", NOUNS, RULES, envelope, policy_directory=settings.directory / "policy",
+        "identity",
+        "/identity",
+        NOUNS,
+        RULES,
+        envelope,
+        policy_directory=settings.directory / "policy",
         refusal="You are not authorized to perform the requested action: {rule}.",
     )

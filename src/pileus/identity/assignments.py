@@ -35,8 +35,11 @@ def projects_of(session: Session, user: User) -> list[Project]:
     query = (
         select(Project)
         .where(Project.enabled.is_(True))
-        .where(Project.id.in_(select(Assignment.target_id).where(
-            Assignment.user_id == user.id, Assignment.scope == "project")))
+        .where(
+            Project.id.in_(
+                select(Assignment.target_id).where(Assignment.user_id == user.id, Assignment.scope == "project")
+            )
+        )
         .order_by(Project.name)
     )
     return list(session.scalars(query))

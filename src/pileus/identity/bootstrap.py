@@ -34,8 +34,13 @@ def bootstrap(session: Session, passwords: Mapping[str, str], rounds: int) -> No
     session.add_all(Role(id=id, name=name) for name, id in roles.items())
     session.add_all(Project(id=id, name=name, domain_id="default") for name, id in projects.items())
     session.add_all(
-        User(id=id, name=name, domain_id="default", password_hash=hash_password(passwords[name], rounds),
-             tokens_valid_from=utcnow())
+        User(
+            id=id,
+            name=name,
+            domain_id="default",
+            password_hash=hash_password(passwords[name], rounds),
+            tokens_valid_from=utcnow(),
+        )
         for name, id in users.items()
     )
     session.flush()

@@ -46,11 +46,16 @@ def catalog(root: str, region: str, project_id: str | None) -> list[dict[str, An
     """
     return [
         {
-            "id": entry.id, "type": entry.type, "name": entry.name,
+            "id": entry.id,
+            "type": entry.type,
+            "name": entry.name,
             "endpoints": [
                 {
-                    "id": stable_id("endpoint", entry.type, interface), "interface": interface, "region": region,
-                    "region_id": region, "url": root + entry.path.format(project_id=project_id),
+                    "id": stable_id("endpoint", entry.type, interface),
+                    "interface": interface,
+                    "region": region,
+                    "region_id": region,
+                    "url": root + entry.path.format(project_id=project_id),
                 }
                 for interface in INTERFACES
             ],

@@ -23,9 +23,7 @@ def find(session: Session, user: User, role: Role, scope: str, target_id: str) -
     return grant
 
 
-def give(
-    session: Session, user: User, role: Role, scope: str, target: Project | None, target_id: str
-) -> None:
+def give(session: Session, user: User, role: Role, scope: str, target: Project | None, target_id: str) -> None:
     """Give a user a role; giving it again changes nothing.
 
     Raises:

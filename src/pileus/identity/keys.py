@@ -56,4 +56,3 @@ class KeyRing:
         # Other replicas may not have seen the newest key yet: it decrypts at once and encrypts a little later.
         rows.sort(key=lambda row: (row.created_at <= settled, row.id), reverse=True)
         return MultiFernet([Fernet(row.key) for row in rows])
-

@@ -40,9 +40,7 @@ TOKENS = {
 PROJECTS = {
     "identity:get_project": PROJECT_READER,
     "identity:list_projects": _reader(_domain_reader("target.domain_id")),
-    "identity:list_user_projects": _reader(
-        _domain_reader("target.user.domain_id"), "user_id:%(target.user.id)s"
-    ),
+    "identity:list_user_projects": _reader(_domain_reader("target.user.domain_id"), "user_id:%(target.user.id)s"),
     "identity:create_project": _manager(PROJECT_DOMAIN),
     "identity:update_project": _manager(PROJECT_DOMAIN),
     "identity:delete_project": _manager(PROJECT_DOMAIN),
@@ -55,9 +53,7 @@ USERS = {
     "identity:delete_user": _manager(USER_DOMAIN),
 }
 DOMAINS = {
-    "identity:get_domain": _reader(
-        "domain_id:%(target.domain.id)s", "project_domain_id:%(target.domain.id)s"
-    ),
+    "identity:get_domain": _reader("domain_id:%(target.domain.id)s", "project_domain_id:%(target.domain.id)s"),
     "identity:list_domains": _reader(_domain_reader("target.domain_id")),
     "identity:create_domain": ADMIN,
     "identity:update_domain": ADMIN,

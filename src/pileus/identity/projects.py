@@ -38,10 +38,6 @@ def _save(session: Session, project: Project, changes: dict[str, Any]) -> Projec
 
 def delete(session: Session, project: Project) -> None:
     """Forget a project and the roles on it; what it owns in other services stays, as in OpenStack."""
-    session.execute(
-        sql_delete(Assignment).where(Assignment.scope == "project", Assignment.target_id == project.id)
-    )
-    session.execute(
-        sql_update(User).where(User.default_project_id == project.id).values(default_project_id=None)
-    )
+    session.execute(sql_delete(Assignment).where(Assignment.scope == "project", Assignment.target_id == project.id))
+    session.execute(sql_update(User).where(User.default_project_id == project.id).values(default_project_id=None))
     session.delete(project)

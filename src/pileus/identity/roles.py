@@ -36,9 +36,7 @@ def update(session: Session, role: Role, changes: dict[str, Any]) -> Role:
 
 def implications(session: Session, prior: Role | None = None) -> list[tuple[Role, Role]]:
     """(prior, implied) pairs, of one prior role if it is given, by name."""
-    query = (
-        select(ImpliedRole) if prior is None else select(ImpliedRole).where(ImpliedRole.prior_id == prior.id)
-    )
+    query = select(ImpliedRole) if prior is None else select(ImpliedRole).where(ImpliedRole.prior_id == prior.id)
     by_id = {role.id: role for role in session.scalars(select(Role))}
     pairs = [(by_id[rule.prior_id], by_id[rule.implied_id]) for rule in session.scalars(query)]
     return sorted(pairs, key=lambda pair: (pair[0].name, pair[1].name))

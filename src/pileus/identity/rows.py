@@ -60,8 +60,7 @@ def save(session: Session, row: Noun) -> Noun:
         query = query.where(model.domain_id == domain_id)
     where = f" at domain ID {domain_id}" if domain_id else ""
     taken = Conflict(
-        f"Conflict occurred attempting to store {word(model)} - "
-        f"Duplicate entry found with name {name}{where}."
+        f"Conflict occurred attempting to store {word(model)} - Duplicate entry found with name {name}{where}."
     )
     with session.no_autoflush:
         if session.scalar(query) is not None:
@@ -94,8 +93,6 @@ def assign(row: Any, changes: Mapping[str, Any]) -> None:
 
 
 def _check_fixed(row: Any, name: str, value: Any) -> None:
-    now = {"is_domain": False, "parent_id": getattr(row, "domain_id", None)}.get(
-        name, getattr(row, name, None)
-    )
+    now = {"is_domain": False, "parent_id": getattr(row, "domain_id", None)}.get(name, getattr(row, name, None))
     if value != now and not (name == "parent_id" and value is None):
         raise Invalid(f"Invalid input for field '{name}': it must be {now}, not {value}.")

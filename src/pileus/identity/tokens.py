@@ -75,7 +75,11 @@ class Tokens:
         now = time.time()
         audit = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
         payload = Payload(
-            user.id, scope.kind, scope.target_id, methods, now,
+            user.id,
+            scope.kind,
+            scope.target_id,
+            methods,
+            now,
             parent.expires_at if parent else now + self._lifetime_s,
             (audit, parent.audit_ids[-1]) if parent else (audit,),
         )
@@ -156,10 +160,16 @@ def _resolve(session: Session, payload: Payload) -> TokenInfo:
 def _caller(info: TokenInfo, digest: str) -> Caller:
     project = info.project
     return Caller(
-        user_id=info.user.id, user_name=info.user.name, user_domain_id=info.user.domain_id,
-        roles=tuple(role.name for role in info.roles), project_id=project.id if project else None,
-        project_name=project.name if project else None, project_domain_id=project.domain_id if project else None,
-        domain_id=info.domain.id if info.domain else None, system=info.payload.scope == "system", token_digest=digest,
+        user_id=info.user.id,
+        user_name=info.user.name,
+        user_domain_id=info.user.domain_id,
+        roles=tuple(role.name for role in info.roles),
+        project_id=project.id if project else None,
+        project_name=project.name if project else None,
+        project_domain_id=project.domain_id if project else None,
+        domain_id=info.domain.id if info.domain else None,
+        system=info.payload.scope == "system",
+        token_digest=digest,
     )
 
 

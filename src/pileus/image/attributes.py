@@ -106,6 +106,5 @@ def check_count(what: str, count: int, most: int) -> None:
     """Raises TooLarge over `most`."""
     if count > most:
         raise TooLarge(
-            f"The limit has been exceeded on the number of allowed image {what}. "
-            f"Attempted: {count}, Maximum: {most}"
+            f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}"
         )

@@ -49,9 +49,7 @@ class Inspection:
         if names == {"iso", "gpt"}:
             names = {"iso"}  # a bootable CD image has a partition table too
         if len(names) > 1:
-            raise Unsupported(
-                self._refusal(f"more than one format was found in it: {', '.join(sorted(names))}")
-            )
+            raise Unsupported(self._refusal(f"more than one format was found in it: {', '.join(sorted(names))}"))
         name = names.pop() if names else "raw"
         if name in PLAIN:
             self._expect(PLAIN, "raw")

@@ -139,10 +139,7 @@ def _property(name: str) -> Filter:
 
 
 FILTERS: dict[str, Filter] = {
-    **{
-        name: _among(getattr(Image, name))
-        for name in ("id", "name", "status", "disk_format", "container_format")
-    },
+    **{name: _among(getattr(Image, name)) for name in ("id", "name", "status", "disk_format", "container_format")},
     **{name: _equal(getattr(Image, name)) for name in ("owner", "checksum", "os_hash_algo", "os_hash_value")},
     **{name: _flag(getattr(Image, name)) for name in ("protected", "os_hidden")},
     **{name: _moment(getattr(Image, name)) for name in ("created_at", "updated_at")},

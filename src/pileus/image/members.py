@@ -42,9 +42,7 @@ def add(session: Session, image: Image, member_id: str) -> ImageMember:
     count = session.scalar(select(func.count()).where(ImageMember.image_id == image.id)) or 0
     attributes.check_count("members", count + 1, attributes.MOST_MEMBERS)
     now = utcnow()
-    member = ImageMember(
-        image_id=image.id, member_id=member_id, status="pending", created_at=now, updated_at=now
-    )
+    member = ImageMember(image_id=image.id, member_id=member_id, status="pending", created_at=now, updated_at=now)
     session.add(member)
     session.flush()
     return member

@@ -47,9 +47,7 @@ def _draft10(raw: dict[str, Any]) -> Change:
 def _draft4(raw: dict[str, Any]) -> Change:
     given = [operation for operation in OPERATIONS if operation in raw]
     if len(given) != 1:
-        raise Invalid(
-            'Operation objects must contain exactly one member named "add", "remove", or "replace".'
-        )
+        raise Invalid('Operation objects must contain exactly one member named "add", "remove", or "replace".')
     return _change(given[0], raw[given[0]], raw, upsert=False)
 
 

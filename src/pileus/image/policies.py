@@ -9,9 +9,7 @@ SEES = (
     'project_id:%(project_id)s or project_id:%(member_id)s or "community":%(visibility)s'
     ' or "public":%(visibility)s or "shared":%(visibility)s'
 )
-SHARED_READER = (
-    "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))"
-)
+SHARED_READER = "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))"
 
 RULES = {
     "default": "",

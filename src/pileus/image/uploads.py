@@ -77,7 +77,5 @@ def _claimed(session: Session, image_id: str, upload: str) -> Image:
     query = select(Image).where(Image.id == image_id, Image.upload == upload).with_for_update(of=Image)
     image = session.scalar(query)
     if image is None:
-        raise NotFound(
-            f"Image {image_id} could not be found after upload. It may have been deleted meanwhile."
-        )
+        raise NotFound(f"Image {image_id} could not be found after upload. It may have been deleted meanwhile.")
     return image

@@ -64,15 +64,19 @@ def numbered(addresses: Iterable[FixedIP]) -> list[FixedIP]:
 def reallocate(session: Session, port: Port, network: Network, wanted: list[Request]) -> None:
     """Change a port's addresses to those wanted; one it already has stays as it is.
 
+    Addresses made of the MAC stay too, unless no address at all is wanted.
+
     Raises:
         as `allocate`.
     """
     rest = list(wanted)
     kept: list[FixedIP] = []
+    automatic = {subnet.id for subnet in network.subnets if subnet.automatic}
     for address in port.fixed_ips:
         match = _matching(address, rest)
         if match is not None:
             rest.remove(match)
+        if match is not None or (wanted and address.subnet_id in automatic):
             kept.append(address)
     added = [_explicit(session, network, port.mac_address, request) for request in rest]
     port.fixed_ips = numbered([*kept, *added])
@@ -128,13 +132,10 @@ def _subnet_for(network: Network, request: Request) -> Subnet:
         subnet = next((one for one in network.subnets if one.id == subnet_id), None)
         if subnet is None:
             raise _bad(
-                f"Failed to create port on network {network.id}, because fixed_ips included invalid "
-                f"subnet {subnet_id}"
+                f"Failed to create port on network {network.id}, because fixed_ips included invalid subnet {subnet_id}"
             )
         if ip is not None and not usable(subnet, ip):
-            raise Invalid(
-                f"IP address {ip} is not a valid IP for the specified subnet.", "InvalidIpForSubnet"
-            )
+            raise Invalid(f"IP address {ip} is not a valid IP for the specified subnet.", "InvalidIpForSubnet")
         return subnet
     if ip is None:
         raise _bad("IP allocation requires subnet_id or ip_address")
@@ -159,9 +160,7 @@ def usable(subnet: Subnet, ip: str) -> bool:
 
 def _require_free(session: Session, network: Network, subnet: Subnet, ip: str) -> None:
     if session.get(FixedIP, (subnet.id, ip)) is not None:
-        raise Conflict(
-            f"IP address {ip} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated"
-        )
+        raise Conflict(f"IP address {ip} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated")
 
 
 def _first_free(session: Session, network: Network, subnets: list[Subnet]) -> FixedIP:
@@ -179,11 +178,7 @@ def _search(session: Session, subnet: Subnet, pool: Pool) -> int | None:
     first, last = bounds(subnet, pool)
     start = pool.cursor if first <= pool.cursor <= last else first
     offset = _free_between(session, subnet.id, start, last)
-    return (
-        offset
-        if offset is not None or start == first
-        else _free_between(session, subnet.id, first, start - 1)
-    )
+    return offset if offset is not None or start == first else _free_between(session, subnet.id, first, start - 1)
 
 
 def _free_between(session: Session, subnet_id: str, first: int, last: int) -> int | None:

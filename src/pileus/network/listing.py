@@ -28,9 +28,7 @@ def columns_of(model: Any, names: Mapping[str, str]) -> dict[str, InstrumentedAt
     """
     found = {column.key: getattr(model, column.key) for column in model.__mapper__.column_attrs}
     renamed = {column: name for name, column in names.items()}
-    columns = {
-        renamed.get(key, key): column for key, column in found.items() if not isinstance(column.type, JSON)
-    }
+    columns = {renamed.get(key, key): column for key, column in found.items() if not isinstance(column.type, JSON)}
     return columns | {"tenant_id": columns["project_id"]}
 
 
@@ -147,7 +145,5 @@ class Page:
 
     def _href(self, marker: str, reverse: bool) -> str:
         query = {k: v for k, v in self._ctx.query.items() if k not in ("marker", "page_reverse")}
-        query |= {"limit": [str(self.limit)], "marker": [marker]} | (
-            {"page_reverse": ["True"]} if reverse else {}
-        )
+        query |= {"limit": [str(self.limit)], "marker": [marker]} | ({"page_reverse": ["True"]} if reverse else {})
         return f"{self._ctx.root}{self._ctx.request.path}?{urlencode(query, doseq=True)}"

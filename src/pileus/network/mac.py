@@ -25,9 +25,7 @@ def generate(session: Session, network_id: str) -> str:
         mac = f"{PREFIX}:{tail[0]:02x}:{tail[1]:02x}:{tail[2]:02x}"
         if not taken(session, network_id, mac):
             return mac
-    raise Unavailable(
-        f"Unable to generate unique mac on network {network_id}.", "MacAddressGenerationFailure"
-    )
+    raise Unavailable(f"Unable to generate unique mac on network {network_id}.", "MacAddressGenerationFailure")
 
 
 def taken(session: Session, network_id: str, mac: str) -> bool:

@@ -50,9 +50,7 @@ def settle(session: Session, network: Network) -> None:
 
 def _add_address(session: Session, network: Network, port: Port, subnet_id: str) -> None:
     """A full subnet leaves its guests without the metadata service; it does not refuse the subnet."""
-    present: list[ipam.Request] = [
-        {"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in port.fixed_ips
-    ]
+    present: list[ipam.Request] = [{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in port.fixed_ips]
     try:
         ipam.reallocate(session, port, network, [*present, {"subnet_id": subnet_id}])
     except Conflict:

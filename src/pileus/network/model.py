@@ -94,9 +94,7 @@ class Subnet(Standard, Base):
     host_routes: Mapped[list[Any]] = mapped_column(default=list)
 
     network: Mapped[Network] = relationship(back_populates="subnets")
-    pools: Mapped[list[Pool]] = relationship(
-        cascade="all, delete-orphan", order_by="Pool.position", lazy="selectin"
-    )
+    pools: Mapped[list[Pool]] = relationship(cascade="all, delete-orphan", order_by="Pool.position", lazy="selectin")
 
     @property
     def automatic(self) -> bool:
@@ -223,9 +221,7 @@ class PortSecurityGroup(Base):
     __tablename__ = "port_security_groups"
 
     port_id: Mapped[str] = mapped_column(ForeignKey("ports.id"), primary_key=True)
-    security_group_id: Mapped[str] = mapped_column(
-        ForeignKey("security_groups.id"), primary_key=True, index=True
-    )
+    security_group_id: Mapped[str] = mapped_column(ForeignKey("security_groups.id"), primary_key=True, index=True)
 
 
 class Unsynced(Base):

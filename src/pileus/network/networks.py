@@ -136,9 +136,7 @@ def _settle_flat(session: Session, row: Network) -> None:
     if row.segmentation_id is not None:
         raise invalid("segmentation_id prohibited for flat provider network")
     session.lock("network-segments")
-    query = select(Network.id).where(
-        Network.network_type == "flat", Network.physical_network == row.physical_network
-    )
+    query = select(Network.id).where(Network.network_type == "flat", Network.physical_network == row.physical_network)
     if session.scalar(query) is not None:
         raise Conflict(
             f"Unable to create the flat network. Physical network {row.physical_network} is in use.",
@@ -154,17 +152,12 @@ def _settle_tunnelled(session: Session, row: Network) -> None:
     if row.segmentation_id is None:
         row.segmentation_id = _next_segment(session)
     elif session.scalar(query.where(Network.segmentation_id == row.segmentation_id)) is not None:
-        raise Conflict(
-            f"Unable to create the network. The tunnel ID {row.segmentation_id} is in use.", "TunnelIdInUse"
-        )
+        raise Conflict(f"Unable to create the network. The tunnel ID {row.segmentation_id} is in use.", "TunnelIdInUse")
 
 
 def _next_segment(session: Session) -> int:
     """Behind the highest in use; the lowest gap once the range has been walked through."""
-    highest = (
-        session.scalar(select(func.max(Network.segmentation_id)).where(Network.network_type == TENANT_TYPE))
-        or 0
-    )
+    highest = session.scalar(select(func.max(Network.segmentation_id)).where(Network.network_type == TENANT_TYPE)) or 0
     if highest < LAST_SEGMENT:
         return highest + 1
     taken = set(session.scalars(select(Network.segmentation_id).where(Network.network_type == TENANT_TYPE)))

@@ -74,11 +74,7 @@ def check_gateway(block: Network, gateway: str | None, pools: list[dict[str, str
     if gateway is None:
         return
     address = ipaddress.ip_address(gateway)
-    edge = (
-        block.version == 4
-        and block.prefixlen < 31
-        and address in (block.network_address, block.broadcast_address)
-    )
+    edge = block.version == 4 and block.prefixlen < 31 and address in (block.network_address, block.broadcast_address)
     if address.version != block.version or edge:
         raise Invalid("Invalid input for operation: Gateway is not valid on subnet.", "InvalidInput")
     for pool in pools:

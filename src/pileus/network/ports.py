@@ -57,8 +57,7 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Po
     port.fixed_ips = ipam.allocate(session, network, port.mac_address, values.get("fixed_ips"))
     port.allowed_address_pairs = _pairs(port, values.get("allowed_address_pairs") or [])
     port.group_links = [
-        PortSecurityGroup(security_group_id=id)
-        for id in _groups(session, port, values.get("security_groups"))
+        PortSecurityGroup(security_group_id=id) for id in _groups(session, port, values.get("security_groups"))
     ]
     session.add(port)
     session.flush()
@@ -240,9 +239,7 @@ def _take(session: Session, port_id: str, server_id: str) -> Port:
     return port
 
 
-def _make(
-    session: Session, server_id: str, project_id: str, request: NetworkRequest, groups: list[str] | None
-) -> Port:
+def _make(session: Session, server_id: str, project_id: str, request: NetworkRequest, groups: list[str] | None) -> Port:
     values: dict[str, Any] = {
         "network_id": request.network_id,
         "project_id": project_id,

@@ -44,12 +44,9 @@ def validate(
         return _only_network(session, caller_project_id, is_admin, networks == "auto")
     assert isinstance(networks, list)
     requests = [
-        NetworkRequest(item.get("uuid"), item.get("port"), item.get("fixed_ip"), item.get("tag"))
-        for item in networks
+        NetworkRequest(item.get("uuid"), item.get("port"), item.get("fixed_ip"), item.get("tag")) for item in networks
     ]
-    found = _visible(
-        session, caller_project_id, is_admin, {one.network_id for one in requests if not one.port_id}
-    )
+    found = _visible(session, caller_project_id, is_admin, {one.network_id for one in requests if not one.port_id})
     seen: set[str] = set()
     for request in requests:
         if request.port_id:
@@ -81,37 +78,27 @@ def _only_network(session: Session, project_id: str, is_admin: bool, automatic: 
             "UnableToAutoAllocateNetwork",
         )
     if len(rows) > 1:
-        raise Conflict(
-            "Multiple possible networks found, use a Network ID to be more specific.", "NetworkAmbiguous"
-        )
+        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.", "NetworkAmbiguous")
     for row in rows:
         _check_network(session, row, project_id, is_admin, None)
     return [NetworkRequest(network_id=row.id) for row in rows]
 
 
 def _visible(session: Session, project_id: str, is_admin: bool, ids: set[str | None]) -> dict[str, Network]:
-    query = (
-        select(Network).where(Network.id.in_([id for id in ids if id])).options(selectinload(Network.subnets))
-    )
+    query = select(Network).where(Network.id.in_([id for id in ids if id])).options(selectinload(Network.subnets))
     if not is_admin:
-        query = query.where(
-            or_(Network.project_id == project_id, Network.shared.is_(True), Network.external.is_(True))
-        )
+        query = query.where(or_(Network.project_id == project_id, Network.shared.is_(True), Network.external.is_(True)))
     return {row.id: row for row in session.scalars(query)}
 
 
-def _check_network(
-    session: Session, network: Network, project_id: str, is_admin: bool, fixed_ip: str | None
-) -> None:
+def _check_network(session: Session, network: Network, project_id: str, is_admin: bool, fixed_ip: str | None) -> None:
     if network.external and not network.shared and not is_admin:
         raise Forbidden(
             f"It is not allowed to create an interface on external network {network.id}",
             "ExternalNetworkAttachForbidden",
         )
     if not network.subnets:
-        raise Invalid(
-            f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet"
-        )
+        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
     if fixed_ip:
         _check_address(session, network, fixed_ip)
 
@@ -136,9 +123,7 @@ def _check_address(session: Session, network: Network, fixed_ip: str) -> None:
         )
 
 
-def _check_port(
-    session: Session, project_id: str, is_admin: bool, request: NetworkRequest, seen: set[str]
-) -> None:
+def _check_port(session: Session, project_id: str, is_admin: bool, request: NetworkRequest, seen: set[str]) -> None:
     port = session.get(Port, request.port_id)
     if port is None or not (is_admin or port.project_id == project_id):
         raise Invalid(f"Port id {request.port_id} could not be found.", "PortNotFound")

@@ -112,9 +112,7 @@ class Noun:
             self.before_list(ctx)
         page = Page(ctx, self.columns)
         query = (
-            select(self.model)
-            .options(*self.options)
-            .where(*conditions(ctx, self.model, self.columns, self.filters))
+            select(self.model).options(*self.options).where(*conditions(ctx, self.model, self.columns, self.filters))
         )
         if not ctx.allows("context_is_admin"):
             own = self.model.project_id == ctx.caller.project_id
@@ -158,11 +156,7 @@ class Noun:
         self._require_attributes(ctx, "update", values, target)
         self._update(ctx.session, row, values, ctx.request_id)
         ctx.session.flush()
-        return {
-            self.name: Viewer(ctx, self)(
-                ctx.session.scalars(self._select().where(self.model.id == row.id)).one()
-            )
-        }
+        return {self.name: Viewer(ctx, self)(ctx.session.scalars(self._select().where(self.model.id == row.id)).one())}
 
     def delete(self, ctx: Context, id: str) -> None:
         row = self.find(ctx, id, lock=True)
@@ -206,11 +200,7 @@ class Noun:
         rules = ctx.service.policy.names
         for name, value in values.items():
             rule = f"{verb}_{self.name}:{name}"
-            parts = (
-                {key for item in value if isinstance(item, dict) for key in item}
-                if isinstance(value, list)
-                else ()
-            )
+            parts = {key for item in value if isinstance(item, dict) for key in item} if isinstance(value, list) else ()
             for wanted in (rule, *(f"{rule}:{part}" for part in sorted(parts))):
                 if wanted in rules:
                     ctx.require(wanted, target)

@@ -80,9 +80,7 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Se
     Raises:
         NotFound, QuotaExceeded, Invalid. Conflict: the group has the rule.
     """
-    group = session.get(
-        SecurityGroup, values["security_group_id"], with_for_update=True, populate_existing=True
-    )
+    group = session.get(SecurityGroup, values["security_group_id"], with_for_update=True, populate_existing=True)
     if group is None:
         raise security_groups.missing(values["security_group_id"])
     _check_remote(session, values)
@@ -128,15 +126,11 @@ def _check_remote(session: Session, values: dict[str, Any]) -> None:
 def _check_ports(values: dict[str, Any]) -> None:
     protocol, low, high = values.get("protocol"), values.get("port_range_min"), values.get("port_range_max")
     if protocol in ("ipv6-icmp", "icmpv6", "58") and values["ethertype"] == "IPv4":
-        raise Invalid(
-            f"Invalid ethertype IPv4 for protocol {protocol}.", "SecurityGroupEthertypeConflictWithProtocol"
-        )
+        raise Invalid(f"Invalid ethertype IPv4 for protocol {protocol}.", "SecurityGroupEthertypeConflictWithProtocol")
     if low is None and high is None:
         return
     if protocol is None or protocol in ("ip", "0"):
-        raise Invalid(
-            "Must also specify protocol if port range is given.", "SecurityGroupProtocolRequiredWithPorts"
-        )
+        raise Invalid("Must also specify protocol if port range is given.", "SecurityGroupProtocolRequiredWithPorts")
     if protocol in WITH_PORTS:
         if low is None or high is None or low > high:
             raise Invalid(
@@ -149,8 +143,7 @@ def _check_ports(values: dict[str, Any]) -> None:
         _check_icmp(low, high)
     else:
         raise Invalid(
-            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and "
-            "DCCP.",
+            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and DCCP.",
             "SecurityGroupInvalidProtocolForPort",
         )
 

@@ -36,17 +36,13 @@ def has_default(session: Session, project_id: str) -> bool:
 
 
 def _make_default(session: Session, project_id: str) -> SecurityGroup:
-    group = SecurityGroup(
-        id=new_id(), project_id=project_id, name=DEFAULT, description="Default security group"
-    )
+    group = SecurityGroup(id=new_id(), project_id=project_id, name=DEFAULT, description="Default security group")
     group.rules = _egress(project_id)
     session.add(group)
     session.flush()
     session.add(DefaultGroup(project_id=project_id, security_group_id=group.id))
     group.rules += [
-        SecurityGroupRule(
-            project_id=project_id, direction="ingress", ethertype=kind, remote_group_id=group.id
-        )
+        SecurityGroupRule(project_id=project_id, direction="ingress", ethertype=kind, remote_group_id=group.id)
         for kind in ("IPv4", "IPv6")
     ]
     session.flush()
@@ -54,10 +50,7 @@ def _make_default(session: Session, project_id: str) -> SecurityGroup:
 
 
 def _egress(project_id: str) -> list[SecurityGroupRule]:
-    return [
-        SecurityGroupRule(project_id=project_id, direction="egress", ethertype=kind)
-        for kind in ("IPv4", "IPv6")
-    ]
+    return [SecurityGroupRule(project_id=project_id, direction="egress", ethertype=kind) for kind in ("IPv4", "IPv6")]
 
 
 def create(session: Session, values: dict[str, Any], request_id: str = "") -> SecurityGroup:
@@ -101,12 +94,8 @@ def delete(session: Session, row: SecurityGroup, request_id: str = "", admin: bo
         Conflict: a port is in it, or it is the default one.
     """
     if _is_default(session, row) and not admin:
-        raise Conflict(
-            "Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault"
-        )
-    if session.scalar(
-        select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id == row.id).limit(1)
-    ):
+        raise Conflict("Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault")
+    if session.scalar(select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id == row.id).limit(1)):
         raise Conflict(f"Security Group {row.id} in use.", "SecurityGroupInUse")
     session.execute(sql_delete(DefaultGroup).where(DefaultGroup.security_group_id == row.id))
     naming = select(SecurityGroupRule).where(
@@ -135,9 +124,7 @@ def require(session: Session, project_id: str, ids: Iterable[str]) -> list[str]:
         NotFound.
     """
     wanted = list(dict.fromkeys(ids))
-    query = select(SecurityGroup.id).where(
-        SecurityGroup.id.in_(wanted), SecurityGroup.project_id == project_id
-    )
+    query = select(SecurityGroup.id).where(SecurityGroup.id.in_(wanted), SecurityGroup.project_id == project_id)
     found = set(session.scalars(query)) if wanted else set()
     for id in wanted:
         if id not in found:

@@ -31,9 +31,7 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Su
     if values.pop("subnetpool_id", None):
         raise invalid("subnet pools are not served; give a cidr")
     if values.get("cidr") is None:
-        raise Invalid(
-            "Bad subnet request: a subnetpool must be specified in the absence of a cidr.", "BadRequest"
-        )
+        raise Invalid("Bad subnet request: a subnetpool must be specified in the absence of a cidr.", "BadRequest")
     block = _check_block(network, values)
     _check_modes(block, values)
     gateway = values.pop("gateway_ip", "first")
@@ -131,9 +129,7 @@ def _check_block(network: Network, values: dict[str, Any]) -> Block:
         raise invalid(f"'{block}' is not a usable subnet")
     for other in network.subnets:
         if block.overlaps(ipaddress.ip_network(other.cidr)):
-            raise invalid(
-                f"Requested subnet with cidr: {block} for network: {network.id} overlaps with another subnet"
-            )
+            raise invalid(f"Requested subnet with cidr: {block} for network: {network.id} overlaps with another subnet")
     return block
 
 
@@ -158,10 +154,7 @@ def _check_modes(block: Block, values: dict[str, Any]) -> None:
 
 def _check_routes(block: Block, routes: list[dict[str, str]]) -> None:
     for route in routes:
-        if (
-            ipaddress.ip_network(route["destination"]).version
-            != ipaddress.ip_address(route["nexthop"]).version
-        ):
+        if ipaddress.ip_network(route["destination"]).version != ipaddress.ip_address(route["nexthop"]).version:
             raise invalid(f"'{route['destination']}' and '{route['nexthop']}' are not of the same IP version")
         if ipaddress.ip_network(route["destination"]).version != block.version:
             raise invalid(f"host route '{route['destination']}' does not match the ip_version of the subnet")

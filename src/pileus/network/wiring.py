@@ -26,9 +26,7 @@ from pileus.network.quotas import METADATA_OWNER
 
 def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
     """A server's ports with all that they need, in the order they were asked for."""
-    query = (
-        select(Port.id).where(Port.device_id == server_id).order_by(Port.position, Port.created_at, Port.id)
-    )
+    query = select(Port.id).where(Port.device_id == server_id).order_by(Port.position, Port.created_at, Port.id)
     return wire(session, list(session.scalars(query)))
 
 
@@ -53,9 +51,7 @@ def port_specs(session: Session, port_ids: Sequence[str]) -> tuple[PortSpec, ...
     rows = _ports(session, port_ids)
     subnets = {address.subnet_id for row in rows for address in row.fixed_ips}
     query = select(model.Subnet.id, model.Subnet.cidr).where(model.Subnet.id.in_(subnets))
-    cidrs = (
-        {id: ipaddress.ip_network(cidr).prefixlen for id, cidr in session.execute(query)} if subnets else {}
-    )
+    cidrs = {id: ipaddress.ip_network(cidr).prefixlen for id, cidr in session.execute(query)} if subnets else {}
     return tuple(_port(row, cidrs) for row in rows)
 
 
@@ -64,9 +60,7 @@ def network_specs(session: Session, network_ids: Iterable[str]) -> dict[str, Net
     ids = list(network_ids)
     if not ids:
         return {}
-    rows = list(
-        session.scalars(_fresh(select(Network).where(Network.id.in_(ids)), selectinload(Network.subnets)))
-    )
+    rows = list(session.scalars(_fresh(select(Network).where(Network.id.in_(ids)), selectinload(Network.subnets))))
     query = select(Port).where(Port.network_id.in_(ids), Port.device_owner == METADATA_OWNER)
     metadata = {row.network_id: row for row in session.scalars(_fresh(query))}
     return {row.id: _network(row, metadata.get(row.id)) for row in rows}
@@ -96,9 +90,7 @@ def _ports(session: Session, port_ids: Sequence[str]) -> list[Port]:
 
 def _prefixes(networks: Iterable[NetworkSpec]) -> dict[str, int]:
     return {
-        subnet.id: ipaddress.ip_network(subnet.cidr).prefixlen
-        for network in networks
-        for subnet in network.subnets
+        subnet.id: ipaddress.ip_network(subnet.cidr).prefixlen for network in networks for subnet in network.subnets
     }
 
 

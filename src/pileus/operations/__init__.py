@@ -6,5 +6,14 @@ from pileus.operations.operation import Operation
 from pileus.operations.start import cancel, live, start
 
 __all__ = [
-    "CommandError", "Flow", "Operation", "OperationRow", "StepRow", "cancel", "flow", "flows", "live", "start",
+    "CommandError",
+    "Flow",
+    "Operation",
+    "OperationRow",
+    "StepRow",
+    "cancel",
+    "flow",
+    "flows",
+    "live",
+    "start",
 ]

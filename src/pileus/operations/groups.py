@@ -44,7 +44,14 @@ class Grouped:
     """One operation's call of a grouped step."""
 
     def __init__(
-        self, held: Held, position: int, name: str, do: Any, arguments: tuple[Any, ...], then: str | None, limit: int,
+        self,
+        held: Held,
+        position: int,
+        name: str,
+        do: Any,
+        arguments: tuple[Any, ...],
+        then: str | None,
+        limit: int,
         started: datetime,
     ) -> None:
         self.held, self.do, self.arguments, self.then, self.limit = held, do, arguments, then, limit

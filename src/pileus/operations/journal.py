@@ -92,8 +92,13 @@ def take_up(session: Session, owner: str, lease_s: float, limit: int) -> list[He
     again = [row.id for row in rows if row.attempt > 1]
     for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(again))) if again else ():
         by_id[step.operation_id].outcomes[(step.position, step.undo)] = Outcome(
-            position=step.position, name=step.name, undo=step.undo, host=step.host, result=step.result,
-            error=step.error, started=step.started_at,
+            position=step.position,
+            name=step.name,
+            undo=step.undo,
+            host=step.host,
+            result=step.result,
+            error=step.error,
+            started=step.started_at,
         )
     return held
 
@@ -105,8 +110,15 @@ def _hold(row: OperationRow, owner: str, until: datetime) -> Held:
     if row.state == "pending":
         row.state = "running"
     return Held(
-        id=row.id, request_id=row.request_id, kind=row.kind, subject_id=row.subject_id, project_id=row.project_id,
-        user_id=row.user_id, arguments=row.arguments, attempt=row.attempt, cancelled=cancelled,
+        id=row.id,
+        request_id=row.request_id,
+        kind=row.kind,
+        subject_id=row.subject_id,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        arguments=row.arguments,
+        attempt=row.attempt,
+        cancelled=cancelled,
     )
 
 
@@ -138,7 +150,11 @@ def fence(session: Session, held: Held) -> None:
     """
     done = session.execute(
         update(OperationRow)
-        .where(OperationRow.id == held.id, OperationRow.attempt == held.attempt, OperationRow.finished_at.is_(None))
+        .where(
+            OperationRow.id == held.id,
+            OperationRow.attempt == held.attempt,
+            OperationRow.finished_at.is_(None),
+        )
         .values(attempt=held.attempt)
         .execution_options(synchronize_session=False)
     )
@@ -155,9 +171,17 @@ def record(session: Session, held: Held, outcome: Outcome, task_state: tuple[str
         outcome.events = outcome.result.pop("_events")
     session.execute(
         insert(StepRow).values(
-            operation_id=held.id, position=outcome.position, undo=outcome.undo, name=outcome.name, host=outcome.host,
-            outcome="failed" if outcome.error else "finished", attempt=held.attempt,
-            started_at=outcome.started or utcnow(), finished_at=utcnow(), result=outcome.result, error=outcome.error,
+            operation_id=held.id,
+            position=outcome.position,
+            undo=outcome.undo,
+            name=outcome.name,
+            host=outcome.host,
+            outcome="failed" if outcome.error else "finished",
+            attempt=held.attempt,
+            started_at=outcome.started or utcnow(),
+            finished_at=utcnow(),
+            result=outcome.result,
+            error=outcome.error,
             events=outcome.events,
         )
     )

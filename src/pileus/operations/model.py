@@ -41,10 +41,18 @@ class OperationRow(Base):
     error: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
-        Index("ix_operations_live", "lease_until", sqlite_where=text("finished_at IS NULL"),
-              postgresql_where=text("finished_at IS NULL")),
-        Index("ix_operations_live_subject", "subject_id", sqlite_where=text("finished_at IS NULL"),
-              postgresql_where=text("finished_at IS NULL")),
+        Index(
+            "ix_operations_live",
+            "lease_until",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "ix_operations_live_subject",
+            "subject_id",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
     )
 
 

@@ -30,7 +30,8 @@ KEEP = "<keep>"
 """`then` of a step that leaves the task_state as it is."""
 
 CommandSource = Command | Callable[[Session], Command]
-StepFunction = Callable[..., dict[str, Any] | None]
+StepFunction = Callable[..., Any]
+"""Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
 
 
 class Suspended(BaseException):
@@ -72,7 +73,12 @@ class Operation:
     # --- what a flow calls ------------------------------------------------------------------------------------
 
     def step(
-        self, name: str, do: StepFunction, *arguments: Any, undo: StepFunction | None = None, then: str | None = KEEP,
+        self,
+        name: str,
+        do: StepFunction,
+        *arguments: Any,
+        undo: StepFunction | None = None,
+        then: str | None = KEEP,
         last: bool = False,
     ) -> dict[str, Any]:
         """Run `do(session, *arguments)` once, its changes and its outcome in one transaction.
@@ -100,7 +106,12 @@ class Operation:
         return self._run(Outcome(position=position, name=name), do, arguments, then, last)
 
     def command(
-        self, name: str, host: str, command: CommandSource, *, undo: CommandSource | None = None,
+        self,
+        name: str,
+        host: str,
+        command: CommandSource,
+        *,
+        undo: CommandSource | None = None,
         then: str | None = KEEP,
     ) -> dict[str, Any]:
         """Have a host carry a command out, once, and record its answer with its timed events.
@@ -149,7 +160,9 @@ class Operation:
                     log.warning("operation %s: undo of %s failed: %s", self.id, undo.name, error.message)
             self._undos.pop()
 
-    def finish(self, state: str, hook: Callable[[Session], None] | None = None, error: dict[str, str] | None = None) -> None:
+    def finish(
+        self, state: str, hook: Callable[[Session], None] | None = None, error: dict[str, str] | None = None
+    ) -> None:
         """End the operation; `hook` runs in the same transaction."""
         if self._held.finished:
             return

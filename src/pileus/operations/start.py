@@ -11,7 +11,6 @@ from pileus.operations.flow import flows
 from pileus.operations.model import OperationRow, StepRow
 from pileus.operations.wake import wake
 
-
 ACCEPT = -1
 """Position of the step before the flow's first."""
 
@@ -39,14 +38,33 @@ def start(
     """
     now = utcnow()
     row = OperationRow(
-        id=new_id(), request_id=request_id, kind=kind, subject_id=subject_id, project_id=project_id, user_id=user_id,
-        arguments=arguments, state="pending", task_state=flows[kind].task_state, attempt=0, after_id=after_id,
+        id=new_id(),
+        request_id=request_id,
+        kind=kind,
+        subject_id=subject_id,
+        project_id=project_id,
+        user_id=user_id,
+        arguments=arguments,
+        state="pending",
+        task_state=flows[kind].task_state,
+        attempt=0,
+        after_id=after_id,
         created_at=now,
     )
     session.add(row)
     if accepted is not None:
-        session.add(StepRow(operation=row, position=ACCEPT, name="accept", outcome="finished", attempt=0,
-                            started_at=now, finished_at=now, events=accepted))
+        session.add(
+            StepRow(
+                operation=row,
+                position=ACCEPT,
+                name="accept",
+                outcome="finished",
+                attempt=0,
+                started_at=now,
+                finished_at=now,
+                events=accepted,
+            )
+        )
     session.after_commit(wake)
     return row
 
@@ -67,7 +85,10 @@ def cancel(session: Session, row: OperationRow) -> None:
         update(OperationRow)
         .where(OperationRow.id == row.id, OperationRow.finished_at.is_(None))
         .values(
-            state="undoing", attempt=OperationRow.attempt + 1, lease_owner=None, lease_until=None,
+            state="undoing",
+            attempt=OperationRow.attempt + 1,
+            lease_owner=None,
+            lease_until=None,
             error={"code": "cancelled", "message": "Cancelled by a later request."},
         )
         .execution_options(synchronize_session=False)

@@ -39,10 +39,18 @@ def stages(session: Session, operation: OperationRow) -> list[Stage]:
         error = step.error["message"] if step.error else None
         found.append(Stage(name, step.host, step.started_at, step.finished_at, step.outcome, 0, error))
         for event in step.events or []:
-            found.append(Stage(
-                event["name"], step.host, _instant(event["started"]), _instant(event["finished"]),
-                event.get("outcome", "finished"), 1, None, event.get("detail", {}),
-            ))
+            found.append(
+                Stage(
+                    event["name"],
+                    step.host,
+                    _instant(event["started"]),
+                    _instant(event["finished"]),
+                    event.get("outcome", "finished"),
+                    1,
+                    None,
+                    event.get("detail", {}),
+                )
+            )
     return found
 
 

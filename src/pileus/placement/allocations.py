@@ -44,10 +44,20 @@ def claim(session: Session, claims: list[Claim]) -> None:
         insert(Consumer),
         [{"id": one.consumer_id, "project_id": one.project_id, "user_id": one.user_id} for one in claims],
     )
-    session.execute(insert(Allocation), [
-        {"consumer_id": one.consumer_id, "provider_id": one.provider_id, "resource_class": name, "used": amount}
-        for one in claims for name, amount in one.resources.items() if amount
-    ])
+    session.execute(
+        insert(Allocation),
+        [
+            {
+                "consumer_id": one.consumer_id,
+                "provider_id": one.provider_id,
+                "resource_class": name,
+                "used": amount,
+            }
+            for one in claims
+            for name, amount in one.resources.items()
+            if amount
+        ],
+    )
     _move_on(session, {one.provider_id for one in claims})
 
 

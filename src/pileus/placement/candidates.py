@@ -33,10 +33,7 @@ def capacity(row: InventoryRow) -> int:
 
 def has_room(stock: Mapping[str, InventoryRow], used: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
     """Whether a provider's inventories still hold all the wanted amounts."""
-    return all(
-        name in stock and used.get(name, 0) + amount <= capacity(stock[name])
-        for name, amount in wanted.items()
-    )
+    return all(name in stock and used.get(name, 0) + amount <= capacity(stock[name]) for name, amount in wanted.items())
 
 
 def fits_units(stock: Mapping[str, InventoryRow], wanted: Mapping[str, int]) -> bool:
@@ -98,9 +95,7 @@ def _serves(one: Candidate, groups: Mapping[str, Group], root: Traits) -> bool:
     )
 
 
-def with_room(
-    session: Session, found: list[ResourceProvider], wanted: Mapping[str, int]
-) -> list[ResourceProvider]:
+def with_room(session: Session, found: list[ResourceProvider], wanted: Mapping[str, int]) -> list[ResourceProvider]:
     """Those of the providers that could give the wanted amounts now.
 
     Raises:
@@ -112,8 +107,7 @@ def with_room(
     return [
         row
         for row in found
-        if has_room(stock.get(row.id, {}), used.get(row.id, {}), wanted)
-        and fits_units(stock.get(row.id, {}), wanted)
+        if has_room(stock.get(row.id, {}), used.get(row.id, {}), wanted) and fits_units(stock.get(row.id, {}), wanted)
     ]
 
 

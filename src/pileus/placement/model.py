@@ -27,9 +27,7 @@ class InventoryRow(Base):
 
     __tablename__ = "inventories"
 
-    provider_id: Mapped[str] = mapped_column(
-        ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True
-    )
+    provider_id: Mapped[str] = mapped_column(ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True)
     resource_class: Mapped[str] = mapped_column(primary_key=True)
     total: Mapped[int]
     reserved: Mapped[int]
@@ -44,9 +42,7 @@ class ProviderTrait(Base):
 
     __tablename__ = "provider_traits"
 
-    provider_id: Mapped[str] = mapped_column(
-        ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True
-    )
+    provider_id: Mapped[str] = mapped_column(ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True)
     trait: Mapped[str] = mapped_column(primary_key=True)
 
 

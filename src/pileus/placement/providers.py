@@ -21,13 +21,18 @@ def report(
     now = utcnow()
     if provider is None:
         provider = ResourceProvider(
-            id=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"pileus/{name}")), name=name, generation=0, created_at=now,
+            id=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"pileus/{name}")),
+            name=name,
+            generation=0,
+            created_at=now,
             updated_at=now,
         )
         session.add(provider)
         session.flush()
-    had = {row.resource_class: row for row in session.scalars(
-        select(InventoryRow).where(InventoryRow.provider_id == provider.id))}
+    had = {
+        row.resource_class: row
+        for row in session.scalars(select(InventoryRow).where(InventoryRow.provider_id == provider.id))
+    }
     had_traits = set(session.scalars(select(ProviderTrait.trait).where(ProviderTrait.provider_id == provider.id)))
     same = had.keys() == inventories.keys() and all(_same(had[name], inventories[name]) for name in had)
     if same and had_traits == set(traits):
@@ -38,9 +43,7 @@ def report(
     return provider
 
 
-def _replace(
-    session: Session, provider_id: str, inventories: Mapping[str, Inventory], traits: tuple[str, ...]
-) -> None:
+def _replace(session: Session, provider_id: str, inventories: Mapping[str, Inventory], traits: tuple[str, ...]) -> None:
     session.execute(delete(InventoryRow).where(InventoryRow.provider_id == provider_id))
     session.execute(delete(ProviderTrait).where(ProviderTrait.provider_id == provider_id))
     rows = [{"provider_id": provider_id, "resource_class": name, **_values(one)} for name, one in inventories.items()]
@@ -52,8 +55,11 @@ def _replace(
 
 def _values(inventory: Inventory) -> dict[str, int | float]:
     return {
-        "total": inventory.total, "reserved": inventory.reserved, "min_unit": inventory.min_unit,
-        "max_unit": inventory.max_unit or inventory.total, "step_size": inventory.step_size,
+        "total": inventory.total,
+        "reserved": inventory.reserved,
+        "min_unit": inventory.min_unit,
+        "max_unit": inventory.max_unit or inventory.total,
+        "step_size": inventory.step_size,
         "allocation_ratio": inventory.allocation_ratio,
     }
 

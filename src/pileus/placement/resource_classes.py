@@ -31,6 +31,4 @@ def check(session: Session, names: Iterable[str]) -> None:
     unknown = set(names) - set(STANDARD)
     unknown -= set(every(session)) if unknown else set()
     if unknown:
-        raise Invalid(
-            f"Invalid resource class in resources parameter: No such resource class {min(unknown)}."
-        )
+        raise Invalid(f"Invalid resource class in resources parameter: No such resource class {min(unknown)}.")

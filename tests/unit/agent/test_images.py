@@ -111,9 +111,7 @@ def test_refuses_qcow2_that_is_raw(cache: ImageCache, raw: Path, tmp_path: Path)
 
 def test_refuses_flat_vmdk(cache: ImageCache, tmp_path: Path) -> None:
     image = tmp_path / "image.vmdk"
-    image.write_text(
-        '# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/shadow" 0\n'
-    )
+    image.write_text('# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/shadow" 0\n')
     refused(cache, image_of(image, "vmdk"), tmp_path)
 
 

@@ -11,9 +11,7 @@ from tests.unit.serving import Api, Serving
 
 
 def test_project(admin: Api) -> None:
-    made = admin(
-        "POST", "/projects", json={"project": {"name": "p", "domain_id": "default", "colour": "red"}}
-    )
+    made = admin("POST", "/projects", json={"project": {"name": "p", "domain_id": "default", "colour": "red"}})
     assert made.status_code == 201
     project = made.json["project"]
     assert project["parent_id"] == project["domain_id"] == "default"
@@ -26,8 +24,7 @@ def test_project(admin: Api) -> None:
     again = admin("POST", "/projects", json={"project": {"name": "p"}})
     assert again.status_code == 409
     assert again.json["error"]["message"] == (
-        "Conflict occurred attempting to store project - "
-        "Duplicate entry found with name p at domain ID default."
+        "Conflict occurred attempting to store project - Duplicate entry found with name p at domain ID default."
     )
     assert admin("PATCH", url, json={"project": {"name": "demo"}}).status_code == 409
     assert admin("PATCH", url, json={"project": {"domain_id": "other"}}).status_code == 400

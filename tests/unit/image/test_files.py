@@ -22,9 +22,7 @@ def files(serving: Serving) -> list[str]:
 
 
 def qemu_img(path: Path, *arguments: str, format: str = "qcow2") -> bytes:
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", format, *arguments[:-1], path, arguments[-1]], check=True
-    )
+    subprocess.run(["qemu-img", "create", "-q", "-f", format, *arguments[:-1], path, arguments[-1]], check=True)
     return path.read_bytes()
 
 
@@ -74,9 +72,7 @@ def test_no_data(demo: Api) -> None:
 def test_upload_refused(serving: Serving, demo: Api, alt: Api) -> None:
     image = make(demo, visibility="private")
     assert put(alt, image["id"], b"x").status_code == 404
-    typed = demo(
-        "PUT", f"/images/{image['id']}/file", body=b"{}", headers={"Content-Type": "application/json"}
-    )
+    typed = demo("PUT", f"/images/{image['id']}/file", body=b"{}", headers={"Content-Type": "application/json"})
     assert typed.status_code == 415
     assert put(demo, image["id"], b"x" * (8 * 1024 * 1024 + 1)).status_code == 413
     unready = demo("POST", "/images", json={"name": "no format"}).json

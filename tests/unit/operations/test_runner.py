@@ -87,7 +87,9 @@ def test_a_failing_step_has_what_came_before_undone_last_first(db: Database, new
     assert reasons == ["not now"]
 
 
-def test_a_defect_in_a_step_fails_the_operation_and_leaves_nothing(db: Database, new_runner: Callable[[], Runner]) -> None:
+def test_a_defect_in_a_step_fails_the_operation_and_leaves_nothing(
+    db: Database, new_runner: Callable[[], Runner]
+) -> None:
     def broken(_session: Session) -> None:
         raise ZeroDivisionError
 

@@ -119,9 +119,7 @@ class Connection:
         """Queue a look at a guest, as if libvirt had news of it."""
         self._news.put(server_id)
 
-    def wait_for(
-        self, done: Callable[[], bool], timeout_s: float, nudge: Callable[[], None] | None = None
-    ) -> bool:
+    def wait_for(self, done: Callable[[], bool], timeout_s: float, nudge: Callable[[], None] | None = None) -> bool:
         """Wait until `done()`, looked at whenever libvirt has news and at least once a second.
 
         Args:
@@ -161,9 +159,7 @@ class Connection:
             connection = libvirt.open(self._daemon.uri)
             connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_MISSES)
             connection.registerCloseCallback(self._on_close, None)
-            connection.domainEventRegisterAny(
-                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
-            )
+            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
             for domain in connection.listAllDomains():
                 self._news.put(domain.UUIDString())  # what happened while nobody listened
         self._open = connection

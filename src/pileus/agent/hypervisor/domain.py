@@ -26,9 +26,7 @@ class Disk:
     serial: str = ""
 
 
-def xml(
-    guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Sequence[str], console: Path
-) -> str:
+def xml(guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Sequence[str], console: Path) -> str:
     """The domain's definition.
 
     Args:
@@ -92,9 +90,7 @@ def _cpu(domain: ET.Element, guest: GuestSpec, virt_type: str) -> None:
         cpu = ET.SubElement(domain, "cpu", mode="custom", match="exact", check="none")
         _text(cpu, "model", "qemu64", fallback="allow")
     shape = topology.choose(guest.vcpus, guest.extra_specs, guest.image.properties if guest.image else {})
-    ET.SubElement(
-        cpu, "topology", sockets=str(shape.sockets), cores=str(shape.cores), threads=str(shape.threads)
-    )
+    ET.SubElement(cpu, "topology", sockets=str(shape.sockets), cores=str(shape.cores), threads=str(shape.threads))
 
 
 def _clock(domain: ET.Element, virt_type: str) -> None:
@@ -127,9 +123,7 @@ def _consoles(devices: ET.Element, console: Path) -> None:
     # Without append the log would begin anew at every start, and a guest's last words be lost.
     ET.SubElement(serial, "log", file=str(console), append="on")
     ET.SubElement(serial, "target", type="isa-serial", port="0")
-    graphics = ET.SubElement(
-        devices, "graphics", type="vnc", autoport="yes", websocket="-1", listen="127.0.0.1"
-    )
+    graphics = ET.SubElement(devices, "graphics", type="vnc", autoport="yes", websocket="-1", listen="127.0.0.1")
     ET.SubElement(graphics, "listen", type="address", address="127.0.0.1")
     ET.SubElement(ET.SubElement(devices, "video"), "model", type="vga")
 

@@ -34,12 +34,18 @@ class FakeHypervisor:
     def reports(self) -> list[HostReport]:
         inventories = {
             "VCPU": Inventory(total=VCPUS, allocation_ratio=4.0),
-            "MEMORY_MB": Inventory(total=MEMORY_MIB, reserved=512), "DISK_GB": Inventory(total=DISK_GIB),
+            "MEMORY_MB": Inventory(total=MEMORY_MIB, reserved=512),
+            "DISK_GB": Inventory(total=DISK_GIB),
         }
         return [
             HostReport(
-                name=host, hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1", inventories=inventories,
-                traits=("COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_IMAGE_TYPE_QCOW2"), cpu_info={"arch": "x86_64"},
+                name=host,
+                hypervisor_type="fake",
+                hypervisor_version=1,
+                host_ip="127.0.0.1",
+                inventories=inventories,
+                traits=("COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_IMAGE_TYPE_QCOW2"),
+                cpu_info={"arch": "x86_64"},
                 guests={path.name: int(path.read_text()) for path in self._guests(host)},
             )
             for host in self._hosts
@@ -79,7 +85,7 @@ class FakeHypervisor:
         if not (self._root / host / server_id).exists():
             raise CommandFailed("no-guest", f"Instance {server_id} has no console")
         text = ["fake hypervisor", f"guest {server_id}", "login: "]
-        return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)):])
+        return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)) :])
 
     def stop(self, keep_guests: bool) -> None:
         if not keep_guests:

@@ -97,9 +97,7 @@ def cpu_info(capabilities: str) -> dict[str, Any]:
         return {}
     shape = cpu.find("topology")
     topology = (
-        {name: int(shape.get(name, "1")) for name in ("sockets", "cores", "threads")}
-        if shape is not None
-        else {}
+        {name: int(shape.get(name, "1")) for name in ("sockets", "cores", "threads")} if shape is not None else {}
     )
     topology["cells"] = len(host.findall("topology/cells/cell")) or 1
     features = sorted({name for feature in cpu.findall("feature") if (name := feature.get("name"))})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,7 @@ class LibvirtHypervisor:
         self._listener = listener
         self._state.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
-            probe = (
-                pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
-            )
+            probe = pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
             self._connection.start()
             with said_by_libvirt():
                 self._connection.get().getVersion()  # has libvirtd look at QEMU now, not in the first build
@@ -201,16 +200,12 @@ class LibvirtHypervisor:
 
     def _find(self, server_id: str) -> Any:
         """The domain, or None."""
-        try:
-            return self._connection.get().lookupByUUIDString(checked_id(server_id))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
+        return _unless_gone(lambda: self._connection.get().lookupByUUIDString(checked_id(server_id)))
 
     def _power(self, server_id: str) -> int | None:
         found = self._find(server_id)
-        return None if found is None else power_state(*found.state()[:2])
+        state = _unless_gone(found.state) if found else None
+        return power_state(*state[:2]) if state else None
 
     def _settled(self, server_id: str) -> int:
         """The power state with which a command ends."""
@@ -337,6 +332,16 @@ class LibvirtHypervisor:
     def _tell(self, server_id: str, state: int) -> None:
         if self._listener:
             self._listener(self._host, server_id, state)
+
+
+def _unless_gone(ask: Callable[[], Any]) -> Any:
+    """What `ask` returns, None if the domain is not there (any more)."""
+    try:
+        return ask()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
 
 
 def _states(connection: Any) -> dict[str, int]:

@@ -126,18 +126,14 @@ class Libvirtd:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={
-                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-                },  # no secrets of ours
+                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},  # no secrets of ours
                 umask=0o022,
                 start_new_session=True,  # signals to the agent's group must not reach it
             )
 
         def up() -> bool:
             if starter.poll() is not None:
-                raise CommandFailed(
-                    "hypervisor", "libvirtd ended at once; see libvirt/log in the state directory"
-                )
+                raise CommandFailed("hypervisor", "libvirtd ended at once; see libvirt/log in the state directory")
             return self._socket.exists() and self.pid is not None
 
         wait_until(up, _START_TIMEOUT_S, "start of libvirtd")

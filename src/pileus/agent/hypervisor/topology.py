@@ -38,9 +38,7 @@ def choose(vcpus: int, extra_specs: Mapping[str, str], properties: Mapping[str, 
             wishes[part] = wish
     fitting = [t for t in _all(vcpus) if all(getattr(t, part) <= limits[part] for part in _PARTS)]
     if not fitting:
-        raise CommandFailed(
-            "cpu-topology", f"no CPU topology of {vcpus} vCPUs keeps within the flavor's limits"
-        )
+        raise CommandFailed("cpu-topology", f"no CPU topology of {vcpus} vCPUs keeps within the flavor's limits")
     return max(fitting, key=lambda t: (_agreement(t, wishes), t.sockets, t.cores))
 
 

@@ -165,9 +165,7 @@ def _put_membership(change: Change, row: Row, port: PortSpec, before: dict[str, 
             group.delvalue("ports", row)
 
 
-def _put_names(
-    change: Change, network_id: str, before: dict[str, str], after: dict[str, str], domain: str
-) -> None:
+def _put_names(change: Change, network_id: str, before: dict[str, str], after: dict[str, str], domain: str) -> None:
     """Move a port's DNS records from its old names and addresses to the new ones."""
     old = dns_records(before.get(_DNS_NAME, ""), before.get(_CIDRS, ""), domain)
     new = dns_records(after.get(_DNS_NAME, ""), after.get(_CIDRS, ""), domain)

@@ -147,9 +147,7 @@ class OvnNetwork:
     def unplug(self, port_ids: list[str]) -> None:
         """Remove what a port left on this host (tap, OVS interface); nothing there is no error."""
         taps = [self.tap_name(port_id) for port_id in port_ids]
-        commands = [
-            part for tap in taps for part in ("--", "--if-exists", "del-port", INTEGRATION_BRIDGE, tap)
-        ]
+        commands = [part for tap in taps for part in ("--", "--if-exists", "del-port", INTEGRATION_BRIDGE, tap)]
         if commands:
             self._daemons.vsctl(*commands[1:])
         for tap in taps:

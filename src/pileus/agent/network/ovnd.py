@@ -122,11 +122,7 @@ class OvnDaemons:
                 if daemon.pid() is None:
                     self._start_one(daemon)
                     started.append(daemon.pidfile.stem)
-                if (
-                    daemon.program == "ovsdb-server"
-                    and not self.datapath_type
-                    and daemon.schema == _OVS_SCHEMA
-                ):
+                if daemon.program == "ovsdb-server" and not self.datapath_type and daemon.schema == _OVS_SCHEMA:
                     self._configure()
         return started
 
@@ -138,9 +134,7 @@ class OvnDaemons:
             "OVN_RUNDIR": str(self._ovn),
             "OVN_LOGDIR": str(self._ovn),
             "OVN_DBDIR": str(self._ovn),
-            "OVS_RUNDIR": str(
-                self._run
-            ),  # vswitchd offers each bridge's control socket here, ovn-controller asks here
+            "OVS_RUNDIR": str(self._run),  # vswitchd offers each bridge's control socket here, ovn-controller asks here
             "OVS_LOGDIR": str(self._ovs),
             "OVS_DBDIR": str(self._ovs),
         }

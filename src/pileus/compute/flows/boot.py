@@ -30,16 +30,32 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) ->
     reasons: list[str] = []
     for _ in range(attempts):
         try:
-            host = op.step("schedule", scheduler.place, server_id, list(excluded), undo=scheduler.release,
-                           then="networking")["host"]
+            host = op.step(
+                "schedule",
+                scheduler.place,
+                server_id,
+                list(excluded),
+                undo=scheduler.release,
+                then="networking",
+            )["host"]
         except CommandError as error:
             raise CommandError(error.code, " ".join([*reasons, error.message])) from error
         try:
             with op.undoing():
-                op.step("allocate network", allocate_network, server_id, host, undo=give_up_network, then="spawning")
-                built = op.command("build guest", host, partial(spec.build, server_id=server_id,
-                                                               plug_timeout_s=plug_timeout_s),
-                                   undo=partial(spec.discard, server_id=server_id))
+                op.step(
+                    "allocate network",
+                    allocate_network,
+                    server_id,
+                    host,
+                    undo=give_up_network,
+                    then="spawning",
+                )
+                built = op.command(
+                    "build guest",
+                    host,
+                    partial(spec.build, server_id=server_id, plug_timeout_s=plug_timeout_s),
+                    undo=partial(spec.discard, server_id=server_id),
+                )
         except CommandError as error:
             excluded.append(host)
             reasons.append(f"Host {host}: {error.message}")
@@ -55,7 +71,14 @@ def allocate_network(session: Session, server_id: str, host: str) -> dict[str, A
     server = session.get_one(Server, server_id)
     requests = [NetworkRequest(**one) for one in server.networks]
     made = ports.allocate_for_server(
-        session, server_id, server.project_id, server.user_id, host, requests, server.security_groups, server.hostname
+        session,
+        server_id,
+        server.project_id,
+        server.user_id,
+        host,
+        requests,
+        server.security_groups,
+        server.hostname,
     )
     return {"ports": made}
 

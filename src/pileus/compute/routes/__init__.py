@@ -2,6 +2,7 @@
 
 from pileus.compute.routes import (
     actions,
+    aggregates,
     availability_zones,
     extensions,
     flavor_access,
@@ -30,6 +31,7 @@ NOUNS = (
     keypairs,
     quota_sets,
     availability_zones,
+    aggregates,
     services,
     hypervisors,
 )

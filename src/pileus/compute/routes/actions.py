@@ -29,9 +29,15 @@ def start(ctx: Context, server_id: str, os_start: None) -> None:
     actions.begin(ctx, server_id, "start", "server.start", plug_timeout_s=ctx.cloud.settings.plug_timeout_s)
 
 
-@routes.action(PATH, "os-getConsoleOutput", policy="os_compute_api:os-console-output", body=schemas.CONSOLE,
-               status=200, transaction=None)
-def console(ctx: Context, server_id: str, os_getConsoleOutput: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
+@routes.action(
+    PATH,
+    "os-getConsoleOutput",
+    policy="os_compute_api:os-console-output",
+    body=schemas.CONSOLE,
+    status=200,
+    transaction=None,
+)
+def console(ctx: Context, server_id: str, os_getConsoleOutput: dict[str, Any]) -> dict[str, Any]:
     with ctx.cloud.db.read() as session:
         server = servers.get(session, server_id, actions.scope(ctx))
     if server.host is None or server.vm_state == "building":

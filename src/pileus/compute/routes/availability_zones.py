@@ -33,9 +33,7 @@ def _view(zone: str, hosts: list[Host], shown: dict[str, Any] | None) -> dict[st
     return {"zoneName": zone, "zoneState": {"available": bool(hosts)}, "hosts": shown}
 
 
-@routes.get(
-    "/v2.1/os-availability-zone", policy="os_compute_api:os-availability-zone:list", query=NO_QUERY_LATE
-)
+@routes.get("/v2.1/os-availability-zone", policy="os_compute_api:os-availability-zone:list", query=NO_QUERY_LATE)
 def index(ctx: Context) -> dict[str, Any]:
     return {"availabilityZoneInfo": [_view(zone, hosts, None) for zone, hosts in _zones(ctx).items()]}
 

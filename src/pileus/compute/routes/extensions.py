@@ -69,9 +69,7 @@ def index(ctx: Context) -> dict[str, Any]:
     return {"extensions": [_view(alias) for alias in EXTENSIONS]}
 
 
-@routes.get(
-    "/v2.1/extensions/{alias}", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None
-)
+@routes.get("/v2.1/extensions/{alias}", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
 def show(ctx: Context, alias: str) -> dict[str, Any]:
     if alias not in EXTENSIONS:
         raise NotFound("The resource could not be found.")

@@ -170,9 +170,7 @@ def create(ctx: Context, flavor: dict[str, Any]) -> dict[str, Any]:
     return {"flavor": view(ctx, made)}
 
 
-@routes.put(
-    "/v2.1/flavors/{flavor_id}", policy="os_compute_api:os-flavor-manage:update", body=UPDATE, since="2.55"
-)
+@routes.put("/v2.1/flavors/{flavor_id}", policy="os_compute_api:os-flavor-manage:update", body=UPDATE, since="2.55")
 def update(ctx: Context, flavor_id: str, flavor: dict[str, Any]) -> dict[str, Any]:
     found = find(ctx, flavor_id)
     found.description = flavor["description"]

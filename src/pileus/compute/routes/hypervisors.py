@@ -14,7 +14,7 @@ from pileus.compute import hypervisors, services
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import PAGING
-from pileus.errors import Invalid
+from pileus.errors import Invalid, Unsupplied
 
 routes = Routes()
 
@@ -100,9 +100,7 @@ def _list(ctx: Context, detailed: bool) -> dict[str, Any]:
     if pattern is None:
         return _paged(ctx, detailed)
     if "limit" in ctx.query or "marker" in ctx.query:
-        raise Invalid(
-            "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."
-        )
+        raise Invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
     hosts = hypervisors.matching(ctx.session, pattern)
     return {"hypervisors": _views(ctx, hosts, detailed, _with_servers(ctx))}
 
@@ -150,7 +148,7 @@ def show(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
 @routes.get(_ONE + "/uptime", policy=_RULE + "uptime", query=IGNORED, until="2.87")
 def uptime(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
     host = _get(ctx, hypervisor_id)
-    raise Invalid(f"The hypervisor of host {host.name} does not report its uptime.")
+    raise Unsupplied(f"The hypervisor of host {host.name} does not report its uptime.")
 
 
 @routes.get(_ONE + "/search", policy=_RULE + "search", query=IGNORED, until="2.52")

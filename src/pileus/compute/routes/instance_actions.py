@@ -38,8 +38,12 @@ def _server(ctx: Context, server_id: str) -> Server:
 
 def _view(ctx: Context, row: OperationRow) -> dict[str, Any]:
     view = {
-        "action": _name(row.kind), "instance_uuid": row.subject_id, "request_id": row.request_id,
-        "user_id": row.user_id, "project_id": row.project_id, "start_time": micros(row.created_at),
+        "action": _name(row.kind),
+        "instance_uuid": row.subject_id,
+        "request_id": row.request_id,
+        "user_id": row.user_id,
+        "project_id": row.project_id,
+        "start_time": micros(row.created_at),
         "message": "Error" if row.state == "failed" else None,
     }
     if ctx.at_least("2.58"):
@@ -59,7 +63,7 @@ def index(ctx: Context, server_id: str) -> dict[str, Any]:
         places = [place for place, row in enumerate(rows) if row.request_id == marker]
         if not places:
             raise Invalid(f"marker [{marker}] not found")
-        rows = rows[places[0] + 1:]
+        rows = rows[places[0] + 1 :]
     limit = page_limit(ctx)
     items = [_view(ctx, row) for row in rows[:limit]]
     body: dict[str, Any] = {"instanceActions": items}
@@ -71,8 +75,9 @@ def index(ctx: Context, server_id: str) -> dict[str, Any]:
 @routes.get(PATH + "/{request_id}", policy=POLICY + "show")
 def show(ctx: Context, server_id: str, request_id: str) -> dict[str, Any]:
     server = _server(ctx, server_id)
-    row = ctx.session.scalar(select(OperationRow).where(
-        OperationRow.subject_id == server.id, OperationRow.request_id == request_id))
+    row = ctx.session.scalar(
+        select(OperationRow).where(OperationRow.subject_id == server.id, OperationRow.request_id == request_id)
+    )
     if row is None:
         raise NotFound(f"Action for request_id {request_id} on instance {server_id} not found.")
     view = _view(ctx, row)
@@ -84,7 +89,9 @@ def show(ctx: Context, server_id: str, request_id: str) -> dict[str, Any]:
 def _event(ctx: Context, stage: views.Stage) -> dict[str, Any]:
     """A stage as an event; the host's name is the administrator's, its opaque form everybody's."""
     view: dict[str, Any] = {
-        "event": stage.name, "start_time": micros(stage.started), "finish_time": micros(stage.finished),
+        "event": stage.name,
+        "start_time": micros(stage.started),
+        "finish_time": micros(stage.finished),
         "result": "Error" if stage.outcome == "failed" else "Success",
     }
     if ctx.allows(POLICY + "events"):

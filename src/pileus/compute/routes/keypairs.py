@@ -95,10 +95,7 @@ def show(ctx: Context, name: str) -> dict[str, Any]:
 def create(ctx: Context, keypair: dict[str, Any]) -> dict[str, Any]:
     user_id = _owner(ctx, "create", keypair.get("user_id"))
     kind = keypair.get("type", "ssh")
-    if "public_key" in keypair:
-        material = keypairs.imported(kind, keypair["public_key"])
-    else:
-        material = keypairs.generated(kind)
+    material = keypairs.imported(kind, keypair["public_key"]) if "public_key" in keypair else keypairs.generated(kind)
     with ctx.cloud.db.write() as session:
         key = keypairs.create(session, user_id, ctx.caller.project_id or "", keypair["name"], material)
     shown = _brief(ctx, key) | {"user_id": key.user_id}

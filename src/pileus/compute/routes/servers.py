@@ -19,15 +19,31 @@ from pileus.errors import Invalid
 routes = Routes()
 POLICY = "os_compute_api:servers:"
 SORTABLE = {
-    "id": Server.id, "uuid": Server.id, "created_at": Server.created_at, "updated_at": Server.updated_at,
-    "display_name": Server.name, "name": Server.name, "vm_state": Server.vm_state, "host": Server.host,
-    "launch_index": Server.launch_index, "user_id": Server.user_id, "project_id": Server.project_id,
-    "image_ref": Server.image_id, "key_name": Server.key_name, "hostname": Server.hostname,
-    "power_state": Server.power_state, "availability_zone": Server.availability_zone,
+    "id": Server.id,
+    "uuid": Server.id,
+    "created_at": Server.created_at,
+    "updated_at": Server.updated_at,
+    "display_name": Server.name,
+    "name": Server.name,
+    "vm_state": Server.vm_state,
+    "host": Server.host,
+    "launch_index": Server.launch_index,
+    "user_id": Server.user_id,
+    "project_id": Server.project_id,
+    "image_ref": Server.image_id,
+    "key_name": Server.key_name,
+    "hostname": Server.hostname,
+    "power_state": Server.power_state,
+    "availability_zone": Server.availability_zone,
 }
 EXACT = {
-    "image": Server.image_id, "reservation_id": Server.reservation_id, "uuid": Server.id, "user_id": Server.user_id,
-    "key_name": Server.key_name, "launch_index": Server.launch_index, "hostname": Server.hostname,
+    "image": Server.image_id,
+    "reservation_id": Server.reservation_id,
+    "uuid": Server.id,
+    "user_id": Server.user_id,
+    "key_name": Server.key_name,
+    "launch_index": Server.launch_index,
+    "hostname": Server.hostname,
     "power_state": Server.power_state,
 }
 ADMIN_ONLY = ("host", "node", "deleted", "all_tenants", "project_id", "tenant_id")
@@ -51,7 +67,10 @@ def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
     groups = [{"name": group["name"]} for group in server.get("security_groups", [])] or [{"name": "default"}]
     links = views.links(ctx, made[0].id)
     body = {
-        "id": made[0].id, "links": links, "OS-DCF:diskConfig": made[0].disk_config, "security_groups": groups,
+        "id": made[0].id,
+        "links": links,
+        "OS-DCF:diskConfig": made[0].disk_config,
+        "security_groups": groups,
         "adminPass": wanted.admin_pass,
     }
     return Reply({"server": body}, headers={"Location": links[0]["href"]})
@@ -99,15 +118,18 @@ def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
     if marker and marked is None:
         raise Invalid(f"marker [{marker}] not found")
     rows = list(ctx.session.scalars(paginate(query, keys, marked, limit)))
-    items = [short(row) for row in rows] if short else [
-        views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
+    items = (
+        [short(row) for row in rows]
+        if short
+        else [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
+    )
     body: dict[str, Any] = {"servers": items}
     if (link := next_link(ctx, items, limit)) and limit:
         body["servers_links"] = [{"rel": "next", "href": link}]
     return body
 
 
-def _filtered(ctx: Context, query: Select[tuple[Server]], name: str) -> Select[tuple[Server]]:
+def _filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
     admin = ctx.caller.is_admin
     given = {key: values for key, values in ctx.query.items() if admin or key not in ADMIN_ONLY}
     if "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true"):
@@ -129,7 +151,7 @@ def _filtered(ctx: Context, query: Select[tuple[Server]], name: str) -> Select[t
     return _matched(ctx, query, given)
 
 
-def _matched(ctx: Context, query: Select[tuple[Server]], given: dict[str, list[str]]) -> Select[tuple[Server]]:
+def _matched(ctx: Context, query: Select[Server], given: dict[str, list[str]]) -> Select[Server]:
     if "name" in given:
         query = query.where(Server.name.regexp_match(_pattern(given["name"][-1])))
     if "status" in given:
@@ -165,5 +187,3 @@ def _moment(name: str, text: str) -> datetime:
         raise Invalid(f"Invalid filter field: {name}.") from None
     offset = moment.utcoffset()
     return moment.replace(tzinfo=None) - offset if offset else moment.replace(tzinfo=None)
-
-

@@ -82,9 +82,7 @@ def update_by_host(ctx: Context, service_id: str) -> dict[str, Any]:
     if change.forced_down is not None:
         return {"service": shown | {"forced_down": change.forced_down}}
     shown["status"] = "disabled" if change.disabled else "enabled"
-    return {
-        "service": shown | ({"disabled_reason": change.disabled_reason} if change.disabled_reason else {})
-    }
+    return {"service": shown | ({"disabled_reason": change.disabled_reason} if change.disabled_reason else {})}
 
 
 def _legacy_change(ctx: Context, verb: str) -> Change:

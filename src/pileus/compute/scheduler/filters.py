@@ -32,9 +32,17 @@ class Request(msgspec.Struct, frozen=True):
 
     def key(self) -> bytes:
         """Requests with the same key fit the same hosts."""
-        return msgspec.msgpack.encode([
-            self.resources, self.zone, self.host, self.hints, self.extra_specs, self.image_properties, self.excluded,
-        ])
+        return msgspec.msgpack.encode(
+            [
+                self.resources,
+                self.zone,
+                self.host,
+                self.hints,
+                self.extra_specs,
+                self.image_properties,
+                self.excluded,
+            ]
+        )
 
 
 def _retry(host: HostState, request: Request) -> str | None:

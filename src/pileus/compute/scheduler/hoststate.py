@@ -68,9 +68,18 @@ def load(session: Session) -> list[HostState]:
     servers, projects, building = _servers(session)
     return [
         HostState(
-            host.name, host.provider_id, host.zone, alive(host), host.disabled, rooms.get(host.provider_id, {}),
-            frozenset(traits.get(host.provider_id, ())), host.hypervisor_type, host.cpu_info,
-            servers.get(host.name, set()), projects.get(host.name, {}), building.get(host.name, 0),
+            host.name,
+            host.provider_id,
+            host.zone,
+            alive(host),
+            host.disabled,
+            rooms.get(host.provider_id, {}),
+            frozenset(traits.get(host.provider_id, ())),
+            host.hypervisor_type,
+            host.cpu_info,
+            servers.get(host.name, set()),
+            projects.get(host.name, {}),
+            building.get(host.name, 0),
         )
         for host in session.scalars(select(Host).order_by(Host.name))
     ]
@@ -84,6 +93,7 @@ def _servers(session: Session) -> tuple[dict[str, set[str]], dict[str, dict[str,
     for host, server_id, project_id in session.execute(
         select(Server.host, Server.id, Server.project_id).where(on_hosts)
     ):
+        assert host is not None
         servers.setdefault(host, set()).add(server_id)
         projects.setdefault(host, {})[project_id] = projects.get(host, {}).get(project_id, 0) + 1
     building = select(Server.host, func.count()).where(on_hosts, Server.vm_state == "building").group_by(Server.host)

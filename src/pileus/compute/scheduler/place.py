@@ -49,8 +49,11 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
             provider_id = result.pop("provider_id")
             claims.append(Claim(server_id, provider_id, request.project_id, request.user_id, request.resources))
     allocations.claim(session, claims)
-    placed = [{"id": call[0], "host": result["host"]} for call, result in zip(calls, results, strict=True)
-              if isinstance(result, dict)]
+    placed = [
+        {"id": call[0], "host": result["host"]}
+        for call, result in zip(calls, results, strict=True)
+        if isinstance(result, dict)
+    ]
     if placed:
         session.execute(update(Server), placed)
     return results
@@ -68,9 +71,16 @@ def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
     disk = flavor["disk"] + flavor["ephemeral"] + -(-flavor["swap"] // 1024)
     resources = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}
     return Request(
-        server.id, server.project_id, server.user_id, {name: amount for name, amount in resources.items() if amount},
-        server.availability_zone, server.requested_host, server.scheduler_hints, flavor["extra_specs"],
-        server.image.get("properties", {}), excluded,
+        server.id,
+        server.project_id,
+        server.user_id,
+        {name: amount for name, amount in resources.items() if amount},
+        server.availability_zone,
+        server.requested_host,
+        server.scheduler_hints,
+        flavor["extra_specs"],
+        server.image.get("properties", {}),
+        excluded,
     )
 
 
@@ -113,14 +123,22 @@ class Board:
     ) -> dict[str, Any]:
         filtered = [_event(f"filter {name}", started, {"hosts": count}) for name, count in outcome.counts]
         claim = {
-            name: {"requested": amount, "total": host.rooms[name].total, "limit": host.rooms[name].limit,
-                   "used": host.rooms[name].used - amount}
+            name: {
+                "requested": amount,
+                "total": host.rooms[name].total,
+                "limit": host.rooms[name].limit,
+                "used": host.rooms[name].used - amount,
+            }
             for name, amount in request.resources.items()
         }
         return {
-            "host": host.name, "provider_id": host.provider_id,
-            "_events": [*filtered, _event("weigh", started, {"host": host.name, "weight": round(weight, 3)}),
-                        _event("claim", started, claim)],
+            "host": host.name,
+            "provider_id": host.provider_id,
+            "_events": [
+                *filtered,
+                _event("weigh", started, {"host": host.name, "weight": round(weight, 3)}),
+                _event("claim", started, claim),
+            ],
         }
 
     def _refused(self, outcome: filters.Outcome) -> CommandError:
@@ -131,4 +149,10 @@ class Board:
 
 
 def _event(name: str, started: float, detail: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "started": started, "finished": time.time(), "outcome": "finished", "detail": detail}
+    return {
+        "name": name,
+        "started": started,
+        "finished": time.time(),
+        "outcome": "finished",
+        "detail": detail,
+    }

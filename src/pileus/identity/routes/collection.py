@@ -46,9 +46,7 @@ class Collection(Generic[Noun]):
         filters: the columns a list may be filtered by.
     """
 
-    def __init__(
-        self, model: type[Noun], view: Callable[[Noun], dict[str, Any]], filters: Iterable[str]
-    ) -> None:
+    def __init__(self, model: type[Noun], view: Callable[[Noun], dict[str, Any]], filters: Iterable[str]) -> None:
         self.model: Any = model
         self._view, self._filters = view, tuple(filters)
         self.noun = word(model)

@@ -54,9 +54,7 @@ def index(ctx: Context) -> dict[str, Any]:
         pairs = [(assignment, assignment.role_id) for assignment in assignments]
     pairs = [pair for pair in pairs if role_id in (None, pair[1])]
     names = _names(ctx, pairs) if flag(ctx, "include_names") else None
-    return listed(
-        ctx, "role_assignments", (_view(ctx, assignment, role, names) for assignment, role in pairs)
-    )
+    return listed(ctx, "role_assignments", (_view(ctx, assignment, role, names) for assignment, role in pairs))
 
 
 def _query(ctx: Context) -> Select[Assignment]:

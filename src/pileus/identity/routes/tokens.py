@@ -22,23 +22,35 @@ from pileus.identity.tokens import TokenInfo, times
 routes = Routes()
 
 _REF = {"type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"}}}
-_USER = obj(["password"], closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF,
-            password={"type": "string"})
-AUTH = Schema.wrapped("auth", obj(
-    ["identity"],
-    identity=obj(["methods"], closed=False,
-                 methods={"type": "array", "items": {"type": "string"}, "minItems": 1},
-                 password=obj(["user"], user=_USER),
-                 token=obj(["id"], id={"type": "string"})),
-    scope={"anyOf": [
-        {"const": "unscoped"},
-        obj(unscoped={"type": "object"}),
-        obj(["project"], project=obj(closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF),
-            **{"OS-TRUST:trust": False}),
-        obj(["domain"], domain=_REF),
-        obj(["system"], system=obj(["all"], all={"const": True})),
-    ]},
-))
+_USER = obj(
+    ["password"], closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF, password={"type": "string"}
+)
+AUTH = Schema.wrapped(
+    "auth",
+    obj(
+        ["identity"],
+        identity=obj(
+            ["methods"],
+            closed=False,
+            methods={"type": "array", "items": {"type": "string"}, "minItems": 1},
+            password=obj(["user"], user=_USER),
+            token=obj(["id"], id={"type": "string"}),
+        ),
+        scope={
+            "anyOf": [
+                {"const": "unscoped"},
+                obj(unscoped={"type": "object"}),
+                obj(
+                    ["project"],
+                    project=obj(closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF),
+                    **{"OS-TRUST:trust": False},
+                ),
+                obj(["domain"], domain=_REF),
+                obj(["system"], system=obj(["all"], all={"const": True})),
+            ]
+        },
+    ),
+)
 
 
 def _named(thing: Any) -> dict[str, str]:
@@ -52,7 +64,8 @@ def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> dict[str, 
         "methods": list(info.payload.methods),
         "user": {**_named(info.user), "domain": _named(info.user_domain), "password_expires_at": None},
         "audit_ids": list(info.payload.audit_ids),
-        "expires_at": micros_z(moments["expires_at"]), "issued_at": micros_z(moments["issued_at"]),
+        "expires_at": micros_z(moments["expires_at"]),
+        "issued_at": micros_z(moments["issued_at"]),
     }
     if info.project and info.project_domain:
         token["project"] = {**_named(info.project), "domain": _named(info.project_domain)}

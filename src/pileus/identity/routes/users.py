@@ -57,9 +57,7 @@ def _hash(ctx: Context, user: dict[str, Any]) -> str | None:
     return None if password is None else hash_password(password, ctx.cloud.settings.bcrypt_rounds)
 
 
-@routes.post(
-    "/v3/users", policy="identity:create_user", deferred=True, body=CREATE, status=201, transaction=None
-)
+@routes.post("/v3/users", policy="identity:create_user", deferred=True, body=CREATE, status=201, transaction=None)
 def create(ctx: Context, user: dict[str, Any]) -> dict[str, Any]:
     domain_id = domain_of(ctx, user)
     ctx.require("identity:create_user", {"target.user.domain_id": domain_id})
@@ -79,9 +77,7 @@ def show(ctx: Context, user_id: str) -> dict[str, Any]:
     return USERS.one(ctx, USERS.find(ctx, user_id, "identity:get_user"))
 
 
-@routes.patch(
-    "/v3/users/{user_id}", policy="identity:update_user", deferred=True, body=UPDATE, transaction=None
-)
+@routes.patch("/v3/users/{user_id}", policy="identity:update_user", deferred=True, body=UPDATE, transaction=None)
 def update(ctx: Context, user_id: str, user: dict[str, Any]) -> dict[str, Any]:
     with ctx.cloud.db.read() as ctx.session:
         USERS.find(ctx, user_id, "identity:update_user")

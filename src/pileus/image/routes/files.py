@@ -16,9 +16,7 @@ routes = Routes()
 BINARY = "application/octet-stream"
 
 
-@routes.put(
-    "/v2/images/{image_id}/file", policy="upload_image", deferred=True, raw=True, transaction=None, status=204
-)
+@routes.put("/v2/images/{image_id}/file", policy="upload_image", deferred=True, raw=True, transaction=None, status=204)
 def upload(ctx: Context, image_id: str) -> None:
     if (ctx.request.content_type or "").partition(";")[0].strip() != BINARY:
         raise Unsupported(f"Unsupported Content-Type {ctx.request.content_type}; use {BINARY}.")

@@ -137,7 +137,7 @@ def group_gone(session: Session, group: SecurityGroup, request_id: str) -> None:
         _start(session, "security_group.drop", group, request_id, group_id=group.id)
 
 
-def _start(session: Session, kind: str, row: Any, request_id: str, **arguments: str) -> None:
+def _start(session: Session, kind: str, row: Any, request_id: str, **arguments: Any) -> None:
     operations.start(session, kind, row.id, request_id=request_id, project_id=row.project_id, **arguments)
 
 
@@ -148,7 +148,7 @@ def retry(session: Session, request_id: str, limit: int = 1000) -> int:
     """Start again what the agents could not be told; to be called when they are heard of."""
     rows = list(session.scalars(select(Unsynced).limit(limit)))
     for row in rows:
-        arguments = {_ARGUMENT[row.kind]: row.subject_id}
+        arguments: dict[str, Any] = {_ARGUMENT[row.kind]: row.subject_id}
         operations.start(session, f"{row.kind}.sync", row.subject_id, request_id=request_id, **arguments)
         session.delete(row)
     return len(rows)

@@ -88,8 +88,7 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "2016-04-11",
     ),
     "standard-attr-tag": (
-        "Tag support for resources with standard attribute: network, subnet, port, security_group, "
-        "security_group_rule",
+        "Tag support for resources with standard attribute: network, subnet, port, security_group, security_group_rule",
         "Enables to set tag on resources with standard attribute.",
         "2017-01-01",
     ),

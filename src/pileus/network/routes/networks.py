@@ -96,9 +96,7 @@ NETWORK = Noun(
     visible=visible,
     target=target,
     filters={
-        "status": lambda values: Network.admin_state_up.in_(
-            [{"ACTIVE": True, "DOWN": False}.get(v) for v in values]
-        )
+        "status": lambda values: Network.admin_state_up.in_([{"ACTIVE": True, "DOWN": False}.get(v) for v in values])
     },
     create=networks.create,
     update=networks.update,

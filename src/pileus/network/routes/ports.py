@@ -46,9 +46,7 @@ ATTRIBUTES = STANDARD | {
     "network_id": Attribute(read=uuid, put=False, required=True),
     "admin_state_up": SWITCH,
     "mac_address": Attribute(read=mac),
-    "fixed_ips": Attribute(
-        read=list_of(record(subnet_id=uuid, ip_address=address), unique=False, maximum=50)
-    ),
+    "fixed_ips": Attribute(read=list_of(record(subnet_id=uuid, ip_address=address), unique=False, maximum=50)),
     "device_id": Attribute(read=text(), default=""),
     "device_owner": Attribute(read=text(), default=""),
     "security_groups": Attribute(read=list_of(text(), maximum=100)),
@@ -108,9 +106,7 @@ def _by_address(values: list[str]) -> ColumnElement[bool]:
     for value in values:
         kind, equals, rest = value.partition("=")
         if not equals or kind not in ("ip_address", "subnet_id", "ip_address_substr"):
-            raise Invalid(
-                f"Invalid input for fixed_ips. Reason: '{value}' is not of the form ip_address=ADDRESS."
-            )
+            raise Invalid(f"Invalid input for fixed_ips. Reason: '{value}' is not of the form ip_address=ADDRESS.")
         wanted.setdefault(kind, []).append(rest)
     query = select(FixedIP.port_id)
     if "ip_address" in wanted:
@@ -123,9 +119,7 @@ def _by_address(values: list[str]) -> ColumnElement[bool]:
 
 
 def _by_group(values: list[str]) -> ColumnElement[bool]:
-    return Port.id.in_(
-        select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id.in_(values))
-    )
+    return Port.id.in_(select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id.in_(values)))
 
 
 PORT = Noun(

@@ -80,13 +80,10 @@ def _request(ctx: Context, one: Candidate, groups: dict[str, Group]) -> dict[str
 
 
 def _summary(ctx: Context, one: Candidate) -> dict[str, Any]:
-    rows = (
-        one.inventories if ctx.at_least("1.27") else {name: one.inventories[name] for name in one.resources}
-    )
+    rows = one.inventories if ctx.at_least("1.27") else {name: one.inventories[name] for name in one.resources}
     shown: dict[str, Any] = {
         "resources": {
-            name: {"capacity": candidates.capacity(row), "used": one.used.get(name, 0)}
-            for name, row in rows.items()
+            name: {"capacity": candidates.capacity(row), "used": one.used.get(name, 0)} for name, row in rows.items()
         }
     }
     if ctx.at_least("1.17"):

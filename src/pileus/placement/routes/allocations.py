@@ -17,8 +17,7 @@ def show(ctx: Context, consumer_id: str) -> Reply:
     held = allocations.held(ctx.session, consumer_id=consumer_id)
     body: dict[str, Any] = {
         "allocations": {
-            one.provider.id: {"resources": one.resources, "generation": one.provider.generation}
-            for one in held
+            one.provider.id: {"resources": one.resources, "generation": one.provider.generation} for one in held
         }
     }
     if held and ctx.at_least("1.12"):

@@ -97,9 +97,7 @@ def list_aggregates(ctx: Context, provider_id: str) -> Reply:
     return reply(ctx, body)
 
 
-@routes.get(
-    "/resource_providers/{provider_id}/traits", policy=_RULE + "traits:list", query=NO_QUERY, since="1.6"
-)
+@routes.get("/resource_providers/{provider_id}/traits", policy=_RULE + "traits:list", query=NO_QUERY, since="1.6")
 def list_traits(ctx: Context, provider_id: str) -> Reply:
     provider = providers.get(ctx.session, provider_id)
     had = traits.of(ctx.session, [provider_id])[provider_id]

@@ -22,9 +22,7 @@ TOTAL = Schema(
 )
 
 
-@routes.get(
-    "/resource_providers/{provider_id}/usages", policy="placement:resource_providers:usages", query=NO_QUERY
-)
+@routes.get("/resource_providers/{provider_id}/usages", policy="placement:resource_providers:usages", query=NO_QUERY)
 def show(ctx: Context, provider_id: str) -> Reply:
     provider = providers.get(ctx.session, provider_id)
     held = providers.inventories(ctx.session, [provider_id]).get(provider_id, {})
@@ -50,9 +48,7 @@ def total(ctx: Context) -> Reply:
     return reply(ctx, {"usages": _by_type(totals, counts, ctx.param("consumer_type"))})
 
 
-def _by_type(
-    totals: list[allocations.Total], counts: dict[str, int], wanted: str | None
-) -> dict[str, dict[str, Any]]:
+def _by_type(totals: list[allocations.Total], counts: dict[str, int], wanted: str | None) -> dict[str, dict[str, Any]]:
     """Usages by type of consumer: of one type, of all together ("all"), or of each (1.38)."""
     found: dict[str, dict[str, Any]] = {}
     for one in totals:

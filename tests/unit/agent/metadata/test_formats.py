@@ -128,9 +128,7 @@ def test_ec2_ids_are_stable_and_short() -> None:
     assert len(first) == 10
 
 
-@pytest.mark.parametrize(
-    "path", ["/openstack/1999-01-01/meta_data.json", "/openstack/latest/../x", "/etc/passwd"]
-)
+@pytest.mark.parametrize("path", ["/openstack/1999-01-01/meta_data.json", "/openstack/latest/../x", "/etc/passwd"])
 def test_unknown_paths(path: str) -> None:
     assert get(path) is None
 

@@ -137,6 +137,4 @@ def test_drop_group_drops_all_but_requests_for_addresses() -> None:
         ("to-lport", f"outport == @{DROP_GROUP} && ip"),
     }
     assert all(acl.priority == DROP_PRIORITY for acl in acls if acl.action == "drop")
-    assert all(
-        acl.priority > DROP_PRIORITY and "udp.dst" in acl.match for acl in acls if acl.action == "allow"
-    )
+    assert all(acl.priority > DROP_PRIORITY and "udp.dst" in acl.match for acl in acls if acl.action == "allow")

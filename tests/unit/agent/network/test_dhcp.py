@@ -70,10 +70,7 @@ def test_host_routes_come_with_the_default_route() -> None:
     found = options(network(metadata=None), host_routes=(route,))
     assert found["classless_static_route"] == "{10.9.0.0/16,10.0.0.9, 0.0.0.0/0,10.0.0.1}"
     default = {"destination": "0.0.0.0/0", "nexthop": "10.0.0.9"}
-    assert (
-        options(network(metadata=None), host_routes=(default,))["classless_static_route"]
-        == "{0.0.0.0/0,10.0.0.9}"
-    )
+    assert options(network(metadata=None), host_routes=(default,))["classless_static_route"] == "{0.0.0.0/0,10.0.0.9}"
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,7 @@ def test_a_failing_tool_names_no_path(files: GuestFiles, tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize(
-    "server_id", ["", "..", "../x", SERVER.upper().replace("1", "A"), SERVER + "\n", "x" * 36]
-)
+@pytest.mark.parametrize("server_id", ["", "..", "../x", SERVER.upper().replace("1", "A"), SERVER + "\n", "x" * 36])
 def test_only_uuids_become_paths(tmp_path: Path, server_id: str) -> None:
     with pytest.raises(CommandFailed):
         InstanceFiles(tmp_path).guest(server_id)

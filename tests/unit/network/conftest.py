@@ -1,0 +1,112 @@
+"""A cloud's database with identity and the external network in it, and callers of the network API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import event, select
+
+import pileus.api.quota
+import pileus.network.model
+import pileus.operations.model  # noqa: F401
+from pileus.cloud import Cloud
+from pileus.db import Base, Database
+from pileus.identity.bootstrap import bootstrap as identity_bootstrap
+from pileus.identity.model import Project
+from pileus.network.bootstrap import bootstrap
+from pileus.settings import Settings
+
+PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    (tmp_path / "db").mkdir()
+    settings = Settings(state=str(tmp_path), bcrypt_rounds=4)
+    cloud = Cloud(settings, Database(settings.database_url))
+    Base.metadata.create_all(cloud.db.engine)
+    with cloud.db.write() as session:
+        identity_bootstrap(session, PASSWORDS, 4)
+        cloud.keys.rotate(session)
+    with cloud.db.write() as session:
+        bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
+    yield cloud
+    cloud.db.dispose()
+
+
+class Caller:
+    """Somebody with a token; called with method, path and body, gives status and body."""
+
+    def __init__(self, cloud: Cloud, user: str) -> None:
+        self._client = falcon.testing.TestClient(cloud.application())
+        identity = {
+            "methods": ["password"],
+            "password": {"user": {"name": user, "domain": {"id": "default"}, "password": PASSWORDS[user]}},
+        }
+        scope = {"project": {"name": user, "domain": {"id": "default"}}}
+        answer = self._client.simulate_post(
+            "/identity/v3/auth/tokens", json={"auth": {"identity": identity, "scope": scope}}
+        )
+        self._token = answer.headers["X-Subject-Token"]
+        self.project_id = answer.json["token"]["project"]["id"]
+
+    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        answer = self._client.simulate_request(
+            method, f"/network/v2.0{path}", json=body, headers={"X-Auth-Token": self._token}
+        )
+        return answer.status_code, answer.json if answer.text else None
+
+    def make(self, noun: str, **values: Any) -> dict[str, Any]:
+        """Create one object."""
+        status, body = self("POST", f"/{noun.replace('_', '-')}s", {noun: values})
+        assert status == 201, body
+        made: dict[str, Any] = body[noun]
+        return made
+
+    def network(self, *cidrs: str, **values: Any) -> dict[str, Any]:
+        """A network with subnets; a cidr ending in " slaac" is one that addresses itself."""
+        network = self.make("network", name="net", **values)
+        for cidr in cidrs:
+            block, _, mode = cidr.partition(" ")
+            modes = {"ipv6_address_mode": mode, "ipv6_ra_mode": mode} if mode else {}
+            self.make("subnet", network_id=network["id"], cidr=block, ip_version=6 if ":" in block else 4, **modes)
+        return network
+
+
+@pytest.fixture
+def admin(cloud: Cloud) -> Caller:
+    return Caller(cloud, "admin")
+
+
+@pytest.fixture
+def demo(cloud: Cloud) -> Caller:
+    return Caller(cloud, "demo")
+
+
+@pytest.fixture
+def alt(cloud: Cloud) -> Caller:
+    return Caller(cloud, "alt_demo")
+
+
+@pytest.fixture
+def statements(cloud: Cloud) -> Callable[[Callable[[], Any]], int]:
+    """Counts the SQL statements that a call makes."""
+
+    def count(call: Callable[[], Any]) -> int:
+        seen: list[str] = []
+
+        def note(_c: Any, _k: Any, statement: str, *_: Any) -> None:
+            seen.append(statement)
+
+        event.listen(cloud.db.engine, "before_cursor_execute", note)
+        try:
+            call()
+        finally:
+            event.remove(cloud.db.engine, "before_cursor_execute", note)
+        return len(seen)
+
+    return count
