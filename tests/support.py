@@ -20,6 +20,8 @@ import sqlalchemy
 from openstack.connection import Connection
 
 BIN = Path(sys.executable).parent
+GIVES_JSON = {"list", "show", "create", "issue", "detail"}
+"""Verbs of the client that print a table or an object."""
 
 
 def free_port() -> int:
@@ -125,8 +127,9 @@ class CloudUnderTest:
             load_yaml_config=False,
         )
 
-    def openstack(self, *arguments: str, project: str = "admin", parse: bool = True, check: bool = True) -> Any:
-        """The real `openstack` command; its JSON, or its output and error text when not `parse`."""
+    def openstack(self, *arguments: str, project: str = "admin", parse: bool | None = None, check: bool = True) -> Any:
+        """The real `openstack` command: its JSON where it gives any, else its output and error text."""
+        parse = bool(GIVES_JSON & set(arguments[:4])) if parse is None else parse
         argv = [str(BIN / "openstack"), *arguments, *(["-f", "json"] if parse else [])]
         if self.netns:
             argv = ["ip", "netns", "exec", self.netns, *argv]

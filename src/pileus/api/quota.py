@@ -39,7 +39,7 @@ class Quotas:
                 QuotaRow.project_id == project_id, QuotaRow.service == self.service
             )
         )
-        return self.defaults | dict(rows)
+        return self.defaults | {row.resource: row.hard_limit for row in rows}
 
     def set(self, session: Session, project_id: str, limits: Mapping[str, int]) -> None:
         """Give a project limits of its own."""

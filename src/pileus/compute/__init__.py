@@ -6,7 +6,7 @@ from pileus.api.service import Service
 from pileus.settings import Settings
 
 PROJECT_IN_PATH = ((r"^/v2(\.1)?/[0-9a-f]{32}(?=/|$)", "/v2.1"), (r"^/v2(?=/.)", "/v2.1"))
-"""The catalog's compute_legacy has the project in its URLs, and /v2 is served by /v2.1 (api guide compute, Versions)."""
+"""The catalog's compute_legacy has the project in its URLs, and /v2.1 serves /v2 (api guide compute, Versions)."""
 
 
 def service(settings: Settings) -> Service:

@@ -11,7 +11,7 @@ from pileus.db import Base
 
 
 class ResourceProvider(Base):
-    """A hypervisor host as a provider of resources. Its generation moves on with every change of what it has or gives."""
+    """A hypervisor host as a provider of resources. Its generation moves on with every change."""
 
     __tablename__ = "resource_providers"
 

@@ -22,7 +22,7 @@ VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
 
 
 class FakeHypervisor:
-    """Implements Hypervisor. A guest is a file that holds its power state: it survives the agent, as a real one does."""
+    """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent."""
 
     def __init__(self, state: Path, network: Network, hosts: int) -> None:
         self._root, self._network = state / "fake", network
