@@ -17,9 +17,7 @@ from pileus.placement.allocations import Claim
 from tests.unit.serving import Api, Serving
 
 TRAITS = ("COMPUTE_NODE", "HW_CPU_X86_AVX2")
-SSH_KEY = (
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsq+g1U4sX5Y3FYVlE5SaMtoHq+bZUbWhRTOti+xogN somebody@example"
-)
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsq+g1U4sX5Y3FYVlE5SaMtoHq+bZUbWhRTOti+xogN somebody@example"
 SSH_FINGERPRINT = "d9:46:40:2f:3f:0d:51:2f:fc:de:a9:d0:a3:b3:77:7c"
 
 
