@@ -41,7 +41,7 @@ class Cloud:
         self.tokens = Tokens(self.keys, settings.token_lifetime_s)
         self.authenticate = self.tokens.caller
         self.link = AgentLink(settings.agent_socket, settings.host_down_s)
-        self.runner = Runner(db, settings.state, settings.runner_threads, self.link.send)
+        self.runner = Runner(db, settings.replica_id, settings.runner_threads, self.link.send)
         self.services = services(settings)
         self._stopping = threading.Event()
         self._hosts: list[str] = []

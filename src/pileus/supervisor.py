@@ -61,8 +61,8 @@ class Child:
 
     def _live(self, writer: int) -> None:
         """The child's whole life."""
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(sig, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to answer, in order
 
         def tell(line: str) -> None:
             os.write(writer, f"{line}\n".encode())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
+from tests.api.compute import User
 from tests.support import CloudUnderTest
 
 FAKE = ("--hypervisor", "fake", "--network", "fake")
@@ -62,3 +63,50 @@ def network(demo: Connection) -> str:
     made = demo.network.create_network(name="net")
     demo.network.create_subnet(network_id=made.id, name="subnet", ip_version=4, cidr="10.1.0.0/16")
     return str(made.id)
+
+
+# --- raw requests -------------------------------------------------------------------------------------------
+
+
+def _user(cloud: CloudUnderTest, name: str) -> User:
+    return User.login(cloud, name, cloud.credentials(name)["OS_PASSWORD"], name)
+
+
+@pytest.fixture(scope="session")
+def root_user(cloud: CloudUnderTest) -> User:
+    """The administrator."""
+    return _user(cloud, "admin")
+
+
+@pytest.fixture(scope="session")
+def owner_session(cloud: CloudUnderTest) -> User:
+    return _user(cloud, "demo")
+
+
+@pytest.fixture
+def owner(owner_session: User) -> Iterator[User]:
+    """A member of project demo, whose servers are gone after the test."""
+    yield owner_session
+    owner_session.clear()
+
+
+@pytest.fixture(scope="session")
+def stranger(cloud: CloudUnderTest) -> User:
+    """A member of another project."""
+    return _user(cloud, "alt_demo")
+
+
+@pytest.fixture(scope="session")
+def reader(cloud: CloudUnderTest, admin: Connection) -> User:
+    """Somebody who may only look at project demo."""
+    user = admin.identity.create_user(name="looker", password="looks")
+    admin.identity.assign_project_role_to_user(
+        admin.identity.find_project("demo"), user, admin.identity.find_role("reader")
+    )
+    return User.login(cloud, "looker", "looks", "demo")
+
+
+@pytest.fixture(scope="session")
+def nobody(cloud: CloudUnderTest) -> User:
+    """Somebody without a token."""
+    return User(f"http://127.0.0.1:{cloud.port}", None)

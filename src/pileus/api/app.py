@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RETRIES = 3
+DISCARD = 4 * 1024 * 1024
 _RETRYABLE = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock: the transaction may be run again."""
 
@@ -61,6 +62,7 @@ class Endpoint:
                 ctx.require(route.policy)
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
+            discard_body(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -152,6 +154,19 @@ def read_json(request: falcon.Request, limit: int) -> Any:
     if not isinstance(body, dict | list):
         raise Invalid("The request body must be a JSON object.")
     return body
+
+
+def discard_body(request: falcon.Request) -> None:
+    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
+    the answer."""
+    unbounded = request.content_length is None and request.env.get("wsgi.input_terminated")
+    stream = request.stream if unbounded else request.bounded_stream
+    left = DISCARD
+    try:
+        while left > 0 and (chunk := stream.read(64 * 1024)):
+            left -= len(chunk)
+    except (OSError, ValueError):
+        pass  # the client is gone
 
 
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:

@@ -14,11 +14,11 @@ import msgspec
 from sqlalchemy import func, select
 
 from pileus.api.context import Caller
-from pileus.compute import flavors, keypairs, quotas
+from pileus.compute import flavors, keypairs, metadata, quotas
 from pileus.compute.model import Flavor, Host, KeyPair, Server
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
-from pileus.errors import Forbidden, Invalid, NotFound
+from pileus.errors import Invalid, NotFound
 from pileus.image import images
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
@@ -72,7 +72,7 @@ def prepare(
     if body.get("key_name") and key is None:
         raise Invalid("Invalid key_name provided.")
     _check_user_data(body.get("user_data"))
-    _check_metadata(session, project_id, body.get("metadata", {}))
+    metadata.check_quota(session, project_id, body.get("metadata", {}))
     at_least, at_most = _counts(body)
     networks = requests.validate(session, project_id, caller.is_admin, body.get("networks"))
     _check_batch_networks(networks, at_most)
@@ -201,12 +201,6 @@ def _check_user_data(user_data: str | None) -> None:
         base64.b64decode(user_data, validate=False)
     except (binascii.Error, ValueError):
         raise Invalid("Userdata content cannot be decoded: user_data must be base64.") from None
-
-
-def _check_metadata(session: Session, project_id: str, metadata: dict[str, str]) -> None:
-    limit = quotas.QUOTAS.limits(session, project_id)["metadata_items"]
-    if 0 <= limit < len(metadata):
-        raise Forbidden(f"Quota exceeded, too many metadata items: at most {limit}.")
 
 
 def _counts(body: dict[str, Any]) -> tuple[int, int]:

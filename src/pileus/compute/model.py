@@ -120,6 +120,9 @@ class Server(Base):
     access_ip_v4: Mapped[str | None]
     access_ip_v6: Mapped[str | None]
     trusted_certs: Mapped[list[Any] | None]
+    locked_by: Mapped[str | None]
+    """Whether its owner or an administrator locked it: "owner" or "admin"."""
+    locked_reason: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     launched_at: Mapped[datetime | None]

@@ -70,6 +70,12 @@ _SERVERS = {
     **_named("os_compute_api:server-metadata", READER, "index", "show"),
     **_named("os_compute_api:server-metadata", MEMBER, "create", "update_all", "update", "delete"),
     **_named("os_compute_api:ips", READER, "index", "show"),
+    **_named("os_compute_api:os-server-tags", READER, "index", "show"),
+    **_named("os_compute_api:os-server-tags", MEMBER, "update", "update_all", "delete", "delete_all"),
+    **_named("os_compute_api:os-attach-interfaces", READER, "list", "show"),
+    "os_compute_api:os-security-groups:list": READER,
+    **_named("os_compute_api:os-lock-server", MEMBER, "lock", "unlock"),
+    "os_compute_api:os-lock-server:unlock:unlock_override": ADMIN,
 }
 
 _NOUNS = {

@@ -28,7 +28,7 @@ FQDN = {
     "maxLength": 255,
     "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$",
 }
-TAG = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
+TAG: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
 DISK_CONFIG = {"enum": ["AUTO", "MANUAL"]}
 NETWORK = obj(
     uuid=UUID,
@@ -127,14 +127,27 @@ UPDATE = Schema.wrapped(
     },
 )
 
+_FILTERS = (
+    "user_id project_id tenant_id launch_index image_ref image kernel_id ramdisk_id hostname key_name power_state "
+    "vm_state task_state host node flavor reservation_id launched_at terminated_at availability_zone name display_name "
+    "description display_description locked_by uuid root_device_name config_drive access_ip_v4 access_ip_v6 "
+    "auto_disk_config progress soft_deleted status changes-since ip ip6 created_at block_device_mapping services "
+    "metadata system_metadata info_cache security_groups pci_devices sort_key sort_dir"
+)
 LIST = Schema.params(
-    closed=False,
-    limit=DIGITS,
-    all_tenants=BOOLEAN_PARAM,
-    deleted=BOOLEAN_PARAM,
-    marker={"type": "string"},
-    sort_key=ANY_PARAM,
-    sort_dir=ANY_PARAM,
+    closed="2.75",
+    **(
+        dict.fromkeys(_FILTERS.split(), ANY_PARAM)
+        | {name: since("2.26", ANY_PARAM) for name in ("tags", "tags-any", "not-tags", "not-tags-any")}
+        | {
+            "limit": DIGITS,
+            "all_tenants": BOOLEAN_PARAM,
+            "deleted": BOOLEAN_PARAM,
+            "marker": {"type": "string"},
+            "changes-before": since("2.66", ANY_PARAM),
+            "locked": since("2.73", ANY_PARAM),
+        }
+    ),
 )
 REBOOT = Schema.wrapped("reboot", obj(["type"], type={"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}))
 STOP = Schema.wrapped("os-stop", {"type": ["null", "object"]})

@@ -15,6 +15,7 @@ from pileus.agent.commands import (
     RebootGuest,
     StartGuest,
     StopGuest,
+    UpdateInstanceData,
 )
 from pileus.compute.model import Server
 from pileus.db import Session
@@ -112,3 +113,8 @@ def stop(_session: Session, server_id: str, timeout_s: float) -> Command:
 def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Command:
     """The command that reboots a guest."""
     return RebootGuest(guest=guest(session, server_id), hard=hard, timeout_s=timeout_s)
+
+
+def update_data(session: Session, server_id: str) -> Command:
+    """The command that changes what the metadata service tells a guest."""
+    return UpdateInstanceData(guest=guest(session, server_id))

@@ -39,6 +39,9 @@ ACTIONS = {
     )
 }
 
+SETTLED = frozenset({ACTIVE, STOPPED})
+"""States in which an owner may change a server's metadata and tags."""
+
 STATUS = {BUILDING: "BUILD", ACTIVE: "ACTIVE", STOPPED: "SHUTOFF", ERROR: "ERROR", DELETED: "DELETED"}
 TASK_STATUS = {
     (ACTIVE, "rebooting"): "REBOOT",
@@ -73,3 +76,11 @@ def require(name: str, server_id: str, vm_state: str, task_state: str | None) ->
     if vm_state not in action.when:
         raise Conflict(f"Cannot '{verb}' instance {server_id} while it is in vm_state {vm_state}")
     return action
+
+
+def require_settled(what: str, server_id: str, vm_state: str, task_state: str | None) -> None:
+    """Raises Conflict unless a server in this state may have its metadata or tags changed."""
+    if vm_state not in SETTLED:
+        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in vm_state {vm_state}")
+    if task_state is not None:
+        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in task_state {task_state}")

@@ -8,6 +8,7 @@ from pileus.api.context import Context
 from pileus.api.fields import micros, seconds
 from pileus.compute import hosts
 from pileus.compute.servers import Whole
+from pileus.network.addresses import AddressRow
 
 FAULTY = ("ERROR", "DELETED")
 WITH_PROGRESS = ("ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING")
@@ -46,14 +47,14 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
         "flavor": _flavor(ctx, whole),
         "created": seconds(server.created_at),
         "updated": seconds(server.updated_at),
-        "addresses": _addresses(whole),
+        "addresses": addresses(whole.addresses, extended=True),
         "accessIPv4": server.access_ip_v4 or "",
         "accessIPv6": server.access_ip_v6 or "",
         "links": links(ctx, server.id),
         "OS-DCF:diskConfig": server.disk_config,
     }
     if whole.status in WITH_PROGRESS:
-        view["progress"] = 100 if whole.status == "ACTIVE" else 0
+        view["progress"] = 0
     if whole.status in FAULTY and whole.fault:
         view["fault"] = _fault(ctx, whole)
     zone = whole.host.zone if whole.host else server.availability_zone or ""
@@ -76,15 +77,29 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
     return view | _later(ctx, whole, detail)
 
 
+def updated(ctx: Context, whole: Whole) -> dict[str, Any]:
+    """A server after PUT /servers/{id}: like a shown one from 2.75 on, without its extensions before."""
+    view = full(ctx, whole)
+    if ctx.at_least("2.75"):
+        return view
+    view["addresses"] = addresses(whole.addresses, extended=False)
+    left_out = ("config_drive", "key_name", "security_groups", "host_status")
+    return {
+        name: value
+        for name, value in view.items()
+        if name not in left_out and (":" not in name or name in ("OS-DCF:diskConfig", "OS-EXT-SRV-ATTR:hostname"))
+    }
+
+
 def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     """What microversions added, oldest first."""
     server, view = whole.server, {}
     additions: list[tuple[str, str, Any]] = [
-        ("2.9", "locked", False),
+        ("2.9", "locked", server.locked_by is not None),
         ("2.19", "description", server.description),
         ("2.26", "tags", server.tags),
         ("2.63", "trusted_image_certificates", server.trusted_certs),
-        ("2.73", "locked_reason", None),
+        ("2.73", "locked_reason", server.locked_reason),
         ("2.96", "pinned_availability_zone", server.availability_zone),
         ("2.100", "scheduler_hints", server.scheduler_hints),
     ]
@@ -157,17 +172,14 @@ def _flavor(ctx: Context, whole: Whole) -> dict[str, Any]:
     return view
 
 
-def _addresses(whole: Whole) -> dict[str, list[dict[str, Any]]]:
+def addresses(rows: list[AddressRow], extended: bool) -> dict[str, list[dict[str, Any]]]:
+    """A server's addresses by the label of their network; `extended` ones have their type and MAC address."""
     view: dict[str, list[dict[str, Any]]] = {}
-    for row in whole.addresses:
-        view.setdefault(row.network, []).append(
-            {
-                "version": row.version,
-                "addr": row.ip_address,
-                "OS-EXT-IPS:type": "fixed",
-                "OS-EXT-IPS-MAC:mac_addr": row.mac_address,
-            }
-        )
+    for row in rows:
+        one: dict[str, Any] = {"version": row.version, "addr": row.ip_address}
+        if extended:
+            one |= {"OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": row.mac_address}
+        view.setdefault(row.network, []).append(one)
     return view
 
 

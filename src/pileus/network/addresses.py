@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from pileus.db import Session
 from pileus.network.model import FixedIP, Network, Port
@@ -37,3 +37,10 @@ def for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[A
         row = AddressRow(label, network_id, port_id, ipaddress.ip_address(ip).version, ip, mac)
         found.setdefault(server_id, []).append(row)
     return found
+
+
+def devices(version: int, pattern: str) -> Select[str]:
+    """A query for the ids of devices with an IPv4 or IPv6 address that a regular expression matches."""
+    query = select(Port.device_id).join(FixedIP, FixedIP.port_id == Port.id)
+    colon = FixedIP.ip_address.contains(":")
+    return query.where(FixedIP.ip_address.regexp_match(pattern), colon if version == 6 else ~colon)

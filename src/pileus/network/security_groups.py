@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import or_, select
+from sqlalchemy.orm import selectinload
 
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
@@ -175,3 +176,16 @@ def names_for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, 
         if name not in known:
             known.append(name)
     return names
+
+
+def of_server(session: Session, server_id: str) -> list[SecurityGroup]:
+    """The groups that a server's ports are in, with their rules, by name."""
+    query = (
+        select(SecurityGroup)
+        .join(PortSecurityGroup, PortSecurityGroup.security_group_id == SecurityGroup.id)
+        .join(Port, Port.id == PortSecurityGroup.port_id)
+        .where(Port.device_id == server_id)
+        .options(selectinload(SecurityGroup.rules))
+        .order_by(SecurityGroup.name, SecurityGroup.id)
+    )
+    return list(session.scalars(query).unique())

@@ -140,7 +140,8 @@ class Runner:
             self._enqueue(held)
             return
         self._runs.pop(held.id, None)
-        wake()  # an operation may have waited for this one
+        if held.cancelled:
+            wake()  # what cancelled it has waited for this
 
     def _carry_out(self, held: Held, operation: Operation) -> None:
         flow = flows[held.kind]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
 from pileus.api import Context, Reply, Routes, paginate
 from pileus.api.paging import next_link, page_limit, sort_keys
 from pileus.api.schema import truth
-from pileus.compute import actions, create, schemas, servers, states, views
+from pileus.compute import actions, create, listing, schemas, servers, views
 from pileus.compute.model import Server
 from pileus.errors import Invalid
 
@@ -36,17 +34,6 @@ SORTABLE = {
     "power_state": Server.power_state,
     "availability_zone": Server.availability_zone,
 }
-EXACT = {
-    "image": Server.image_id,
-    "reservation_id": Server.reservation_id,
-    "uuid": Server.id,
-    "user_id": Server.user_id,
-    "key_name": Server.key_name,
-    "launch_index": Server.launch_index,
-    "hostname": Server.hostname,
-    "power_state": Server.power_state,
-}
-ADMIN_ONLY = ("host", "node", "deleted", "all_tenants", "project_id", "tenant_id")
 
 
 @routes.post("/v2.1/servers", policy=POLICY + "create", body=schemas.CREATE, status=202)
@@ -97,11 +84,9 @@ def update(ctx: Context, server_id: str, server: dict[str, Any]) -> dict[str, An
     row = servers.get(ctx.session, server_id, actions.scope(ctx), lock=True)
     columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
     servers.update(row, {columns.get(name, name): value for name, value in server.items()})
-    view = views.full(ctx, servers.whole(ctx.session, [row])[0])
-    if not ctx.at_least("2.75"):
-        # Before 2.75 an update answered with the short list of attributes.
-        view = {name: value for name, value in view.items() if ":" not in name or name == "OS-DCF:diskConfig"}
-    return {"server": view}
+    if {"name", "hostname"} & server.keys():
+        actions.refresh_data(ctx, row)
+    return {"server": views.updated(ctx, servers.whole(ctx.session, [row])[0])}
 
 
 @routes.delete("/v2.1/servers/{server_id}", policy=POLICY + "delete")
@@ -111,7 +96,7 @@ def delete(ctx: Context, server_id: str) -> None:
 
 def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
     limit = page_limit(ctx)
-    query = _filtered(ctx, select(Server), name)
+    query = listing.filtered(ctx, select(Server), name)
     keys = sort_keys(ctx, SORTABLE, [("created_at", "desc")])
     marker = ctx.param("marker")
     marked = ctx.session.get(Server, marker) if marker else None
@@ -127,63 +112,3 @@ def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
     if (link := next_link(ctx, items, limit)) and limit:
         body["servers_links"] = [{"rel": "next", "href": link}]
     return body
-
-
-def _filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
-    admin = ctx.caller.is_admin
-    given = {key: values for key, values in ctx.query.items() if admin or key not in ADMIN_ONLY}
-    if "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true"):
-        ctx.require(f"{POLICY}{name}:get_all_tenants")
-        if project := (given.get("project_id") or given.get("tenant_id")):
-            query = query.where(Server.project_id.in_(project))
-    else:
-        query = query.where(Server.project_id == ctx.project_id)
-    if "deleted" in given and truth(given["deleted"][-1]):
-        query = query.where(Server.deleted_at.is_not(None))
-    elif "changes-since" not in given:
-        query = query.where(Server.deleted_at.is_(None))
-    for key in ("host", "node"):
-        if key in given:
-            query = query.where(Server.host.in_(given[key]))
-    for key, column in EXACT.items():
-        if key in given:
-            query = query.where(column.in_(given[key]))
-    return _matched(ctx, query, given)
-
-
-def _matched(ctx: Context, query: Select[Server], given: dict[str, list[str]]) -> Select[Server]:
-    if "name" in given:
-        query = query.where(Server.name.regexp_match(_pattern(given["name"][-1])))
-    if "status" in given:
-        query = query.where(Server.vm_state.in_([s for one in given["status"] for s in states.vm_states(one)]))
-    if "vm_state" in given:
-        query = query.where(Server.vm_state.in_(given["vm_state"]))
-    if "flavor" in given:
-        query = query.where(Server.flavor["id"].as_string().in_(given["flavor"]))
-    if "availability_zone" in given:
-        query = query.where(Server.availability_zone.in_(given["availability_zone"]))
-    for key, past in (("changes-since", False), ("changes-before", True)):
-        if key in given and (not past or ctx.at_least("2.66")):
-            moment = _moment(key, given[key][-1])
-            query = query.where(Server.updated_at <= moment if past else Server.updated_at >= moment)
-    if ctx.at_least("2.26"):
-        for tag in [one for value in given.get("tags", []) for one in value.split(",")]:
-            query = query.where(Server.tags.as_string().contains(f'"{tag}"', autoescape=True))
-    return query
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error:
-        return re.escape(text)
-    return text
-
-
-def _moment(name: str, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
-    except ValueError:
-        raise Invalid(f"Invalid filter field: {name}.") from None
-    offset = moment.utcoffset()
-    return moment.replace(tzinfo=None) - offset if offset else moment.replace(tzinfo=None)

@@ -576,6 +576,8 @@ def upgrade() -> None:
         sa.Column("access_ip_v4", sa.String(length=255), nullable=True),
         sa.Column("access_ip_v6", sa.String(length=255), nullable=True),
         sa.Column("trusted_certs", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("locked_by", sa.String(length=255), nullable=True),
+        sa.Column("locked_reason", sa.String(length=255), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.Column("launched_at", sa.DateTime(), nullable=True),

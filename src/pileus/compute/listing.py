@@ -1,0 +1,176 @@
+"""Filters of server lists (api-ref compute, List servers: query parameters)."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, false, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from pileus.api.context import Context
+from pileus.api.schema import truth
+from pileus.compute import states
+from pileus.compute.model import Server
+from pileus.errors import Forbidden, Invalid
+from pileus.network import addresses
+from pileus.operations import OperationRow
+
+ALIASES = {
+    "display_name": "name",
+    "display_description": "description",
+    "image_ref": "image",
+    "tenant_id": "project_id",
+    "node": "host",
+}
+EXACT: dict[str, InstrumentedAttribute[Any]] = {
+    "image": Server.image_id,
+    "reservation_id": Server.reservation_id,
+    "uuid": Server.id,
+    "user_id": Server.user_id,
+    "key_name": Server.key_name,
+    "launch_index": Server.launch_index,
+    "hostname": Server.hostname,
+    "power_state": Server.power_state,
+    "host": Server.host,
+    "availability_zone": Server.availability_zone,
+    "access_ip_v4": Server.access_ip_v4,
+    "access_ip_v6": Server.access_ip_v6,
+    "locked_by": Server.locked_by,
+    "vm_state": Server.vm_state,
+}
+NUMBERS = ("launch_index", "power_state")
+TAGS = ("tags", "tags-any", "not-tags", "not-tags-any")
+EVERYBODYS = {
+    "2.1": ("reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"),
+    "2.5": ("ip6",),
+    "2.26": TAGS,
+    "2.66": ("changes-before",),
+    "2.73": ("locked",),
+    "2.83": ("availability_zone", "config_drive", "key_name", "power_state", "task_state", "vm_state", "user_id"),
+}
+"""Filters that need no administrator, by the version from which on; others are ignored."""
+LATER = {"tags": "2.26", "tags-any": "2.26", "not-tags": "2.26", "not-tags-any": "2.26"} | {
+    "changes-before": "2.66",
+    "locked": "2.73",
+}
+
+
+def filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
+    """`query` narrowed to the servers that a list request is about.
+
+    Args:
+        name: "index" or "detail", whose rules apply.
+
+    Raises:
+        Invalid: a filter's value is not one. Forbidden: only administrators may ask for that.
+    """
+    given = _given(ctx, "os_compute_api:servers:allow_all_filters")
+    if "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true"):
+        ctx.require(f"os_compute_api:servers:{name}:get_all_tenants")
+        if project := given.get("project_id"):
+            query = query.where(Server.project_id.in_(project))
+    else:
+        query = query.where(Server.project_id == ctx.project_id)
+    if "deleted" in given and truth(given["deleted"][-1]):
+        query = query.where(Server.deleted_at.is_not(None))
+    elif "changes-since" not in given and not _asks_for_deleted(ctx, given):
+        query = query.where(Server.deleted_at.is_(None))
+    for key, column in EXACT.items():
+        if key in given:
+            query = query.where(column.in_(_numbers(key, given[key]) if key in NUMBERS else given[key]))
+    return query.where(*_conditions(ctx, given))
+
+
+def _given(ctx: Context, rule: str) -> dict[str, list[str]]:
+    """The filters that count for this caller at this version, by their own names."""
+    given = {ALIASES.get(key, key): values for key, values in ctx.query.items()}
+    given = {key: values for key, values in given.items() if ctx.at_least(LATER.get(key, "2.1"))}
+    if ctx.allows(rule):
+        return given
+    allowed = {key for version, keys in EVERYBODYS.items() if ctx.at_least(version) for key in keys}
+    return {key: values for key, values in given.items() if key in allowed}
+
+
+def _asks_for_deleted(ctx: Context, given: dict[str, list[str]]) -> bool:
+    if not any(status.upper() == "DELETED" for status in given.get("status", [])):
+        return False
+    if not ctx.caller.is_admin:
+        raise Forbidden("Only administrators may list deleted instances")
+    return True
+
+
+def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for key, text in (("name", Server.name), ("description", Server.description)):
+        if key in given:
+            found.append(text.regexp_match(_pattern(given[key][-1])))
+    if "status" in given:
+        found.append(_status(ctx, given["status"]))
+    if "task_state" in given:
+        under_way = select(OperationRow.subject_id).where(
+            OperationRow.finished_at.is_(None), OperationRow.task_state.in_(given["task_state"])
+        )
+        found.append(Server.id.in_(under_way))
+    if "flavor" in given:
+        found.append(Server.flavor["id"].as_string().in_(given["flavor"]))
+    if "config_drive" in given:
+        found.append(Server.config_drive.is_(truth(given["config_drive"][-1])))
+    if "locked" in given:
+        found.append(Server.locked_by.is_not(None) if truth(given["locked"][-1]) else Server.locked_by.is_(None))
+    for key, version in (("ip", 4), ("ip6", 6)):
+        if key in given:
+            found.append(Server.id.in_(addresses.devices(version, _pattern(given[key][-1]))))
+    if "changes-since" in given:
+        found.append(Server.updated_at >= _moment("changes-since", given))
+    if "changes-before" in given:
+        found.append(Server.updated_at <= _moment("changes-before", given))
+    return [*found, *_tags(given)]
+
+
+def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
+    found = [state for one in wanted for state in states.vm_states(one)]
+    if not found:
+        if ctx.at_least("2.38"):
+            raise Invalid("Invalid status value")
+        return false()
+    return Server.vm_state.in_(found)
+
+
+def _tags(given: dict[str, list[str]]) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for key in TAGS:
+        wanted = [_tagged(tag) for value in given.get(key, []) for tag in value.split(",")]
+        if wanted:
+            combined = or_(*wanted) if key.endswith("any") else and_(*wanted)
+            found.append(~combined if key.startswith("not") else combined)
+    return found
+
+
+def _tagged(tag: str) -> ColumnElement[bool]:
+    return func.coalesce(cast(Server.tags, Text), "").contains(msgspec.json.encode(tag).decode(), autoescape=True)
+
+
+def _numbers(key: str, values: list[str]) -> list[int]:
+    if not all(value.isdigit() for value in values):
+        raise Invalid(f"Invalid filter field: {key}.")
+    return [int(value) for value in values]
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error:
+        return re.escape(text)
+    return text
+
+
+def _moment(name: str, given: dict[str, list[str]]) -> datetime:
+    try:
+        moment = datetime.fromisoformat(given[name][-1].replace("Z", "+00:00").replace(" ", "+"))
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {name}.") from None
+    offset = moment.utcoffset()
+    return moment.replace(tzinfo=None) - offset if offset else moment.replace(tzinfo=None)
