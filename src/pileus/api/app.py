@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -196,7 +196,7 @@ def stamp(ctx: Context, response: falcon.Response) -> None:
     if history := service.history:
         version = f"{ctx.version[0]}.{ctx.version[1]}" if ctx.version != (0, 0) else history.oldest.name
         response.set_header("OpenStack-API-Version", f"{history.service_type} {version}")
-        vary = "OpenStack-API-Version"
+        vary = "OpenStack-API-Version" if history.legacy_header else "openstack-api-version"
         if history.legacy_header:
             response.set_header(history.legacy_header, version)
             vary += f", {history.legacy_header}"
@@ -241,6 +241,9 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
         service = next((s for s in services if request.path.startswith(s.prefix)), next(iter(services)))
         ctx = Context(cloud, service, request, f"req-{uuid.uuid4()}")
+        if service.history:
+            with suppress(PileusError):
+                ctx.version = service.history.negotiate(request.headers)
         status = getattr(error, "status_code", 500)
         known: dict[int, PileusError] = {
             404: NotFound("The resource could not be found."),
