@@ -33,7 +33,9 @@ openrc=$("$pileus" openrc --state "$state") && eval "$openrc" || fail "no creden
 "$(dirname "$pileus")/python" "$here/shared_network.py" conformance-private || fail "the shared network was not made"
 
 # What this release does not have is declared, so that tests skip instead of failing where tempest can tell.
-"$suite/run-tempest.sh" --work "$CONFORMANCE_WORK" --concurrency 2 \
+results=$CONFORMANCE_WORK/results/pileus
+rm -rf "$results"
+"$suite/run-tempest.sh" --work "$CONFORMANCE_WORK" --label pileus --concurrency 2 \
   --set service_available.cinder=false \
   --set auth.create_isolated_networks=false \
   --set compute.fixed_network_name=conformance-private \
@@ -41,3 +43,15 @@ openrc=$("$pileus" openrc --state "$state") && eval "$openrc" || fail "no creden
   --set identity-feature-enabled.security_compliance=false \
   --set image-feature-enabled.import_image=false \
   --load-list "$here/tests.txt" "$@"
+status=$?
+
+# A test of the list that skips, or that tempest does not know, did not pass.
+if [ "$status" = 0 ] && [ -e "$results/summary.txt" ]; then
+  if ! tail -1 "$results/summary.txt" | grep -q 'skipped=0'; then
+    echo "conformance: skipped:" >&2 && cat "$results/skips.txt" >&2 && status=1
+  fi
+  if grep -q . "$results/wanted-not-listed.txt"; then
+    echo "conformance: tempest has no such tests:" >&2 && cat "$results/wanted-not-listed.txt" >&2 && status=1
+  fi
+fi
+exit "$status"

@@ -125,5 +125,5 @@ def index(ctx: Context) -> dict[str, Any]:
 @routes.get("/v2.0/extensions/{alias}", policy="regular_user", transaction=None)
 def show(ctx: Context, alias: str) -> dict[str, Any]:
     if alias not in EXTENSIONS:
-        raise NotFound(f"Extension with alias {alias} does not exist", "ExtensionNotFound")
+        raise NotFound(f"Extension with alias {alias} does not exist", "HTTPNotFound")
     return {"extension": view(alias)}
