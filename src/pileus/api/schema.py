@@ -53,7 +53,8 @@ class Schema:
         """
         validator = self._compiled.get(version)
         if validator is None:
-            validator = self._compiled[version] = jsonschema_rs.validator_for(resolve(self.document, version))
+            document = resolve(self.document, version)
+            validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
         if validator.is_valid(value):
             return
         error = next(validator.iter_errors(value))
