@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -70,13 +70,14 @@ class Endpoint:
             ctx.version = history.negotiate(ctx.request.headers)
 
     def _authenticate(self, ctx: Context) -> None:
-        """Find out who asks; a route that is OPEN does without."""
+        """Find out who asks; a route that is OPEN does without, and does not mind a token that is void."""
         token = ctx.request.get_header("X-Auth-Token")
-        if token:
-            with self._cloud.db.read() as session:
-                ctx.caller = self._cloud.authenticate(session, token)
-        elif any(route.policy != OPEN for route in self._routes):
+        if all(route.policy == OPEN for route in self._routes):
+            return
+        if not token:
             raise Unauthenticated("The request you have made requires authentication.")
+        with self._cloud.db.read() as session:
+            ctx.caller = self._cloud.authenticate(session, token)
 
     def _select(self, ctx: Context) -> Route:
         routes = [route for route in self._routes if route.since <= ctx.version <= route.until]
@@ -194,7 +195,7 @@ def stamp(ctx: Context, response: falcon.Response) -> None:
     if history := service.history:
         version = f"{ctx.version[0]}.{ctx.version[1]}" if ctx.version != (0, 0) else history.oldest.name
         response.set_header("OpenStack-API-Version", f"{history.service_type} {version}")
-        vary = "OpenStack-API-Version"
+        vary = "OpenStack-API-Version" if history.legacy_header else "openstack-api-version"
         if history.legacy_header:
             response.set_header(history.legacy_header, version)
             vary += f", {history.legacy_header}"
@@ -216,9 +217,11 @@ class Rewriter:
         for service in self._services:
             if request.path.startswith(service.prefix + "/"):
                 path = request.path[len(service.prefix) :]
+                if request.env["PATH_INFO"].endswith("/"):
+                    path += "/"
                 for pattern, replacement in service.rewrites:
                     path = pattern.sub(replacement, path, count=1)
-                request.path = service.prefix + path
+                request.path = service.prefix + path.removesuffix("/")
 
 
 class _Resource:
@@ -237,6 +240,9 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
         service = next((s for s in services if request.path.startswith(s.prefix)), next(iter(services)))
         ctx = Context(cloud, service, request, f"req-{uuid.uuid4()}")
+        if service.history:
+            with suppress(PileusError):
+                ctx.version = service.history.negotiate(request.headers)
         status = getattr(error, "status_code", 500)
         known: dict[int, PileusError] = {
             404: NotFound("The resource could not be found."),

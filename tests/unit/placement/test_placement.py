@@ -262,3 +262,10 @@ def test_requests_know_no_http() -> None:
     with pytest.raises(Invalid, match=r"1\.39"):
         requests.traits(["in:A"], may_forbid=True, may_choose=False)
     assert requests.traits(["A", "B"], may_forbid=True, may_choose=False).names == {"B"}
+
+
+def test_versions_that_are_refused(admin: Versioned) -> None:
+    assert "Unacceptable version header: 0.9" in error(admin, "/resource_providers", "0.9", 406)["detail"]
+    assert "invalid version string: pony.horse" in error(admin, "/resource_providers", "pony.horse")["detail"]
+    assert error(admin, "/barnabas", "1.23", 404)["code"] == "placement.undefined_code"
+    assert admin("GET", "/resource_providers", "1.0").headers["Vary"] == "openstack-api-version"
