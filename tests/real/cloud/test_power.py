@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.real.cloud.real import RealCloud
-from tests.support import eventually
 
 DOWN = "tiny: shutting down"
 UP = "tiny: cloud done"
@@ -62,12 +61,8 @@ def test_hard_reboot_does_not(cloud: RealCloud, server: str) -> None:
 
 def test_a_pressed_button_turns_the_server_off(cloud: RealCloud, server: str) -> None:
     """Not by a command of ours: the host sees the guest go."""
-
-    def press() -> bool:
-        cloud.virsh("shutdown", server, "--mode", "acpi")
-        return bool(eventually(lambda: cloud.server(server).status == "SHUTOFF", 20, "SHUTOFF"))
-
-    press()
+    cloud.virsh("shutdown", server, "--mode", "acpi")
+    cloud.becomes(server, "SHUTOFF")
     assert cloud.settled(server, "SHUTOFF").power_state == 4
     cloud.demo.compute.start_server(server)
     cloud.settled(server)

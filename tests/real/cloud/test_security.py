@@ -51,8 +51,8 @@ class Pair:
 
     def remove(self) -> None:
         self.cloud.delete(self.a, self.b)
-        self.network.delete_port(self.port.id)
-        self.network.delete_security_group(self.walled)
+        self.network.delete_port(self.port.id, ignore_missing=True)
+        self.network.delete_security_group(self.walled, ignore_missing=True)
 
 
 @pytest.fixture(scope="module")
