@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import re
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,12 @@ class RealCloud(CloudUnderTest):
     @property
     def agent(self) -> Path:
         return self.state / "agent"
+
+    def commanded(self, server_id: str, kind: str) -> bool:
+        """Whether the host has got a command of this kind of operation on the server."""
+        (row,) = self.query(f"SELECT id FROM operations WHERE subject_id = '{server_id}' AND kind = '{kind}'")
+        with closing(sqlite3.connect(self.agent / "journal.db")) as journal:
+            return bool(journal.execute("SELECT 1 FROM attempts WHERE operation_id = ?", (row[0],)).fetchone())
 
     def virsh(self, *arguments: str) -> str:
         return sh("virsh", "-c", f"qemu+unix:///system?socket={self.agent}/libvirt/run/libvirt-sock", *arguments)

@@ -59,8 +59,9 @@ def test_user_data_runs(cloud: RealCloud, server: str) -> None:
 
 def test_trace_has_every_stage(cloud: RealCloud, server: str) -> None:
     trace = cloud.pileus("trace", server)
-    at = [trace.find(f" {stage} ") for stage in ORDER]
-    assert -1 not in at and at == sorted(at), dict(zip(ORDER, at, strict=True)) | {"trace": trace}
+    order = [stage for stage in ORDER if "convert" not in stage or "cached True" not in trace]
+    at = [trace.find(f" {stage} ") for stage in order]
+    assert -1 not in at and at == sorted(at), trace
 
 
 def test_it_is_one_guest_of_everything(cloud: RealCloud, server: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.real.cloud.real import RealCloud
+from tests.support import eventually
 
 DOWN = "tiny: shutting down"
 UP = "tiny: cloud done"
@@ -83,3 +85,14 @@ def test_a_guest_that_is_killed_is_off(cloud: RealCloud, server: str) -> None:
     cloud.becomes(server, "SHUTOFF")
     cloud.demo.compute.reboot_server(server, "HARD")
     cloud.settled(server)
+
+
+def test_delete_does_not_wait_for_a_guest_that_never_shuts_down(cloud: RealCloud) -> None:
+    image = cloud.upload("deaf", bytes(1 << 20), "raw")
+    server = cloud.boot("deaf", image_id=image)
+    cloud.settled(server)
+    cloud.demo.compute.stop_server(server)
+    eventually(lambda: cloud.commanded(server, "server.stop"), 20, "the command to the host")
+    began = time.monotonic()
+    cloud.delete(server)
+    assert time.monotonic() - began < 20

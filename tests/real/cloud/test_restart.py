@@ -14,7 +14,7 @@ beat() {
   while :; do
     n=$((n + 1))
     ping -c 1 -W 2 10.7.0.2 > /dev/null 2>&1 && net=yes || net=no
-    wget -q -T 3 -O /dev/null http://169.254.169.254/openstack && data=yes || data=no
+    timeout 4 wget -q -O /dev/null http://169.254.169.254/openstack/latest/meta_data.json && data=yes || data=no
     echo "beat $n: net $net, data $data;" > /dev/console
     sleep 1
   done
@@ -27,10 +27,12 @@ GOOD = r"beat (\d+): net yes, data yes;"
 @pytest.fixture(scope="module")
 def server(cloud: RealCloud) -> Iterator[str]:
     server = cloud.boot("beat", BEAT)
-    cloud.settled(server)
-    cloud.says(server, GOOD)
-    yield server
-    cloud.delete(server)
+    try:
+        cloud.settled(server)
+        cloud.says(server, GOOD)
+        yield server
+    finally:
+        cloud.delete(server)
     cloud.assert_nothing_left()
 
 
