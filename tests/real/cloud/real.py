@@ -15,6 +15,7 @@ from openstack.connection import Connection
 from openstack.exceptions import HttpException
 from requests.exceptions import ConnectionError as NoConnection
 
+from pileus.agent.daemons import pid_of
 from tests.real.ovn_world import sh
 from tests.support import CloudUnderTest, eventually
 
@@ -160,6 +161,14 @@ class RealCloud(CloudUnderTest):
             if str(self.state) in command and word in command:
                 found.add(int(folder.name))
         return found
+
+    def process(self, program: str) -> int | None:
+        """The pid of one of this cloud's daemons, or of its agent."""
+        if program == "agent":
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            return int(children[0]) if len(children) == 2 else None
+        found = [*self.agent.glob(f"*/run/{program}.pid"), *self.agent.glob(f"*/{program}.pid")]
+        return pid_of(found[0], program) if found else None
 
     def qemu(self, server_id: str) -> int:
         """The pid of a server's QEMU."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.cloud.real import RealCloud
+from tests.support import eventually
 
 ORDER = [
     "accept",
@@ -86,6 +87,22 @@ def test_config_drive_and_disks(cloud: RealCloud) -> None:
     assert re.search(r"/dev/vdb .* /mnt\s", said) and "SWAPSPACE2" in said, said
     assert cloud.server(server).has_config_drive
     cloud.delete(server)
+
+
+def test_many_at_once(cloud: RealCloud, server: str) -> None:
+    """They are built and discarded side by side, on a network that none of them was on before."""
+    network = cloud.add_network("many", "10.8.0.0/24")
+    for _ in range(2):
+        cloud.boot("many", min_count=4, networks=[{"uuid": network}])
+        many = [one.id for one in cloud.demo.compute.servers(name="many")]
+        assert len(many) == 4
+        for one in many:
+            cloud.settled(one)
+        cloud.says(many[0], f"tiny: instance-id {many[0]} .* source metadata-service")
+        cloud.delete(*many)
+        cloud.assert_holds_exactly(server)
+    cloud.demo.network.delete_network(network)
+    eventually(lambda: network not in cloud.nbctl("list", "Logical_Switch"), 20, "the network's end")
 
 
 def test_delete_leaves_nothing(cloud: RealCloud, server: str) -> None:

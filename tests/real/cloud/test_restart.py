@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.real.cloud.real import RealCloud
+from tests.real.ovn_world import sh
 from tests.support import eventually
 
 BEAT = """
@@ -51,6 +54,21 @@ def test_guests_outlive_the_cloud(cloud: RealCloud, server: str, way: str) -> No
     eventually(lambda: int(cloud.says(server, GOOD)[-1]) > beats + 1, 60, "the guest's network and instance data")
 
 
+@pytest.mark.parametrize("program", ["agent", "libvirtd", "ovs-vswitchd", "ovn-controller"])
+def test_a_process_that_dies_is_started_again(cloud: RealCloud, server: str, program: str) -> None:
+    qemu, beats = cloud.qemu(server), int(cloud.says(server, GOOD)[-1])
+    dies = cloud.process(program)
+    os.kill(dies, signal.SIGKILL)
+    eventually(lambda: cloud.process(program) not in (None, dies), 30, f"a new {program}")
+    eventually(lambda: int(cloud.says(server, GOOD)[-1]) > beats + 3, 60, "the guest's network and instance data")
+    assert cloud.qemu(server) == qemu
+    other = cloud.boot("other")
+    cloud.settled(other)
+    cloud.says(other, "tiny: eth0 ")
+    cloud.delete(other)
+    cloud.assert_holds_exactly(server)
+
+
 def test_a_new_server_beside_one_found_again(cloud: RealCloud, server: str) -> None:
     other = cloud.boot("other")
     cloud.settled(other)
@@ -76,6 +94,8 @@ def test_down_shuts_guests_down_and_ends_every_process(cloud: RealCloud, server:
     downs = cloud.console(server).count("tiny: shutting down")
     cloud.down()
     assert not cloud.processes()
+    assert f"ovnmeta-{cloud.network}" not in sh("ip", "netns")
+    assert "tap" not in sh("ip", "-o", "link")
     console = (cloud.agent / "instances" / server / "console.log").read_text(errors="replace")
     assert console.count("tiny: shutting down") == downs + 1
     cloud.up()
