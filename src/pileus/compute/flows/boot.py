@@ -60,7 +60,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) ->
                 )
         except CommandError as error:
             excluded.append(host)
-            reasons.append(f"Host {host}: {error.message}")
+            reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
             op.step("leave host", leave_host, server_id, then="scheduling")
             continue
         op.step("activate", activate, server_id, built["power_state"], op.origin, last=True)
