@@ -255,6 +255,7 @@ def prepare(settings: Settings) -> None:
     for name, mode, owned in (
         ("db", 0o700, True),
         ("images", 0o750, True),
+        ("notifications", 0o750, True),
         ("run", 0o755, False),
         ("agent", 0o711, False),
         ("log", 0o755, False),

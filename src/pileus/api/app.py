@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from pileus.api.context import Context
 from pileus.api.routes import OPEN, Reply, Route
 from pileus.api.service import Service
+from pileus.db import is_transient
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RETRIES = 3
 DISCARD = 4 * 1024 * 1024
-_RETRYABLE = {"40001", "40P01"}
-"""PostgreSQL's serialization failure and deadlock: the transaction may be run again."""
 
 
 class Defect(PileusError):
@@ -110,7 +109,7 @@ class Endpoint:
                         ctx.session = stack.enter_context(begin())
                     return route.handler(ctx, **arguments)
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _RETRYABLE or attempt == RETRIES - 1:
+                if not is_transient(error) or attempt == RETRIES - 1:
                     raise
         raise AssertionError("unreachable")
 

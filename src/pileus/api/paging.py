@@ -50,12 +50,12 @@ def sort_keys(
         (name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
         for n, name in enumerate(names)
     ] or default
+    if odd := [way for way in directions if way not in ("asc", "desc")]:
+        raise Invalid(f"Invalid input for query parameter sort_dir: {odd[0]} is neither asc nor desc.")
     keys: list[SortKey] = []
     for name, way in [*wanted, (unique, wanted[-1][1] if wanted else "asc")]:
         if name not in columns:
             raise Invalid(f"Invalid input for query parameter sort_key: {name} cannot be sorted by.")
-        if way not in ("asc", "desc"):
-            raise Invalid(f"Invalid input for query parameter sort_dir: {way} is neither asc nor desc.")
         if all(columns[name] is not column for column, _ in keys):
             keys.append((columns[name], way == "desc"))
     return keys

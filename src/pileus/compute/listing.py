@@ -110,10 +110,7 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
     if "status" in given:
         found.append(_status(ctx, given["status"]))
     if "task_state" in given:
-        under_way = select(OperationRow.subject_id).where(
-            OperationRow.finished_at.is_(None), OperationRow.task_state.in_(given["task_state"])
-        )
-        found.append(Server.id.in_(under_way))
+        found.append(_doing(given["task_state"]))
     if "flavor" in given:
         found.append(Server.flavor["id"].as_string().in_(given["flavor"]))
     if "config_drive" in given:
@@ -131,12 +128,24 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
 
 
 def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
-    found = [state for one in wanted for state in states.vm_states(one)]
+    found = [pair for one in wanted for pair in states.showing(one)]
     if not found:
         if ctx.at_least("2.38"):
             raise Invalid("Invalid status value")
         return false()
-    return Server.vm_state.in_(found)
+    return or_(
+        *(
+            Server.vm_state == state if task is None else and_(Server.vm_state == state, _doing([task]))
+            for state, task in found
+        )
+    )
+
+
+def _doing(task_states: list[str]) -> ColumnElement[bool]:
+    under_way = select(OperationRow.subject_id).where(
+        OperationRow.finished_at.is_(None), OperationRow.task_state.in_(task_states)
+    )
+    return Server.id.in_(under_way)
 
 
 def _tags(given: dict[str, list[str]]) -> list[ColumnElement[bool]]:

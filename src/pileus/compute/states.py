@@ -57,10 +57,13 @@ def status(vm_state: str, task_state: str | None) -> str:
     return TASK_STATUS.get((vm_state, task_state or ""), STATUS[vm_state])
 
 
-def vm_states(wanted: str) -> list[str]:
-    """The vm_states that can show a status, for list filters; none for an unknown status."""
-    from_task = [state for (state, _), shown in TASK_STATUS.items() if shown == wanted.upper()]
-    return [state for state, shown in STATUS.items() if shown == wanted.upper()] or from_task
+def showing(wanted: str) -> list[tuple[str, str | None]]:
+    """The vm_states that show a status, for list filters, with the task_state it takes if it takes one.
+
+    None for an unknown status.
+    """
+    plain: list[tuple[str, str | None]] = [(state, None) for state, shown in STATUS.items() if shown == wanted.upper()]
+    return plain + [pair for pair, shown in TASK_STATUS.items() if shown == wanted.upper()]
 
 
 def require(name: str, server_id: str, vm_state: str, task_state: str | None) -> Action:

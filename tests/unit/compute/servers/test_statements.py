@@ -1,0 +1,112 @@
+"""Lists cost the same number of SQL statements, however many rows they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from pileus.compute import scheduler
+from pileus.compute.flows import boot as boot_flow
+from pileus.operations import Origin
+from tests.unit.serving import Api, Serving
+
+FEW, MANY = 2, 20
+
+
+def statements(serving: Serving, call: Callable[[], Any]) -> list[str]:
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    event.listen(serving.db.engine, "before_cursor_execute", note)
+    try:
+        call()
+    finally:
+        event.remove(serving.db.engine, "before_cursor_execute", note)
+    return seen
+
+
+@pytest.fixture
+def servers(serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -> Callable[[int], None]:
+    """Makes servers with networks, ports, tags and a few hosts; every second one has failed."""
+    admin("PUT", f"/compute/v2.1/os-quota-sets/{_project(demo)}", json={"quota_set": {"instances": -1, "cores": -1}})
+    network = demo("POST", "/network/v2.0/networks", json={"network": {"name": "n"}}).json["network"]["id"]
+    subnet = {"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"}
+    demo("POST", "/network/v2.0/subnets", json={"subnet": subnet})
+
+    def make(count: int) -> None:
+        for number in range(count):
+            server_id = boot(networks=[{"uuid": network}], tags=["a", "b"], metadata={"k": "v"})
+            with serving.db.write() as session:
+                (placed,) = scheduler.place(session, [(server_id, [])])
+                assert isinstance(placed, dict)
+                boot_flow.allocate_network(session, server_id, placed["host"], Origin("req-1", None, None))
+                row = session.get_one(boot_flow.Server, server_id)
+                if number % 2:
+                    boot_flow.servers.set_state(row, "error")
+                    boot_flow.servers.add_fault(session, row, "broken")
+
+    return make
+
+
+def _project(user: Api) -> str:
+    answer = user("GET", "/identity/v3/auth/tokens", headers={"X-Subject-Token": user.token or ""})
+    return str(answer.json["token"]["project"]["id"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/compute/v2.1/servers",
+        "/compute/v2.1/servers/detail",
+        "/compute/v2.1/servers/detail?tags=a&ip=10&name=s&status=error&status=build",
+        "/network/v2.0/ports",
+    ],
+)
+def test_lists_of_what_servers_have(
+    serving: Serving, admin: Api, demo: Api, servers: Callable[[int], None], path: str
+) -> None:
+    def counts() -> list[int]:
+        return [len(statements(serving, lambda one=one: _rows(*one))) for one in calls]  # type: ignore[misc]
+
+    everybodys = path + ("&" if "?" in path else "?") + "all_tenants=1" if "servers" in path else path
+    calls = [(demo, path, "2.1"), (demo, path, "2.104"), (admin, everybodys, "2.104")]
+    servers(FEW)
+    few = counts()
+    servers(MANY - FEW)
+    assert counts() == few
+    assert all(len(_rows(*one)) >= MANY for one in calls)
+
+
+def _network(user: Api, number: int) -> None:
+    made = user("POST", "/network/v2.0/networks", json={"network": {"name": f"n{number}"}}).json["network"]["id"]
+    subnet = {"network_id": made, "ip_version": 4, "cidr": f"10.{number}.0.0/24"}
+    assert user("POST", "/network/v2.0/subnets", json={"subnet": subnet}).status_code == 201
+
+
+def _image(user: Api, number: int) -> None:
+    body = {"name": f"i{number}", "disk_format": "raw", "container_format": "bare", "tags": ["a", "b"], "colour": "red"}
+    assert user("POST", "/image/v2/images", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "make"), [("/network/v2.0/networks", _network), ("/image/v2/images?limit=100", _image)]
+)
+def test_lists_of_networks_and_images(serving: Serving, demo: Api, path: str, make: Callable[[Api, int], None]) -> None:
+    for number in range(FEW):
+        make(demo, number)
+    few = len(statements(serving, lambda: _rows(demo, path)))
+    for number in range(FEW, MANY):
+        make(demo, number)
+    assert len(statements(serving, lambda: _rows(demo, path))) == few
+    assert len(_rows(demo, path)) >= MANY
+
+
+def _rows(user: Api, path: str, version: str = "2.1") -> list[Any]:
+    answer = user("GET", path, headers={"OpenStack-API-Version": f"compute {version}"})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json[path.partition("?")[0].rsplit("/", 1)[-1].replace("detail", "servers")])
