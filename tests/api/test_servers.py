@@ -286,6 +286,8 @@ def test_lock(owner: User, root_user: User, wanted: dict[str, Any]) -> None:
     assert root_user.act(server_id, "lock").status_code == 202
     assert owner.act(server_id, "unlock").status_code == 403, "an administrator locked it"
     assert root_user.act(server_id, "unlock").status_code == 202
+    journal = [one["action"] for one in owner.get(f"/servers/{server_id}/os-instance-actions")["instanceActions"]]
+    assert journal == ["unlock", "lock", "unlock", "stop", "lock", "create"]
     assert owner.act(server_id, "lock", {"locked_reason": ""}, "2.73").status_code == 400
 
 
