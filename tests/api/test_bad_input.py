@@ -43,6 +43,8 @@ def test_json_that_is_no_object(owner: User, body: bytes) -> None:
         ({"surprise": 1}, "surprise"),
         ({"name": 5}, "name"),
         ({"name": ""}, "name"),
+        ({"name": " padded"}, "name"),
+        ({"name": "bell\u0007"}, "name"),
         ({"name": "x" * 256}, "name"),
         ({"name": ...}, "name"),
         ({"flavorRef": ...}, "flavorRef"),

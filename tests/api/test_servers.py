@@ -176,6 +176,22 @@ def test_batch(owner: User, root_user: User, wanted: dict[str, Any], version: st
     assert len({one["OS-EXT-SRV-ATTR:host"] for one in root_user.get(query)["servers"]}) == 3
 
 
+def test_names_in_words_of_their_own(owner: User, image: str) -> None:
+    """A hostname that was given is everybody's of the batch; a description is the name where it cannot be given."""
+    none = {"imageRef": image, "networks": "none"}
+    owner.request_server("2.90", **none, name="Web Tier_1", hostname="given", min_count=2)
+    found = owner.get("/servers/detail", NEWEST)["servers"]
+    assert {(one["name"], one["OS-EXT-SRV-ATTR:hostname"]) for one in found} == {
+        ("Web Tier_1-1", "given"), ("Web Tier_1-2", "given")
+    }  # fmt: skip
+    named = owner.boot("2.37", **none, name="Web Tier_1")
+    assert owner.server(named)["OS-EXT-SRV-ATTR:hostname"] == "web-tier-1"
+    assert owner.server(named)["description"] is None
+    unspoken = owner.boot("2.1", imageRef=image, name="日本", networks=[])
+    assert owner.server(unspoken)["OS-EXT-SRV-ATTR:hostname"] == f"Server-{unspoken}"
+    assert owner.server(unspoken)["description"] == "日本"
+
+
 def test_batch_takes_what_the_quota_leaves(owner: User, image: str) -> None:
     """max_count is a wish, min_count a condition (10 servers are allowed)."""
     answer = owner.request_server("2.37", imageRef=image, networks="none", min_count=8, max_count=50)
@@ -205,6 +221,8 @@ def test_host_and_zone(owner: User, root_user: User, image: str) -> None:
         forced = root_user.boot(version, **none, **place)
         assert root_user.server(forced)["OS-EXT-SRV-ATTR:host"] == "fake-2"
         root_user.delete(forced)
+    both = root_user.request_server("2.74", **none, availability_zone="nova:fake-1", host="fake-2")
+    assert both.status_code == 400 and "mutually exclusive" in both.text
     missing = root_user.request_server("2.74", **none, host="elsewhere")
     assert missing.status_code == 400 and "elsewhere" in missing.text
 
