@@ -129,7 +129,7 @@ class CloudUnderTest:
 
     def openstack(self, *arguments: str, project: str = "admin", parse: bool | None = None, check: bool = True) -> Any:
         """The real `openstack` command: its JSON where it gives any, else its output and error text."""
-        parse = bool(GIVES_JSON & set(arguments[:4])) if parse is None else parse
+        parse = bool(GIVES_JSON & set(arguments)) if parse is None else parse
         argv = [str(BIN / "openstack"), *arguments, *(["-f", "json"] if parse else [])]
         if self.netns:
             argv = ["ip", "netns", "exec", self.netns, *argv]

@@ -22,6 +22,7 @@ from pileus.identity.tokens import Tokens
 from pileus.image import store
 from pileus.network.flows import sync as network_flows
 from pileus.operations.agents import AgentLink
+from pileus.operations.notifications import Delivery
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 
@@ -41,8 +42,9 @@ class Cloud:
         self.tokens = Tokens(self.keys, settings.token_lifetime_s)
         self.authenticate = self.tokens.caller
         self.link = AgentLink(settings.agent_socket, settings.host_down_s)
-        self.runner = Runner(db, settings.state, settings.runner_threads, self.link.send)
+        self.runner = Runner(db, settings.replica_id, settings.runner_threads, self.link.send)
         self.services = services(settings)
+        self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._stopping = threading.Event()
         self._hosts: list[str] = []
         self._noted = 0.0
@@ -61,6 +63,7 @@ class Cloud:
         self.link.on_guest = self._observe
         self.runner.start()
         self.link.start()
+        self.delivery.start()
         threading.Thread(target=self._keep_house, daemon=True, name="housekeeping").start()
 
     def stop(self) -> None:
@@ -68,6 +71,7 @@ class Cloud:
         self._stopping.set()
         self.link.stop()
         self.runner.stop()
+        self.delivery.stop()
         self.db.dispose()
 
     def _register(self, report: AgentReport) -> None:

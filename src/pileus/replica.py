@@ -65,7 +65,7 @@ def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[st
         backpressure=256,
         respawn_failed_workers=True,
         respawn_interval=0.2,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         log_dictconfig={"loggers": {"_granian": {"propagate": True}}, "handlers": {}},
         http1_settings=granian.http.HTTP1Settings(header_read_timeout=30_000),
         workers_kill_timeout=10,

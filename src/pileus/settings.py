@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ class Settings(msgspec.Struct, kw_only=True):
     database: str = ""
     """SQLAlchemy URL; empty: a SQLite file in the state directory."""
     replica_user: str = "pileus"
+    replica_id: str = msgspec.field(default_factory=lambda: str(uuid.uuid4()))
+    """Names this replica in leases: the same after a restart, different from every other."""
     region: str = "RegionOne"
     token_lifetime_s: int = 3600
     token_rotation_s: int = 3600

@@ -61,8 +61,8 @@ class Child:
 
     def _live(self, writer: int) -> None:
         """The child's whole life."""
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(sig, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to answer, in order
 
         def tell(line: str) -> None:
             os.write(writer, f"{line}\n".encode())
@@ -255,6 +255,7 @@ def prepare(settings: Settings) -> None:
     for name, mode, owned in (
         ("db", 0o700, True),
         ("images", 0o750, True),
+        ("notifications", 0o750, True),
         ("run", 0o755, False),
         ("agent", 0o711, False),
         ("log", 0o755, False),

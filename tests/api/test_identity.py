@@ -40,17 +40,17 @@ def login(admin: Connection, name: str, password: str) -> Connection:
 
 def test_command_line(openstack: OpenStack, name: str) -> None:
     assert openstack("project", "create", "--description", "d", name)["name"] == name
-    openstack("project", "set", "--property", "colour=red", name)
+    openstack("project", "set", "--property", "colour=red", name, parse=False)
     assert openstack("project", "show", name)["colour"] == "red"
     openstack("user", "create", "--password", "secret", "--project", name, name)
     openstack("role", "create", name)
-    openstack("role", "add", "--project", name, "--user", name, name)
+    openstack("role", "add", "--project", name, "--user", name, name, parse=False)
     rows = openstack("role", "assignment", "list", "--names", "--project", name)
     assert [(row["Role"], row["User"]) for row in rows] == [(name, f"{name}@Default")]
     assert [row["Name"] for row in openstack("user", "list", "--project", name)] == [name]
-    openstack("role", "remove", "--project", name, "--user", name, name)
+    openstack("role", "remove", "--project", name, "--user", name, name, parse=False)
     for noun in ("role", "user", "project"):
-        openstack(noun, "delete", name)
+        openstack(noun, "delete", name, parse=False)
         assert name not in [row["Name"] for row in openstack(noun, "list")]
 
 

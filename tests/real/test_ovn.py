@@ -299,7 +299,7 @@ def test_older_specifications_are_ignored(host: Host, world: World) -> None:
     assert host.nb(*row, "external_ids:neutron\\:port_name").strip() == "new"
     assert HOST in host.nb(*row, "options")
     host.driver.unbind_port(msgspec.structs.replace(wiring.port, revision=6, device_id="", host=""))
-    assert HOST not in host.nb(*row, "options")
+    assert not host.nb("--bare", "find", "Logical_Switch_Port", f"name={wiring.port.id}").strip()
 
 
 def test_unchanged_specification_writes_nothing(host: Host, world: World) -> None:

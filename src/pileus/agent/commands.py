@@ -6,6 +6,7 @@ their unit; times are seconds since the epoch.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -162,13 +163,14 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
 
 
 class Command(Spec, frozen=True, kw_only=True, tag=True):
-    """Base of commands. `subject` is what commands are serialized by: a guest, a network, a port."""
+    """Base of commands. SUBJECT is the path to the id of what they are about."""
 
-    NAME: ClassVar[str] = ""
+    SUBJECT: ClassVar[str]
 
     @property
     def subject(self) -> str:
-        raise NotImplementedError
+        """What commands are carried out one at a time for: a guest, a network, a port, a group."""
+        return str(attrgetter(self.SUBJECT)(self))
 
 
 class BuildGuest(Command, frozen=True, kw_only=True):
@@ -180,10 +182,7 @@ class BuildGuest(Command, frozen=True, kw_only=True):
 
     guest: GuestSpec
     plug_timeout_s: float = 60.0
-
-    @property
-    def subject(self) -> str:
-        return self.guest.server_id
+    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
 class DiscardGuest(Command, frozen=True, kw_only=True):
@@ -194,10 +193,7 @@ class DiscardGuest(Command, frozen=True, kw_only=True):
     """Ports that are deleted with the guest."""
     kept_ports: tuple[PortSpec, ...] = ()
     """Ports that live on, unbound."""
-
-    @property
-    def subject(self) -> str:
-        return self.server_id
+    SUBJECT: ClassVar[str] = "server_id"
 
 
 class StartGuest(Command, frozen=True, kw_only=True):
@@ -205,10 +201,7 @@ class StartGuest(Command, frozen=True, kw_only=True):
 
     guest: GuestSpec
     plug_timeout_s: float = 60.0
-
-    @property
-    def subject(self) -> str:
-        return self.guest.server_id
+    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
 class StopGuest(Command, frozen=True, kw_only=True):
@@ -216,10 +209,7 @@ class StopGuest(Command, frozen=True, kw_only=True):
 
     server_id: str
     timeout_s: float = 60.0
-
-    @property
-    def subject(self) -> str:
-        return self.server_id
+    SUBJECT: ClassVar[str] = "server_id"
 
 
 class RebootGuest(Command, frozen=True, kw_only=True):
@@ -231,80 +221,56 @@ class RebootGuest(Command, frozen=True, kw_only=True):
     guest: GuestSpec
     hard: bool
     timeout_s: float = 60.0
-
-    @property
-    def subject(self) -> str:
-        return self.guest.server_id
+    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
 class UpdateInstanceData(Command, frozen=True, kw_only=True):
     """Change what the metadata service tells a guest. Result: {}."""
 
     guest: GuestSpec
-
-    @property
-    def subject(self) -> str:
-        return self.guest.server_id
+    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
 class SyncNetwork(Command, frozen=True, kw_only=True):
     """Make a network exist as specified. Result: {}."""
 
     network: NetworkSpec
-
-    @property
-    def subject(self) -> str:
-        return self.network.id
+    SUBJECT: ClassVar[str] = "network.id"
 
 
 class DropNetwork(Command, frozen=True, kw_only=True):
     """Remove a network with all that hangs on it. Result: {}."""
 
     network_id: str
-
-    @property
-    def subject(self) -> str:
-        return self.network_id
+    SUBJECT: ClassVar[str] = "network_id"
 
 
 class SyncPort(Command, frozen=True, kw_only=True):
     """Make a port exist as specified, with its network and security groups. Result: {}."""
 
     wiring: GuestPort
-
-    @property
-    def subject(self) -> str:
-        return self.wiring.port.id
+    SUBJECT: ClassVar[str] = "wiring.port.id"
 
 
 class DropPort(Command, frozen=True, kw_only=True):
     """Remove a port. Result: {}."""
 
     port_id: str
-
-    @property
-    def subject(self) -> str:
-        return self.port_id
+    SUBJECT: ClassVar[str] = "port_id"
 
 
 class SyncSecurityGroup(Command, frozen=True, kw_only=True):
     """Make a security group's rules take effect on every port of it. Result: {}."""
 
     group: SecurityGroupSpec
-
-    @property
-    def subject(self) -> str:
-        return self.group.id
+    SUBJECT: ClassVar[str] = "group.id"
 
 
 class DropSecurityGroup(Command, frozen=True, kw_only=True):
     """Remove a security group. Result: {}."""
 
     group_id: str
-
-    @property
-    def subject(self) -> str:
-        return self.group_id
+    SUBJECT: ClassVar[str] = "group_id"
 
 
 AnyCommand = (

@@ -8,6 +8,7 @@ backing or data file (CVE-2024-32498 and its like).
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -25,6 +26,8 @@ from pileus.agent.commands import ImageSource
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
+
+log = logging.getLogger(__name__)
 
 INVALID = "image-invalid"
 
@@ -238,8 +241,11 @@ def _convert(path: Path, driver: str, target: Path, image: ImageSource) -> None:
             f"file:{path}",
             str(target),
             timeout_s=900,
+            # Else each of its threads reserves 64 MiB of addresses to allocate from, and the limit is hit at random.
+            env=os.environ | {"MALLOC_ARENA_MAX": "1"},
         )
     except CommandFailed as error:
+        log.warning("image %s: %s", image.id, error)
         # What qemu-img printed names paths of the host; the owner of a server is told only what failed.
         raise CommandFailed(INVALID, f"image {image.id} cannot be converted from {driver}") from error
     with open(target, "rb+") as converted:

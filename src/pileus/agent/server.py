@@ -54,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             after, wait = int(query["after"]), min(float(query["wait"]), LONGEST_WAIT_S)
             self._reply(200, agent.journal.feed(after, wait))
         elif url.path == "/report":
-            self._reply(200, {"report": agent.report(), "last": agent.journal.last()})
+            last = agent.journal.last()  # first: what happens while the report is made is then read from the feed
+            self._reply(200, {"report": agent.report(), "last": last})
         elif url.path == "/console":
             lines = int(query["lines"]) if "lines" in query else None
             self._guarded(lambda: {"output": agent.hypervisor.console(query["host"], query["server_id"], lines)})

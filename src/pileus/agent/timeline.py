@@ -22,11 +22,11 @@ class Timeline:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._lock = threading.Lock()
-        self._abandoned = False
+        self.abandoned = False
 
     def abandon(self) -> None:
-        """Let the next stage fail: a later command takes back what this one makes."""
-        self._abandoned = True
+        """Let the next stage fail, and long waits end: a later command takes back what this one makes."""
+        self.abandoned = True
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
@@ -35,7 +35,7 @@ class Timeline:
         Raises:
             CommandFailed: the command was abandoned.
         """
-        if self._abandoned:
+        if self.abandoned:
             raise CommandFailed("abandoned", f"{name} was not begun: the command was taken back")
         detail: dict[str, Any] = {}
         started, outcome = time.time(), "finished"

@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from pileus.api.context import Context
 from pileus.api.routes import OPEN, Reply, Route
 from pileus.api.service import Service
+from pileus.db import is_transient
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RETRIES = 3
-_RETRYABLE = {"40001", "40P01"}
-"""PostgreSQL's serialization failure and deadlock: the transaction may be run again."""
+DISCARD = 4 * 1024 * 1024
 
 
 class Defect(PileusError):
@@ -61,6 +61,7 @@ class Endpoint:
                 ctx.require(route.policy)
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
+            discard_body(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -69,13 +70,14 @@ class Endpoint:
             ctx.version = history.negotiate(ctx.request.headers)
 
     def _authenticate(self, ctx: Context) -> None:
-        """Find out who asks; a route that is OPEN does without."""
+        """Find out who asks; a route that is OPEN does without, and does not mind a token that is void."""
         token = ctx.request.get_header("X-Auth-Token")
-        if token:
-            with self._cloud.db.read() as session:
-                ctx.caller = self._cloud.authenticate(session, token)
-        elif any(route.policy != OPEN for route in self._routes):
+        if all(route.policy == OPEN for route in self._routes):
+            return
+        if not token:
             raise Unauthenticated("The request you have made requires authentication.")
+        with self._cloud.db.read() as session:
+            ctx.caller = self._cloud.authenticate(session, token)
 
     def _select(self, ctx: Context) -> Route:
         routes = [route for route in self._routes if route.since <= ctx.version <= route.until]
@@ -107,7 +109,7 @@ class Endpoint:
                         ctx.session = stack.enter_context(begin())
                     return route.handler(ctx, **arguments)
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _RETRYABLE or attempt == RETRIES - 1:
+                if not is_transient(error) or attempt == RETRIES - 1:
                     raise
         raise AssertionError("unreachable")
 
@@ -153,6 +155,19 @@ def read_json(request: falcon.Request, limit: int) -> Any:
     return body
 
 
+def discard_body(request: falcon.Request) -> None:
+    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
+    the answer."""
+    unbounded = request.content_length is None and request.env.get("wsgi.input_terminated")
+    stream = request.stream if unbounded else request.bounded_stream
+    left = DISCARD
+    try:
+        while left > 0 and (chunk := stream.read(64 * 1024)):
+            left -= len(chunk)
+    except (OSError, ValueError):
+        pass  # the client is gone
+
+
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
     """Turn an error into the service's own form."""
     if not isinstance(error, PileusError):
@@ -180,7 +195,7 @@ def stamp(ctx: Context, response: falcon.Response) -> None:
     if history := service.history:
         version = f"{ctx.version[0]}.{ctx.version[1]}" if ctx.version != (0, 0) else history.oldest.name
         response.set_header("OpenStack-API-Version", f"{history.service_type} {version}")
-        vary = "OpenStack-API-Version"
+        vary = "OpenStack-API-Version" if history.legacy_header else "openstack-api-version"
         if history.legacy_header:
             response.set_header(history.legacy_header, version)
             vary += f", {history.legacy_header}"
@@ -202,9 +217,11 @@ class Rewriter:
         for service in self._services:
             if request.path.startswith(service.prefix + "/"):
                 path = request.path[len(service.prefix) :]
+                if request.env["PATH_INFO"].endswith("/"):
+                    path += "/"
                 for pattern, replacement in service.rewrites:
                     path = pattern.sub(replacement, path, count=1)
-                request.path = service.prefix + path
+                request.path = service.prefix + path.removesuffix("/")
 
 
 class _Resource:
@@ -223,6 +240,9 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
         service = next((s for s in services if request.path.startswith(s.prefix)), next(iter(services)))
         ctx = Context(cloud, service, request, f"req-{uuid.uuid4()}")
+        if service.history:
+            with suppress(PileusError):
+                ctx.version = service.history.negotiate(request.headers)
         status = getattr(error, "status_code", 500)
         known: dict[int, PileusError] = {
             404: NotFound("The resource could not be found."),

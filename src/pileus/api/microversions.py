@@ -34,10 +34,21 @@ class History:
     Args:
         service_type: as in the header: "compute".
         legacy_header: an older header that also selects a version, if the service has one.
+        malformed, unacceptable: what a client is told whose version is none, or is not served.
     """
 
-    def __init__(self, service_type: str, versions: Iterable[Version], legacy_header: str | None = None) -> None:
+    def __init__(
+        self,
+        service_type: str,
+        versions: Iterable[Version],
+        legacy_header: str | None = None,
+        *,
+        malformed: str = "API Version String {wanted} is of invalid format. Must be of format MajorNum.MinorNum.",
+        unacceptable: str = "Version {wanted} is not supported by the API. Minimum is {oldest} and maximum is "
+        "{newest}.",
+    ) -> None:
         self.versions = list(versions)
+        self.malformed, self.unacceptable = malformed, unacceptable
         self.service_type, self.legacy_header = service_type, legacy_header
         self.oldest, self.newest = self.versions[0], self.versions[-1]
 
@@ -56,14 +67,10 @@ class History:
         try:
             asked = number(wanted)
         except ValueError:
-            raise Invalid(
-                f"API Version String {wanted} is of invalid format. Must be of format MajorNum.MinorNum."
-            ) from None
+            raise Invalid(self.malformed.format(wanted=wanted)) from None
         if not self.oldest.number <= asked <= self.newest.number:
-            raise NotAcceptable(
-                f"Version {wanted} is not supported by the API. Minimum is {self.oldest.name} and maximum is "
-                f"{self.newest.name}."
-            )
+            limits = {"oldest": self.oldest.name, "newest": self.newest.name}
+            raise NotAcceptable(self.unacceptable.format(wanted=wanted, **limits))
         return asked
 
 

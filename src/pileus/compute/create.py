@@ -298,7 +298,9 @@ def _server(
             "properties": {key: str(value) for key, value in image.properties.items()},
         },
         key_name=wanted.key.name if wanted.key else None,
-        key={"public_key": wanted.key.public_key, "type": wanted.key.type} if wanted.key else None,
+        key={"public_key": wanted.key.public_key, "type": wanted.key.type, "fingerprint": wanted.key.fingerprint}
+        if wanted.key
+        else None,
         metadata_=body.get("metadata", {}),
         tags=list(dict.fromkeys(body.get("tags", []))),
         user_data=body.get("user_data"),

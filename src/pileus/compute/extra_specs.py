@@ -89,8 +89,8 @@ _CAPABILITIES = {
         "id uuid service_id host vcpus memory_mb local_gb vcpus_used memory_mb_used local_gb_used mapped"
         " hypervisor_type hypervisor_version hypervisor_hostname free_ram_mb free_disk_gb current_workload"
         " running_vms host_ip disk_available_least cpu_allocation_ratio ram_allocation_ratio failed_builds"
-        " disk_allocation_ratio total_usable_ram_mb total_usable_disk_gb disk_mb_used free_disk_mb vcpus_total"
-        " num_instances num_io_ops aggregates cell_uuid updated",
+        " disk_allocation_ratio total_usable_ram_mb total_usable_disk_gb disk_mb_used free_disk_mb"
+        " vcpus_total num_instances num_io_ops aggregates cell_uuid updated",
         TEXT,
     ),
     r"capabilities:(cpu_info|metrics|stats|numa_topology|supported_hv_specs|pci_device_pools|nodename|pci_stats"

@@ -113,19 +113,16 @@ CREATE = Schema(
 
 UPDATE = Schema.wrapped(
     "server",
-    {
-        **obj(
-            **{
-                "name": PRINTABLE_NAME,
-                "OS-DCF:diskConfig": DISK_CONFIG,
-                "accessIPv4": IPV4,
-                "accessIPv6": IPV6,
-                "description": since("2.19", DESCRIPTION),
-                "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
-            }
-        ),
-        "minProperties": 1,
-    },
+    obj(
+        **{
+            "name": PRINTABLE_NAME,
+            "OS-DCF:diskConfig": DISK_CONFIG,
+            "accessIPv4": IPV4,
+            "accessIPv6": IPV6,
+            "description": since("2.19", DESCRIPTION),
+            "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
+        }
+    ),
 )
 
 _FILTERS = (
@@ -142,7 +139,7 @@ LIST = Schema.params(
         | {name: since("2.26", ANY_PARAM) for name in ("tags", "tags-any", "not-tags", "not-tags-any")}
         | {
             "limit": DIGITS,
-            "all_tenants": BOOLEAN_PARAM,
+            "all_tenants": {"anyOf": [BOOLEAN_PARAM, {"const": ""}]},
             "deleted": BOOLEAN_PARAM,
             "marker": {"type": "string"},
             "changes-before": since("2.66", ANY_PARAM),

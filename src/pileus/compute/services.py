@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 from sqlalchemy import select
 
@@ -20,11 +18,6 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool | None = None
     disabled_reason: str | None = None
     forced_down: bool | None = None
-
-
-def is_up(host: Host, down_after_s: float) -> bool:
-    """Whether the host's agent was heard of lately and nobody declared the host down."""
-    return not host.forced_down and utcnow() - host.last_seen <= timedelta(seconds=down_after_s)
 
 
 def every(session: Session, host: str | None = None, binary: str | None = None) -> list[Host]:

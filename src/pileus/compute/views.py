@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from pileus.api.context import Context
@@ -49,7 +50,7 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
         "updated": seconds(server.updated_at),
         "addresses": addresses(whole.addresses, extended=True),
         "accessIPv4": server.access_ip_v4 or "",
-        "accessIPv6": server.access_ip_v6 or "",
+        "accessIPv6": str(ip_address(server.access_ip_v6)) if server.access_ip_v6 else "",
         "links": links(ctx, server.id),
         "OS-DCF:diskConfig": server.disk_config,
     }

@@ -10,6 +10,10 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, orm, text
+from sqlalchemy.exc import DBAPIError
+
+TRANSIENT_STATES = ("08", "40", "53", "57P")
+"""PostgreSQL's SQLSTATE classes: connection, rollback (deadlock, serialization), resources, shutdown."""
 
 
 class Session(orm.Session):
@@ -65,6 +69,20 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a failed transaction may succeed when it is run again: a lost connection, a deadlock, a busy file.
+
+    Anything else the database says is a defect of ours, and trying again would try for ever.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return bool(state.startswith(TRANSIENT_STATES))
+    text = str(error.orig)
+    return error.connection_invalidated or "locked" in text or "connection" in text
 
 
 def _engine(url: str, pool_size: int) -> Engine:

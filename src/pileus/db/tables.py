@@ -9,7 +9,8 @@ from pileus.identity import model as identity
 from pileus.image import model as image
 from pileus.network import model as network
 from pileus.operations import model as operations
+from pileus.operations import notifications
 from pileus.placement import model as placement
 
-MODELS = (quota, identity, image, network, placement, compute, operations)
+MODELS = (quota, identity, image, network, placement, compute, operations, notifications)
 METADATA = Base.metadata

@@ -44,6 +44,12 @@ PROJECTS = {
     "identity:create_project": _manager(PROJECT_DOMAIN),
     "identity:update_project": _manager(PROJECT_DOMAIN),
     "identity:delete_project": _manager(PROJECT_DOMAIN),
+    "identity:list_project_tags": PROJECT_READER,
+    "identity:get_project_tag": PROJECT_READER,
+    "identity:update_project_tags": _manager(PROJECT_DOMAIN),
+    "identity:create_project_tag": _manager(PROJECT_DOMAIN),
+    "identity:delete_project_tag": _manager(PROJECT_DOMAIN),
+    "identity:delete_project_tags": _manager(PROJECT_DOMAIN),
 }
 USERS = {
     "identity:get_user": _reader(_domain_reader("target.user.domain_id"), "user_id:%(target.user.id)s"),

@@ -15,4 +15,5 @@ def service(settings: Settings) -> Service:
     return Service(
         "image", "/image", NOUNS, RULES, envelope, policy_directory=settings.directory / "policy",
         refusal="You are not authorized to complete {rule} action.",
+        rewrites=[("^/v2/images/$", "/v2/images/None")],  # an empty id is no image, and not the list
     )  # fmt: skip

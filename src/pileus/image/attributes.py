@@ -74,6 +74,9 @@ RESERVED = frozenset(
 )
 """Names that mean something in Glance and are not served: they are not free for a user's own property."""
 
+RESERVED_PREFIX = "os_glance_"
+"""Properties that only Glance itself sets begin so."""
+
 EXTRA: dict[str, Any] = {"type": "string", "maxLength": 65535}
 """A user's own property."""
 
@@ -98,7 +101,7 @@ def check_writable(name: str) -> None:
     """Raises Forbidden if clients may not set the attribute."""
     if name in READ_ONLY:
         raise Forbidden(f"Attribute '{name}' is read-only.")
-    if name in RESERVED:
+    if name in RESERVED or name.startswith(RESERVED_PREFIX):
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 

@@ -28,7 +28,10 @@ LARGEST = 2**63 - 1
 
 
 def lock(session: Session, network_id: str) -> None:
-    """Nobody else gives out MACs or addresses of the network until this transaction ends."""
+    """Nobody else gives out MACs or addresses of the network until this transaction ends.
+
+    Taken after the quota's lock and before the network's row, by everybody, so that nobody waits in a circle.
+    """
     session.lock(f"ipam:{network_id}")
 
 

@@ -37,12 +37,12 @@ def invalid(message: str) -> Invalid:
 
 
 def locked(session: Session, network_id: str) -> Network:
-    """The network, which nobody else changes until the transaction ends.
+    """The network, which nobody else changes until the transaction ends; ports may still be put on it.
 
     Raises:
         NotFound.
     """
-    row = session.get(Network, network_id, with_for_update=True, populate_existing=True)
+    row = session.get(Network, network_id, with_for_update={"key_share": True}, populate_existing=True)
     if row is None:
         raise missing(network_id)
     return row

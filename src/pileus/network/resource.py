@@ -172,7 +172,7 @@ class Noun:
             NotFound: there is none, or it is another project's.
         """
         query = self._select().where(self.model.id == id)
-        row = ctx.session.scalars(query.with_for_update(of=self.model) if lock else query).one_or_none()
+        row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         if row is None or not ctx.allows(f"get_{self.name}", self.target_of(row)):
             raise NotFound(self.missing[1].format(id=id), self.missing[0])
         return row

@@ -25,9 +25,9 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Su
     Raises:
         NotFound, QuotaExceeded, Invalid, Conflict.
     """
-    network = networks.locked(session, values.pop("network_id"))
-    ipam.lock(session, network.id)
     quotas.take(session, values["project_id"], "subnet")
+    ipam.lock(session, values["network_id"])
+    network = networks.locked(session, values.pop("network_id"))
     if values.pop("subnetpool_id", None):
         raise invalid("subnet pools are not served; give a cidr")
     if values.get("cidr") is None:
@@ -57,8 +57,8 @@ def update(session: Session, row: Subnet, values: dict[str, Any], request_id: st
     Raises:
         Invalid, Conflict.
     """
+    ipam.lock(session, row.network_id)
     network = networks.locked(session, row.network_id)
-    ipam.lock(session, network.id)
     block = ipaddress.ip_network(row.cidr)
     wanted = values.pop("allocation_pools", None)
     chosen = pools.check_pools(block, wanted) if wanted is not None else ipam.pool_view(row.pools)
@@ -88,8 +88,8 @@ def delete(session: Session, row: Subnet, request_id: str = "", _admin: bool = F
     Raises:
         Conflict: a port has another address of it.
     """
+    ipam.lock(session, row.network_id)
     network = networks.locked(session, row.network_id)
-    ipam.lock(session, network.id)
     users = list(session.scalars(select(Port).join(FixedIP).where(FixedIP.subnet_id == row.id)))
     if any(not _automatic_use(row, port) for port in users):
         raise Conflict(

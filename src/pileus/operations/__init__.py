@@ -2,7 +2,7 @@
 
 from pileus.operations.flow import CommandError, Flow, flow, flows
 from pileus.operations.model import OperationRow, StepRow
-from pileus.operations.operation import Operation
+from pileus.operations.operation import Operation, Origin
 from pileus.operations.start import cancel, live, note, start
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Flow",
     "Operation",
     "OperationRow",
+    "Origin",
     "StepRow",
     "cancel",
     "flow",

@@ -83,8 +83,12 @@ class FairQueue(Generic[T]):
             return item
 
 
-def carry_out(db: Database, calls: list[Grouped]) -> None:
-    """Run calls of one grouped function in one transaction and record each one's outcome."""
+def carry_out(db: Database, calls: list[Grouped]) -> list[Grouped]:
+    """Run calls of one grouped function in one transaction and record each one's outcome.
+
+    Returns:
+        Those of operations that are still this runner's; the others were not run.
+    """
     hold(f"{calls[0].outcome.name}:before")
     with db.write() as session:
         query = select(OperationRow.id, OperationRow.attempt).where(
@@ -93,7 +97,7 @@ def carry_out(db: Database, calls: list[Grouped]) -> None:
         attempts = {row.id: row.attempt for row in session.execute(query.with_for_update())}
         current = [call for call in calls if attempts.get(call.held.id) == call.held.attempt]
         if not current:
-            return
+            return []
         results = current[0].do(session, [call.arguments for call in current])
         for call, result in zip(current, results, strict=True):
             if isinstance(result, CommandError):
@@ -103,3 +107,15 @@ def carry_out(db: Database, calls: list[Grouped]) -> None:
             keep = call.then == "<keep>" or call.outcome.error is not None
             journal.record(session, call.held, call.outcome, None if keep else (call.then,))
     hold(f"{calls[0].outcome.name}:after")
+    return current
+
+
+def fail(db: Database, call: Grouped, error: CommandError) -> None:
+    """Record that a call hit a defect: its flow fails when it is replayed."""
+    call.outcome.error = {"code": error.code, "message": error.message}
+    with db.write() as session:
+        try:
+            journal.fence(session, call.held)
+        except journal.Fenced:
+            return
+        journal.record(session, call.held, call.outcome, None)

@@ -13,6 +13,8 @@ from pileus.db import Session, utcnow
 from pileus.operations.flow import CommandError
 from pileus.operations.model import OperationRow, StepRow
 
+RENEWED_AT_ONCE = 500
+
 
 class Fenced(Exception):
     """The operation was taken over: this runner may not write any more."""
@@ -122,14 +124,16 @@ def _hold(row: OperationRow, owner: str, until: datetime) -> Held:
     )
 
 
-def renew(session: Session, owner: str, lease_s: float) -> None:
-    """Extend every lease of this replica."""
-    session.execute(
-        update(OperationRow)
-        .where(OperationRow.lease_owner == owner, OperationRow.finished_at.is_(None))
-        .values(lease_until=utcnow() + timedelta(seconds=lease_s))
-        .execution_options(synchronize_session=False)
-    )
+def renew(session: Session, owner: str, ids: list[str], lease_s: float) -> None:
+    """Extend the leases of operations that this replica really has in hand; any other runs out and is taken up."""
+    until = utcnow() + timedelta(seconds=lease_s)
+    for first in range(0, len(ids), RENEWED_AT_ONCE):
+        session.execute(
+            update(OperationRow)
+            .where(OperationRow.id.in_(ids[first : first + RENEWED_AT_ONCE]), OperationRow.lease_owner == owner)
+            .values(lease_until=until)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def release_all(session: Session, owner: str) -> None:

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from pileus.agent.commands import Answer, Command, Envelope
-from pileus.db import Database, Session, utcnow
+from pileus.db import Database, Session, is_transient, utcnow
 from pileus.errors import PileusError
 from pileus.holds import hold
 from pileus.operations import journal
@@ -42,6 +41,14 @@ class Cancelled(Exception):
     """A later request (a delete) took the operation's subject."""
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """The request that started an operation."""
+
+    request_id: str
+    user_id: str | None
+    project_id: str | None
+
+
 class Undo(msgspec.Struct):
     """How to take a step back: a function over a session, or a command for a host."""
 
@@ -57,13 +64,13 @@ class Operation:
     """The handle a flow works with.
 
     Attributes:
-        id: operation id; subject_id: what it works on; request_id, project_id, user_id: of the request that started it.
+        id: operation id; subject_id: what it works on; origin: the request that started it.
         attempt: the fencing token this runner holds.
     """
 
     def __init__(self, held: journal.Held, db: Database, send: Callable[[Envelope], None]) -> None:
-        self.id, self.request_id, self.subject_id = held.id, held.request_id, held.subject_id
-        self.project_id, self.user_id = held.project_id, held.user_id
+        self.id, self.subject_id = held.id, held.subject_id
+        self.origin = Origin(held.request_id, held.user_id, held.project_id)
         self.attempt = held.attempt
         self._held, self._db, self._send = held, db, send
         self._undos: list[Undo] = []
@@ -194,9 +201,11 @@ class Operation:
                 journal.record(session, self._held, outcome, None if then == KEEP else (then,))
                 if last:
                     journal.end(session, self._held, "succeeded", None)
-        except (DBAPIError, Fenced):
+        except Fenced:
             raise
         except Exception as error:
+            if is_transient(error):
+                raise
             raise self._record_failure(outcome, error) from error
         if not outcome.undo:
             hold(f"{outcome.name}:after")

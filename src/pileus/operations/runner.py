@@ -10,10 +10,10 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError
 
 from pileus.agent.commands import Answer, Envelope
-from pileus.db import Database, Session
+from pileus.db import Database, Session, is_transient
 from pileus.operations import journal
 from pileus.operations.flow import flows
-from pileus.operations.groups import FairQueue, Grouped, carry_out
+from pileus.operations.groups import FairQueue, Grouped, carry_out, fail
 from pileus.operations.journal import Fenced, Held
 from pileus.operations.operation import Cancelled, Operation, Suspended, as_command_error
 from pileus.operations.wake import bell, wake
@@ -75,7 +75,7 @@ class Runner:
                     renewed = time.monotonic()
                     if self._runs:
                         with self._db.write() as session:
-                            journal.renew(session, self._owner, LEASE_S)
+                            journal.renew(session, self._owner, list(self._runs), LEASE_S)
                 if self._take_up() == BATCH:
                     continue
             except DBAPIError:
@@ -104,16 +104,29 @@ class Runner:
                 (calls if more.do is first.do else others).append(more)
             for call in others:
                 self._groups.put(call.held.project_id or "", call)
-            self._guarded(lambda calls=calls: carry_out(self._db, calls), [call.held for call in calls])  # type: ignore[misc]
+            self._carry_out_group(calls)
 
-    def _guarded(self, work: Callable[[], None], holders: list[Held]) -> None:
+    def _carry_out_group(self, calls: list[Grouped]) -> None:
+        """One transaction for all; if it hits a defect, one for each, so that only its own operation fails."""
+        stale: set[str] = set()
         try:
-            work()
-        except Exception:
-            log.exception("a grouped step failed as a whole; its operations are tried again")
-            time.sleep(0.5)
-        for held in holders:
-            self._enqueue(held)
+            stale = {call.held.id for call in calls} - {call.held.id for call in carry_out(self._db, calls)}
+        except Exception as error:
+            if is_transient(error):
+                log.exception("the database failed; trying again")
+                time.sleep(0.2)
+            elif len(calls) > 1:
+                for call in calls:
+                    self._carry_out_group([call])
+                return
+            else:
+                log.exception("a grouped step hit a defect")
+                fail(self._db, calls[0], as_command_error(error))
+        for call in calls:
+            if call.held.id in stale:
+                self._let_go(call.held)
+            else:
+                self._enqueue(call.held)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -134,13 +147,22 @@ class Runner:
             return
         except Fenced:
             log.info("operation %s was taken over", held.id)
-        except DBAPIError:
-            log.exception("operation %s: the database failed; trying again", held.id)
+        except Exception as error:
+            if not is_transient(error):
+                log.exception("operation %s cannot be ended; trying again", held.id)
+            else:
+                log.warning("operation %s: the database failed; trying again: %s", held.id, error)
             time.sleep(0.2)
             self._enqueue(held)
             return
-        self._runs.pop(held.id, None)
-        wake()  # an operation may have waited for this one
+        self._let_go(held)
+        if held.cancelled:
+            wake()  # what cancelled it has waited for this
+
+    def _let_go(self, held: Held) -> None:
+        """Forget a finished or lost operation; one that this runner has taken up again meanwhile stays."""
+        if self._runs.get(held.id) is held:
+            del self._runs[held.id]
 
     def _carry_out(self, held: Held, operation: Operation) -> None:
         flow = flows[held.kind]
@@ -150,9 +172,11 @@ class Runner:
         except Cancelled:
             operation.unwind()
             operation.finish("cancelled", error={"code": "cancelled", "message": "Cancelled by a later request."})
-        except (DBAPIError, Fenced):
+        except Fenced:
             raise
         except Exception as error:
+            if is_transient(error):
+                raise
             failure = as_command_error(error)
             if failure.code == "internal":
                 log.exception("operation %s (%s) hit a defect", held.id, held.kind)

@@ -51,4 +51,6 @@ HISTORY = History(
         Version("1.38", "Consumers have a type, by which usages are grouped."),
         Version("1.39", "One trait of several can be required with in:, and required can be repeated."),
     ],
+    malformed="invalid version string: {wanted}",
+    unacceptable="Unacceptable version header: {wanted}",
 )

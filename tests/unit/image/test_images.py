@@ -293,3 +293,19 @@ def test_list_has_few_statements(serving: Serving, demo: Api) -> None:
     for _ in range(5):
         make(demo, tags=["a", "b"])
     assert cost() == first
+
+
+def test_an_empty_id_is_not_the_list(serving: Serving, demo: Api) -> None:
+    for method in ("GET", "DELETE"):
+        assert demo(method, "/images/").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["os_glance_foo", "locations", "direct_url"])
+def test_reserved_properties(demo: Api, name: str) -> None:
+    assert demo("POST", "/images", json={"name": "x", name: "bar"}).status_code == 403
+    image = make(demo)
+    assert patch(demo, image["id"], [{"op": "add", "path": f"/{name}", "value": "bar"}]).status_code == 403
+
+
+def test_no_import_methods(demo: Api) -> None:
+    assert demo("GET", "/info/import").json["import-methods"]["value"] == []

@@ -8,32 +8,24 @@ from typing import Any
 
 import falcon.testing
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event
 
-import pileus.api.quota
-import pileus.network.model
-import pileus.operations.model  # noqa: F401
+from pileus.bootstrap import first_start
 from pileus.cloud import Cloud
-from pileus.db import Base, Database
-from pileus.identity.bootstrap import bootstrap as identity_bootstrap
-from pileus.identity.model import Project
-from pileus.network.bootstrap import bootstrap
+from pileus.db import Database
+from pileus.db.migrate import upgrade
 from pileus.settings import Settings
 
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
+def cloud(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Cloud]:
     (tmp_path / "db").mkdir()
-    settings = Settings(state=str(tmp_path), bcrypt_rounds=4)
+    settings = Settings(state=str(tmp_path), bcrypt_rounds=4, database=new_database() or "")
     cloud = Cloud(settings, Database(settings.database_url))
-    Base.metadata.create_all(cloud.db.engine)
-    with cloud.db.write() as session:
-        identity_bootstrap(session, PASSWORDS, 4)
-        cloud.keys.rotate(session)
-    with cloud.db.write() as session:
-        bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
+    upgrade(cloud.db, tmp_path)
+    first_start(cloud, PASSWORDS)
     yield cloud
     cloud.db.dispose()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Caller
+from tests.unit.network.conftest import Caller
 
 Count = Callable[[Callable[[], Any]], int]
 
@@ -237,7 +237,7 @@ def test_pages(demo: Caller) -> None:
     for name in "dbca":
         demo.make("network", name=name)
     path = "/networks?router:external=False&sort_key=name&sort_dir=asc&limit=3"
-    _status, body = demo("GET", path)
+    body = demo("GET", path)[1]
     assert [one["name"] for one in body["networks"]] == ["a", "b", "c"]
     assert [link["rel"] for link in body["networks_links"]] == ["next"]
     body = demo("GET", f"{path}&marker={body['networks'][-1]['id']}")[1]
@@ -303,3 +303,23 @@ def test_extensions(demo: Caller) -> None:
     assert {"security-group", "provider"} <= aliases and "router" not in aliases
     assert demo("GET", "/extensions/router")[0] == 404
     assert demo("GET", "/routers")[0] == 404
+
+
+def test_subnets_of_external_networks(demo: Caller) -> None:
+    demo.network("10.0.0.0/24")
+    (external,) = demo("GET", "/subnets?router:external=True")[1]["subnets"]
+    (own,) = demo("GET", "/subnets?router:external=False")[1]["subnets"]
+    assert external["router:external"] is True and own["router:external"] is False
+    assert demo("GET", "/subnets?router:external=perhaps")[0] == 400
+
+
+def test_rules_name_what_is_wrong(demo: Caller) -> None:
+    group = demo.make("security_group", name="web")
+    rule = {"security_group_id": group["id"], "direction": "ingress", "protocol": "tcp"}
+    for values, expected in (
+        ({"port_range_min": -16, "port_range_max": 80}, (400, "SecurityGroupInvalidPortValue")),
+        ({"remote_group_id": "bad_group_id"}, (404, "SecurityGroupNotFound")),
+        ({"security_group_id": "bad_group_id"}, (404, "SecurityGroupNotFound")),
+    ):
+        answer = demo("POST", "/security-group-rules", {"security_group_rule": rule | values})
+        assert error(answer) == expected

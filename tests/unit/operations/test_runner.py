@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 
 from pileus.agent.commands import DropPort, Failure
 from pileus.db import Database, Session
@@ -246,3 +247,52 @@ def test_an_operation_shows_its_task_state_until_it_ends(
     hosts.answer(hosts.sent[0])
     ended(db, operation_id)
     assert task_state() is None
+
+
+def test_a_defect_in_one_operation_of_a_group_leaves_the_others_alone(
+    db: Database, new_runner: Callable[[], Runner]
+) -> None:
+    @grouped(limit=8)
+    def place(_session: Session, given: list[tuple[Any, ...]]) -> list[dict[str, Any] | CommandError]:
+        if any(name == "bad" for (name,) in given):
+            raise ZeroDivisionError
+        return [{"host": name} for (name,) in given]
+
+    @flow("t.poison")
+    def placed(op: Operation, name: str) -> None:
+        op.step("schedule", place, name)
+
+    with db.write() as session:
+        ids = [start(session, "t.poison", name, request_id="req", name=name).id for name in ("a", "bad", "b")]
+    new_runner()
+    assert [ended(db, operation_id).state for operation_id in ids] == ["succeeded", "failed", "succeeded"]
+
+
+def test_a_statement_that_the_database_refuses_fails_the_operation(
+    db: Database, new_runner: Callable[[], Runner]
+) -> None:
+    @flow("t.refused")
+    def refused(op: Operation) -> None:
+        op.step("one", note, "a", undo=unnote)
+        op.step("two", lambda session: session.execute(text("SELECT * FROM no_such_table")))
+
+    operation_id = begin(db, "t.refused")
+    new_runner()
+    assert ended(db, operation_id).state == "failed"
+    assert calls == ["a", "undo a"]
+
+
+def test_a_busy_database_is_tried_again(db: Database, new_runner: Callable[[], Runner]) -> None:
+    def busy(_session: Session) -> None:
+        calls.append("busy")
+        if len(calls) < 3:
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    @flow("t.busy")
+    def tried(op: Operation) -> None:
+        op.step("one", busy)
+
+    operation_id = begin(db, "t.busy")
+    new_runner()
+    assert ended(db, operation_id).state == "succeeded"
+    assert calls == ["busy"] * 3

@@ -165,7 +165,7 @@ class LibvirtHypervisor:
         ):
             found = self._find(server_id)
             if found is not None and found.isActive():
-                detail["clean"] = self._shut_down(found, timeout_s)
+                detail["clean"] = self._shut_down(found, timeout_s, timeline)
                 if not detail["clean"]:
                     with quiet():
                         found.destroy()
@@ -179,7 +179,7 @@ class LibvirtHypervisor:
             found = self._find(guest.server_id)
             if found is not None and found.isActive():
                 with timeline.stage("power off") as detail:
-                    detail["clean"] = not hard and self._shut_down(found, timeout_s)
+                    detail["clean"] = not hard and self._shut_down(found, timeout_s, timeline)
             return self._start_again(guest, _REBOOT_PLUG_TIMEOUT_S, timeline)
 
     def update_data(self, host: str, guest: GuestSpec) -> None:
@@ -297,7 +297,7 @@ class LibvirtHypervisor:
             )
         self._daemon.drop_log(found.name())
 
-    def _shut_down(self, found: Any, timeout_s: float) -> bool:
+    def _shut_down(self, found: Any, timeout_s: float, timeline: Timeline) -> bool:
         """ACPI shutdown; whether the guest is off in time. A guest in its firmware never answers."""
 
         def press() -> None:
@@ -307,7 +307,8 @@ class LibvirtHypervisor:
         if power_state(*found.state()[:2]) == PowerState.PAUSED:
             return False
         press()
-        return self._connection.wait_for(lambda: not found.isActive(), timeout_s, nudge=press)
+        self._connection.wait_for(lambda: timeline.abandoned or not found.isActive(), timeout_s, nudge=press)
+        return not found.isActive()
 
     def _stop_guests(self) -> None:
         with said_by_libvirt():
@@ -317,7 +318,7 @@ class LibvirtHypervisor:
 
         def end(found: Any) -> None:
             with self._watch.command(found.UUIDString()), quiet():
-                if not self._shut_down(found, _STOP_TIMEOUT_S):
+                if not self._shut_down(found, _STOP_TIMEOUT_S, Timeline()):
                     found.destroy()
 
         with ThreadPoolExecutor(min(64, len(running)), "stop") as pool:

@@ -37,7 +37,7 @@ class Network(Protocol):
         """Remove a port; nothing there is no error."""
 
     def unbind_port(self, port: PortSpec) -> None:
-        """Take a port off its host but keep it."""
+        """Take a port off its host; its owner keeps it."""
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
         """Make a group's rules take effect."""

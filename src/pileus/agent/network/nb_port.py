@@ -64,18 +64,11 @@ def drop_port(change: Change, port_id: str, domain: str) -> None:
         switch.delvalue("ports", row)
 
 
-def unbind_port(change: Change, port: PortSpec) -> None:
-    """Take a port off its host, unless what is there is newer."""
+def unbind_port(change: Change, port: PortSpec, domain: str) -> None:
+    """Remove a port that is on no host, unless what is there is newer; it comes back with its next guest."""
     row = change.find("Logical_Switch_Port", port.id)
-    if row is None or stale(row, port.revision):
-        return
-    ids = {"neutron:device_id": port.device_id, "neutron:device_owner": port.device_owner}
-    ids[REVISION] = str(port.revision)
-    change.put(
-        row,
-        options={**row.options, "requested-chassis": ""},
-        external_ids={**row.external_ids, **ids},
-    )
+    if row is not None and not stale(row, port.revision):
+        drop_port(change, port.id, domain)
 
 
 def addresses(port: PortSpec) -> tuple[list[str], list[str]]:

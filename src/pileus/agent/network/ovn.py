@@ -74,7 +74,10 @@ class OvnNetwork:
         self._started()[1].release(network_id)
 
     def sync_port(self, wiring: GuestPort) -> None:
-        """Make a port exist as specified, with its network and security groups."""
+        """Make a port exist as specified, with its network and security groups; one on no host has none."""
+        if not wiring.port.host:
+            self.unbind_port(wiring.port)
+            return
 
         def put(change: Change) -> None:
             nb_network.put_network(change, wiring.network, self._domain)
@@ -89,8 +92,8 @@ class OvnNetwork:
         self._change(lambda change: nb_port.drop_port(change, port_id, self._domain))
 
     def unbind_port(self, port: PortSpec) -> None:
-        """Take a port off its host but keep it."""
-        self._change(lambda change: nb_port.unbind_port(change, port))
+        """Remove a port that its owner keeps: nobody tells when a port on no host changes or goes."""
+        self._change(lambda change: nb_port.unbind_port(change, port, self._domain))
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
         """Make a group's rules take effect."""

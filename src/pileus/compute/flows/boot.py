@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pileus.compute import scheduler, servers, spec
+from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session, utcnow
 from pileus.network import ports
 from pileus.network.requests import NetworkRequest
-from pileus.operations import CommandError, Operation, flow
+from pileus.operations import CommandError, Operation, Origin, flow
 
 
 def failed(session: Session, op: Operation, error: dict[str, str]) -> None:
@@ -21,6 +21,7 @@ def failed(session: Session, op: Operation, error: dict[str, str]) -> None:
         servers.set_state(server, ERROR, 0)
         server.admin_pass = None
         servers.add_fault(session, server, error["message"], error["message"])
+        notifications.create(session, op.origin, server, "error", error)
 
 
 @flow("server.boot", task_state="scheduling", failed=failed)
@@ -47,6 +48,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) ->
                     allocate_network,
                     server_id,
                     host,
+                    op.origin,
                     undo=give_up_network,
                     then="spawning",
                 )
@@ -58,15 +60,15 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) ->
                 )
         except CommandError as error:
             excluded.append(host)
-            reasons.append(f"Host {host}: {error.message}")
+            reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
             op.step("leave host", leave_host, server_id, then="scheduling")
             continue
-        op.step("activate", activate, server_id, built["power_state"], last=True)
+        op.step("activate", activate, server_id, built["power_state"], op.origin, last=True)
         return
     raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
 
 
-def allocate_network(session: Session, server_id: str, host: str) -> dict[str, Any]:
+def allocate_network(session: Session, server_id: str, host: str, origin: Origin) -> dict[str, Any]:
     """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
     server = session.get_one(Server, server_id)
     requests = [NetworkRequest(**one) for one in server.networks]
@@ -80,10 +82,10 @@ def allocate_network(session: Session, server_id: str, host: str) -> dict[str, A
         server.security_groups,
         server.hostname,
     )
-    return {"ports": made}
+    return {"ports": made, "_events": [notifications.create(session, origin, server, "start")]}
 
 
-def give_up_network(session: Session, server_id: str, _host: str) -> None:
+def give_up_network(session: Session, server_id: str, _host: str, _origin: Origin) -> None:
     """Ports made for the server go, the owner's own are unbound."""
     ports.release_for_server(session, server_id)
 
@@ -93,10 +95,11 @@ def leave_host(session: Session, server_id: str) -> None:
     scheduler.release(session, server_id, [])
 
 
-def activate(session: Session, server_id: str, power_state: int) -> None:
+def activate(session: Session, server_id: str, power_state: int, origin: Origin) -> dict[str, Any]:
     """The guest runs: the server is ACTIVE."""
     server = session.get_one(Server, server_id)
     servers.set_state(server, ACTIVE, power_state)
     server.launched_at = utcnow()
     server.admin_pass = None
     ports.set_up(session, server_id, True)
+    return {"_events": [notifications.create(session, origin, server, "end")]}

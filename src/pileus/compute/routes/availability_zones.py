@@ -7,6 +7,7 @@ from typing import Any
 from pileus.api import Context, Routes
 from pileus.api.fields import micros
 from pileus.compute import services
+from pileus.compute.hosts import alive
 from pileus.compute.model import Host
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.compute.services import BINARY
@@ -25,7 +26,7 @@ def _zones(ctx: Context) -> dict[str, list[Host]]:
 
 
 def _service(ctx: Context, host: Host) -> dict[str, Any]:
-    available = services.is_up(host, ctx.cloud.settings.host_down_s)
+    available = alive(host)
     return {BINARY: {"available": available, "active": True, "updated_at": micros(host.last_seen)}}
 
 

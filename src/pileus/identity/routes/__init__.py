@@ -4,6 +4,7 @@ from pileus.identity.routes import (
     catalog,
     domains,
     grants,
+    project_tags,
     projects,
     role_assignments,
     roles,
@@ -12,4 +13,4 @@ from pileus.identity.routes import (
     versions,
 )
 
-NOUNS = (versions, tokens, domains, projects, users, roles, grants, role_assignments, catalog)
+NOUNS = (versions, tokens, domains, projects, project_tags, users, roles, grants, role_assignments, catalog)

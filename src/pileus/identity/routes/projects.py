@@ -16,7 +16,8 @@ routes = Routes()
 
 NAME = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"\S"}
 _TEXT = {"type": ["string", "null"]}
-_TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
+TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
+TAGS = {"type": "array", "items": TAG, "maxItems": 80, "uniqueItems": True}
 _FIELDS: dict[str, Any] = {
     "name": NAME,
     "description": _TEXT,
@@ -24,7 +25,7 @@ _FIELDS: dict[str, Any] = {
     "parent_id": _TEXT,
     "is_domain": {"type": "boolean"},
     "enabled": {"type": "boolean"},
-    "tags": {"type": "array", "items": _TAG, "maxItems": 80, "uniqueItems": True},
+    "tags": TAGS,
     "options": {"type": "object"},
 }
 CREATE = Schema.wrapped("project", obj(["name"], closed=False, **_FIELDS))

@@ -1,1 +1,5 @@
-"""What the network service does asynchronously."""
+"""The flows of the network service: telling the agents what changed."""
+
+from pileus.network.flows import sync
+
+__all__ = ["sync"]

@@ -97,6 +97,11 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "Adds created_at and updated_at fields to all Neutron resources.",
         "2016-09-12",
     ),
+    "subnet-external-network": (
+        "Subnet belongs to an external network",
+        "Informs if the subnet belongs to an external network",
+        "2024-02-05",
+    ),
 }
 """Alias to name, description and day of its last change."""
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import joinedload
 
 from pileus.api import Context
+from pileus.errors import Invalid
 from pileus.network import security_group_rules, security_groups
 from pileus.network.attributes import (
     STANDARD,
@@ -18,7 +19,6 @@ from pileus.network.attributes import (
     one_of,
     prefix,
     text,
-    uuid,
 )
 from pileus.network.model import SecurityGroup, SecurityGroupRule
 from pileus.network.resource import Noun, standard
@@ -42,17 +42,25 @@ def _remote(value: Any) -> Any:
     return value
 
 
-_NUMBER = Attribute(read=nullable(integer(0, 65535)), put=False, default=None)
+def _port(value: Any) -> Any:
+    """A port's number, or an ICMP type or code."""
+    try:
+        return integer(0, 65535)(value)
+    except ValueError:
+        raise Invalid(f"Invalid value for port {value}", "SecurityGroupInvalidPortValue") from None
+
+
+_NUMBER = Attribute(read=nullable(_port), put=False, default=None)
 ATTRIBUTES = STANDARD | {
     "description": Attribute(read=text(), put=False, default=""),
-    "security_group_id": Attribute(read=uuid, put=False, required=True),
+    "security_group_id": Attribute(read=text(), put=False, required=True),
     "direction": Attribute(read=_direction, put=False, required=True),
     "ethertype": Attribute(read=_ethertype, put=False, default="IPv4"),
     "protocol": Attribute(read=security_group_rules.read_protocol, put=False, default=None),
     "port_range_min": _NUMBER,
     "port_range_max": _NUMBER,
     "remote_ip_prefix": Attribute(read=_remote, put=False, default=None),
-    "remote_group_id": Attribute(read=nullable(uuid), put=False, default=None),
+    "remote_group_id": Attribute(read=nullable(text()), put=False, default=None),
 }
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import InstrumentedAttribute, joinedload
 
 from pileus.api import Context
+from pileus.errors import Invalid
 from pileus.network import ipam, subnets
 from pileus.network.attributes import (
     NAME,
+    SHOWN,
     STANDARD,
     SWITCH,
     Attribute,
     address,
+    boolean,
     integer,
     list_of,
     nullable,
@@ -23,6 +26,7 @@ from pileus.network.attributes import (
     record,
     uuid,
 )
+from pileus.network.listing import Filter
 from pileus.network.model import Network, Subnet
 from pileus.network.resource import Noun, standard
 from pileus.network.routes.networks import NETWORK
@@ -51,6 +55,7 @@ ATTRIBUTES = STANDARD | {
     "enable_dhcp": SWITCH,
     "ipv6_ra_mode": _MODE,
     "ipv6_address_mode": _MODE,
+    "router:external": SHOWN,
 }
 
 
@@ -70,6 +75,7 @@ def view(row: Subnet) -> dict[str, Any]:
         "allocation_pools": ipam.pool_view(row.pools),
         "host_routes": row.host_routes,
         "dns_nameservers": row.dns_nameservers,
+        "router:external": row.network.external,
         **standard(row),
     }
 
@@ -99,9 +105,17 @@ def visible(project_id: str) -> ColumnElement[bool]:
     return Subnet.network_id.in_(select(Network.id).where(seen))
 
 
-def _shared(values: list[str]) -> ColumnElement[bool]:
-    wanted = [value.lower() == "true" for value in values]
-    return Subnet.network_id.in_(select(Network.id).where(Network.shared.in_(wanted)))
+def _on_network(name: str, column: InstrumentedAttribute[bool]) -> Filter:
+    """A filter by what the subnet's network is."""
+
+    def build(values: list[str]) -> ColumnElement[bool]:
+        try:
+            wanted = [boolean(value) for value in values]
+        except ValueError as error:
+            raise Invalid(f"Invalid input for {name}. Reason: {error}.") from None
+        return Subnet.network_id.in_(select(Network.id).where(column.in_(wanted)))
+
+    return build
 
 
 SUBNET = Noun(
@@ -116,7 +130,8 @@ SUBNET = Noun(
     target=target,
     parent=parent,
     filters={
-        "shared": _shared,
+        "shared": _on_network("shared", Network.shared),
+        "router:external": _on_network("router:external", Network.external),
         "subnetpool_id": lambda values: Subnet.id.in_([]),
     },
     create=subnets.create,

@@ -62,7 +62,8 @@ def _find(ctx: Context) -> list[ResourceProvider]:
     if in_aggregate(ctx):
         return []
     found = providers.search(ctx.session, ctx.param("name"), ctx.param("uuid"), ctx.param("in_tree"))
-    if text := ctx.param("resources"):
+    text = ctx.param("resources")
+    if text is not None:
         found = candidates.with_room(ctx.session, found, requests.resources(text))
     if not wanted.names:
         return found

@@ -137,6 +137,17 @@ def upgrade() -> None:
     op.create_index(op.f("ix_networks_project_id"), "networks", ["project_id"], unique=False)
     op.create_index(op.f("ix_networks_shared"), "networks", ["shared"], unique=False)
     op.create_table(
+        "notifications",
+        sa.Column("id", BIG, autoincrement=True, nullable=False),
+        sa.Column("message_id", sa.String(length=255), nullable=False),
+        sa.Column("event_type", sa.String(length=255), nullable=False),
+        sa.Column("publisher_id", sa.String(length=255), nullable=False),
+        sa.Column("priority", sa.String(length=255), nullable=False),
+        sa.Column("payload", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
+    )
+    op.create_table(
         "operations",
         sa.Column("id", sa.String(length=255), nullable=False),
         sa.Column("request_id", sa.String(length=255), nullable=False),
@@ -246,9 +257,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(length=255), nullable=False),
         sa.Column("security_group_id", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(
-            ["security_group_id"],
-            ["security_groups.id"],
-            name=op.f("fk_default_security_groups_security_group_id"),
+            ["security_group_id"], ["security_groups.id"], name=op.f("fk_default_security_groups_security_group_id")
         ),
         sa.PrimaryKeyConstraint("project_id", name=op.f("pk_default_security_groups")),
     )
@@ -329,10 +338,7 @@ def upgrade() -> None:
         sa.Column("step_size", BIG, nullable=False),
         sa.Column("allocation_ratio", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["provider_id"],
-            ["resource_providers.id"],
-            name=op.f("fk_inventories_provider_id"),
-            ondelete="CASCADE",
+            ["provider_id"], ["resource_providers.id"], name=op.f("fk_inventories_provider_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("provider_id", "resource_class", name=op.f("pk_inventories")),
     )
@@ -352,10 +358,7 @@ def upgrade() -> None:
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("events", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
-            ["operation_id"],
-            ["operations.id"],
-            name=op.f("fk_operation_steps_operation_id"),
-            ondelete="CASCADE",
+            ["operation_id"], ["operations.id"], name=op.f("fk_operation_steps_operation_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operation_steps")),
     )
@@ -410,10 +413,7 @@ def upgrade() -> None:
         sa.Column("provider_id", sa.String(length=255), nullable=False),
         sa.Column("trait", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(
-            ["provider_id"],
-            ["resource_providers.id"],
-            name=op.f("fk_provider_traits_provider_id"),
-            ondelete="CASCADE",
+            ["provider_id"], ["resource_providers.id"], name=op.f("fk_provider_traits_provider_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("provider_id", "trait", name=op.f("pk_provider_traits")),
     )
@@ -438,24 +438,16 @@ def upgrade() -> None:
             ["remote_group_id"], ["security_groups.id"], name=op.f("fk_security_group_rules_remote_group_id")
         ),
         sa.ForeignKeyConstraint(
-            ["security_group_id"],
-            ["security_groups.id"],
-            name=op.f("fk_security_group_rules_security_group_id"),
+            ["security_group_id"], ["security_groups.id"], name=op.f("fk_security_group_rules_security_group_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_security_group_rules")),
     )
     op.create_index(op.f("ix_security_group_rules_project_id"), "security_group_rules", ["project_id"], unique=False)
     op.create_index(
-        op.f("ix_security_group_rules_remote_group_id"),
-        "security_group_rules",
-        ["remote_group_id"],
-        unique=False,
+        op.f("ix_security_group_rules_remote_group_id"), "security_group_rules", ["remote_group_id"], unique=False
     )
     op.create_index(
-        op.f("ix_security_group_rules_security_group_id"),
-        "security_group_rules",
-        ["security_group_id"],
-        unique=False,
+        op.f("ix_security_group_rules_security_group_id"), "security_group_rules", ["security_group_id"], unique=False
     )
     op.create_table(
         "subnets",
@@ -517,17 +509,12 @@ def upgrade() -> None:
         sa.Column("security_group_id", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(["port_id"], ["ports.id"], name=op.f("fk_port_security_groups_port_id")),
         sa.ForeignKeyConstraint(
-            ["security_group_id"],
-            ["security_groups.id"],
-            name=op.f("fk_port_security_groups_security_group_id"),
+            ["security_group_id"], ["security_groups.id"], name=op.f("fk_port_security_groups_security_group_id")
         ),
         sa.PrimaryKeyConstraint("port_id", "security_group_id", name=op.f("pk_port_security_groups")),
     )
     op.create_index(
-        op.f("ix_port_security_groups_security_group_id"),
-        "port_security_groups",
-        ["security_group_id"],
-        unique=False,
+        op.f("ix_port_security_groups_security_group_id"), "port_security_groups", ["security_group_id"], unique=False
     )
     op.create_table(
         "role_assignments",

@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from pileus.compute import scheduler
 from pileus.compute.flows import boot as boot_flow
+from pileus.operations import Origin
 from tests.unit.serving import Api, Serving
 
 FEW, MANY = 2, 20
@@ -43,7 +44,7 @@ def servers(serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -
             with serving.db.write() as session:
                 (placed,) = scheduler.place(session, [(server_id, [])])
                 assert isinstance(placed, dict)
-                boot_flow.allocate_network(session, server_id, placed["host"])
+                boot_flow.allocate_network(session, server_id, placed["host"], Origin("req-1", None, None))
                 row = session.get_one(boot_flow.Server, server_id)
                 if number % 2:
                     boot_flow.servers.set_state(row, "error")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pileus.compute import scheduler, servers, spec, views
 from pileus.compute.flows import boot as boot_flow
 from pileus.network.addresses import AddressRow
-from pileus.operations import OperationRow
+from pileus.operations import OperationRow, Origin
 from tests.unit.serving import Api, Serving
 
 MAC = "fa:16:3e:00:00:01"
@@ -49,7 +49,7 @@ def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Api, boo
             row.finished_at = row.created_at
         for server_id in (rebooting, idle):
             boot_flow.scheduler.place(session, [(server_id, [])])
-            boot_flow.activate(session, server_id, 1)
+            boot_flow.activate(session, server_id, 1, Origin("req-1", None, None))
     assert (
         demo("POST", f"/compute/v2.1/servers/{rebooting}/action", json={"reboot": {"type": "HARD"}}).status_code == 202
     )
@@ -83,7 +83,7 @@ def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Api, boot: Ca
     with serving.db.write() as session:
         (placed,) = scheduler.place(session, [(server_id, [])])
         assert isinstance(placed, dict)
-        boot_flow.activate(session, server_id, 1)
+        boot_flow.activate(session, server_id, 1, Origin("req-1", None, None))
         for row in session.query(OperationRow):
             row.finished_at = row.created_at
     path = f"/compute/v2.1/servers/{server_id}/metadata"

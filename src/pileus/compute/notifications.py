@@ -1,0 +1,136 @@
+"""Notifications of servers (compute admin guide, Versioned notifications: instance.create)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from pileus.api.fields import seconds
+from pileus.compute.model import Server
+from pileus.db import Session
+from pileus.network import addresses
+from pileus.operations import Origin
+from pileus.operations.notifications import emit, versioned
+
+POWER_STATES = {0: "pending", 1: "running", 3: "paused", 4: "shutdown", 6: "crashed", 7: "suspended"}
+
+
+def create(
+    session: Session, origin: Origin, server: Server, phase: str, error: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """instance.create.start, .end or .error; returns the *notify* stage."""
+    data = _instance(session, origin, server) | {
+        "fault": _fault(error) if error else None,
+        "request_id": origin.request_id,
+        "keypairs": [_key_pair(server)] if server.key_name else [],
+        "tags": server.tags,
+        "trusted_image_certificates": server.trusted_certs,
+        "instance_name": server.instance_name,
+    }
+    payload = versioned("InstanceCreatePayload", "1.13", data)
+    publisher = f"nova-compute:{server.host or ''}"
+    return emit(session, f"instance.create.{phase}", publisher, payload, "ERROR" if error else "INFO")
+
+
+def _instance(session: Session, origin: Origin, server: Server) -> dict[str, Any]:
+    return {
+        "uuid": server.id,
+        "user_id": server.user_id,
+        "tenant_id": server.project_id,
+        "reservation_id": server.reservation_id,
+        "display_name": server.name,
+        "display_description": server.description,
+        "host_name": server.hostname,
+        "host": server.host,
+        "node": server.host,
+        "os_type": None,
+        "architecture": None,
+        "availability_zone": server.availability_zone,
+        "flavor": _flavor(server),
+        "image_uuid": server.image_id or "",
+        "key_name": server.key_name,
+        "kernel_id": "",
+        "ramdisk_id": "",
+        "created_at": seconds(server.created_at),
+        "launched_at": seconds(server.launched_at),
+        "terminated_at": None,
+        "deleted_at": None,
+        "updated_at": seconds(server.updated_at),
+        "state": server.vm_state,
+        "power_state": POWER_STATES[server.power_state],
+        "task_state": None,
+        "progress": 0,
+        "ip_addresses": _addresses(session, server),
+        "block_devices": [],
+        "metadata": server.metadata_,
+        "locked": server.locked_by is not None,
+        "locked_reason": server.locked_reason,
+        "auto_disk_config": server.disk_config,
+        "action_initiator_user": origin.user_id,
+        "action_initiator_project": origin.project_id,
+        "shares": [],
+    }
+
+
+def _addresses(session: Session, server: Server) -> list[dict[str, Any]]:
+    session.flush()
+    return [
+        versioned(
+            "IpPayload",
+            "1.0",
+            {
+                "label": row.network,
+                "mac": row.mac_address,
+                "meta": {},
+                "port_uuid": row.port_id,
+                "version": ipaddress.ip_address(row.ip_address).version,
+                "address": row.ip_address,
+                "device_name": f"tap{row.port_id[:11]}",
+            },
+        )
+        for row in addresses.for_servers(session, [server.id]).get(server.id, [])
+    ]
+
+
+def _flavor(server: Server) -> dict[str, Any]:
+    flavor = server.flavor
+    data = {
+        "flavorid": flavor["id"],
+        "name": flavor["original_name"],
+        "memory_mb": flavor["ram"],
+        "vcpus": flavor["vcpus"],
+        "root_gb": flavor["disk"],
+        "ephemeral_gb": flavor["ephemeral"],
+        "swap": flavor["swap"],
+        "rxtx_factor": flavor["rxtx_factor"],
+        "vcpu_weight": 0,
+        "disabled": False,
+        "is_public": True,
+        "extra_specs": flavor["extra_specs"],
+        "projects": None,
+        "description": None,
+    }
+    return versioned("FlavorPayload", "1.4", data)
+
+
+def _key_pair(server: Server) -> dict[str, Any]:
+    key = server.key or {}
+    data = {
+        "user_id": server.user_id,
+        "name": server.key_name,
+        "fingerprint": key.get("fingerprint"),
+        "public_key": key.get("public_key"),
+        "type": key.get("type"),
+    }
+    return versioned("KeypairPayload", "1.0", data)
+
+
+def _fault(error: dict[str, str]) -> dict[str, Any]:
+    data = {
+        "exception": error["code"],
+        "exception_message": error["message"],
+        "module_name": "pileus.compute.flows.boot",
+        "function_name": "boot",
+        "traceback": "",
+    }
+    return versioned("ExceptionPayload", "1.1", data)

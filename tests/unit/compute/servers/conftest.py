@@ -1,0 +1,71 @@
+"""A cloud without a runner: what a request accepted stays under way, and the test looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from pileus.agent.commands import AgentReport, HostReport, Inventory
+from pileus.compute import flavors, hosts
+from pileus.identity.model import Project
+from pileus.network import bootstrap as network_bootstrap
+from tests.unit.serving import Api, Serving
+
+
+def reported(count: int) -> AgentReport:
+    inventories = {
+        "VCPU": Inventory(total=64), "MEMORY_MB": Inventory(total=65536), "DISK_GB": Inventory(total=1000)
+    }  # fmt: skip
+    return AgentReport(
+        started=0.0,
+        network="fake",
+        hosts=tuple(
+            HostReport(
+                name=f"host-{n}", hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1",
+                inventories=inventories, cpu_info={"arch": "x86_64"},
+            )
+            for n in range(count)
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path)
+    with serving.db.write() as session:
+        flavors.bootstrap(session)
+        network_bootstrap.bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
+        hosts.register(session, reported(2))
+    return serving
+
+
+@pytest.fixture
+def admin(serving: Serving) -> Api:
+    return serving.user("admin", "")
+
+
+@pytest.fixture
+def demo(serving: Serving) -> Api:
+    return serving.user("demo", "")
+
+
+@pytest.fixture
+def boot(admin: Api, demo: Api) -> Callable[..., str]:
+    """Has a server of demo's accepted; gives its id."""
+    body = {"name": "i", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+    image = admin("POST", "/image/v2/images", json=body).json["id"]
+    headers = {"Content-Type": "application/octet-stream"}
+    assert admin("PUT", f"/image/v2/images/{image}/file", body=bytes(512), headers=headers).status_code == 204
+
+    def accept(**values: Any) -> str:
+        body = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"} | values
+        version = {"OpenStack-API-Version": "compute 2.104"}
+        answer = demo("POST", "/compute/v2.1/servers", json={"server": body}, headers=version)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["server"]["id"])
+
+    return accept

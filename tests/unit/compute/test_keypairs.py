@@ -1,0 +1,100 @@
+"""Key pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from pileus.compute import keypairs
+from tests.unit.nouns import SSH_FINGERPRINT, SSH_KEY, Nouns, Versioned
+
+
+def body(name: str = "key", **others: Any) -> dict[str, Any]:
+    return {"keypair": {"name": name, "public_key": SSH_KEY, **others}}
+
+
+def test_import_show_delete(demo: Versioned) -> None:
+    made = demo("POST", "/os-keypairs", json=body())
+    assert made.status_code == 201
+    assert made.json["keypair"].keys() == {"name", "public_key", "fingerprint", "type", "user_id"}
+    shown = demo.ok("GET", "/os-keypairs/key")["keypair"]
+    assert (shown["fingerprint"], shown["type"], shown["deleted"]) == (SSH_FINGERPRINT, "ssh", False)
+    assert shown["public_key"] == SSH_KEY and isinstance(shown["id"], int)
+    assert demo("POST", "/os-keypairs", json=body()).status_code == 409
+    assert demo("DELETE", "/os-keypairs/key").status_code == 204
+    assert demo("GET", "/os-keypairs/key").status_code == 404
+
+
+def test_first_version_answers_200_and_202_and_knows_no_type(demo: Versioned) -> None:
+    made = demo("POST", "/os-keypairs", "2.1", json=body())
+    assert made.status_code == 200 and "type" not in made.json["keypair"]
+    assert demo("POST", "/os-keypairs", "2.1", json=body("b", type="ssh")).status_code == 400
+    assert demo("DELETE", "/os-keypairs/key", "2.1").status_code == 202
+
+
+def test_generated_keys_show_the_private_key_once(demo: Versioned) -> None:
+    made = demo.ok("POST", "/os-keypairs", "2.91", json={"keypair": {"name": "key"}})["keypair"]
+    load_pem_private_key(made["private_key"].encode(), None)
+    assert made["public_key"].startswith("ssh-rsa ")
+    assert "private_key" not in demo.ok("GET", "/os-keypairs/key")["keypair"]
+
+
+def test_no_key_is_generated_from_2_92_on(demo: Versioned) -> None:
+    answer = demo("POST", "/os-keypairs", "2.92", json={"keypair": {"name": "key"}})
+    assert answer.status_code == 400 and "public_key" in answer.json["badRequest"]["message"]
+
+
+@pytest.mark.parametrize("key", ["", "ssh-rsa", "ssh-rsa AAAA", "nope", "ssh-ed25519 " + "A" * 68])
+def test_what_is_no_key_is_refused(demo: Versioned, key: str) -> None:
+    answer = demo("POST", "/os-keypairs", json=body(public_key=key))
+    assert answer.status_code == 400
+    assert answer.json["badRequest"]["message"].startswith("Keypair data is invalid: ")
+
+
+def test_names(demo: Versioned) -> None:
+    assert demo("POST", "/os-keypairs", "2.91", json=body("a@b.c")).status_code == 400
+    assert demo("POST", "/os-keypairs", "2.92", json=body("a@b.c")).status_code == 201
+    for wrong in ("", " a", "a/b", "é", "x" * 256):
+        assert demo("POST", "/os-keypairs", json=body(wrong)).status_code == 400
+
+
+def test_pages_in_order_of_names(demo: Versioned) -> None:
+    for name in ("b", "a", "c"):
+        demo.ok("POST", "/os-keypairs", json=body(name))
+    first = demo.ok("GET", "/os-keypairs?limit=2")
+    assert [one["keypair"]["name"] for one in first["keypairs"]] == ["a", "b"]
+    assert "marker=b" in first["keypairs_links"][0]["href"]
+    rest = demo.ok("GET", "/os-keypairs?limit=2&marker=b")
+    assert [one["keypair"]["name"] for one in rest["keypairs"]] == ["c"]
+    assert demo("GET", "/os-keypairs?marker=nope").status_code == 400
+    assert len(demo.ok("GET", "/os-keypairs?limit=1", "2.34")["keypairs"]) == 3
+
+
+def test_other_users_keys_are_for_administrators(admin: Versioned, demo: Versioned) -> None:
+    owner = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
+    assert admin("GET", "/os-keypairs/key").status_code == 404
+    assert admin.ok("GET", f"/os-keypairs/key?user_id={owner}")["keypair"]["name"] == "key"
+    admin.ok("POST", "/os-keypairs", json=body("second", user_id=owner))
+    assert len(demo.ok("GET", "/os-keypairs")["keypairs"]) == 2
+    assert demo("GET", "/os-keypairs?user_id=somebody").status_code == 403
+    assert demo("POST", "/os-keypairs", json=body("third", user_id="somebody")).status_code == 403
+    assert admin("DELETE", f"/os-keypairs/second?user_id={owner}").status_code == 204
+
+
+def test_quota(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+    path = f"/os-quota-sets/{nouns.project_id('demo')}"
+    admin.ok("PUT", path, json={"quota_set": {"key_pairs": 1}})
+    demo.ok("POST", "/os-keypairs", json=body("a"))
+    answer = demo("POST", "/os-keypairs", json=body("b"))
+    assert answer.status_code == 403
+    assert answer.json["forbidden"]["message"] == "Quota exceeded, too many key pairs."
+
+
+def test_find(nouns: Nouns, demo: Versioned) -> None:
+    owner = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
+    with nouns.serving.db.read() as session:
+        found = keypairs.find(session, owner, "key")
+        assert found is not None and found.public_key == SSH_KEY
+        assert keypairs.find(session, owner, "nope") is None

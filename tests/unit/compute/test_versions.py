@@ -1,0 +1,43 @@
+"""The history of compute, and its version documents."""
+
+from __future__ import annotations
+
+from pileus.compute.versions import HISTORY
+from tests.unit.nouns import Nouns, Versioned
+
+
+def test_every_version_has_an_entry_of_its_own() -> None:
+    assert [version.number for version in HISTORY.versions] == [(2, minor) for minor in range(1, 105)]
+    changes = [version.change for version in HISTORY.versions]
+    assert len(set(changes)) == 104
+    assert all(change.endswith(".") for change in changes)
+
+
+def test_root_lists_both_versions_to_anybody(nouns: Nouns) -> None:
+    answer = nouns.serving.client.simulate_get("/compute")
+    assert answer.status_code == 200
+    legacy, current = answer.json["versions"]
+    assert (legacy["id"], legacy["version"]) == ("v2.0", "")
+    assert (current["id"], current["status"]) == ("v2.1", "CURRENT")
+    assert (current["min_version"], current["version"]) == ("2.1", "2.104")
+
+
+def test_version_document(nouns: Nouns) -> None:
+    version = nouns.serving.client.simulate_get("/compute/v2.1/").json["version"]
+    assert version["version"] == "2.104"
+    assert [link["rel"] for link in version["links"]] == ["self", "describedby"]
+    assert nouns.serving.client.simulate_get("/compute/v2").json["version"]["id"] == "v2.0"
+
+
+def test_headers_name_the_version(demo: Versioned) -> None:
+    answer = demo("GET", "/flavors", "2.53")
+    assert answer.headers["OpenStack-API-Version"] == "compute 2.53"
+    assert answer.headers["X-OpenStack-Nova-API-Version"] == "2.53"
+    assert demo("GET", "/flavors", "2.105").status_code == 406
+
+
+def test_extensions_are_what_is_served(demo: Versioned) -> None:
+    aliases = [one["alias"] for one in demo.ok("GET", "/extensions")["extensions"]]
+    assert "os-keypairs" in aliases
+    assert demo.ok("GET", "/extensions/os-keypairs")["extension"]["name"] == "Keypairs"
+    assert demo("GET", "/extensions/os-nope").status_code == 404
