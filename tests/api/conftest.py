@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from openstack.connection import Connection
 from tests.api.compute import User
 from tests.support import CloudUnderTest
 
+Behave = Callable[..., None]
 FAKE = ("--hypervisor", "fake", "--network", "fake")
 
 
@@ -110,3 +112,39 @@ def reader(cloud: CloudUnderTest, admin: Connection) -> User:
 def nobody(cloud: CloudUnderTest) -> User:
     """Somebody without a token."""
     return User(f"http://127.0.0.1:{cloud.port}", None)
+
+
+# --- servers and hosts ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def none(image: str) -> dict[str, Any]:
+    """A server without a network, for 2.37 and later."""
+    return {"imageRef": image, "networks": "none"}
+
+
+@pytest.fixture
+def behave(cloud: CloudUnderTest) -> Iterator[Behave]:
+    """Tells the fake hypervisor how to behave: behave(fail_build={"fake-1": "reason"}, build_s=0.1)."""
+    path = cloud.state / "agent" / "fake" / "behaviour.json"
+
+    def change(**behaviour: Any) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(behaviour))
+        fresh.rename(path)
+
+    yield change
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def left(cloud: CloudUnderTest) -> Callable[[], dict[str, int]]:
+    """Counts what servers hold."""
+
+    def count() -> dict[str, int]:
+        tables = ("consumers", "allocations", "ports", "fixed_ips")
+        rows = {table: int(cloud.query(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+        guests = [path for path in (cloud.state / "agent" / "fake").glob("fake-*/*") if path.is_file()]
+        return rows | {"guests": len(guests)}
+
+    return count

@@ -108,6 +108,13 @@ def test_instance_actions_come_in_pages_and_outlive_the_server(owner: User, serv
     rest = owner.get(link["href"].removeprefix(owner.root), "2.58")
     assert [one["action"] for one in rest["instanceActions"]] == ["create"] and "links" not in rest
     assert owner("GET", f"{path}?marker=req-nothing", version="2.58").status_code == 400
+    stop = page["instanceActions"][1]["updated_at"]
+    since = owner.get(f"{path}?changes-since={stop}", "2.58")["instanceActions"]
+    until = owner.get(f"{path}?changes-before={stop}", "2.66")["instanceActions"]
+    assert [one["action"] for one in since] == ["start", "stop"]
+    assert [one["action"] for one in until] == ["stop", "create"]
+    assert owner("GET", f"{path}?changes-since=soon", version="2.58").status_code == 400
+    assert owner("GET", f"{path}?changes-before={stop}", version="2.65").status_code == 400
     owner.delete(server_id)
     assert owner("GET", path, version="2.20").status_code == 404
     assert owner.get(path, "2.21")["instanceActions"][0]["action"] == "delete"

@@ -8,7 +8,7 @@ from pileus.api.context import Context
 from pileus.compute import servers, states
 from pileus.compute.model import Server
 from pileus.errors import Conflict
-from pileus.operations import cancel, live, start
+from pileus.operations import cancel, live, note, start
 
 
 def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any) -> Server:
@@ -70,6 +70,12 @@ def require_unlocked(ctx: Context, server: Server) -> None:
     """Raises Conflict if the server is locked; administrators are not stopped by that."""
     if server.locked_by is not None and not ctx.caller.is_admin:
         raise Conflict(f"Instance {server.id} is locked")
+
+
+def record(ctx: Context, server: Server, kind: str) -> None:
+    """Journal an action that is done already."""
+    who = {"project_id": server.project_id, "user_id": ctx.caller.user_id}
+    note(ctx.session, kind, server.id, request_id=ctx.request_id, **who)
 
 
 def refresh_data(ctx: Context, server: Server) -> None:

@@ -81,7 +81,7 @@ def prepare(
     zone, host = _zone_and_host(session, caller, body)
     _check_hints(hints)
     return Wanted(
-        body["name"].strip(),
+        body["name"],
         flavor,
         image,
         key,
@@ -227,6 +227,11 @@ def _check_batch_networks(networks: list[NetworkRequest], at_most: int) -> None:
 def _zone_and_host(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[str | None, str | None]:
     zone, host = body.get("availability_zone"), body.get("host") or body.get("hypervisor_hostname")
     if zone and ":" in zone:
+        if host:
+            raise Invalid(
+                "One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are "
+                "mutually exclusive."
+            )
         zone, _, rest = zone.partition(":")
         host = rest.partition(":")[0] or rest.partition(":")[2] or host
     if host and session.get(Host, host) is None:
@@ -272,7 +277,7 @@ def _server(
         id=server_id,
         number=number,
         name=name,
-        hostname=(body.get("hostname") if count == 1 else None) or hostname_of(name, server_id),
+        hostname=body.get("hostname") or hostname_of(name, server_id),
         description=body.get("description"),
         project_id=project_id,
         user_id=caller.user_id,

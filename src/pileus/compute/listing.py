@@ -121,9 +121,9 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
         if key in given:
             found.append(Server.id.in_(addresses.devices(version, _pattern(given[key][-1]))))
     if "changes-since" in given:
-        found.append(Server.updated_at >= _moment("changes-since", given))
+        found.append(Server.updated_at >= moment("changes-since", given["changes-since"][-1]))
     if "changes-before" in given:
-        found.append(Server.updated_at <= _moment("changes-before", given))
+        found.append(Server.updated_at <= moment("changes-before", given["changes-before"][-1]))
     return [*found, *_tags(given)]
 
 
@@ -176,10 +176,15 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _moment(name: str, given: dict[str, list[str]]) -> datetime:
+def moment(name: str, text: str) -> datetime:
+    """The naive UTC time that a parameter gives.
+
+    Raises:
+        Invalid: it is no time.
+    """
     try:
-        moment = datetime.fromisoformat(given[name][-1].replace("Z", "+00:00").replace(" ", "+"))
+        found = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
     except ValueError:
         raise Invalid(f"Invalid filter field: {name}.") from None
-    offset = moment.utcoffset()
-    return moment.replace(tzinfo=None) - offset if offset else moment.replace(tzinfo=None)
+    offset = found.utcoffset()
+    return found.replace(tzinfo=None) - offset if offset else found.replace(tzinfo=None)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pileus.api import Schema, changed, since, until
 from pileus.api.schema import ANY_PARAM, BOOLEAN, BOOLEAN_PARAM, DIGITS, NAME, UUID, integer, nullable, obj
+from pileus.compute.parameters import PRINTABLE_NAME
 
 TEXT_255 = {"type": "string", "maxLength": 255}
 DESCRIPTION = nullable({"type": "string", "maxLength": 255})
@@ -70,7 +71,7 @@ HINTS = {
 }
 
 _SERVER: dict[str, Any] = {
-    "name": NAME,
+    "name": PRINTABLE_NAME,
     "imageRef": {"type": "string", "maxLength": 255},
     "flavorRef": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]},
     "adminPass": {"type": "string"},
@@ -114,7 +115,7 @@ UPDATE = Schema.wrapped(
     "server",
     obj(
         **{
-            "name": NAME,
+            "name": PRINTABLE_NAME,
             "OS-DCF:diskConfig": DISK_CONFIG,
             "accessIPv4": IPV4,
             "accessIPv6": IPV6,

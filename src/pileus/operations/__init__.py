@@ -3,7 +3,7 @@
 from pileus.operations.flow import CommandError, Flow, flow, flows
 from pileus.operations.model import OperationRow, StepRow
 from pileus.operations.operation import Operation, Origin
-from pileus.operations.start import cancel, live, start
+from pileus.operations.start import cancel, live, note, start
 
 __all__ = [
     "CommandError",
@@ -16,5 +16,6 @@ __all__ = [
     "flow",
     "flows",
     "live",
+    "note",
     "start",
 ]

@@ -69,6 +69,28 @@ def start(
     return row
 
 
+def note(
+    session: Session, kind: str, subject_id: str, *, request_id: str, project_id: str | None, user_id: str | None
+) -> None:
+    """Journal what the request itself has done: an operation that needs nobody to carry it out."""
+    now = utcnow()
+    session.add(
+        OperationRow(
+            id=new_id(),
+            request_id=request_id,
+            kind=kind,
+            subject_id=subject_id,
+            project_id=project_id,
+            user_id=user_id,
+            arguments={},
+            state="succeeded",
+            attempt=0,
+            created_at=now,
+            finished_at=now,
+        )
+    )
+
+
 def live(session: Session, subject_id: str) -> list[OperationRow]:
     """The operations still under way on a subject, oldest first."""
     query = (

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from pileus.api import Context, Routes, Schema
+from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
 from pileus.api.paging import next_link, page_limit
-from pileus.api.schema import DIGITS
-from pileus.compute import actions
+from pileus.api.schema import ANY_PARAM, DIGITS
+from pileus.compute import actions, listing
 from pileus.compute.model import Server
 from pileus.errors import Invalid, NotFound
 from pileus.operations import OperationRow, views
@@ -19,7 +19,12 @@ routes = Routes()
 POLICY = "os_compute_api:os-instance-actions:"
 PATH = "/v2.1/servers/{server_id}/os-instance-actions"
 NAMES = {"server.boot": "create", "server.reboot_hard": "reboot"}
-LIST = Schema.params(closed=False, limit=DIGITS)
+LIST = Schema.params(
+    closed="2.58",
+    limit=DIGITS,
+    marker=since("2.58", ANY_PARAM),
+    **{"changes-since": since("2.58", ANY_PARAM), "changes-before": since("2.66", ANY_PARAM)},
+)
 
 
 def _name(kind: str) -> str:
@@ -51,6 +56,17 @@ def _view(ctx: Context, row: OperationRow) -> dict[str, Any]:
     return view
 
 
+def _changed(ctx: Context, rows: list[OperationRow]) -> list[OperationRow]:
+    """Those that changed in the time asked for."""
+    if text := ctx.param("changes-since"):
+        first = listing.moment("changes-since", text)
+        rows = [row for row in rows if (row.finished_at or row.created_at) >= first]
+    if text := ctx.param("changes-before"):
+        last = listing.moment("changes-before", text)
+        rows = [row for row in rows if (row.finished_at or row.created_at) <= last]
+    return rows
+
+
 @routes.get(PATH, policy=POLICY + "list", query=LIST)
 def index(ctx: Context, server_id: str) -> dict[str, Any]:
     server = _server(ctx, server_id)
@@ -59,6 +75,7 @@ def index(ctx: Context, server_id: str) -> dict[str, Any]:
     rows = [row for row in ctx.session.scalars(query) if row.kind.startswith("server.")]
     if not ctx.at_least("2.58"):
         return {"instanceActions": [_view(ctx, row) for row in rows]}
+    rows = _changed(ctx, rows)
     if marker := ctx.param("marker"):
         places = [place for place, row in enumerate(rows) if row.request_id == marker]
         if not places:

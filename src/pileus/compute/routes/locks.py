@@ -21,6 +21,7 @@ def lock(ctx: Context, server_id: str, lock: Any) -> None:
     server = servers.get(ctx.session, server_id, actions.scope(ctx), lock=True)
     reason = lock.get("locked_reason") if ctx.at_least("2.73") and isinstance(lock, dict) else None
     locks.lock(server, locks.holder(server, ctx.caller.project_id), reason)
+    actions.record(ctx, server, "server.lock")
 
 
 @routes.action(PATH, "unlock", policy=_RULE + "unlock", body=UNLOCK)
@@ -29,3 +30,4 @@ def unlock(ctx: Context, server_id: str, unlock: Any) -> None:
     if server.locked_by not in (None, locks.holder(server, ctx.caller.project_id)):
         ctx.require(_RULE + "unlock:unlock_override", {"project_id": server.project_id})
     locks.unlock(server)
+    actions.record(ctx, server, "server.unlock")

@@ -46,6 +46,8 @@ def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
         ctx.require(POLICY + "create:forced_host")
     if "host" in server or "hypervisor_hostname" in server:
         ctx.require("compute:servers:create:requested_destination")
+    if not ctx.at_least("2.19"):
+        server = {**server, "description": server["name"]}
     settings, project_id = ctx.cloud.settings, ctx.project_id
     wanted = create.prepare(ctx.session, settings, ctx.caller, project_id, server, hints)
     made = create.accept(ctx.session, settings, ctx.caller, project_id, wanted, ctx.request_id, received)
