@@ -316,3 +316,12 @@ def test_the_client_sets_and_unsets(openstack: Any, owner: User, wanted: dict[st
     assert (server["metadata"], server["tags"], server["name"]) == ({"colour": "red"}, ["t"], "renamed")
     openstack("server", "unset", "--property", "colour", server_id, project="demo", parse=False)
     assert owner.server(server_id)["metadata"] == {}
+
+
+def test_pinning_to_a_zone(owner: User, wanted: dict[str, Any]) -> None:
+    path = f"/servers/{owner.boot(**wanted)}"
+    for zone, status in (("elsewhere", 409), ("nova", 200), ("elsewhere", 409), (None, 200)):
+        answer = owner("PUT", path, {"server": {"pinned_availability_zone": zone}}, NEWEST)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["server"]["pinned_availability_zone"] is None
+    assert owner("PUT", path, {"server": {"pinned_availability_zone": None}}, "2.103").status_code == 400

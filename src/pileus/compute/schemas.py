@@ -121,6 +121,7 @@ UPDATE = Schema.wrapped(
             "accessIPv6": IPV6,
             "description": since("2.19", DESCRIPTION),
             "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
+            "pinned_availability_zone": since("2.104", nullable(NAME)),
         }
     ),
 )

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from pileus.compute import states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.db import Session, utcnow
-from pileus.errors import NotFound
+from pileus.errors import Conflict, NotFound
 from pileus.network import addresses, security_groups
 from pileus.network.addresses import AddressRow
 from pileus.operations import OperationRow
@@ -107,6 +107,21 @@ def set_state(server: Server, vm_state: str, power_state: int | None = None) -> 
     server.vm_state, server.updated_at = vm_state, utcnow()
     if power_state is not None:
         server.power_state = power_state
+
+
+def pin(session: Session, server: Server, zone: str | None) -> None:
+    """Pin a server to the zone it is in, or unpin it (None) (api-ref compute, microversion 2.104).
+
+    Raises:
+        Conflict: it is pinned to another zone, or is not in this one.
+    """
+    host = session.get(Host, server.host) if server.host else None
+    if zone is not None and server.availability_zone not in (None, zone):
+        raise Conflict("The pinned availability zone cannot be changed directly; unpin the server first with null.")
+    if zone is not None and server.availability_zone is None and (host is None or host.zone != zone):
+        current = host.zone if host else None
+        raise Conflict(f"A server can only be pinned to the availability zone it is in: {current}, not {zone}.")
+    server.availability_zone = zone
 
 
 def update(server: Server, changes: dict[str, Any]) -> None:

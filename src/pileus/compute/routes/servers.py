@@ -85,7 +85,10 @@ def show(ctx: Context, server_id: str) -> dict[str, Any]:
 def update(ctx: Context, server_id: str, server: dict[str, Any]) -> dict[str, Any]:
     row = servers.get(ctx.session, server_id, actions.scope(ctx), lock=True)
     columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
-    servers.update(row, {columns.get(name, name): value for name, value in server.items()})
+    if "pinned_availability_zone" in server:
+        servers.pin(ctx.session, row, server["pinned_availability_zone"])
+    changes = {name: value for name, value in server.items() if name != "pinned_availability_zone"}
+    servers.update(row, {columns.get(name, name): value for name, value in changes.items()})
     if {"name", "hostname"} & server.keys():
         actions.refresh_data(ctx, row)
     return {"server": views.updated(ctx, servers.whole(ctx.session, [row])[0])}
