@@ -9,6 +9,9 @@ from typing import Literal
 
 import msgspec
 
+PUBLIC_GATEWAY = "203.0.113.1/24"
+"""Gateway of the external network `public`, with its prefix."""
+
 
 class Settings(msgspec.Struct, kw_only=True):
     """Settings of one cloud. Times are seconds, sizes name their unit."""

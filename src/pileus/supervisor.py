@@ -26,7 +26,7 @@ from pileus.db import Database
 from pileus.db.migrate import upgrade
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
-from pileus.settings import Settings, save, write_private
+from pileus.settings import PUBLIC_GATEWAY, Settings, save, write_private
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
@@ -217,6 +217,7 @@ class Supervisor:
                 hypervisor=settings.hypervisor,
                 network=settings.network,
                 fake_hosts=settings.fake_hosts,
+                outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
             ),
             tell,
         )

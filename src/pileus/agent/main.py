@@ -37,6 +37,8 @@ class AgentSettings(msgspec.Struct):
     hypervisor: str
     network: str
     fake_hosts: int
+    outbound: str | None = None
+    """The external network's gateway, if it is to be NATed to the outside."""
 
 
 def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
@@ -51,15 +53,18 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
     hypervisor = make_hypervisor(settings, kind, network, service)
-    if kind != "fake":
-        progress(f"network: {network.kind}")
-        network.start(service.listen)
-        progress(f"hypervisor: {kind}")
+    progress(f"network: {network.kind}")
+    network.start(service.listen)
+    progress(f"hypervisor: {kind}")
 
     def changed(host: str, server_id: str, power_state: int) -> None:
         journal.report(GuestEvent(server_id=server_id, host=host, power_state=power_state, at=time.time()))
 
-    hypervisor.start(changed)
+    try:
+        hypervisor.start(changed)
+    except BaseException:
+        network.stop(keep_guests=network.found_running)
+        raise
     agent = Agent(hypervisor, network.kind, Executor(hypervisor, network, journal), journal)
 
     def stop(keep_guests: bool) -> None:
@@ -92,10 +97,12 @@ def make_network(settings: AgentSettings, hypervisor: str) -> Network:
     if wanted == "auto":
         wanted = "ovn" if hypervisor == "libvirt" and shutil.which("ovn-controller") else "fake"
     if wanted == "fake":
+        if settings.outbound:
+            raise CommandFailed("network", "outbound NAT needs the network ovn")
         return FakeNetwork()
     from pileus.agent.network.ovn import OvnNetwork
 
-    return OvnNetwork(settings.state, socket.gethostname())
+    return OvnNetwork(settings.state, socket.gethostname(), outbound=settings.outbound)
 
 
 def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metadata: MetadataService) -> Hypervisor:

@@ -46,8 +46,6 @@ def _settings(state: str, options: dict[str, Any]) -> Settings:
     for name, value in options.items():
         if value is not None:
             setattr(settings, name, value)
-    if settings.outbound_nat:
-        raise click.ClickException("--outbound-nat is not available yet: routers come with a later release")
     try:
         _ = settings.address
     except ValueError as error:

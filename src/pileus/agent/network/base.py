@@ -21,6 +21,10 @@ class Network(Protocol):
 
     kind: str
 
+    @property
+    def found_running(self) -> bool:
+        """Whether `start` found daemons of an earlier life, which guests may depend on."""
+
     def start(self, listener: MetadataListener) -> None:
         """Bring the network up (starting its daemons if they do not run)."""
 

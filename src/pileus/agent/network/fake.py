@@ -13,6 +13,7 @@ class FakeNetwork:
     """Implements Network; ports are up as soon as they exist."""
 
     kind = "fake"
+    found_running = False
 
     def __init__(self) -> None:
         self.networks: dict[str, NetworkSpec] = {}

@@ -29,16 +29,27 @@ class OvnNetwork:
         host: name of this host, as ports are bound to it; the chassis' name.
         encap_ip: address of the tunnels.
         dns_domain: domain of the names that guests are given.
+        outbound: the external network's gateway, if it shall be NATed to the outside: "203.0.113.1/24".
     """
 
     kind = "ovn"
 
     def __init__(
-        self, state: Path, host: str, *, encap_ip: str = "127.0.0.1", dns_domain: str = "openstacklocal"
+        self,
+        state: Path,
+        host: str,
+        *,
+        encap_ip: str = "127.0.0.1",
+        dns_domain: str = "openstacklocal",
+        outbound: str | None = None,
     ) -> None:
         self._host, self._domain = host, dns_domain.rstrip(".")
-        self._daemons = OvnDaemons(state, host, encap_ip)
+        self._daemons = OvnDaemons(state, host, encap_ip, outbound)
         self._open: tuple[Northbound, MetadataNamespaces] | None = None
+
+    @property
+    def found_running(self) -> bool:
+        return self._daemons.found_running
 
     @property
     def northbound(self) -> Northbound:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pileus.agent.daemons import pid_of, run, wait_until
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.links import finish_checksums, link_exists
+from pileus.agent.network.outbound import OutboundNat
 
 LOG = logging.getLogger(__name__)
 
@@ -59,8 +60,10 @@ class OvnDaemons:
         `openvswitch`. host: the chassis' name. encap_ip: address for tunnels from other hosts.
     """
 
-    def __init__(self, state: Path, host: str, encap_ip: str) -> None:
+    def __init__(self, state: Path, host: str, encap_ip: str, outbound: str | None) -> None:
         self._host, self._encap_ip = host, encap_ip
+        self._outbound = OutboundNat(outbound, PROVIDER_BRIDGE) if outbound else None
+        self.found_running = False
         self._ovn, self._ovs = state / "ovn", state / "openvswitch"
         self._run = self._ovs / "run"
         self.nb_socket, self._sb_socket = self._ovn / "ovnnb_db.sock", self._ovn / "ovnsb_db.sock"
@@ -79,7 +82,9 @@ class OvnDaemons:
         """
         for directory in (self._ovn, self._run):
             directory.mkdir(parents=True, exist_ok=True)
-        self._ensure()
+        self.found_running = len(self._ensure()) < len(self._daemons)
+        if self._outbound:
+            self._outbound.enable()
         self._stopping.clear()
         self._watcher = threading.Thread(target=self._watch, name="ovn-watch", daemon=True)
         self._watcher.start()
@@ -93,6 +98,8 @@ class OvnDaemons:
         if not keep_running:
             for daemon in reversed(self._daemons):
                 _end(daemon)
+            if self._outbound:
+                self._outbound.disable()
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl on this host's switch."""
@@ -148,6 +155,8 @@ class OvnDaemons:
         run("ip", "link", "set", PROVIDER_BRIDGE, "up")
         if self.datapath_type == "netdev":
             finish_checksums(PROVIDER_BRIDGE)
+        if self._outbound and self._watcher is not None:
+            self._outbound.enable()  # the bridge is a new device: it lost its address
 
     def _configure(self) -> None:
         """Say in the switch's database who we are, and make the bridges. vswitchd need not run yet."""
