@@ -20,6 +20,9 @@ from pileus.agent.timeline import Timeline
 _HOST_OFFLOADS = ("csum", "gso", "tso4", "tso6", "ecn", "ufo")
 _GUEST_OFFLOADS = ("csum", "tso4", "tso6", "ecn", "ufo")
 
+LOOK_UP_S = 1.0
+"""How often a wait for a port looks up whether it is still wanted."""
+
 
 class OvnNetwork:
     """OVN on one host, which is central and chassis. Satisfies pileus.agent.network.base.Network.
@@ -154,7 +157,11 @@ class OvnNetwork:
         for port_id in port_ids:
             with timeline.stage("plug port") as detail:
                 detail.update(port=port_id, tap=self.tap_name(port_id))
-                if not self.northbound.wait_up(port_id, deadline - time.monotonic()):
+                while not self.northbound.wait_up(port_id, min(LOOK_UP_S, deadline - time.monotonic())):
+                    if timeline.abandoned:
+                        raise CommandFailed("abandoned", f"port {port_id} is not waited for: the guest was taken back")
+                    if time.monotonic() < deadline:
+                        continue
                     message = f"port {port_id} did not come up on {self._host} within {timeout_s:g} s"
                     raise CommandFailed("plug-timeout", message)
 
