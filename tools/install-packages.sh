@@ -5,7 +5,7 @@ packages=(
     python3-venv python3-dev gcc pkg-config libvirt-dev          # to build the virtual environment
     qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients        # guests
     ovn-central ovn-host openvswitch-switch                       # networks
-    nftables iproute2 ethtool procps                                       # tests of them
+    nftables iproute2 ethtool procps curl                          # tests of them
     mtools dosfstools syslinux syslinux-common fdisk e2fsprogs cpio  # the test guest
     postgresql                                                    # tests on PostgreSQL
 )
