@@ -15,4 +15,4 @@ fi
 .venv/bin/coverage combine --quiet
 .venv/bin/coverage report --skip-covered --show-missing > build/coverage.txt || true
 tail -n 3 build/coverage.txt
-.venv/bin/coverage report --format=total --fail-under=85
+.venv/bin/coverage report --format=total --fail-under=90
