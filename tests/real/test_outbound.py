@@ -71,7 +71,8 @@ def test_outbound_nat_is_a_choice(inside: str) -> None:
         cloud.up()
         assert seen_from_outside(inside) == "198.51.100.1"
         cloud.down()
-        assert "203.0.113.1" not in ip("-n", inside, "addr")
+        left = ip("-n", inside, "addr")
+        assert "203.0.113.1" not in left and "br-ex" not in left and "br-int" not in left
         rules = ["ip", "netns", "exec", inside, "nft", "list", "ruleset"]
         assert "masquerade" not in subprocess.run(rules, check=True, capture_output=True, text=True).stdout
     finally:

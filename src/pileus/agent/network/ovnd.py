@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pileus.agent.daemons import pid_of, run, wait_until
 from pileus.agent.errors import CommandFailed
-from pileus.agent.network.links import finish_checksums, link_exists
+from pileus.agent.network.links import finish_checksums, link_exists, remove_link
 from pileus.agent.network.outbound import OutboundNat
 
 LOG = logging.getLogger(__name__)
@@ -100,6 +100,9 @@ class OvnDaemons:
                 _end(daemon)
             if self._outbound:
                 self._outbound.disable()
+            if self.datapath_type == "netdev":
+                for device in (INTEGRATION_BRIDGE, PROVIDER_BRIDGE, "ovs-netdev"):
+                    remove_link(device)  # vswitchd leaves its tap devices behind
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl on this host's switch."""
