@@ -75,8 +75,7 @@ class OvnNetwork:
             northbound.close()
         self._daemons.stop(keep_running=keep_guests)
 
-    # --- the logical network
-    # ---------------------------------------------------------------------------------
+    # --- the logical network ---------------------------------------------------------------------------------
 
     def sync_network(self, network: NetworkSpec) -> None:
         """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
@@ -117,8 +116,7 @@ class OvnNetwork:
         """Remove a group; nothing there is no error."""
         self._change(lambda change: nb_group.drop_group(change, group_id))
 
-    # --- this host
-    # -------------------------------------------------------------------------------------------
+    # --- this host -------------------------------------------------------------------------------------------
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port: 14 characters, as operators know it."""
