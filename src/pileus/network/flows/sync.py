@@ -1,9 +1,9 @@
 """Telling the agents what changed, after the change was committed.
 
-Most changes need no telling: a command that builds a guest carries its ports, networks and security groups whole. So a
-plain POST /ports, or anything about a network or group that no bound port ever used, starts no operation; only what the agents
-know (a bound port, a network or group marked `wired` since its first bound port) is followed up. What is sent is read from
-the database when it is sent, so that several changes in a row arrive as the newest state.
+Most changes need no telling: a command that builds a guest carries its ports, networks and security groups whole. So
+a plain POST /ports, or anything about a network or group that no bound port ever used, starts no operation; only what
+the agents know (a bound port, a network or group marked `wired` since its first bound port) is followed up. What is
+sent is read from the database when it is sent, so that several changes in a row arrive as the newest state.
 """
 
 from __future__ import annotations
