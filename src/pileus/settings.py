@@ -39,7 +39,6 @@ class Settings(msgspec.Struct, kw_only=True):
     plug_timeout_s: float = 60.0
     shutdown_timeout_s: float = 60.0
     host_down_s: float = 60.0
-    cpu_allocation_ratio: float = 4.0
     image_size_cap_bytes: int = 1024**4
     enforce_image_format: bool = True
     """Refuse an image whose data is not what its disk_format says."""

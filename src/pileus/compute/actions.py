@@ -26,7 +26,7 @@ def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any
     task = servers.task_states(ctx.session, [server.id]).get(server.id)
     states.require(action, server.id, server.vm_state, task)
     if server.host is None:
-        states.require("delete" if action == "delete" else action, server.id, states.BUILDING, None)
+        raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
     start(
         ctx.session,
         kind,

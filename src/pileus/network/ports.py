@@ -210,13 +210,6 @@ def release_for_server(session: Session, server_id: str) -> None:
     session.flush()
 
 
-def unbind_host(session: Session, server_id: str) -> None:
-    """A server did not come to be on its host: its ports stay with it, on no host."""
-    for port in of_server(session, server_id):
-        unbind(port)
-    session.flush()
-
-
 def set_up(session: Session, server_id: str, up: bool) -> None:
     """A server's ports carry traffic, or do not any more."""
     for port in of_server(session, server_id):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from pileus.network.model import Unsynced
 from pileus.network.requests import NetworkRequest
 from pileus.operations import OperationRow
 from pileus.operations.runner import Runner
+from tests.support import eventually
 from tests.unit.network.conftest import Caller
 
 
@@ -35,13 +35,12 @@ class Agent:
     def settle(self) -> list[str]:
         """Wait until nothing is under way; the names of the commands heard since the last time."""
         unfinished = select(func.count()).select_from(OperationRow).where(OperationRow.finished_at.is_(None))
-        deadline = time.monotonic() + 10
-        while True:
+
+        def settled() -> bool:
             with self._cloud.db.read() as session:
-                if not session.scalar(unfinished):
-                    break
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+                return not session.scalar(unfinished)
+
+        eventually(settled, 10, "the end of every operation")
         heard, self.heard = self.heard, []
         return [type(envelope.command).__name__ for envelope in heard]
 
