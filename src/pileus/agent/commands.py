@@ -1,4 +1,4 @@
-"""The contract between the control plane and an agent: the only module that both import.
+"""The contract between the control plane and an agent.
 
 A command carries the whole desired state of what it touches, so that it may be sent again at any time. Sizes name
 their unit; times are seconds since the epoch.
@@ -6,8 +6,7 @@ their unit; times are seconds since the epoch.
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -76,29 +75,6 @@ class NetworkSpec(Spec, frozen=True, kw_only=True):
     """Name of the provider network this one is mapped to (flat), None for a tunnelled tenant network."""
 
 
-class RuleSpec(Spec, frozen=True, kw_only=True):
-    """One security group rule (api-ref network, Security group rules)."""
-
-    id: str
-    direction: str
-    ethertype: str
-    protocol: str | None = None
-    port_range_min: int | None = None
-    port_range_max: int | None = None
-    remote_ip_prefix: str | None = None
-    remote_group_id: str | None = None
-
-
-class SecurityGroupSpec(Spec, frozen=True, kw_only=True):
-    """A security group with all its rules."""
-
-    id: str
-    name: str
-    project_id: str
-    revision: int
-    rules: tuple[RuleSpec, ...] = ()
-
-
 # --- guests -----------------------------------------------------------------------------------------------------
 
 
@@ -134,17 +110,25 @@ class InstanceData(Spec, frozen=True, kw_only=True):
 
 
 class GuestPort(Spec, frozen=True, kw_only=True):
-    """A port of a guest together with the network and security groups it needs."""
+    """A port of a guest together with its network: what a host needs to plug it.
+
+    The logical port itself, its addresses and its security groups are records of the network's own database, which
+    the control plane writes (`network/northbound`).
+    """
 
     port: PortSpec
     network: NetworkSpec
-    security_groups: tuple[SecurityGroupSpec, ...] = ()
 
 
 class GuestSpec(Spec, frozen=True, kw_only=True):
-    """Everything a host needs to build a guest."""
+    """Everything a host needs to build a guest.
+
+    `incarnation` counts the times the server was placed on a host. A command about an older incarnation than one that
+    a host has seen or discarded is refused there, so that nothing late touches, or brings back, a guest.
+    """
 
     server_id: str
+    incarnation: int = 0
     instance_name: str
     vcpus: int
     memory_mib: int
@@ -161,132 +145,94 @@ class GuestSpec(Spec, frozen=True, kw_only=True):
 
 # --- commands ---------------------------------------------------------------------------------------------------
 
+CONTRACT = 2
+"""Version of this contract; an agent says which versions it speaks (`AgentReport.contract`)."""
+
 
 class Command(Spec, frozen=True, kw_only=True, tag=True):
-    """Base of commands. SUBJECT is the path to the id of what they are about."""
-
-    SUBJECT: ClassVar[str]
+    """Base of commands: each is about one guest on one host."""
 
     @property
     def subject(self) -> str:
-        """What commands are carried out one at a time for: a guest, a network, a port, a group."""
-        return str(attrgetter(self.SUBJECT)(self))
+        """What commands are carried out one at a time for."""
+        raise NotImplementedError
+
+    @property
+    def age(self) -> int:
+        """The incarnation of the guest that is meant."""
+        raise NotImplementedError
 
 
-class BuildGuest(Command, frozen=True, kw_only=True):
-    """Wire the ports, prepare the disks, define the guest, plug it and run it.
+class GuestCommand(Command, frozen=True, kw_only=True):
+    """A command that carries the whole desired state of a guest."""
 
-    Events: fetch image, inspect and convert image, create disk, config drive, console, define guest, plug port,
-    running. Result: {"power_state": int}.
+    guest: GuestSpec
+
+    @property
+    def subject(self) -> str:
+        return self.guest.server_id
+
+    @property
+    def age(self) -> int:
+        return self.guest.incarnation
+
+
+class ServerCommand(Command, frozen=True, kw_only=True):
+    """A command that needs no more than to name its guest."""
+
+    server_id: str
+    incarnation: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.server_id
+
+    @property
+    def age(self) -> int:
+        return self.incarnation
+
+
+class BuildGuest(GuestCommand, frozen=True, kw_only=True):
+    """Prepare the disks, define the guest, plug its ports and run it.
+
+    Events: prepare network, fetch image, inspect and convert image, create disk, config drive, console, define guest,
+    plug port, running. Result: {"power_state": int}.
     """
 
-    guest: GuestSpec
     plug_timeout_s: float = 60.0
-    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
-class DiscardGuest(Command, frozen=True, kw_only=True):
-    """Remove a guest, its disks, taps and ports, whatever of them exists. Result: {}."""
-
-    server_id: str
-    port_ids: tuple[str, ...] = ()
-    """Ports that are deleted with the guest."""
-    kept_ports: tuple[PortSpec, ...] = ()
-    """Ports that live on, unbound."""
-    SUBJECT: ClassVar[str] = "server_id"
+class DiscardGuest(ServerCommand, frozen=True, kw_only=True):
+    """Remove a guest of this or an older incarnation: disks, instance data, taps, whatever exists. Result: {}."""
 
 
-class StartGuest(Command, frozen=True, kw_only=True):
+class StartGuest(GuestCommand, frozen=True, kw_only=True):
     """Power on a guest that BuildGuest made. Result: {"power_state": int}."""
 
-    guest: GuestSpec
     plug_timeout_s: float = 60.0
-    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
-class StopGuest(Command, frozen=True, kw_only=True):
+class StopGuest(ServerCommand, frozen=True, kw_only=True):
     """Shut a guest down cleanly (ACPI), power it off after `timeout_s`. Result: {"power_state": int}."""
 
-    server_id: str
     timeout_s: float = 60.0
-    SUBJECT: ClassVar[str] = "server_id"
 
 
-class RebootGuest(Command, frozen=True, kw_only=True):
+class RebootGuest(GuestCommand, frozen=True, kw_only=True):
     """Reboot: `hard` is a power cycle with a fresh definition; soft asks the guest, then falls back to hard.
 
     Result: {"power_state": int}.
     """
 
-    guest: GuestSpec
     hard: bool
     timeout_s: float = 60.0
-    SUBJECT: ClassVar[str] = "guest.server_id"
 
 
-class UpdateInstanceData(Command, frozen=True, kw_only=True):
+class UpdateInstanceData(GuestCommand, frozen=True, kw_only=True):
     """Change what the metadata service tells a guest. Result: {}."""
 
-    guest: GuestSpec
-    SUBJECT: ClassVar[str] = "guest.server_id"
 
-
-class SyncNetwork(Command, frozen=True, kw_only=True):
-    """Make a network exist as specified. Result: {}."""
-
-    network: NetworkSpec
-    SUBJECT: ClassVar[str] = "network.id"
-
-
-class DropNetwork(Command, frozen=True, kw_only=True):
-    """Remove a network with all that hangs on it. Result: {}."""
-
-    network_id: str
-    SUBJECT: ClassVar[str] = "network_id"
-
-
-class SyncPort(Command, frozen=True, kw_only=True):
-    """Make a port exist as specified, with its network and security groups. Result: {}."""
-
-    wiring: GuestPort
-    SUBJECT: ClassVar[str] = "wiring.port.id"
-
-
-class DropPort(Command, frozen=True, kw_only=True):
-    """Remove a port. Result: {}."""
-
-    port_id: str
-    SUBJECT: ClassVar[str] = "port_id"
-
-
-class SyncSecurityGroup(Command, frozen=True, kw_only=True):
-    """Make a security group's rules take effect on every port of it. Result: {}."""
-
-    group: SecurityGroupSpec
-    SUBJECT: ClassVar[str] = "group.id"
-
-
-class DropSecurityGroup(Command, frozen=True, kw_only=True):
-    """Remove a security group. Result: {}."""
-
-    group_id: str
-    SUBJECT: ClassVar[str] = "group_id"
-
-
-AnyCommand = (
-    BuildGuest
-    | DiscardGuest
-    | StartGuest
-    | StopGuest
-    | RebootGuest
-    | UpdateInstanceData
-    | SyncNetwork
-    | DropNetwork
-    | SyncPort
-    | DropPort
-    | SyncSecurityGroup
-    | DropSecurityGroup
-)
+AnyCommand = BuildGuest | DiscardGuest | StartGuest | StopGuest | RebootGuest | UpdateInstanceData
 
 
 class Envelope(Spec, frozen=True, kw_only=True):
@@ -296,8 +242,21 @@ class Envelope(Spec, frozen=True, kw_only=True):
     operation_id: str
     attempt: int
     host: str
-    """Which of the agent's hosts; empty for network commands, which any agent may carry out."""
+    """Which of the agent's hosts."""
+    deadline_s: float
+    """Seconds after which the agent gives the command up and says so."""
     command: AnyCommand
+
+
+class Parcel(Spec, frozen=True, kw_only=True):
+    """An envelope whose command is still closed: one that an agent cannot read must not keep it from the others."""
+
+    key: str
+    host: str
+    operation_id: str = ""
+    attempt: int = 0
+    deadline_s: float = 600.0
+    command: msgspec.Raw = msgspec.Raw()
 
 
 # --- answers ----------------------------------------------------------------------------------------------------
@@ -314,7 +273,11 @@ class Event(Spec, frozen=True, kw_only=True):
 
 
 class Failure(Spec, frozen=True, kw_only=True):
-    """Why a command failed. `code` is stable, `message` is for people and may be shown to the server's owner."""
+    """Why a command failed. `code` is stable, `message` is for people and may be shown to the server's owner.
+
+    Codes of the contract itself: unsupported (the agent does not know the command), deadline, stale (a newer
+    incarnation is or was there), host-down (said by the control plane).
+    """
 
     code: str
     message: str
@@ -328,6 +291,18 @@ class Answer(Spec, frozen=True, kw_only=True):
     result: dict[str, Any] = {}
     failure: Failure | None = None
     events: tuple[Event, ...] = ()
+    at: float = 0.0
+    """When the command ended, by the agent's clock; guest events after it are news."""
+
+
+class Progress(Spec, frozen=True, kw_only=True):
+    """How far a long stage of a command under way is."""
+
+    key: str
+    stage: str
+    done: int
+    total: int
+    """Both in bytes."""
 
 
 class GuestEvent(Spec, frozen=True, kw_only=True):
@@ -345,6 +320,7 @@ class FeedEntry(Spec, frozen=True, kw_only=True):
     sequence: int
     answer: Answer | None = None
     guest: GuestEvent | None = None
+    progress: Progress | None = None
 
 
 class Inventory(Spec, frozen=True, kw_only=True):
@@ -358,6 +334,16 @@ class Inventory(Spec, frozen=True, kw_only=True):
     allocation_ratio: float = 1.0
 
 
+class GuestReport(Spec, frozen=True, kw_only=True):
+    """What of a guest is on a host, told with every report."""
+
+    server_id: str
+    power_state: int | None
+    """None: only a directory or instance data of it is there."""
+    incarnation: int = 0
+    """0 where the agent does not know it."""
+
+
 class HostReport(Spec, frozen=True, kw_only=True):
     """A hypervisor host as its agent sees it."""
 
@@ -368,8 +354,7 @@ class HostReport(Spec, frozen=True, kw_only=True):
     inventories: dict[str, Inventory]
     traits: tuple[str, ...] = ()
     cpu_info: dict[str, Any] = {}
-    guests: dict[str, int] = {}
-    """Power state of every guest on the host, by server id."""
+    guests: tuple[GuestReport, ...] = ()
 
 
 class AgentReport(Spec, frozen=True, kw_only=True):
@@ -378,6 +363,8 @@ class AgentReport(Spec, frozen=True, kw_only=True):
     started: float
     network: str
     """Kind of the network driver: ovn or fake."""
+    contract: int = CONTRACT
+    """Newest version of the contract that the agent speaks; it speaks the one before, too."""
     hosts: tuple[HostReport, ...]
 
 
