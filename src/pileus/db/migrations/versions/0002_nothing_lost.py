@@ -58,7 +58,7 @@ def _add_tables() -> None:
         sa.Column("error", TEXT, nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_debts")),
-        sa.UniqueConstraint("host", "subject_id", "name", name=op.f("uq_debts_host")),
+        sa.UniqueConstraint("host", "subject_id", "name", name=op.f("uq_debts_host_subject_id_name")),
     )
     op.create_index(op.f("ix_debts_next_try"), "debts", ["next_try"])
     op.create_table(
@@ -108,7 +108,7 @@ def _widen_steps() -> None:
     with op.batch_alter_table("operation_steps") as steps:
         steps.alter_column("key", existing_type=TEXT, nullable=False)
         steps.alter_column("finished_at", existing_type=sa.DateTime(), nullable=True)
-        steps.create_unique_constraint(op.f("uq_operation_steps_operation_id"), ["operation_id", "position", "undo"])
+        steps.create_unique_constraint(op.f("uq_operation_steps_operation_id_position_undo"), ["operation_id", "position", "undo"])
 
 
 def _key_live_steps() -> None:
