@@ -26,12 +26,13 @@ from pileus.agent.commands import (
     GuestPort,
     NetworkSpec,
     PortSpec,
-    RuleSpec,
-    SecurityGroupSpec,
     SubnetSpec,
 )
 from pileus.agent.network.ovn import OvnNetwork
 from pileus.agent.timeline import Timeline
+from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
+from pileus.network.northbound.ovn import OvnNorthbound
+from pileus.ovsdb import Row
 
 T = TypeVar("T")
 HOST = "pileus-test-host"
@@ -134,7 +135,7 @@ class World:
             rules=rules,
         )
 
-    def wiring(self, last: int, *groups: SecurityGroupSpec, **changes: Any) -> GuestPort:
+    def wiring(self, last: int, *groups: SecurityGroupSpec, **changes: Any) -> Wiring:
         columns: dict[str, Any] = {
             "id": str(uuid.uuid4()),
             "network_id": self.network_id,
@@ -148,14 +149,19 @@ class World:
             "host": HOST,
         }
         port = PortSpec(**(columns | changes))
-        return GuestPort(port=port, network=self.network(), security_groups=groups)
+        return Wiring(port=port, network=self.network(), security_groups=groups)
 
 
 def rule(direction: str = "ingress", **columns: Any) -> RuleSpec:
     return RuleSpec(id=str(uuid.uuid4()), direction=direction, **({"ethertype": "IPv4"} | columns))
 
 
-def plug(state: Path, wiring: GuestPort, tap: str, guest: str) -> None:
+def guest_port(wiring: Wiring) -> GuestPort:
+    """What of a wiring its host is told."""
+    return GuestPort(port=wiring.port, network=wiring.network)
+
+
+def plug(state: Path, wiring: Wiring, tap: str, guest: str) -> None:
     """What libvirt and QEMU do: make the tap, put it on br-int under the port's id."""
     mac = wiring.port.mac_address
     sh("ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", guest)
@@ -302,12 +308,16 @@ def soon(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:
 
 @dataclass
 class Host:
-    """A host with the driver running, and what its metadata service heard."""
+    """A host with the driver running, what its metadata service heard, and the control plane's northbound database."""
 
     state: Path
     driver: OvnNetwork
     heard: list[tuple[str, str]] = field(default_factory=list)
     listening: list[str] = field(default_factory=list)
+    northbound: OvnNorthbound = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.northbound = OvnNorthbound(f"unix:{self.state}/ovn/ovnnb_db.sock")
 
     def start(self) -> None:
         self.driver = OvnNetwork(self.state, HOST)
@@ -337,10 +347,14 @@ class Host:
     def nb(self, *arguments: str) -> str:
         return sh("ovn-nbctl", f"--db=unix:{self.state}/ovn/ovnnb_db.sock", *arguments)
 
-    def boot(self, wiring: GuestPort, guest: str) -> None:
+    def rows(self, table: str) -> list[Row]:
+        """All rows of a table of the northbound database."""
+        return self.northbound.database.look(lambda replica: replica.rows(table))
+
+    def boot(self, wiring: Wiring, guest: str) -> None:
         """Bring a guest's port up and give it its lease."""
-        self.driver.sync_port(wiring)
-        self.driver.prepare_host(wiring)
+        self.northbound.sync_port(wiring)
+        self.driver.prepare_host(guest_port(wiring))
         plug(self.state, wiring, self.driver.tap_name(wiring.port.id), guest)
         self.driver.await_up([wiring.port.id], 30, Timeline())
         configure(guest, lease(guest, wiring.port.mac_address))

@@ -17,11 +17,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pileus.agent.commands import FixedIP, GuestPort, RuleSpec, SecurityGroupSpec, SubnetSpec
+from pileus.agent.commands import FixedIP, SubnetSpec
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.ovn import OvnNetwork
 from pileus.agent.network.ovnd import _prepare_database
 from pileus.agent.timeline import Timeline
+from pileus.errors import Unavailable
+from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
+from pileus.network.northbound.ovn import OvnNorthbound
 
 sys.path.insert(0, str(Path(__file__).parent))
 import ovn_world
@@ -29,6 +32,7 @@ from ovn_world import (
     HOST,
     Host,
     World,
+    guest_port,
     inside,
     lease,
     listen,
@@ -57,6 +61,7 @@ def host() -> Iterator[Host]:
             host.start()
             yield host
         finally:
+            host.northbound.close()
             host.driver.stop(keep_guests=False)
             assert not any(host.pids().values())
     shutil.rmtree(state)
@@ -67,12 +72,13 @@ def world(host: Host) -> Iterator[World]:
     """A network of the test's own, removed with everything that hangs on it."""
     world = World()
     yield world
-    for row in host.driver.northbound.rows("Logical_Switch_Port"):
-        host.driver.drop_port(row.name)
-    for row in host.driver.northbound.rows("Port_Group"):
+    for row in host.rows("Logical_Switch_Port"):
+        host.northbound.drop_port(row.name)
+    for row in host.rows("Port_Group"):
         if group_id := row.external_ids.get("neutron:security_group_id"):
-            host.driver.drop_security_group(group_id)
-    host.driver.drop_network(world.network_id)
+            host.northbound.drop_security_group(group_id)
+    host.northbound.drop_network(world.network_id)
+    host.driver.release_host([world.network_id])
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def egress() -> tuple[RuleSpec, ...]:
 
 def test_lease_tells_all_that_the_subnet_has(host: Host, world: World, guests: tuple[str, str]) -> None:
     wiring = world.wiring(10, world.group(*egress()))
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     plug(host.state, wiring, host.driver.tap_name(wiring.port.id), guests[0])
     timeline = Timeline()
     host.driver.await_up([wiring.port.id], 30, timeline)
@@ -123,12 +129,12 @@ def test_groups_filter_and_rules_take_effect(host: Host, world: World, guests: t
         assert not tcp_answers(guests[1], "10.55.0.20", 8080)
         tcp = rule(protocol="tcp", port_range_min=8000, port_range_max=8100, remote_group_id=other.id)
         opened = world.group(*closed.rules, tcp, group_id=closed.id, revision=2)
-        host.driver.sync_security_group(opened)
+        host.northbound.sync_security_group(opened)
         assert soon(lambda: tcp_answers(guests[1], "10.55.0.20", 8080))
-        host.driver.sync_security_group(closed)  # older than what is there
+        host.northbound.sync_security_group(closed)  # older than what is there
         assert tcp_answers(guests[1], "10.55.0.20", 8080)
         closed_again = msgspec.structs.replace(closed, revision=3)
-        host.driver.sync_security_group(closed_again)
+        host.northbound.sync_security_group(closed_again)
         assert soon(lambda: not tcp_answers(guests[1], "10.55.0.20", 8080))
 
 
@@ -158,8 +164,8 @@ def test_names_of_the_network_resolve(host: Host, world: World, guests: tuple[st
     host.boot(wiring, guests[0])
     assert resolve(guests[0], "10.55.0.2", "web.openstacklocal") == "10.55.0.26"
     renamed = msgspec.structs.replace(wiring.port, dns_name="db", revision=2)
-    host.driver.sync_port(msgspec.structs.replace(wiring, port=renamed))
-    records = [row.records for row in host.driver.northbound.rows("DNS")]
+    host.northbound.sync_port(msgspec.structs.replace(wiring, port=renamed))
+    records = [row.records for row in host.rows("DNS")]
     assert records == [
         {
             "db": "10.55.0.26",
@@ -190,7 +196,7 @@ def test_metadata_sees_who_asks_and_survives_a_restart(host: Host, world: World,
     host.driver.release_host([world.network_id])
     host.driver.release_host([world.network_id])
     assert world.network_id not in sh("ip", "netns")
-    host.driver.prepare_host(wiring)
+    host.driver.prepare_host(guest_port(wiring))
     assert sh(*ask) == "10.55.0.30"
 
 
@@ -205,8 +211,8 @@ def test_provider_network_reaches_the_host(host: Host, world: World, guests: tup
             assert tcp_answers(guests[0], "10.55.0.1", 8081)
     finally:
         sh("ip", "addr", "flush", "dev", "br-ex")
-    host.driver.sync_network(world.network(revision=3))
-    assert not [row for row in host.driver.northbound.rows("Logical_Switch_Port") if row.type == "localnet"]
+    host.northbound.sync_network(world.network(revision=3))
+    assert not [row for row in host.rows("Logical_Switch_Port") if row.type == "localnet"]
 
 
 def test_stateful_ipv6(host: Host, world: World, guests: tuple[str, str]) -> None:
@@ -281,34 +287,34 @@ def test_database_that_was_never_whole_is_made_again(tmp_path: Path) -> None:
 
 
 def test_database_server_dies_and_is_missed(host: Host, world: World) -> None:
-    host.driver.sync_network(world.network())
+    host.northbound.sync_network(world.network())
     os.kill(host.pids()["ovnnb_db"] or 0, signal.SIGKILL)
-    host.driver.sync_network(world.network(revision=2, name="after"))
-    names = {row.external_ids["neutron:network_name"] for row in host.driver.northbound.rows("Logical_Switch")}
+    host.northbound.sync_network(world.network(revision=2, name="after"))
+    names = {row.external_ids["neutron:network_name"] for row in host.rows("Logical_Switch")}
     assert "after" in names
 
 
 def test_older_specifications_are_ignored(host: Host, world: World) -> None:
     wiring = world.wiring(40, world.group(*egress()), revision=5, name="new")
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     old = msgspec.structs.replace(wiring.port, revision=4, name="old", host="")
-    host.driver.sync_port(msgspec.structs.replace(wiring, port=old))
-    host.driver.unbind_port(old)
-    host.driver.sync_network(world.network(revision=0, name="old"))
+    host.northbound.sync_port(msgspec.structs.replace(wiring, port=old))
+    host.northbound.sync_network(world.network(revision=0, name="old"))
     row = ("get", "Logical_Switch_Port", wiring.port.id)
     assert host.nb(*row, "external_ids:neutron\\:port_name").strip() == "new"
     assert HOST in host.nb(*row, "options")
-    host.driver.unbind_port(msgspec.structs.replace(wiring.port, revision=6, device_id="", host=""))
+    unbound = msgspec.structs.replace(wiring.port, revision=6, device_id="", host="")
+    host.northbound.sync_port(msgspec.structs.replace(wiring, port=unbound))
     assert not host.nb("--bare", "find", "Logical_Switch_Port", f"name={wiring.port.id}").strip()
 
 
 def test_unchanged_specification_writes_nothing(host: Host, world: World) -> None:
     wiring = world.wiring(41, world.group(*egress(), rule(protocol="tcp")), dns_name="same")
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     host.nb("--wait=sb", "sync")
     database = host.state / "ovn" / "ovnnb.db"
     before = database.read_bytes()
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     written = database.read_bytes()[len(before) :]  # northd may count its rounds in NB_Global at any time
     assert not [line for line in written.splitlines() if b"Logical_" in line or b"Port_Group" in line]
 
@@ -316,30 +322,30 @@ def test_unchanged_specification_writes_nothing(host: Host, world: World) -> Non
 def test_subnet_gets_dhcp_after_its_ports(host: Host, world: World) -> None:
     wiring = world.wiring(42, world.group())
     subnets = tuple(msgspec.structs.replace(subnet, enable_dhcp=False) for subnet in wiring.network.subnets)
-    host.driver.sync_port(msgspec.structs.replace(wiring, network=world.network(subnets=subnets)))
+    host.northbound.sync_port(msgspec.structs.replace(wiring, network=world.network(subnets=subnets)))
     options = ("get", "Logical_Switch_Port", wiring.port.id, "dhcpv4_options")
     assert host.nb(*options).strip() == "[]"
-    host.driver.sync_network(world.network(revision=2))
+    host.northbound.sync_network(world.network(revision=2))
     assert host.nb(*options).strip() != "[]"
-    host.driver.sync_network(world.network(revision=3, subnets=subnets))
+    host.northbound.sync_network(world.network(revision=3, subnets=subnets))
     assert host.nb(*options).strip() == "[]"
 
 
 def test_port_changes_its_groups(host: Host, world: World) -> None:
     one, two = world.group(*egress()), world.group(*egress())
     wiring = world.wiring(43, one)
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     port = msgspec.structs.replace(wiring.port, security_group_ids=(two.id,), revision=2)
-    host.driver.sync_port(GuestPort(port=port, network=wiring.network, security_groups=(two,)))
+    host.northbound.sync_port(Wiring(port=port, network=wiring.network, security_groups=(two,)))
     assert members(host) == {name_of(two): 1, name_of(one): 0, "neutron_pg_drop": 1}
     port = msgspec.structs.replace(port, security_group_ids=(), port_security_enabled=False, revision=3)
-    host.driver.sync_port(GuestPort(port=port, network=wiring.network))
+    host.northbound.sync_port(Wiring(port=port, network=wiring.network))
     assert members(host) == {name_of(two): 0, name_of(one): 0, "neutron_pg_drop": 0}
 
 
 def test_port_that_does_not_come_up_is_named(host: Host, world: World) -> None:
     wiring = world.wiring(44, world.group())
-    host.driver.sync_port(wiring)
+    host.northbound.sync_port(wiring)
     with pytest.raises(CommandFailed, match=f"port {wiring.port.id} did not come up on {HOST} within 0.2 s"):
         host.driver.await_up([wiring.port.id], 0.2, Timeline())
 
@@ -348,7 +354,7 @@ def test_many_threads_and_then_nothing_is_left(host: Host, guests: tuple[str, st
     world = World()
     group = world.group(*egress(), rule(protocol="tcp", port_range_min=22, port_range_max=22))
     wirings = [world.wiring(last, group, dns_name=f"vm{last}") for last in range(50, 70)]
-    threads = [threading.Thread(target=host.driver.sync_port, args=(wiring,)) for wiring in wirings]
+    threads = [threading.Thread(target=host.northbound.sync_port, args=(wiring,)) for wiring in wirings]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -358,16 +364,16 @@ def test_many_threads_and_then_nothing_is_left(host: Host, guests: tuple[str, st
 
     host.driver.unplug([wiring.port.id for wiring in wirings])
     for wiring in wirings:
-        host.driver.drop_port(wiring.port.id)
-        host.driver.drop_port(wiring.port.id)
-    host.driver.drop_security_group(group.id)
-    host.driver.drop_network(world.network_id)
-    host.driver.drop_network(world.network_id)
-    northbound = host.driver.northbound
+        host.northbound.drop_port(wiring.port.id)
+        host.northbound.drop_port(wiring.port.id)
+    host.northbound.drop_security_group(group.id)
+    host.northbound.drop_network(world.network_id)
+    host.northbound.drop_network(world.network_id)
+    host.driver.release_host([world.network_id])
     for table in ("Logical_Switch", "Logical_Switch_Port", "DHCP_Options", "DNS"):
-        assert soon(lambda table=table: not northbound.rows(table)), table
+        assert soon(lambda table=table: not host.rows(table)), table
     assert members(host) == {"neutron_pg_drop": 0}
-    assert len(northbound.rows("ACL")) == 4
+    assert len(host.rows("ACL")) == 4
     assert world.network_id not in sh("ip", "netns")
     present = sh("ip", "-br", "link")
     taps = [host.driver.tap_name(wiring.port.id) for wiring in wirings]
@@ -379,4 +385,4 @@ def name_of(group: SecurityGroupSpec) -> str:
 
 
 def members(host: Host) -> dict[str, int]:
-    return {row.name: len(row.ports) for row in host.driver.northbound.rows("Port_Group")}
+    return {row.name: len(row.ports) for row in host.rows("Port_Group")}

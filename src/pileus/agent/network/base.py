@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from pileus.agent.commands import GuestPort, NetworkSpec, PortSpec, SecurityGroupSpec
+from pileus.agent.commands import GuestPort
 from pileus.agent.timeline import Timeline
 
 MetadataListener = Callable[[str, socket.socket], None]
@@ -14,9 +14,9 @@ MetadataListener = Callable[[str, socket.socket], None]
 
 
 class Network(Protocol):
-    """Every method is idempotent, blocks until the network database has the change, and raises CommandFailed.
+    """What a host does for its guests' ports: it plugs them. What a port is, is written by the control plane.
 
-    A specification older (by revision) than what is there is ignored.
+    Every method is idempotent, blocks until done and raises CommandFailed.
     """
 
     kind: str
@@ -27,27 +27,6 @@ class Network(Protocol):
 
     def start(self, listener: MetadataListener) -> None:
         """Bring the network up (starting its daemons if they do not run)."""
-
-    def sync_network(self, network: NetworkSpec) -> None:
-        """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
-
-    def drop_network(self, network_id: str) -> None:
-        """Remove a network; nothing there is no error."""
-
-    def sync_port(self, wiring: GuestPort) -> None:
-        """Make a port exist as specified, with its network and security groups."""
-
-    def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
-
-    def unbind_port(self, port: PortSpec) -> None:
-        """Take a port off its host; its owner keeps it."""
-
-    def sync_security_group(self, group: SecurityGroupSpec) -> None:
-        """Make a group's rules take effect."""
-
-    def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port, at most 15 characters."""

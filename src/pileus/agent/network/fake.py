@@ -1,48 +1,22 @@
-"""The fake network: remembers what it was told and carries no packet. For scale and API tests."""
+"""The fake network: carries no packet. For scale and API tests."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from pileus.agent.commands import GuestPort, NetworkSpec, PortSpec, SecurityGroupSpec
+from pileus.agent.commands import GuestPort
 from pileus.agent.network.base import MetadataListener
 from pileus.agent.timeline import Timeline
 
 
 class FakeNetwork:
-    """Implements Network; ports are up as soon as they exist."""
+    """Implements Network; ports are up as soon as they are waited for."""
 
     kind = "fake"
     found_running = False
 
-    def __init__(self) -> None:
-        self.networks: dict[str, NetworkSpec] = {}
-        self.ports: dict[str, PortSpec] = {}
-        self.groups: dict[str, SecurityGroupSpec] = {}
-
     def start(self, listener: MetadataListener) -> None:
         """Nothing to start."""
-
-    def sync_network(self, network: NetworkSpec) -> None:
-        self.networks[network.id] = network
-
-    def drop_network(self, network_id: str) -> None:
-        self.networks.pop(network_id, None)
-
-    def sync_port(self, wiring: GuestPort) -> None:
-        self.ports[wiring.port.id] = wiring.port
-
-    def drop_port(self, port_id: str) -> None:
-        self.ports.pop(port_id, None)
-
-    def unbind_port(self, port: PortSpec) -> None:
-        self.ports.pop(port.id, None)
-
-    def sync_security_group(self, group: SecurityGroupSpec) -> None:
-        self.groups[group.id] = group
-
-    def drop_security_group(self, group_id: str) -> None:
-        self.groups.pop(group_id, None)
 
     def tap_name(self, port_id: str) -> str:
         return f"tap{port_id[:11]}"

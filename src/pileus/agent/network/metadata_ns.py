@@ -21,12 +21,12 @@ from pileus.agent.commands import PortSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.base import MetadataListener
-from pileus.agent.network.dhcp import METADATA_IP
 from pileus.agent.network.links import finish_checksums, link_exists, remove_link
 from pileus.agent.network.ovnd import INTEGRATION_BRIDGE
 
 LOG = logging.getLogger(__name__)
 
+METADATA_IP = "169.254.169.254"
 _NETNS = Path("/run/netns")
 _PREFIX = "ovnmeta-"
 _OWNER = "pileus-network"

@@ -1,19 +1,17 @@
-"""The network driver over OVN: the protocol of network/base.py, each method one northbound transaction."""
+"""The network driver over OVN: the protocol of network/base.py."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pileus.agent.commands import GuestPort, NetworkSpec, PortSpec, SecurityGroupSpec
+from pileus.agent.commands import GuestPort
 from pileus.agent.errors import CommandFailed
-from pileus.agent.network import nb_group, nb_network, nb_port
 from pileus.agent.network.base import MetadataListener
+from pileus.agent.network.interfaces import Interfaces
 from pileus.agent.network.links import remove_link
 from pileus.agent.network.metadata_ns import MetadataNamespaces
-from pileus.agent.network.nb import Change, Northbound
 from pileus.agent.network.ovnd import INTEGRATION_BRIDGE, OvnDaemons
 from pileus.agent.timeline import Timeline
 
@@ -31,8 +29,9 @@ class OvnNetwork:
         state: the agent's directory; libvirtd must see `state/openvswitch/run` as /run/openvswitch.
         host: name of this host, as ports are bound to it; the chassis' name.
         encap_ip: address of the tunnels.
-        dns_domain: domain of the names that guests are given.
         outbound: the external network's gateway, if it shall be NATed to the outside: "203.0.113.1/24".
+        northbound: socket on which the control plane finds the northbound database, besides the daemons' own.
+        group: who may open that socket; root alone if not given.
     """
 
     kind = "ovn"
@@ -43,80 +42,32 @@ class OvnNetwork:
         host: str,
         *,
         encap_ip: str = "127.0.0.1",
-        dns_domain: str = "openstacklocal",
         outbound: str | None = None,
+        northbound: Path | None = None,
+        group: int | None = None,
     ) -> None:
-        self._host, self._domain = host, dns_domain.rstrip(".")
-        self._daemons = OvnDaemons(state, host, encap_ip, outbound)
-        self._open: tuple[Northbound, MetadataNamespaces] | None = None
+        self._host = host
+        self._daemons = OvnDaemons(state, host, encap_ip, outbound, northbound, group)
+        self._open: tuple[Interfaces, MetadataNamespaces] | None = None
 
     @property
     def found_running(self) -> bool:
         return self._daemons.found_running
 
-    @property
-    def northbound(self) -> Northbound:
-        return self._started()[0]
-
     def start(self, listener: MetadataListener) -> None:
         """Bring the network up (starting its daemons if they do not run)."""
         self._daemons.start()
-        northbound = Northbound(self._daemons.nb_socket)
-        self._open = northbound, MetadataNamespaces(self._daemons.vsctl, listener)
-        northbound.change(lambda change: _ignore(nb_group.put_drop_group(change)))
+        self._open = Interfaces(self._daemons.db_socket), MetadataNamespaces(self._daemons.vsctl, listener)
         self._open[1].recover()
 
     def stop(self, keep_guests: bool) -> None:
         """Orderly stop of own daemons, unless guests that need them keep running."""
         if self._open is not None:
-            northbound, namespaces = self._open
+            interfaces, namespaces = self._open
             self._open = None
             namespaces.close() if keep_guests else namespaces.release_all()
-            northbound.close()
+            interfaces.close()
         self._daemons.stop(keep_running=keep_guests)
-
-    # --- the logical network ---------------------------------------------------------------------------------
-
-    def sync_network(self, network: NetworkSpec) -> None:
-        """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
-        self._change(lambda change: _ignore(nb_network.put_network(change, network, self._domain)))
-
-    def drop_network(self, network_id: str) -> None:
-        """Remove a network; nothing there is no error."""
-        self._change(lambda change: nb_network.drop_network(change, network_id))
-        self._started()[1].release(network_id)
-
-    def sync_port(self, wiring: GuestPort) -> None:
-        """Make a port exist as specified, with its network and security groups; one on no host has none."""
-        if not wiring.port.host:
-            self.unbind_port(wiring.port)
-            return
-
-        def put(change: Change) -> None:
-            nb_network.put_network(change, wiring.network, self._domain)
-            for group in wiring.security_groups:
-                nb_group.put_group(change, group)
-            nb_port.put_port(change, wiring.port, self._domain)
-
-        self._change(put)
-
-    def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
-        self._change(lambda change: nb_port.drop_port(change, port_id, self._domain))
-
-    def unbind_port(self, port: PortSpec) -> None:
-        """Remove a port that its owner keeps: nobody tells when a port on no host changes or goes."""
-        self._change(lambda change: nb_port.unbind_port(change, port, self._domain))
-
-    def sync_security_group(self, group: SecurityGroupSpec) -> None:
-        """Make a group's rules take effect."""
-        self._change(lambda change: nb_group.put_group(change, group))
-
-    def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
-        self._change(lambda change: nb_group.drop_group(change, group_id))
-
-    # --- this host -------------------------------------------------------------------------------------------
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port: 14 characters, as operators know it."""
@@ -151,11 +102,12 @@ class OvnNetwork:
 
     def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
         """Wait until the ports are up on this host; one `plug port` event each; a failure names the port."""
-        deadline = time.monotonic() + timeout_s
+        interfaces, deadline = self._started()[0], time.monotonic() + timeout_s
         for port_id in port_ids:
+            tap = self.tap_name(port_id)
             with timeline.stage("plug port") as detail:
-                detail.update(port=port_id, tap=self.tap_name(port_id))
-                while not self.northbound.wait_up(port_id, min(LOOK_UP_S, deadline - time.monotonic())):
+                detail.update(port=port_id, tap=tap)
+                while not interfaces.wait_installed(tap, port_id, min(LOOK_UP_S, deadline - time.monotonic())):
                     if timeline.abandoned:
                         raise CommandFailed("abandoned", f"port {port_id} is not waited for: the guest was taken back")
                     if time.monotonic() < deadline:
@@ -172,14 +124,7 @@ class OvnNetwork:
         for tap in taps:
             remove_link(tap)
 
-    def _change(self, body: Callable[[Change], None]) -> None:
-        self.northbound.change(body)
-
-    def _started(self) -> tuple[Northbound, MetadataNamespaces]:
+    def _started(self) -> tuple[Interfaces, MetadataNamespaces]:
         if self._open is None:
             raise CommandFailed("network", "The network has not been started")
         return self._open
-
-
-def _ignore(row: object) -> None:
-    """For a change's result that nobody needs: a row is valid only while its transaction is made."""

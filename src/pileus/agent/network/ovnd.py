@@ -58,16 +58,27 @@ class OvnDaemons:
     Args:
         state: the agent's directory; databases, sockets, pid files and logs are in its `ovn` and
         `openvswitch`. host: the chassis' name. encap_ip: address for tunnels from other hosts.
+        outbound: the external network's gateway, if it shall be NATed. northbound: where, besides its own socket, the
+        northbound database listens for those who are in `group`.
     """
 
-    def __init__(self, state: Path, host: str, encap_ip: str, outbound: str | None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        host: str,
+        encap_ip: str,
+        outbound: str | None = None,
+        northbound: Path | None = None,
+        group: int | None = None,
+    ) -> None:
         self._host, self._encap_ip = host, encap_ip
+        self._northbound, self._group = northbound, group
         self._outbound = OutboundNat(outbound, PROVIDER_BRIDGE) if outbound else None
         self.found_running = False
         self._ovn, self._ovs = state / "ovn", state / "openvswitch"
         self._run = self._ovs / "run"
-        self.nb_socket, self._sb_socket = self._ovn / "ovnnb_db.sock", self._ovn / "ovnsb_db.sock"
-        self._db_socket = self._run / "db.sock"
+        self._nb_socket, self._sb_socket = self._ovn / "ovnnb_db.sock", self._ovn / "ovnsb_db.sock"
+        self.db_socket = self._run / "db.sock"
         self.datapath_type = ""
         self._daemons = self._make()
         self._lock = threading.Lock()
@@ -83,6 +94,7 @@ class OvnDaemons:
         for directory in (self._ovn, self._run):
             directory.mkdir(parents=True, exist_ok=True)
         self.found_running = len(self._ensure()) < len(self._daemons)
+        self._offer_northbound()  # what was found running may be of a release that did not
         if self._outbound:
             self._outbound.enable()
         self._stopping.clear()
@@ -106,22 +118,22 @@ class OvnDaemons:
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl on this host's switch."""
-        return run("ovs-vsctl", f"--db=unix:{self._db_socket}", "--timeout=20", *arguments)
+        return run("ovs-vsctl", f"--db=unix:{self.db_socket}", "--timeout=20", *arguments)
 
     def _make(self) -> list[Daemon]:
         """All daemons in the order in which they need each other."""
         ovn, ovs = self._ovn, self._ovs
-        nb, sb = f"--ovnnb-db=unix:{self.nb_socket}", f"--ovnsb-db=unix:{self._sb_socket}"
+        nb, sb = f"--ovnnb-db=unix:{self._nb_socket}", f"--ovnsb-db=unix:{self._sb_socket}"
         return [
-            _database(ovn, "ovnnb_db", self.nb_socket, ovn / "ovnnb.db", _OVN_SCHEMAS / "ovn-nb.ovsschema"),
+            _database(ovn, "ovnnb_db", self._nb_socket, ovn / "ovnnb.db", _OVN_SCHEMAS / "ovn-nb.ovsschema"),
             _database(ovn, "ovnsb_db", self._sb_socket, ovn / "ovnsb.db", _OVN_SCHEMAS / "ovn-sb.ovsschema"),
             _daemon("ovn-northd", ovn, "ovn-northd", nb, sb, f"--unixctl={ovn}/ovn-northd.ctl"),
-            _database(self._run, "ovsdb-server", self._db_socket, ovs / "conf.db", _OVS_SCHEMA),
+            _database(self._run, "ovsdb-server", self.db_socket, ovs / "conf.db", _OVS_SCHEMA),
             _daemon(
                 "ovs-vswitchd", self._run, "ovs-vswitchd", f"--unixctl={self._run}/ovs-vswitchd.ctl",
-                f"unix:{self._db_socket}",
+                f"unix:{self.db_socket}",
             ),
-            _daemon("ovn-controller", ovn, "ovn-controller", f"unix:{self._db_socket}"),
+            _daemon("ovn-controller", ovn, "ovn-controller", f"unix:{self.db_socket}"),
         ]  # fmt: skip
 
     def _ensure(self) -> list[str]:
@@ -151,6 +163,18 @@ class OvnDaemons:
         run(daemon.program, *daemon.arguments, env=os.environ | environment)
         if daemon.program == "ovs-vswitchd":
             self._raise_provider_bridge()
+        elif daemon.database == self._ovn / "ovnnb.db":
+            self._offer_northbound()
+
+    def _offer_northbound(self) -> None:
+        """Let the control plane, an ordinary user, open the northbound database, and nothing else that is ours."""
+        if self._northbound is None:
+            return
+        control = str(self._ovn / "ovnnb_db.ctl")
+        run("ovs-appctl", "-t", control, "ovsdb-server/add-remote", f"punix:{self._northbound}")
+        if self._group is not None:
+            os.chown(self._northbound, -1, self._group)
+            self._northbound.chmod(0o660)
 
     def _raise_provider_bridge(self) -> None:
         """Let the host itself talk on the provider network by an address on the bridge."""

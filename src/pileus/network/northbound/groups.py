@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pileus.agent.commands import SecurityGroupSpec
-from pileus.agent.network.acl import DROP_GROUP, Acl, drop_acls, group_name, rule_acl
-from pileus.agent.network.nb import REVISION, Change, Row, stale
+from typing import TYPE_CHECKING
+
+from pileus.network.northbound.acl import DROP_GROUP, Acl, drop_acls, group_name, rule_acl
+from pileus.network.northbound.base import SecurityGroupSpec
+from pileus.network.northbound.connection import REVISION, stale
+
+if TYPE_CHECKING:
+    from pileus.ovsdb import Change, Row
 
 _GROUP = "neutron:security_group_id"
 _RULE = "neutron:security_group_rule_id"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pileus.agent.commands import NetworkSpec, SubnetSpec
-from pileus.agent.network import nb_port
-from pileus.agent.network.dhcp import dhcp_options
-from pileus.agent.network.nb import NETWORK, REVISION, SUBNET, Change, Row, stale
+from pileus.network.northbound import ports
+from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
+from pileus.network.northbound.dhcp import dhcp_options
+
+if TYPE_CHECKING:
+    from pileus.ovsdb import Change, Row
 
 _METADATA_PORT = "pileus:metadata_port"
 _SWITCH_CONFIG = {"mcast_snoop": "false", "mcast_flood_unregistered": "false", "vlan-passthru": "false"}
@@ -16,7 +19,7 @@ _SWITCH_CONFIG = {"mcast_snoop": "false", "mcast_flood_unregistered": "false", "
 
 def put_network(change: Change, network: NetworkSpec, domain: str) -> Row:
     """Make a network exist with all that belongs to it, unless what is there is newer; returns its switch."""
-    name = nb_port.switch_name(network.id)
+    name = ports.switch_name(network.id)
     switch = change.find("Logical_Switch", name) or change.insert("Logical_Switch", name=name)
     if switch._data is not None and stale(switch, network.revision):
         return switch
@@ -26,13 +29,13 @@ def put_network(change: Change, network: NetworkSpec, domain: str) -> Row:
         _attach_dhcp(change, switch, made)
     _put_localnet(change, switch, network)
     if network.metadata_port is not None:
-        nb_port.put_port(change, network.metadata_port, domain)
+        ports.put_port(change, switch, network.metadata_port, domain)
     return switch
 
 
 def drop_network(change: Change, network_id: str) -> None:
     """Remove a network. Its ports go with the switch, and leave their groups by that."""
-    if switch := change.find("Logical_Switch", nb_port.switch_name(network_id)):
+    if switch := change.find("Logical_Switch", ports.switch_name(network_id)):
         switch.delete()
     for table in ("DHCP_Options", "DNS"):
         for row in change.find_all(table, NETWORK, network_id):
@@ -52,7 +55,7 @@ def _put_switch(change: Change, switch: Row, network: NetworkSpec, domain: str) 
         return
     before = switch.external_ids.get(_METADATA_PORT, "")
     if before not in ("", metadata_port):
-        nb_port.drop_port(change, before, domain)
+        ports.drop_port(change, before, domain)
     change.put(switch, external_ids=external_ids, other_config=_SWITCH_CONFIG)
 
 
@@ -85,7 +88,7 @@ def _dhcp_columns(network: NetworkSpec, subnet: SubnetSpec, options: dict[str, s
 def _attach_dhcp(change: Change, switch: Row, made: list[Row]) -> None:
     """Ports made before their subnet had DHCP get it now."""
     for port in switch.ports:
-        if not nb_port.takes_dhcp(port.external_ids.get("neutron:device_owner", "")):
+        if not ports.takes_dhcp(port.external_ids.get("neutron:device_owner", "")):
             continue
         addresses = [ipaddress.ip_interface(c).ip for c in port.external_ids.get("neutron:cidrs", "").split()]
         for options in made:

@@ -6,13 +6,15 @@ Keys of external_ids are Neutron's, so that its operators find what they know.
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pileus.agent.commands import PortSpec
-from pileus.agent.errors import CommandFailed
-from pileus.agent.network.acl import group_name
-from pileus.agent.network.nb import NETWORK, REVISION, SUBNET, Change, Row, stale
-from pileus.agent.network.nb_group import find_or_make_group, put_drop_group
+from pileus.network.northbound.acl import group_name
+from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
+from pileus.network.northbound.groups import find_or_make_group, put_drop_group
+
+if TYPE_CHECKING:
+    from pileus.ovsdb import Change, Row
 
 _GROUPS = "neutron:security_group_ids"
 _DNS_NAME = "pileus:dns_name"
@@ -29,19 +31,12 @@ def takes_dhcp(device_owner: str) -> bool:
     return not device_owner.startswith("network:")
 
 
-def put_port(change: Change, port: PortSpec, domain: str) -> None:
-    """Make a port exist as specified, unless what is there is newer. Its network must exist.
-
-    Raises:
-        CommandFailed: "network-gone".
-    """
+def put_port(change: Change, switch: Row, port: PortSpec, domain: str) -> None:
+    """Make a port of a network's switch exist as specified, unless what is there is newer."""
     row = change.find("Logical_Switch_Port", port.id)
     before: dict[str, str] = {}
     columns = _columns(change, port)
     if row is None:
-        switch = change.find("Logical_Switch", switch_name(port.network_id))
-        if switch is None:
-            raise CommandFailed("network-gone", f"Port {port.id}: network {port.network_id} does not exist")
         row = change.insert("Logical_Switch_Port", name=port.id, **columns)
         switch.addvalue("ports", row)
     else:

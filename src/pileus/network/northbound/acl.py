@@ -11,8 +11,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from pileus.agent.commands import RuleSpec
-from pileus.agent.errors import CommandFailed
+from pileus.errors import Unsupplied
+from pileus.network.northbound.base import RuleSpec
 
 ALLOW_PRIORITY = 1002
 DROP_PRIORITY = 1001
@@ -48,7 +48,7 @@ def rule_acl(group_id: str, rule: RuleSpec) -> Acl:
     """The ACL of one rule.
 
     Raises:
-        CommandFailed: "rule-unsupported" for what OVN cannot match; leaving it out would hide it, widening it
+        Unsupplied: what OVN cannot match; leaving it out would hide it, widening it
             would open what nobody asked for.
     """
     ingress = rule.direction == "ingress"
@@ -140,5 +140,5 @@ def _icmp(rule: RuleSpec, ip: str) -> list[str]:
     return parts
 
 
-def _unsupported(rule: RuleSpec, why: str) -> CommandFailed:
-    return CommandFailed("rule-unsupported", f"Security group rule {rule.id}: {why}")
+def _unsupported(rule: RuleSpec, why: str) -> Unsupplied:
+    return Unsupplied(f"Security group rule {rule.id}: {why}")

@@ -1,0 +1,40 @@
+"""The interfaces of this host's switch, watched for OVN's word that their flows are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pileus.agent.errors import CommandFailed
+from pileus.ovsdb import Database, Lost, Replica
+
+
+class Interfaces:
+    """The Interface table of the switch's database.
+
+    ovn-controller sets `external_ids:ovn-installed` on the interface of a port once the port is bound to this host and
+    its flows are in (ovn-controller(8)). What an earlier plug left does not deceive: libvirt replaces a tap's row when
+    it starts a guest.
+
+    Raises:
+        CommandFailed: "network", the switch's database does not answer.
+    """
+
+    def __init__(self, server: Path) -> None:
+        try:
+            columns = {"Interface": ("name", "external_ids")}
+            self._database = Database(f"unix:{server}", "Open_vSwitch", columns, named=("Interface",))
+        except Lost as error:
+            raise CommandFailed("network", f"The switch's database does not answer: {error}") from error
+
+    def wait_installed(self, tap: str, port_id: str, timeout_s: float) -> bool:
+        """Wait until a tap carries a port and its flows are in; False when that was not within `timeout_s`."""
+
+        def installed(replica: Replica) -> bool:
+            row = replica.find("Interface", tap)
+            ids = {} if row is None else row.external_ids
+            return ids.get("iface-id") == port_id and ids.get("ovn-installed") == "true"
+
+        return self._database.wait_for(installed, timeout_s)
+
+    def close(self) -> None:
+        self._database.close()
