@@ -23,7 +23,7 @@ from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids, journal, retention
-from pileus.operations.agents import Agents, Listener, ask
+from pileus.operations.agents import Agents, ask
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
@@ -105,8 +105,8 @@ class Cloud:
         purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)
 
 
-class Hearing(Listener):
-    """What this replica makes of what agents say."""
+class Hearing:
+    """What this replica makes of what agents say (post.Listener)."""
 
     def __init__(self, db: Database, runner: Runner, collector: Collector) -> None:
         self._db, self._runner, self._collector = db, runner, collector

@@ -58,6 +58,26 @@ class Agent:
         hosts = tuple(self._with_incarnations(host) for host in self.hypervisor.reports())
         return AgentReport(started=self.started, network=self.network_kind, hosts=hosts)
 
+    def take(self, body: bytes) -> dict[str, Any]:
+        """Commands, each by itself: one that cannot be read must not keep the others from the host.
+
+        Raises:
+            sqlite3.Error: the journal cannot be written; some may have been accepted.
+        """
+        for raw in msgspec.json.decode(body, type=list[msgspec.Raw]):
+            try:
+                parcel = msgspec.json.decode(raw, type=Parcel)
+            except msgspec.DecodeError:
+                log.exception("a parcel without an address is ignored")
+                continue
+            self.executor.submit(parcel)
+        return {}
+
+    def greeting(self) -> dict[str, Any]:
+        """The report, and where the feed was before it was made: what happens meanwhile is then read from the feed."""
+        last = self.journal.last()
+        return {"report": self.report(), "last": last}
+
     def _with_incarnations(self, host: HostReport) -> HostReport:
         known = self.journal.incarnations(host.name)
         guests = (replace(one, incarnation=known.get(one.server_id, 0)) for one in host.guests)
@@ -87,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if self.path == "/commands":
             if self._is_ours():
-                self._guarded(lambda: self._take(body))
+                self._guarded(lambda: self.agent.take(body))
         elif self.path == "/stop":
             self._guarded(lambda: self.agent.stop(bool(msgspec.json.decode(body)["keep_guests"])))
         else:
@@ -108,25 +128,13 @@ class Handler(BaseHTTPRequestHandler):
         return self.agent.journal.feed(int(after), min(float(wait), LONGEST_WAIT_S))
 
     def _report(self) -> Any:
-        last = self.agent.journal.last()  # first: what happens while the report is made is then read from the feed
-        return {"report": self.agent.report(), "last": last}
+        return self.agent.greeting()
 
     def _console(self, host: str, server_id: str, lines: str | None = None) -> Any:
         return {"output": self.agent.hypervisor.console(host, server_id, int(lines) if lines else None)}
 
     def _guest(self, host: str, server_id: str) -> Any:
         return self.agent.hypervisor.remembered(host, server_id)
-
-    def _take(self, body: bytes) -> Any:
-        """Each parcel by itself: one that cannot be read must not keep the others from the host."""
-        for raw in msgspec.json.decode(body, type=list[msgspec.Raw]):
-            try:
-                parcel = msgspec.json.decode(raw, type=Parcel)
-            except msgspec.DecodeError:
-                log.exception("a parcel without an address is ignored")
-                continue
-            self.agent.executor.submit(parcel)
-        return {}
 
     def _guarded(self, work: Callable[[], Any]) -> None:
         """Answer with what `work` gives; whatever goes wrong is an answer, too."""

@@ -20,7 +20,7 @@ from pileus.agent.commands import (
 from pileus.compute.model import Server
 from pileus.db import Session
 from pileus.errors import NotFound
-from pileus.network import wiring
+from pileus.network import security_groups, wiring
 from pileus.operations import recorded
 
 
@@ -47,7 +47,7 @@ def guest(session: Session, server_id: str) -> GuestSpec:
         image=_image(server),
         ports=wiring.guest_ports(session, server.id),
         config_drive=server.config_drive,
-        data=_data(server),
+        data=_data(session, server),
         extra_specs=flavor["extra_specs"],
     )
 
@@ -66,7 +66,7 @@ def _image(server: Server) -> ImageSource | None:
     )
 
 
-def _data(server: Server) -> InstanceData:
+def _data(session: Session, server: Server) -> InstanceData:
     key = server.key or {}
     # The same at every build, so that a command built again is the same command.
     seed = base64.b64encode(hashlib.sha512(f"{server.id}/seed".encode()).digest()).decode()
@@ -81,6 +81,7 @@ def _data(server: Server) -> InstanceData:
         public_key=key.get("public_key"),
         key_type=key.get("type", "ssh"),
         metadata=server.metadata_,
+        security_groups=tuple(security_groups.names_for_servers(session, [server.id]).get(server.id, ())),
         user_data=server.user_data,
         random_seed=seed,
     )

@@ -60,7 +60,7 @@ class Database:
     """
 
     def __init__(self, url: str, pool_size: int = 16, **options: Any) -> None:
-        self.engine = _engine(url, {"pool_size": pool_size, "max_overflow": 2 * pool_size} | options)
+        self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(pileus_write=True)
         self._mutex = threading.Lock() if self.sqlite else None

@@ -7,11 +7,12 @@ the agent's HTTP (`agent/server.py`); what to send is the post's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,9 +20,8 @@ from urllib.parse import urlencode
 import h11
 import msgspec
 
-from pileus.agent.commands import CONTRACT, AgentReport, Answer, FeedEntry, GuestEvent, Progress
 from pileus.errors import Conflict, Unavailable
-from pileus.operations.post import Link, Post
+from pileus.operations.post import Link, Listener, Post, Refused
 
 log = logging.getLogger(__name__)
 FEED_WAIT_S = 10.0
@@ -29,41 +29,6 @@ REPORT_EVERY_S = 60.0
 ANSWER_WITHIN_S = 30.0
 RECONNECT_S, REFUSED_S = 0.2, 5.0
 CLOUD_HEADER = "Pileus-Cloud"
-
-
-class Greeting(msgspec.Struct):
-    """What an agent answers to GET /report."""
-
-    report: AgentReport
-    last: int
-
-
-class Refused(Exception):
-    """The agent answered with an error."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(f"HTTP {status}: {body[:300].decode(errors='replace')}")
-        self.status = status
-
-
-class Listener:
-    """What the replica makes of what agents say; called from threads, never from the I/O loop. May raise: a report or
-    an event is then given again."""
-
-    def report(self, report: AgentReport) -> None:
-        """An agent is (again) connected, or a minute has passed."""
-
-    def alive(self, hosts: list[str]) -> None:
-        """The agent of these hosts was heard of."""
-
-    def answer(self, answer: Answer) -> None:
-        """A command was answered."""
-
-    def guest(self, event: GuestEvent) -> None:
-        """A guest changed state by itself."""
-
-    def progress(self, progress: Progress) -> None:
-        """A command under way tells how far it is."""
 
 
 class Agents:
@@ -115,11 +80,9 @@ class _Conversation:
     """One time of being connected to an agent."""
 
     def __init__(self, path: Path, post: Post, listener: Listener, cloud: str) -> None:
-        self._path, self._post, self._listener, self._cloud = path, post, listener, cloud
-        self._link = Link(post)
+        self._path, self._post, self._cloud = path, post, cloud
+        self._link = Link(post, listener)
         self._wanted = asyncio.Event()
-        self._after = 0
-        self._hosts: list[str] = []
 
     async def hold(self) -> None:
         """Greet, then read and deliver until one of the connections breaks."""
@@ -133,73 +96,44 @@ class _Conversation:
         try:
             await commands.open()
             await feed.open()
-            await self._greet(commands)
-            tasks = [asyncio.create_task(self._deliver(commands)), asyncio.create_task(self._read(feed))]
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            for task in done:
-                task.result()
+            await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"))
+            await _until_one_ends(self._deliver(commands), self._read(feed))
         finally:
             self._post.closed(self._link)
             commands.close()
             feed.close()
 
-    async def _greet(self, wire: _Wire) -> None:
-        greeting = await self._report(wire)
-        self._after = greeting.last
-        self._hosts = [host.name for host in greeting.report.hosts]
-        self._post.opened(self._link, self._hosts)
-
-    async def _report(self, wire: _Wire) -> Greeting:
-        greeting = msgspec.json.decode(await wire.exchange("GET", "/report"), type=Greeting)
-        if greeting.report.contract < CONTRACT - 1:
-            raise Refused(0, b"its contract is too old: bring the host to this release first")
-        await asyncio.to_thread(self._listener.report, greeting.report)
-        return greeting
-
     async def _deliver(self, wire: _Wire) -> None:
         """Commands as they come, and a report every minute."""
         loop = asyncio.get_running_loop()
-        reported = loop.time()
+        due = loop.time() + REPORT_EVERY_S
         while True:
             self._wanted.clear()
             while batch := self._link.batch():
                 await wire.exchange("POST", "/commands", msgspec.json.encode(batch))
                 self._link.delivered(batch)
-            left = reported + REPORT_EVERY_S - loop.time()
-            if left <= 0:
-                await self._report(wire)
-                reported = loop.time()
-                continue
-            try:
-                await asyncio.wait_for(self._wanted.wait(), left)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
+            if loop.time() >= due:
+                await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"))
+                due = loop.time() + REPORT_EVERY_S
 
     async def _read(self, wire: _Wire) -> None:
         while True:
-            content = await wire.exchange("GET", f"/feed?after={self._after}&wait={FEED_WAIT_S}")
-            entries = msgspec.json.decode(content, type=list[msgspec.Raw])
-            await asyncio.to_thread(self._take, entries)
+            content = await wire.exchange("GET", f"/feed?after={self._link.after}&wait={FEED_WAIT_S}")
+            await asyncio.to_thread(self._link.take, content)
 
-    def _take(self, entries: list[msgspec.Raw]) -> None:
-        """What the agent tells, in its order; an entry that could not be dealt with is asked for again."""
-        self._listener.alive(self._hosts)
-        for raw in entries:
-            try:
-                entry = msgspec.json.decode(raw, type=FeedEntry)
-            except msgspec.DecodeError:
-                log.exception("an entry of the feed of %s is not understood", self._path)
-                continue
-            if entry.answer is not None:
-                self._post.withdraw(entry.answer.key)
-                self._listener.answer(entry.answer)
-            if entry.guest is not None:
-                self._listener.guest(entry.guest)
-            if entry.progress is not None:
-                self._listener.progress(entry.progress)
-            self._after = entry.sequence
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Run these together until one of them ends; its error goes on."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class _Wire:
@@ -226,7 +160,7 @@ class _Wire:
             await self._writer.drain()
             status, content = await self._response()
         if status >= 400:
-            raise Refused(status, content)
+            raise Refused(f"HTTP {status}: {content[:300].decode(errors='replace')}")
         return content
 
     async def _response(self) -> tuple[int, bytes]:

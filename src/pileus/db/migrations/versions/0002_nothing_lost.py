@@ -108,7 +108,9 @@ def _widen_steps() -> None:
     with op.batch_alter_table("operation_steps") as steps:
         steps.alter_column("key", existing_type=TEXT, nullable=False)
         steps.alter_column("finished_at", existing_type=sa.DateTime(), nullable=True)
-        steps.create_unique_constraint(op.f("uq_operation_steps_operation_id_position_undo"), ["operation_id", "position", "undo"])
+        steps.create_unique_constraint(
+            op.f("uq_operation_steps_operation_id_position_undo"), ["operation_id", "position", "undo"]
+        )
 
 
 def _key_live_steps() -> None:
@@ -154,7 +156,7 @@ def _change_operations() -> None:
     for column in ("task_state", "lease_until", "after_id"):
         # Not in a batch: SQLite would make the table anew, and the steps that refer to it would go.
         op.execute(f"ALTER TABLE operations DROP COLUMN {column}")
-    where = {"sqlite_where": UNFINISHED, "postgresql_where": UNFINISHED}
+    where: dict[str, Any] = {"sqlite_where": UNFINISHED, "postgresql_where": UNFINISHED}
     op.create_index("ix_operations_live", "operations", ["lease_owner"], **where)
     op.create_index("ix_operations_finished", "operations", ["finished_at"])
 
