@@ -124,7 +124,7 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
         if row.state == "pending":
             row.state = "running"
     session.flush()
-    return _read(session, rows)
+    return _read(session, rows, {row.id for row in rows if row.attempt > 1})
 
 
 def read_again(session: Session, held: Held) -> Held | None:
@@ -135,15 +135,15 @@ def read_again(session: Session, held: Held) -> Held | None:
     row = session.get(OperationRow, held.id)
     if row is None or row.attempt != held.attempt or row.finished_at is not None:
         return None
-    [fresh] = _read(session, [row])
+    [fresh] = _read(session, [row], {row.id})
     fresh.answers, fresh.sent = held.answers, held.sent
     fresh.defects, fresh.defect = held.defects, held.defect
     return fresh
 
 
-def _read(session: Session, rows: Sequence[OperationRow]) -> list[Held]:
+def _read(session: Session, rows: Sequence[OperationRow], begun: set[str]) -> list[Held]:
+    """What is to be remembered of operations; only those that were `begun` have steps to read."""
     found = {row.id: _held(row) for row in rows}
-    begun = [row.id for row in rows if row.attempt > 1]
     for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(begun))) if begun else ():
         found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
     return list(found.values())
