@@ -1,4 +1,4 @@
-"""What must hold after every storm, whatever failed in it: asserted over database, agents and the network's database."""
+"""What must hold after every storm, whatever failed in it, over our rows, the hosts and the network's database."""
 
 from __future__ import annotations
 

@@ -19,6 +19,11 @@ from pileus.operations.runner import Runner
 from tests.simulation.dice import Dice
 from tests.simulation.hosts import Killed, SimulatedAgent
 
+REPORTS = 0.1
+"""How many beats (5 s) have an agent's report (60 s)."""
+ON_THE_HOST = {"fetch image", "create disk", "define guest", "running", "power off", "destroy guest", "unplug port"}
+"""Stages of the simulated hypervisor; all other hold points are the replica's."""
+
 
 class Connection:
     """What lies between a replica and an agent: loses, doubles and cuts as the seed says."""
@@ -160,7 +165,8 @@ class Replica:
         if self.runner is not None and not self._wants_to_begin:
             self.runner.beat()
             for connection in self.connections:
-                connection.report()
+                if self._dice.chance(REPORTS):
+                    connection.report()
 
 
 def dies(dice: Dice) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""The core under seeded failures. A failing seed is printed; `python -m tests.simulation SEED` replays exactly that run.
+"""The core under seeded failures. A failing seed is printed; `python -m tests.simulation SEED` replays it exactly.
 
 SEEDS says how many are run, FIRST_SEED where they begin (`make simulate SEEDS=100000`).
 """
