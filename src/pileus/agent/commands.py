@@ -103,6 +103,8 @@ class InstanceData(Spec, frozen=True, kw_only=True):
     public_key: str | None = None
     key_type: str = "ssh"
     metadata: dict[str, str] = {}
+    security_groups: tuple[str, ...] = ()
+    """Names of the groups that the server's ports are in."""
     user_data: str | None = None
     """Base64, as the client sent it."""
     random_seed: str | None = None

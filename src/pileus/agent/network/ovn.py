@@ -103,6 +103,7 @@ class OvnNetwork:
     def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
         """Wait until the ports are up on this host; one `plug port` event each; a failure names the port."""
         interfaces, deadline = self._started()[0], time.monotonic() + timeout_s
+        interfaces.catch_up()  # or an interface that libvirt has just replaced is still known as installed
         for port_id in port_ids:
             tap = self.tap_name(port_id)
             with timeline.stage("plug port") as detail:
