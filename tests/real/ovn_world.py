@@ -184,7 +184,7 @@ def plug(state: Path, wiring: Wiring, tap: str, guest: str) -> None:
 
 
 def add_port(state: Path, wiring: Wiring, tap: str) -> None:
-    """Put a tap on br-int as libvirt does (its virNetDevOpenvswitchAddPort): what was there of it goes first."""
+    """Put a tap on br-int under the port's id, in place of what was there of it."""
     database = f"--db=unix:{state}/openvswitch/run/db.sock"
     replace = ("--", "--if-exists", "del-port", tap, "--", "add-port", "br-int", tap)
     set_id = ("--", "set", "Interface", tap, f"external_ids:iface-id={wiring.port.id}")

@@ -239,7 +239,7 @@ def test_build_goes_on_after_a_port_that_does_not_come_up(cloud: Cloud, guest: G
     with pytest.raises(CommandFailed, match="port p1 did not come up"):
         cloud.hypervisor.build(HOST, wired, 10, Timeline())
     assert cloud.power(guest.server_id) == PowerState.PAUSED
-    assert cloud.network.asked == [("prepare", "p1"), ("plug", "p1"), ("await", ("p1",))]
+    assert cloud.network.asked == [("prepare", "p1"), ("unplug", ("p1",)), ("plug", "p1"), ("await", ("p1",))]
     assert cloud.console(guest.server_id) == "", "it has not run"
     cloud.network.broken = False
     assert cloud.hypervisor.build(HOST, wired, 10, Timeline()) == PowerState.RUNNING

@@ -41,7 +41,7 @@ def host() -> Iterator[Host]:
 def test_a_guest_is_plugged_each_time_anew(host: Host) -> None:
     from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
 
-    hypervisor = LibvirtHypervisor(host.state, host.driver, HOST)
+    hypervisor = LibvirtHypervisor(host.state, host.driver, HOST, virt_type="qemu")
     hypervisor.start(lambda *news: None)
     wiring = World().wiring(10)
     server_id, tap = str(uuid.uuid4()), host.driver.tap_name(wiring.port.id)

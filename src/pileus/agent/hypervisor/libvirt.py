@@ -274,15 +274,17 @@ class LibvirtHypervisor:
     ) -> int:
         """Define afresh, start paused, wait for the ports, let it run."""
         prepared.result()
+        port_ids = [wiring.port.id for wiring in guest.ports]
         with timeline.stage("define guest") as detail:
             detail["virt_type"] = self._virt_type
             self._clear(guest.server_id)
+            self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
             interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
             disks = _disks(guest, files)
             text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
             defined = self._connection.get().defineXML(text)
             defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
-        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
+        self._network.await_up(port_ids, plug_timeout_s, timeline)
         with timeline.stage("running"):
             defined.resume()
         return self._settled(guest.server_id)

@@ -14,8 +14,8 @@ class Interfaces:
     """The Interface table of the switch's database.
 
     ovn-controller sets `external_ids:ovn-installed` on the interface of a port once the port is bound to this host and
-    its flows are in, and takes it away when the port is unbound (ovn-controller(8)). What an earlier plug left does not
-    deceive: libvirt replaces a tap's row when it starts a guest.
+    its flows are in, and takes it away when the port is unbound (ovn-controller(8)). libvirt takes over a row that it
+    finds for a tap, so one that a crash left must go before a guest is started: it would deceive.
     """
 
     def __init__(self, server: Path) -> None:
@@ -31,6 +31,16 @@ class Interfaces:
         """
         with _answers():
             self._database.catch_up()
+
+    def present(self, taps: list[str]) -> list[str]:
+        """Those of the taps that are on the switch.
+
+        Raises:
+            CommandFailed: "network", its database does not answer.
+        """
+        self.catch_up()
+        with _answers():
+            return self._database.look(lambda replica: [tap for tap in taps if replica.find("Interface", tap)])
 
     def wait_installed(self, tap: str, port_id: str, timeout_s: float) -> bool:
         """Wait until a tap carries a port and its flows are in; False when that was not within `timeout_s`."""
