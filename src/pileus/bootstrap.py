@@ -11,6 +11,7 @@ from pileus.compute import flavors
 from pileus.identity.bootstrap import bootstrap as identity_bootstrap
 from pileus.identity.model import Domain, Project
 from pileus.network import bootstrap as network
+from pileus.operations import ids
 
 
 def first_start(cloud: Cloud, passwords: Mapping[str, str]) -> None:
@@ -25,4 +26,5 @@ def first_start(cloud: Cloud, passwords: Mapping[str, str]) -> None:
             assert admin is not None
             flavors.bootstrap(session)
             network.bootstrap(session, admin)
+        ids.make_cloud_id(session)
         cloud.keys.rotate(session)

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-import uuid
 from typing import Any
 
 import falcon
 
-from pileus import compute, identity, image, network, placement
-from pileus.agent.commands import AgentReport, GuestEvent
+from pileus import clock, compute, identity, image, network, placement
+from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app
 from pileus.api.service import Service
 from pileus.compute import flows as compute_flows
 from pileus.compute import hosts
-from pileus.db import Database
+from pileus.compute import purge as compute_purge
+from pileus.db import Database, Session
 from pileus.identity.keys import KeyRing
 from pileus.identity.tokens import Tokens
 from pileus.image import store
-from pileus.network.flows import sync as network_flows
-from pileus.operations.agents import AgentLink
+from pileus.network import sync
+from pileus.network.northbound.base import Northbound
+from pileus.network.northbound.fake import FakeNorthbound
+from pileus.operations import ids, journal, retention
+from pileus.operations.agents import Agents, ask
+from pileus.operations.debts import PREFIX, Collector
+from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
+from pileus.operations.post import Post
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 
 log = logging.getLogger(__name__)
-FLOWS = (compute_flows, network_flows)
-"""Importing them registers every kind of operation."""
+FLOWS = (compute_flows, sync)
+"""Importing them registers every kind of operation and every action that rows may name."""
 HOUSEKEEPING_S = 30.0
 HEARTBEAT_S = 15.0
 
@@ -41,13 +46,15 @@ class Cloud:
         self.keys = KeyRing(db, settings.token_rotation_s, settings.token_lifetime_s)
         self.tokens = Tokens(self.keys, settings.token_lifetime_s)
         self.authenticate = self.tokens.caller
-        self.link = AgentLink(settings.agent_socket, settings.host_down_s)
-        self.runner = Runner(db, settings.replica_id, settings.runner_threads, self.link.send)
+        self.northbound = northbound(settings)
+        self.post = Post()
+        self.runner = Runner(db, settings.replica_id, self.post, hosts.down)
+        self.collector = Collector(db, self.post.send, lambda change: change(self.northbound))
+        self.loops = Loops(self.runner, self.collector, settings.runner_threads)
+        self.agents = Agents(self.post, Hearing(db, self.runner, self.collector), self._id)
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._stopping = threading.Event()
-        self._hosts: list[str] = []
-        self._noted = 0.0
 
     def application(self) -> falcon.App[Any, Any]:
         """The WSGI application of every API."""
@@ -57,46 +64,94 @@ class Cloud:
         """Begin to carry out operations and to keep house."""
         with self.db.write() as session:
             store.recover(session, self.settings.images)
-        self.link.on_answer = self.runner.answer
-        self.link.on_report = self._register
-        self.link.on_alive = self._heard_of
-        self.link.on_guest = self._observe
-        self.runner.start()
-        self.link.start()
+        self.loops.start()
+        self.agents.add(self.settings.agent_socket)
+        self.agents.start()
         self.delivery.start()
         threading.Thread(target=self._keep_house, daemon=True, name="housekeeping").start()
 
     def stop(self) -> None:
         """Stop between steps."""
         self._stopping.set()
-        self.link.stop()
-        self.runner.stop()
+        self.agents.stop()
+        self.loops.stop()
         self.delivery.stop()
+        self.northbound.close()
         self.db.dispose()
 
-    def _register(self, report: AgentReport) -> None:
-        self._hosts = [host.name for host in report.hosts]
-        with self.db.write() as session:
-            hosts.register(session, report)
-            network_flows.retry(session, f"req-{uuid.uuid4()}")
+    def console(self, host: str, server_id: str, lines: int | None) -> str:
+        """The console log of a guest.
 
-    def _heard_of(self) -> None:
-        if time.monotonic() - self._noted > HEARTBEAT_S:
-            self._noted = time.monotonic()
-            with self.db.write() as session:
-                hosts.heard_of(session, self._hosts)
+        Raises:
+            Unavailable: the agent does not answer. Conflict: the agent has no such console.
+        """
+        query = {"host": host, "server_id": server_id} | ({"lines": lines} if lines is not None else {})
+        return str(ask(self.settings.agent_socket, "/console", self._id(), **query)["output"])
 
-    def _observe(self, event: GuestEvent) -> None:
-        with self.db.write() as session:
-            hosts.observe(session, event)
+    def _id(self) -> str:
+        with self.db.read() as session:
+            return ids.cloud_id(session)
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            try:
-                with self.db.write() as session:
-                    self.keys.rotate(session)
-            except Exception:
-                log.exception("housekeeping failed; trying again")
+            for chore in (self.keys.rotate, self._purge):
+                try:
+                    with self.db.write() as session:
+                        chore(session)
+                except Exception:
+                    log.exception("housekeeping failed; trying again")
+
+    def _purge(self, session: Session) -> None:
+        purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)
+
+
+class Hearing:
+    """What this replica makes of what agents say (post.Listener)."""
+
+    def __init__(self, db: Database, runner: Runner, collector: Collector) -> None:
+        self._db, self._runner, self._collector = db, runner, collector
+        self._noted: dict[str, float] = {}
+
+    def report(self, report: AgentReport) -> None:
+        with self._db.write() as session:
+            hosts.register(session, report)
+
+    def alive(self, names: list[str]) -> None:
+        """A sign of life is written down only now and then."""
+        now = clock.monotonic()
+        if names and now - self._noted.get(names[0], -HEARTBEAT_S) >= HEARTBEAT_S:
+            with self._db.write() as session:
+                hosts.heard_of(session, names)
+            self._noted[names[0]] = now
+
+    def answer(self, answer: Answer) -> None:
+        if answer.key.startswith(f"{PREFIX}:"):
+            self._collector.answer(answer)
+        else:
+            self._runner.answer(answer)
+
+    def guest(self, event: GuestEvent) -> None:
+        with self._db.write() as session:
+            hosts.observe(session, event)
+
+    def progress(self, progress: Progress) -> None:
+        with self._db.write() as session:
+            journal.show_progress(session, progress)
+
+
+def purge(session: Session, operations_s: float, deleted_s: float) -> int:
+    """Forget finished operations and deleted servers that are older than that (0: never); returns how many rows."""
+    rows = retention.purge(session, operations_s) if operations_s else 0
+    return rows + (compute_purge.purge(session, deleted_s) if deleted_s else 0)
+
+
+def northbound(settings: Settings) -> Northbound:
+    """The driver of the network's database."""
+    if settings.network != "ovn":
+        return FakeNorthbound()
+    from pileus.network.northbound.ovn import OvnNorthbound
+
+    return OvnNorthbound(settings.northbound)
 
 
 def services(settings: Settings) -> list[Service]:

@@ -37,8 +37,13 @@ class Settings(msgspec.Struct, kw_only=True):
     runner_threads: int = 4
     build_attempts: int = 3
     plug_timeout_s: float = 60.0
+    build_timeout_s: float = 1800.0
+    """How long a host may take for a guest, fetching and converting its image included."""
     shutdown_timeout_s: float = 60.0
-    host_down_s: float = 60.0
+    keep_operations_s: float = 90 * 86400.0
+    """How long the journal of finished operations is kept; 0 keeps it for ever."""
+    keep_deleted_s: float = 90 * 86400.0
+    """How long the rows of deleted servers are kept; 0 keeps them for ever."""
     image_size_cap_bytes: int = 1024**4
     enforce_image_format: bool = True
     """Refuse an image whose data is not what its disk_format says."""
@@ -73,6 +78,11 @@ class Settings(msgspec.Struct, kw_only=True):
     @property
     def agent_socket(self) -> Path:
         return self.directory / "run" / "agent.sock"
+
+    @property
+    def northbound(self) -> str:
+        """Where OVN's northbound database listens for the control plane."""
+        return f"unix:{self.directory / 'run' / 'northbound.sock'}"
 
     @property
     def images(self) -> Path:

@@ -103,6 +103,8 @@ class Supervisor:
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self._settings, self._progress = settings, progress
         self._root = os.geteuid() == 0
+        settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
+        settings.network = agent.choose_network(settings.network, settings.hypervisor)
         passwords = _credentials(settings)
         self._replica = Child("replica", lambda tell: replica.run(settings, passwords, tell))
         self._agent = Child("agent", lambda tell: self._run_agent(tell))

@@ -1,91 +1,211 @@
-"""Carries commands out: one at a time for each subject, many subjects at once, each key once."""
+"""Carries commands out: one at a time for each guest, many guests at once, each key once.
+
+Its parts are called in turn, by the threads that `start` makes or by the simulation's scheduler: `work`, `look_after`.
+"""
 
 from __future__ import annotations
 
 import logging
 import queue
+import sqlite3
 import threading
 from collections import deque
 from typing import Any
 
+import msgspec
+
+from pileus import clock
 from pileus.agent.commands import (
     Answer,
     AnyCommand,
     BuildGuest,
     DiscardGuest,
-    DropNetwork,
-    DropPort,
-    DropSecurityGroup,
     Envelope,
     Failure,
+    Parcel,
+    Progress,
     RebootGuest,
     StartGuest,
     StopGuest,
-    SyncNetwork,
-    SyncPort,
-    SyncSecurityGroup,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
-from pileus.agent.journal import Journal
-from pileus.agent.network.base import Network
+from pileus.agent.journal import Journal, Known
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
+ABANDONED_S = 30.0
+"""How long a command that was taken back may still take, before the next one about its guest is begun beside it."""
+LOOK_S = 1.0
+
+
+class Job(msgspec.Struct):
+    """A command that is being carried out. `overdue`: when it is given up, monotonic seconds."""
+
+    envelope: Envelope
+    timeline: Timeline
+    overdue: float
+    given_up: bool = False
+
+
+class Lane(msgspec.Struct):
+    """The commands about one guest on one host, in the order they came."""
+
+    key: tuple[str, str]
+    waiting: deque[Envelope]
+    job: Job | None = None
+    answer: Answer | None = None
+    """Of the job; it could not be recorded yet."""
 
 
 class Executor:
-    """Takes envelopes in, puts answers into the journal."""
+    """Takes parcels in, puts answers into the journal."""
 
-    def __init__(self, hypervisor: Hypervisor, network: Network, journal: Journal, threads: int = 16) -> None:
-        self._hypervisor, self._network, self._journal = hypervisor, network, journal
-        self._waiting: dict[str, deque[Envelope]] = {}
-        self._timelines: dict[str, Timeline] = {}
+    def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
+        self._hypervisor, self._journal = hypervisor, journal
+        self._lanes: dict[tuple[str, str], Lane] = {}
         self._accepted: set[str] = set()
         self._lock = threading.Lock()
-        self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for number in range(threads):
-            threading.Thread(target=self._work, daemon=True, name=f"command-{number}").start()
+        self._ready: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._unrecorded: list[Lane] = []
 
-    def submit(self, envelope: Envelope) -> None:
-        """Accept a command; its answer appears in the journal's feed. A repeated one is answered from the journal."""
-        if not self._journal.admit(envelope.operation_id, envelope.attempt):
-            log.info("command %s of a stale attempt %d is ignored", envelope.key, envelope.attempt)
+    def start(self, threads: int = 16) -> None:
+        """Begin to carry out what is submitted."""
+        for _ in range(threads):
+            threading.Thread(target=self._work_on, daemon=True, name="command").start()
+        threading.Thread(target=self._watch, daemon=True, name="deadlines").start()
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def submit(self, parcel: Parcel) -> None:
+        """Accept a command; its answer appears in the journal's feed. A repeated one is answered from the journal.
+
+        Raises:
+            sqlite3.Error: the journal cannot be written; the command was not accepted.
+        """
+        if not self._journal.admit(parcel.operation_id, parcel.attempt):
+            log.info("command %s of a stale attempt %d is ignored", parcel.key, parcel.attempt)
             return
-        if recorded := self._journal.answer(envelope.key):
+        if recorded := self._journal.answer(parcel.key):
             self._journal.repeat(recorded)
             return
-        subject = envelope.command.subject
+        try:
+            command = msgspec.json.decode(parcel.command, type=AnyCommand)
+        except msgspec.DecodeError as error:
+            log.error("command %s is not understood: %s", parcel.key, error)
+            failure = Failure(code="unsupported", message=f"The agent of host {parcel.host} does not know the command.")
+            self._journal.record(Answer(key=parcel.key, host=parcel.host, failure=failure, at=clock.time()))
+            return
+        self._accept(
+            Envelope(
+                key=parcel.key,
+                operation_id=parcel.operation_id,
+                attempt=parcel.attempt,
+                host=parcel.host,
+                deadline_s=parcel.deadline_s,
+                command=command,
+            )
+        )
+
+    def _accept(self, envelope: Envelope) -> None:
+        key = (envelope.host, envelope.command.subject)
         with self._lock:
             if envelope.key in self._accepted:
                 return
             self._accepted.add(envelope.key)
-            if isinstance(envelope.command, DiscardGuest) and subject in self._timelines:
-                self._timelines[subject].abandon()
-            lane = self._waiting.get(subject)
+            lane = self._lanes.get(key)
             if lane is not None:
-                lane.append(envelope)
+                if isinstance(envelope.command, DiscardGuest) and lane.job:
+                    lane.job.timeline.abandon()
+                    lane.job.overdue = min(lane.job.overdue, clock.monotonic() + ABANDONED_S)
+                lane.waiting.append(envelope)
                 return
-            self._waiting[subject] = deque([envelope])
-        self._ready.put(subject)
+            lane = self._lanes[key] = Lane(key, deque([envelope]))
+        self._ready.put(lane)
 
-    def _work(self) -> None:
+    # --- what is called in turn -------------------------------------------------------------------------------
+
+    def work(self, timeout_s: float | None) -> bool:
+        """Carry one command out; False if none came for `timeout_s` seconds, or this thread was given up meanwhile."""
+        try:
+            lane = self._ready.get(timeout=timeout_s) if timeout_s != 0 else self._ready.get_nowait()
+        except queue.Empty:
+            return False
+        with self._lock:
+            envelope = lane.waiting.popleft()
+            job = Job(envelope, Timeline(self._progress(envelope.key)), clock.monotonic() + envelope.deadline_s)
+            lane.job = job
+        answer = self._answer(envelope, job.timeline)
+        with self._lock:
+            if job.given_up:
+                return False
+            lane.answer = answer
+        self._finish(lane)
+        return True
+
+    def look_after(self) -> int:
+        """Record what could not be recorded, and give up commands whose deadline has passed.
+
+        Returns:
+            How many threads are lost with those commands.
+        """
+        now = clock.monotonic()
+        with self._lock:
+            unrecorded, self._unrecorded = self._unrecorded, []
+            late = [lane for lane in self._lanes.values() if lane.job and not lane.answer and lane.job.overdue <= now]
+            for lane in late:
+                assert lane.job is not None
+                lane.job.given_up = True
+                lane.job.timeline.abandon()
+                lane.answer = _given_up(lane.job)
+        for lane in (*unrecorded, *late):
+            self._finish(lane)
+        return len(late)
+
+    def _finish(self, lane: Lane) -> None:
+        """Record the answer of a lane's job, and let the next command have its turn."""
+        assert lane.answer is not None
+        try:
+            self._journal.record(lane.answer)
+        except sqlite3.Error as error:
+            # Nobody has heard the answer: it is kept, and recorded when the journal can be written again.
+            log.error("the answer of %s cannot be recorded; trying again: %s", lane.answer.key, error)
+            with self._lock:
+                self._unrecorded.append(lane)
+            return
+        with self._lock:
+            self._accepted.discard(lane.answer.key)
+            lane.job = lane.answer = None
+            if not lane.waiting:
+                del self._lanes[lane.key]
+                return
+        self._ready.put(lane)
+
+    def _work_on(self) -> None:
         while True:
-            subject = self._ready.get()
-            with self._lock:
-                envelope = self._waiting[subject][0]
-                timeline = self._timelines[subject] = Timeline()
-            self._journal.record(self._answer(envelope, timeline))
-            with self._lock:
-                self._accepted.discard(envelope.key)
-                del self._timelines[subject]
-                lane = self._waiting[subject]
-                lane.popleft()
-                if not lane:
-                    del self._waiting[subject]
-                    continue
-            self._ready.put(subject)
+            try:
+                if not self.work(None):
+                    return  # another thread has taken this one's place
+            except Exception:
+                log.exception("a command's thread hit a defect; going on")
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(LOOK_S):
+            try:
+                for _ in range(self.look_after()):
+                    threading.Thread(target=self._work_on, daemon=True, name="command").start()
+            except Exception:
+                log.exception("deadlines were not looked after; going on")
+
+    def _progress(self, key: str) -> Any:
+        def tell(stage: str, done: int, total: int) -> None:
+            self._journal.progress(Progress(key=key, stage=stage, done=done, total=total))
+
+        return tell
+
+    # --- one command ------------------------------------------------------------------------------------------
 
     def _answer(self, envelope: Envelope, timeline: Timeline) -> Answer:
         failure, result = None, {}
@@ -96,10 +216,25 @@ class Executor:
         except Exception:
             log.exception("command %s hit a defect", envelope.key)
             failure = Failure(code="internal", message=f"Internal error of the agent on {envelope.host}.")
-        return Answer(key=envelope.key, host=envelope.host, result=result, failure=failure, events=timeline.events())
+        return Answer(
+            key=envelope.key,
+            host=envelope.host,
+            result=result,
+            failure=failure,
+            events=timeline.events(),
+            at=clock.time(),
+        )
 
     def _carry_out(self, host: str, command: AnyCommand, timeline: Timeline) -> dict[str, Any]:
-        hypervisor, network = self._hypervisor, self._network
+        known = self._journal.known(host, command.subject)
+        if isinstance(command, DiscardGuest):
+            self._discard(host, command, known, timeline)
+            return {}
+        if known and (command.age < known.incarnation or (known.gone and command.age == known.incarnation)):
+            raise CommandFailed("stale", "The guest that is meant was discarded, or a newer one took its place.")
+        if isinstance(command, BuildGuest):
+            self._make_way(host, command, known, timeline)
+        hypervisor = self._hypervisor
         match command:
             case BuildGuest():
                 return {"power_state": hypervisor.build(host, command.guest, command.plug_timeout_s, timeline)}
@@ -110,30 +245,27 @@ class Executor:
             case RebootGuest():
                 state = hypervisor.reboot(host, command.guest, command.hard, command.timeout_s, timeline)
                 return {"power_state": state}
-            case DiscardGuest():
-                self._discard(host, command, timeline)
             case UpdateInstanceData():
                 hypervisor.update_data(host, command.guest)
-            case SyncNetwork():
-                network.sync_network(command.network)
-            case DropNetwork():
-                network.drop_network(command.network_id)
-            case SyncPort():
-                network.sync_port(command.wiring)
-            case DropPort():
-                network.drop_port(command.port_id)
-            case SyncSecurityGroup():
-                network.sync_security_group(command.group)
-            case DropSecurityGroup():
-                network.drop_security_group(command.group_id)
         return {}
 
-    def _discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> None:
-        with timeline.stage("destroy guest"):
-            self._hypervisor.discard(host, command.server_id, timeline)
-        with timeline.stage("unplug port"):
-            self._network.unplug([*command.port_ids, *(port.id for port in command.kept_ports)])
-            for port_id in command.port_ids:
-                self._network.drop_port(port_id)
-            for port in command.kept_ports:
-                self._network.unbind_port(port)
+    def _make_way(self, host: str, command: BuildGuest, known: Known | None, timeline: Timeline) -> None:
+        """Remove what an older incarnation left, and remember that this one is here, before any of it is made."""
+        if known and not known.gone and known.incarnation < command.age:
+            self._hypervisor.discard(host, command.subject, timeline)
+        if known != Known(command.age, False):
+            self._journal.note(host, command.subject, Known(command.age, False))
+
+    def _discard(self, host: str, command: DiscardGuest, known: Known | None, timeline: Timeline) -> None:
+        if known and not known.gone and known.incarnation > command.age:
+            timeline.mark("newer guest", incarnation=known.incarnation)
+            return
+        self._hypervisor.discard(host, command.server_id, timeline)
+        incarnation = max(command.age, known.incarnation if known else 0)
+        self._journal.note(host, command.server_id, Known(incarnation, True))
+
+
+def _given_up(job: Job) -> Answer:
+    envelope = job.envelope
+    failure = Failure(code="deadline", message=f"Host {envelope.host} did not finish within {envelope.deadline_s:g} s.")
+    return Answer(key=envelope.key, host=envelope.host, failure=failure, events=job.timeline.events(), at=clock.time())

@@ -127,7 +127,7 @@ def _build_base(image: ImageSource, target: Path, timeline: Timeline) -> None:
             detail |= {"cached": False, "shared": False, "bytes": image.size_bytes}
             # Raw content must be copied anyway, so it is copied while it is hashed; the rest is converted in
             # place.
-            _verify(source, image, fresh if driver == "raw" else None)
+            _verify(source, image, fresh if driver == "raw" else None, timeline)
         with timeline.stage("inspect and convert image") as detail:
             _inspect(path if driver != "raw" else fresh, image, kinds)
             if driver != "raw":
@@ -178,12 +178,13 @@ def _opened(path: Path, image: ImageSource) -> Iterator[BinaryIO]:
         yield source
 
 
-def _verify(source: BinaryIO, image: ImageSource, copy_to: Path | None) -> None:
+def _verify(source: BinaryIO, image: ImageSource, copy_to: Path | None, timeline: Timeline) -> None:
     """Stream an image through its hash, and into a sparse copy if one is wanted."""
     digest = hashlib.sha512()
     with open(copy_to, "wb") if copy_to else nullcontext() as copy:
         while chunk := source.read(_CHUNK_BYTES):
             digest.update(chunk)
+            timeline.progress("fetch image", source.tell(), image.size_bytes)
             if copy:
                 _write_sparse(copy, chunk)
         if copy:

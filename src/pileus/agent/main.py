@@ -8,12 +8,13 @@ import os
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from pileus import clock
 from pileus.agent.commands import GuestEvent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -26,10 +27,11 @@ from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.server import Agent, serve
 
 log = logging.getLogger(__name__)
+HOUSEKEEPING_S = 60.0
 
 
 class AgentSettings(msgspec.Struct):
-    """What an agent needs to know; `group` may open its socket."""
+    """What an agent needs to know; `group` may open its socket. The drivers are chosen (`choose_...`)."""
 
     state: Path
     socket: Path
@@ -48,8 +50,8 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
         CommandFailed: a driver cannot be brought up; the message says which part and why.
     """
     settings.state.mkdir(parents=True, exist_ok=True)
-    kind = choose_hypervisor(settings.hypervisor)
-    network = make_network(settings, kind)
+    kind = settings.hypervisor
+    network = make_network(settings)
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
     hypervisor = make_hypervisor(settings, kind, network, service)
@@ -58,14 +60,16 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     progress(f"hypervisor: {kind}")
 
     def changed(host: str, server_id: str, power_state: int) -> None:
-        journal.report(GuestEvent(server_id=server_id, host=host, power_state=power_state, at=time.time()))
+        journal.report(GuestEvent(server_id=server_id, host=host, power_state=power_state, at=clock.time()))
 
     try:
         hypervisor.start(changed)
     except BaseException:
         network.stop(keep_guests=network.found_running)
         raise
-    agent = Agent(hypervisor, network.kind, Executor(hypervisor, network, journal), journal)
+    executor = Executor(hypervisor, journal)
+    executor.start()
+    agent = Agent(hypervisor, network.kind, executor, journal, settings.state / "cloud")
 
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
@@ -76,10 +80,21 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     serve(agent, settings.socket, group)
     progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
     progress("ready")
-    threading.Event().wait()  # the supervisor ends this process
+    _keep_house(hypervisor, journal)  # until the supervisor ends this process
 
 
-def choose_hypervisor(wanted: str) -> str:
+def _keep_house(hypervisor: Hypervisor, journal: Journal) -> None:
+    """Regular upkeep, for ever."""
+    pause = threading.Event()
+    while not pause.wait(HOUSEKEEPING_S):
+        for chore in (hypervisor.housekeep, journal.purge):
+            try:
+                chore()
+            except Exception:
+                log.exception("housekeeping failed; trying again")
+
+
+def choose_hypervisor(wanted: Literal["auto", "libvirt", "fake"]) -> Literal["libvirt", "fake"]:
     """libvirt or fake; "auto" is libvirt wherever it can run."""
     if wanted != "auto":
         return wanted
@@ -91,12 +106,16 @@ def choose_hypervisor(wanted: str) -> str:
     return "libvirt" if real else "fake"
 
 
-def make_network(settings: AgentSettings, hypervisor: str) -> Network:
-    """The network driver; "auto" is OVN under a real hypervisor where it is installed."""
-    wanted = settings.network
-    if wanted == "auto":
-        wanted = "ovn" if hypervisor == "libvirt" and shutil.which("ovn-controller") else "fake"
-    if wanted == "fake":
+def choose_network(wanted: Literal["auto", "ovn", "fake"], hypervisor: str) -> Literal["ovn", "fake"]:
+    """ovn or fake; "auto" is OVN under a real hypervisor where it is installed."""
+    if wanted != "auto":
+        return wanted
+    return "ovn" if hypervisor == "libvirt" and shutil.which("ovn-controller") else "fake"
+
+
+def make_network(settings: AgentSettings) -> Network:
+    """The network driver."""
+    if settings.network == "fake":
         if settings.outbound:
             raise CommandFailed("network", "outbound NAT needs the network ovn")
         return FakeNetwork()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import socketserver
+import sqlite3
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
-from pileus.agent.commands import AgentReport, Envelope
+from pileus import clock
+from pileus.agent.commands import AgentReport, HostReport, Parcel
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Hypervisor
@@ -27,21 +30,62 @@ LONGEST_WAIT_S = 30.0
 
 
 class Agent:
-    """What the HTTP handler serves."""
+    """What the HTTP handler serves.
 
-    def __init__(self, hypervisor: Hypervisor, network_kind: str, executor: Executor, journal: Journal) -> None:
+    Args:
+        cloud: the file that keeps the id of the cloud that this host belongs to; the first one that asks is kept.
+    """
+
+    def __init__(
+        self, hypervisor: Hypervisor, network_kind: str, executor: Executor, journal: Journal, cloud: Path
+    ) -> None:
         self.hypervisor, self.executor, self.journal = hypervisor, executor, journal
         self.network_kind = network_kind
-        self.started = time.time()
+        self.started = clock.time()
+        self._cloud = cloud
         self.stop: Callable[[bool], None] = lambda keep_guests: None
+
+    def belongs_to(self, cloud: str) -> bool:
+        """Whether this host serves a cloud; one that serves none yet serves this one from now on."""
+        if not self._cloud.exists() and cloud:
+            fresh = self._cloud.with_suffix(".new")
+            fresh.write_text(cloud)
+            fresh.replace(self._cloud)
+        return self._cloud.read_text().strip() == cloud if self._cloud.exists() else False
 
     def report(self) -> AgentReport:
         """The agent and its hosts as they are now."""
-        return AgentReport(started=self.started, network=self.network_kind, hosts=tuple(self.hypervisor.reports()))
+        hosts = tuple(self._with_incarnations(host) for host in self.hypervisor.reports())
+        return AgentReport(started=self.started, network=self.network_kind, hosts=hosts)
+
+    def take(self, body: bytes) -> dict[str, Any]:
+        """Commands, each by itself: one that cannot be read must not keep the others from the host.
+
+        Raises:
+            sqlite3.Error: the journal cannot be written; some may have been accepted.
+        """
+        for raw in msgspec.json.decode(body, type=list[msgspec.Raw]):
+            try:
+                parcel = msgspec.json.decode(raw, type=Parcel)
+            except msgspec.DecodeError:
+                log.exception("a parcel without an address is ignored")
+                continue
+            self.executor.submit(parcel)
+        return {}
+
+    def greeting(self) -> dict[str, Any]:
+        """The report, and where the feed was before it was made: what happens meanwhile is then read from the feed."""
+        last = self.journal.last()
+        return {"report": self.report(), "last": last}
+
+    def _with_incarnations(self, host: HostReport) -> HostReport:
+        known = self.journal.incarnations(host.name)
+        guests = (replace(one, incarnation=known.get(one.server_id, 0)) for one in host.guests)
+        return replace(host, guests=tuple(guests))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST /commands, GET /feed, GET /report, GET /console, POST /stop."""
+    """POST /commands and GET /report, /feed, /console, /guest for a replica of the host's own cloud; POST /stop."""
 
     protocol_version = "HTTP/1.1"
     agent: Agent
@@ -49,18 +93,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        agent = self.agent
-        if url.path == "/feed":
-            after, wait = int(query["after"]), min(float(query["wait"]), LONGEST_WAIT_S)
-            self._reply(200, agent.journal.feed(after, wait))
-        elif url.path == "/report":
-            last = agent.journal.last()  # first: what happens while the report is made is then read from the feed
-            self._reply(200, {"report": agent.report(), "last": last})
-        elif url.path == "/console":
-            lines = int(query["lines"]) if "lines" in query else None
-            self._guarded(lambda: {"output": agent.hypervisor.console(query["host"], query["server_id"], lines)})
-        else:
+        question = self._questions().get(url.path)
+        if question is None:
             self._reply(404, {"code": "not-found", "message": url.path})
+        elif self._is_ours():
+            self._guarded(partial(question, **query))
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -69,19 +106,47 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(length)
         if self.path == "/commands":
-            for envelope in msgspec.json.decode(body, type=list[Envelope]):
-                self.agent.executor.submit(envelope)
-            self._reply(202, {})
+            if self._is_ours():
+                self._guarded(lambda: self.agent.take(body))
         elif self.path == "/stop":
             self._guarded(lambda: self.agent.stop(bool(msgspec.json.decode(body)["keep_guests"])))
         else:
             self._reply(404, {"code": "not-found", "message": self.path})
 
+    def _is_ours(self) -> bool:
+        if self.agent.belongs_to(self.headers.get("Pileus-Cloud") or ""):
+            return True
+        self._reply(409, {"code": "other-cloud", "message": "This host belongs to another cloud."})
+        return False
+
+    def _questions(self) -> dict[str, Callable[..., Any]]:
+        return {"/feed": self._feed, "/report": self._report, "/console": self._console, "/guest": self._guest}
+
+    # --- questions --------------------------------------------------------------------------------------------
+
+    def _feed(self, after: str, wait: str) -> Any:
+        return self.agent.journal.feed(int(after), min(float(wait), LONGEST_WAIT_S))
+
+    def _report(self) -> Any:
+        return self.agent.greeting()
+
+    def _console(self, host: str, server_id: str, lines: str | None = None) -> Any:
+        return {"output": self.agent.hypervisor.console(host, server_id, int(lines) if lines else None)}
+
+    def _guest(self, host: str, server_id: str) -> Any:
+        return self.agent.hypervisor.remembered(host, server_id)
+
     def _guarded(self, work: Callable[[], Any]) -> None:
+        """Answer with what `work` gives; whatever goes wrong is an answer, too."""
         try:
             self._reply(200, work())
         except CommandFailed as error:
             self._reply(409, {"code": error.code, "message": error.message})
+        except (TypeError, ValueError, KeyError, msgspec.DecodeError) as error:
+            self._reply(400, {"code": "invalid", "message": str(error)})
+        except sqlite3.Error as error:
+            log.error("the agent's journal cannot be used: %s", error)
+            self._reply(503, {"code": "journal", "message": "The agent's journal cannot be written."})
 
     def _reply(self, status: int, body: Any) -> None:
         content = msgspec.json.encode(body)

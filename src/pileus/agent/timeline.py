@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pileus import clock
 from pileus.agent.commands import Event
 from pileus.agent.errors import CommandFailed
 from pileus.holds import hold
+
+PROGRESS_S = 2.0
 
 
 class Timeline:
@@ -19,10 +21,23 @@ class Timeline:
     Usage: `with timeline.stage("create disk") as detail: detail["gib"] = 1`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, int, int], None] | None = None) -> None:
         self._events: list[Event] = []
         self._lock = threading.Lock()
+        self._tell, self._told = tell, 0.0
         self.abandoned = False
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Say how far a long stage is, in bytes; passed on at most every PROGRESS_S seconds.
+
+        Raises:
+            CommandFailed: the command was abandoned.
+        """
+        if self.abandoned:
+            raise CommandFailed("abandoned", f"{stage} was not finished: the command was taken back")
+        if self._tell and clock.monotonic() - self._told > PROGRESS_S:
+            self._told = clock.monotonic()
+            self._tell(stage, done, total)
 
     def abandon(self) -> None:
         """Let the next stage fail, and long waits end: a later command takes back what this one makes."""
@@ -38,7 +53,7 @@ class Timeline:
         if self.abandoned:
             raise CommandFailed("abandoned", f"{name} was not begun: the command was taken back")
         detail: dict[str, Any] = {}
-        started, outcome = time.time(), "finished"
+        started, outcome = clock.time(), "finished"
         hold(f"{name}:before")
         try:
             yield detail
@@ -46,14 +61,14 @@ class Timeline:
             outcome = "failed"
             raise
         finally:
-            event = Event(name=name, started=started, finished=time.time(), outcome=outcome, detail=detail)
+            event = Event(name=name, started=started, finished=clock.time(), outcome=outcome, detail=detail)
             with self._lock:
                 self._events.append(event)
         hold(f"{name}:after")
 
     def mark(self, name: str, **detail: Any) -> None:
         """Record something that happened at one instant."""
-        now = time.time()
+        now = clock.time()
         with self._lock:
             self._events.append(Event(name=name, started=now, finished=now, detail=detail))
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from pileus.api.context import Context
 from pileus.api.routes import OPEN, Reply, Route
 from pileus.api.service import Service
-from pileus.db import is_transient
+from pileus.db import Contended, OutcomeUnknown, is_transient
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
@@ -26,6 +26,7 @@ from pileus.errors import (
     PileusError,
     TooLarge,
     Unauthenticated,
+    Unavailable,
     Unsupported,
 )
 
@@ -101,17 +102,22 @@ class Endpoint:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
                 arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
-        for attempt in range(RETRIES):
+        for _ in range(RETRIES):
             try:
                 with ExitStack() as stack:
                     if route.transaction:
-                        begin = self._cloud.db.write if route.transaction == "write" else self._cloud.db.read
-                        ctx.session = stack.enter_context(begin())
+                        db = self._cloud.db
+                        # A request that may have been committed is not run again: that is found out.
+                        begin = db.write(certain=True) if route.transaction == "write" else db.read()
+                        ctx.session = stack.enter_context(begin)
                     return route.handler(ctx, **arguments)
-            except DBAPIError as error:
-                if not is_transient(error) or attempt == RETRIES - 1:
+            except OutcomeUnknown as error:
+                raise Unavailable(f"{error} Look what came of it before you ask again.") from error
+            except (DBAPIError, Contended) as error:
+                if not is_transient(error):
                     raise
-        raise AssertionError("unreachable")
+                log.warning("%s %s: the database failed: %s", ctx.request.method, ctx.request.path, error)
+        raise Unavailable("The database does not answer; ask again.")
 
     def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: Any) -> None:
         reply = result if isinstance(result, Reply) else Reply(result)

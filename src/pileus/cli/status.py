@@ -12,7 +12,6 @@ from pileus.cli.common import database, settings_of, state_option
 @state_option
 def status(state: str) -> None:
     """Show whether the cloud runs, its hosts, servers and operations under way. Exit 3 when it is down."""
-    from pileus.compute.hosts import alive
     from pileus.compute.model import Host, Server
     from pileus.operations import OperationRow
     from pileus.supervisor import running
@@ -31,7 +30,7 @@ def status(state: str) -> None:
         servers = ", ".join(f"{count} {state}" for state, count in counted) or "none"
         live = session.scalar(select(func.count()).where(OperationRow.finished_at.is_(None)))
     kinds = ", ".join(sorted({host.hypervisor_type for host in hosts}))
-    up = sum(alive(host) for host in hosts) if pid else 0
+    up = sum(host.alive for host in hosts) if pid else 0
     click.echo(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
     click.echo(f"servers    {servers}")
     click.echo(f"operations {live} under way")

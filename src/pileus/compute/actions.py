@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pileus.api.context import Context
-from pileus.compute import servers, states
+from pileus.compute import servers, spec, states
 from pileus.compute.model import Server
+from pileus.db import Contended
 from pileus.errors import Conflict
-from pileus.operations import cancel, live, note, start
+from pileus.operations import Origin, cancel, live, note, start, task_states
+from pileus.operations.debts import owe
 
 
 def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any) -> Server:
@@ -16,28 +18,18 @@ def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any
 
     Args:
         action: a row of states.ACTIONS.
-        kind: the flow, called with server_id, host and `arguments`.
+        kind: the flow, called with server_id and `arguments`.
 
     Raises:
         NotFound: no such server for the caller. Conflict: its state does not allow the action, or it is locked.
     """
     server = servers.get(ctx.session, server_id, scope(ctx), lock=True)
     require_unlocked(ctx, server)
-    task = servers.task_states(ctx.session, [server.id]).get(server.id)
+    task = task_states(ctx.session, [server.id]).get(server.id)
     states.require(action, server.id, server.vm_state, task)
     if server.host is None:
         raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
-    start(
-        ctx.session,
-        kind,
-        server.id,
-        request_id=ctx.request_id,
-        project_id=server.project_id,
-        user_id=ctx.caller.user_id,
-        server_id=server.id,
-        host=server.host,
-        **arguments,
-    )
+    start(ctx.session, kind, server.id, origin(ctx, server), server_id=server.id, **arguments)
     return server
 
 
@@ -47,23 +39,18 @@ def delete(ctx: Context, server_id: str) -> None:
     Raises:
         NotFound: no such server for the caller. Conflict: it is locked.
     """
+    found = servers.get(ctx.session, server_id, scope(ctx))
+    # Operations before servers, as everywhere (operations/model.py); none can be added once the server is locked.
+    under_way = live(ctx.session, found.id, lock=True)
     server = servers.get(ctx.session, server_id, scope(ctx), lock=True)
     require_unlocked(ctx, server)
-    under_way = live(ctx.session, server.id)
+    if len(live(ctx.session, server.id)) != len(under_way):
+        raise Contended(f"another request about instance {server.id} came first")
     if any(row.kind == "server.delete" for row in under_way):
         return
     for row in under_way:
         cancel(ctx.session, row)
-    start(
-        ctx.session,
-        "server.delete",
-        server.id,
-        request_id=ctx.request_id,
-        project_id=server.project_id,
-        user_id=ctx.caller.user_id,
-        after_id=under_way[-1].id if under_way else None,
-        server_id=server.id,
-    )
+    start(ctx.session, "server.delete", server.id, origin(ctx, server), after=under_way, server_id=server.id)
 
 
 def require_unlocked(ctx: Context, server: Server) -> None:
@@ -74,26 +61,19 @@ def require_unlocked(ctx: Context, server: Server) -> None:
 
 def record(ctx: Context, server: Server, kind: str) -> None:
     """Journal an action that is done already."""
-    who = {"project_id": server.project_id, "user_id": ctx.caller.user_id}
-    note(ctx.session, kind, server.id, request_id=ctx.request_id, **who)
+    note(ctx.session, kind, server.id, origin(ctx, server))
 
 
 def refresh_data(ctx: Context, server: Server) -> None:
-    """Have the metadata service tell the guest what the server's row says now, one change after the other."""
-    if server.host is None or server.vm_state not in states.SETTLED:
-        return
-    earlier = [row for row in live(ctx.session, server.id) if row.kind == "guest.update_data"]
-    start(
-        ctx.session,
-        "guest.update_data",
-        server.id,
-        request_id=ctx.request_id,
-        project_id=server.project_id,
-        user_id=ctx.caller.user_id,
-        after_id=earlier[-1].id if earlier else None,
-        server_id=server.id,
-        host=server.host,
-    )
+    """Have the metadata service tell the guest what the server's row says now."""
+    if server.host is not None and server.vm_state in states.SETTLED:
+        ctx.session.flush()
+        owe(ctx.session, server.host, server.id, spec.update_data.owed(server_id=server.id), ctx.request_id)
+
+
+def origin(ctx: Context, server: Server) -> Origin:
+    """The request as the journal keeps it: on behalf of the server's project."""
+    return Origin(ctx.request_id, ctx.caller.user_id, server.project_id)
 
 
 def scope(ctx: Context) -> str | None:

@@ -23,7 +23,7 @@ from pileus.image import images
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
-from pileus.operations import start
+from pileus.operations import Origin, start
 from pileus.settings import Settings
 
 MIB, GIB = 1024**2, 1024**3
@@ -132,18 +132,19 @@ def accept(
         {"name": name, "started": begun, "finished": ended, "outcome": "finished", "detail": {}}
         for name, begun, ended in (("validate", received, validated), ("quota", validated, counted))
     ]
+    origin = Origin(request_id, caller.user_id, project_id)
     for server in servers:
         start(
             session,
             "server.boot",
             server.id,
-            request_id=request_id,
-            project_id=project_id,
-            user_id=caller.user_id,
+            origin,
+            fresh=True,
             accepted=events,
             server_id=server.id,
             attempts=1 if wanted.host else settings.build_attempts,
             plug_timeout_s=settings.plug_timeout_s,
+            deadline_s=settings.build_timeout_s,
         )
     return servers
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import timedelta
+from collections.abc import Iterable
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
-from pileus.agent.commands import AgentReport, GuestEvent, HostReport, PowerState
-from pileus.compute.model import Host, Server
-from pileus.compute.states import ACTIVE, STOPPED
-from pileus.db import Session, new_id, utcnow
-from pileus.operations import live, start
+from pileus import clock
+from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
+from pileus.compute import servers
+from pileus.compute.model import Host, Server, UnknownGuest
+from pileus.db import Session, in_seconds, new_id, utcnow
+from pileus.operations import debts, task_states
 from pileus.placement import providers
-
-UP_FOR = timedelta(seconds=60)
-"""A host not heard of for this long counts as down."""
-
-
-def alive(host: Host) -> bool:
-    """Whether the host's agent was heard of lately and nobody forced the host down."""
-    return not host.forced_down and utcnow() - host.last_seen < UP_FOR
 
 
 def register(session: Session, report: AgentReport) -> None:
-    """Take over what an agent says of its hosts: inventories, traits, guests."""
+    """Take over what an agent says of its hosts: inventories, traits, guests; what they are owed is due now."""
     known = {host.name: host for host in session.scalars(select(Host))}
     next_id = (session.scalar(select(func.max(Host.id))) or 0) + 1
     for one in report.hosts:
@@ -36,54 +28,64 @@ def register(session: Session, report: AgentReport) -> None:
             session.add(host)
         host.hypervisor_type, host.hypervisor_version = one.hypervisor_type, one.hypervisor_version
         host.host_ip, host.cpu_info = one.host_ip, one.cpu_info
-        host.last_seen = host.updated_at = utcnow()
+        host.last_seen, host.updated_at = utcnow(), utcnow()
     session.flush()
+    names = [one.name for one in report.hosts]
+    heard_of(session, names)
+    debts.hurry(session, names)
     for one in report.hosts:
         _compare_guests(session, one)
 
 
 def heard_of(session: Session, names: list[str]) -> None:
     """The agent of these hosts gave a sign of life."""
-    session.execute(
-        update(Host).where(Host.name.in_(names)).values(last_seen=utcnow()).execution_options(synchronize_session=False)
-    )
+    session.change(update(Host).where(Host.name.in_(names)).values(last_seen=in_seconds(0)))
 
 
-def _compare_guests(session: Session, report: HostReport) -> None:
-    """Bring servers' power states up to date, and have guests that belong to no server removed."""
-    servers = {
-        server.id: server
-        for server in session.scalars(select(Server).where(Server.host == report.name, Server.deleted_at.is_(None)))
-    }
-    for server_id, power_state in report.guests.items():
-        server = servers.get(server_id)
-        if server is not None:
-            _observe(session, server, power_state)
-        elif not live(session, server_id):
-            start(
-                session,
-                "guest.reap",
-                server_id,
-                request_id=f"req-{uuid.uuid4()}",
-                host=report.name,
-                server_id=server_id,
-            )
-    for server_id in servers.keys() - report.guests.keys():
-        _observe(session, servers[server_id], PowerState.SHUTDOWN)
+def down(session: Session, names: Iterable[str]) -> set[str]:
+    """Those of these hosts that are not to be waited for; a host that nobody knows is down."""
+    wanted = set(names)
+    return wanted - {host.name for host in session.scalars(select(Host).where(Host.name.in_(wanted))) if host.alive}
 
 
 def observe(session: Session, event: GuestEvent) -> None:
-    """A guest changed state by itself; while an operation is under way that is the operation's business."""
-    server = session.get(Server, event.server_id)
-    if server is not None and server.deleted_at is None and server.host == event.host:
-        _observe(session, server, event.power_state)
+    """A guest changed state by itself; while an operation is under way that counts when it ends."""
+    query = select(Server).where(Server.id == event.server_id, Server.deleted_at.is_(None)).with_for_update()
+    server = session.scalar(query)
+    if server is not None and server.host == event.host:
+        busy = bool(task_states(session, [server.id]))
+        servers.hear(server, event.power_state, event.at, busy)
 
 
-def _observe(session: Session, server: Server, power_state: int) -> None:
-    if server.power_state == power_state or live(session, server.id):
-        return
-    server.power_state, server.updated_at = power_state, utcnow()
-    if server.vm_state == ACTIVE and power_state in (PowerState.SHUTDOWN, PowerState.CRASHED):
-        server.vm_state = STOPPED
-    elif server.vm_state == STOPPED and power_state == PowerState.RUNNING:
-        server.vm_state = ACTIVE
+def _compare_guests(session: Session, report: HostReport) -> None:
+    """Bring servers' power states up to date; what no server accounts for is shown, never touched."""
+    query = select(Server).where(Server.host == report.name, Server.deleted_at.is_(None))
+    ours = {server.id: server for server in session.scalars(query.order_by(Server.id).with_for_update())}
+    busy = task_states(session, ours)
+    here = {guest.server_id: guest for guest in report.guests}
+    for server in ours.values():
+        guest = here.get(server.id)
+        state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
+        if server.id not in busy and server.launched_at is not None:
+            servers.hear(server, state, clock.time(), busy=False)
+    _show_unknown(session, report.name, [guest for guest in report.guests if not _accounted_for(session, ours, guest)])
+
+
+def _accounted_for(session: Session, ours: dict[str, Server], guest: GuestReport) -> bool:
+    """Whether a row says what is to become of a guest: its server is here, or an operation or a debt is about it."""
+    server = ours.get(guest.server_id)
+    if server is not None:
+        return guest.incarnation in (0, server.incarnation) or bool(task_states(session, [server.id]))
+    return bool(task_states(session, [guest.server_id])) or debts.about(session, guest.server_id)
+
+
+def _show_unknown(session: Session, host: str, unknown: list[GuestReport]) -> None:
+    """Make the host's unknown guests be exactly these."""
+    known = {row.server_id: row for row in session.scalars(select(UnknownGuest).where(UnknownGuest.host == host))}
+    ids = {guest.server_id for guest in unknown}
+    if gone := known.keys() - ids:
+        session.change(delete(UnknownGuest).where(UnknownGuest.host == host, UnknownGuest.server_id.in_(gone)))
+    for guest in unknown:
+        row = known.get(guest.server_id) or UnknownGuest(host=host, server_id=guest.server_id, first_seen=utcnow())
+        row.incarnation, row.power_state = guest.incarnation, guest.power_state
+        session.add(row)

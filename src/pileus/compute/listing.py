@@ -16,7 +16,7 @@ from pileus.compute import states
 from pileus.compute.model import Server
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses
-from pileus.operations import OperationRow
+from pileus.operations.model import SubjectRow
 
 ALIASES = {
     "display_name": "name",
@@ -142,10 +142,7 @@ def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
 
 
 def _doing(task_states: list[str]) -> ColumnElement[bool]:
-    under_way = select(OperationRow.subject_id).where(
-        OperationRow.finished_at.is_(None), OperationRow.task_state.in_(task_states)
-    )
-    return Server.id.in_(under_way)
+    return Server.id.in_(select(SubjectRow.subject_id).where(SubjectRow.task_state.in_(task_states)))
 
 
 def _tags(given: dict[str, list[str]]) -> list[ColumnElement[bool]]:

@@ -6,9 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
-from pileus.db import Base
+from pileus.db import Base, in_seconds
+
+UP_FOR_S = 60.0
+"""A host not heard of for this long counts as down."""
 
 
 class Host(Base):
@@ -30,8 +33,31 @@ class Host(Base):
     forced_down: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    last_seen: Mapped[datetime]
-    """When the host's agent was last heard of."""
+    last_seen: Mapped[datetime] = mapped_column()
+    """When the host's agent was last heard of, by the database's clock."""
+    heard_lately: Mapped[bool] = column_property(last_seen > in_seconds(-UP_FOR_S))
+    """Whether that is no longer ago than UP_FOR_S, judged by the database as well."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the host's agent was heard of lately and nobody forced the host down."""
+        return self.heard_lately and not self.forced_down
+
+
+class UnknownGuest(Base):
+    """A guest, or what is left of one, that a host reports and no server of ours accounts for.
+
+    It is never destroyed unasked: an operator adopts or discards it.
+    """
+
+    __tablename__ = "unknown_guests"
+
+    host: Mapped[str] = mapped_column(ForeignKey("hosts.name", ondelete="CASCADE"), primary_key=True)
+    server_id: Mapped[str] = mapped_column(primary_key=True)
+    incarnation: Mapped[int]
+    power_state: Mapped[int | None]
+    """None: only files or instance data are there."""
+    first_seen: Mapped[datetime]
 
 
 class Flavor(Base):
@@ -95,6 +121,10 @@ class Server(Base):
     vm_state: Mapped[str]
     power_state: Mapped[int] = mapped_column(default=0)
     host: Mapped[str | None] = mapped_column(ForeignKey("hosts.name"), index=True)
+    incarnation: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often the server was placed on a host: tells its guest there from older ones."""
+    news: Mapped[dict[str, Any] | None]
+    """What its guest did by itself while an operation was under way: power_state, at (the host's clock)."""
     availability_zone: Mapped[str | None]
     """The zone that was asked for, None if any would do."""
     flavor: Mapped[dict[str, Any]]

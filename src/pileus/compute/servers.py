@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
 
+from pileus.agent.commands import PowerState
 from pileus.compute import states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, NotFound
 from pileus.network import addresses, security_groups
 from pileus.network.addresses import AddressRow
-from pileus.operations import OperationRow
+from pileus.operations import task_states
 from pileus.operations.views import opaque
 
 
@@ -57,16 +58,6 @@ def get(session: Session, server_id: str, project_id: str | None, lock: bool = F
     return server
 
 
-def task_states(session: Session, server_ids: Iterable[str]) -> dict[str, str | None]:
-    """What live operations project, the newest for each server; servers without one are missing."""
-    query = (
-        select(OperationRow.subject_id, OperationRow.task_state)
-        .where(OperationRow.subject_id.in_(list(server_ids)), OperationRow.finished_at.is_(None))
-        .order_by(OperationRow.created_at)
-    )
-    return {row.subject_id: row.task_state for row in session.execute(query)}
-
-
 def whole(session: Session, rows: list[Server]) -> list[Whole]:
     """Servers with what belongs to them: a constant number of statements, however many there are."""
     ids = [server.id for server in rows]
@@ -107,6 +98,48 @@ def set_state(server: Server, vm_state: str, power_state: int | None = None) -> 
     server.vm_state, server.updated_at = vm_state, utcnow()
     if power_state is not None:
         server.power_state = power_state
+
+
+def host_of(server_id: str) -> Callable[[Session], str]:
+    """A server's host, read when a command is sent to it; raises Conflict if it is on none."""
+
+    def read(session: Session) -> str:
+        host = session.scalar(select(Server.host).where(Server.id == server_id))
+        if host is None:
+            raise Conflict(f"Instance {server_id} is on no host.")
+        return host
+
+    return read
+
+
+def hear(server: Server, power_state: int, at: float, busy: bool) -> None:
+    """A guest changed its power state by itself.
+
+    Args:
+        at: when, by its host's clock, seconds since the epoch.
+        busy: an operation is under way: the change counts when that ends, if it came after the host's answer.
+    """
+    if busy:
+        server.news = {"power_state": power_state, "at": at}
+    else:
+        _follow(server, power_state)
+
+
+def catch_up(server: Server, answered_at: float | None) -> None:
+    """At the end of an operation: what the guest did after the host's answer (None: in all that time) counts now."""
+    news, server.news = server.news, None
+    if news and (answered_at is None or news["at"] > answered_at):
+        _follow(server, news["power_state"])
+
+
+def _follow(server: Server, power_state: int) -> None:
+    if server.power_state == power_state:
+        return
+    server.power_state, server.updated_at = power_state, utcnow()
+    if server.vm_state == states.ACTIVE and power_state in (PowerState.SHUTDOWN, PowerState.CRASHED):
+        server.vm_state = states.STOPPED
+    elif server.vm_state == states.STOPPED and power_state == PowerState.RUNNING:
+        server.vm_state = states.ACTIVE
 
 
 def pin(session: Session, server: Server, zone: str | None) -> None:

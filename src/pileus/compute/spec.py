@@ -20,7 +20,8 @@ from pileus.agent.commands import (
 from pileus.compute.model import Server
 from pileus.db import Session
 from pileus.errors import NotFound
-from pileus.network import ports, wiring
+from pileus.network import security_groups, wiring
+from pileus.operations import recorded
 
 
 def _server(session: Session, server_id: str) -> Server:
@@ -36,6 +37,7 @@ def guest(session: Session, server_id: str) -> GuestSpec:
     flavor = server.flavor
     return GuestSpec(
         server_id=server.id,
+        incarnation=server.incarnation,
         instance_name=server.instance_name,
         vcpus=flavor["vcpus"],
         memory_mib=flavor["ram"],
@@ -45,7 +47,7 @@ def guest(session: Session, server_id: str) -> GuestSpec:
         image=_image(server),
         ports=wiring.guest_ports(session, server.id),
         config_drive=server.config_drive,
-        data=_data(server),
+        data=_data(session, server),
         extra_specs=flavor["extra_specs"],
     )
 
@@ -64,7 +66,7 @@ def _image(server: Server) -> ImageSource | None:
     )
 
 
-def _data(server: Server) -> InstanceData:
+def _data(session: Session, server: Server) -> InstanceData:
     key = server.key or {}
     # The same at every build, so that a command built again is the same command.
     seed = base64.b64encode(hashlib.sha512(f"{server.id}/seed".encode()).digest()).decode()
@@ -79,42 +81,46 @@ def _data(server: Server) -> InstanceData:
         public_key=key.get("public_key"),
         key_type=key.get("type", "ssh"),
         metadata=server.metadata_,
+        security_groups=tuple(security_groups.names_for_servers(session, [server.id]).get(server.id, ())),
         user_data=server.user_data,
         random_seed=seed,
     )
 
 
+# --- commands: recorded actions, so that the journal and the debts can name them ------------------------------
+
+
+@recorded("build guest")
 def build(session: Session, server_id: str, plug_timeout_s: float) -> Command:
     """The command that builds a server's guest."""
     return BuildGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
 
 
-def discard(session: Session, server_id: str) -> Command:
-    """The command that removes a guest, and the ports that were made for it; its owner's own ports stay, unbound."""
-    mine = ports.of_server(session, server_id)
-    kept = [port.id for port in mine if not port.created_by_compute]
-    return DiscardGuest(
-        server_id=server_id,
-        port_ids=tuple(port.id for port in mine if port.created_by_compute),
-        kept_ports=tuple(wiring.port_specs(session, kept)),
-    )
+@recorded("discard guest")
+def discard(_session: Session, server_id: str, incarnation: int) -> Command:
+    """The command that removes a guest of this incarnation, or an older one."""
+    return DiscardGuest(server_id=server_id, incarnation=incarnation)
 
 
+@recorded("start guest")
 def start(session: Session, server_id: str, plug_timeout_s: float) -> Command:
     """The command that powers a guest on."""
     return StartGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
 
 
-def stop(_session: Session, server_id: str, timeout_s: float) -> Command:
+@recorded("stop guest")
+def stop(session: Session, server_id: str, timeout_s: float) -> Command:
     """The command that shuts a guest down."""
-    return StopGuest(server_id=server_id, timeout_s=timeout_s)
+    return StopGuest(server_id=server_id, incarnation=_server(session, server_id).incarnation, timeout_s=timeout_s)
 
 
+@recorded("reboot guest")
 def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Command:
     """The command that reboots a guest."""
     return RebootGuest(guest=guest(session, server_id), hard=hard, timeout_s=timeout_s)
 
 
+@recorded("update instance data")
 def update_data(session: Session, server_id: str) -> Command:
     """The command that changes what the metadata service tells a guest."""
     return UpdateInstanceData(guest=guest(session, server_id))

@@ -7,7 +7,6 @@ from typing import Any
 
 from pileus.api.context import Context
 from pileus.api.fields import micros, seconds
-from pileus.compute import hosts
 from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
 
@@ -141,7 +140,7 @@ def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
 def _host_status(whole: Whole) -> str:
     if whole.host is None:
         return ""
-    if not hosts.alive(whole.host):
+    if not whole.host.alive:
         return "DOWN"
     return "MAINTENANCE" if whole.host.disabled else "UP"
 

@@ -1,6 +1,18 @@
 """The one database: engine, sessions, declarative base."""
 
-from pileus.db.base import Base, new_id, utcnow
-from pileus.db.engine import Database, Session, is_transient
+from pileus.clock import utcnow
+from pileus.db.base import Base, new_id
+from pileus.db.engine import Contended, Database, OutcomeUnknown, Session, is_transient
+from pileus.db.now import in_seconds
 
-__all__ = ["Base", "Database", "Session", "is_transient", "new_id", "utcnow"]
+__all__ = [
+    "Base",
+    "Contended",
+    "Database",
+    "OutcomeUnknown",
+    "Session",
+    "in_seconds",
+    "is_transient",
+    "new_id",
+    "utcnow",
+]

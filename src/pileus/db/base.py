@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Integer, MetaData, String
@@ -35,8 +35,3 @@ class Base(DeclarativeBase):
 def new_id() -> str:
     """A fresh UUID, dashed."""
     return str(uuid.uuid4())
-
-
-def utcnow() -> datetime:
-    """The time now, naive UTC, as every table stores it."""
-    return datetime.now(UTC).replace(tzinfo=None)

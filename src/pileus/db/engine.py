@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, orm, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from pileus.db import now
 
 TRANSIENT_STATES = ("08", "40", "53", "57P")
 """PostgreSQL's SQLSTATE classes: connection, rollback (deadlock, serialization), resources, shutdown."""
+TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "unable to open database")
+"""What SQLite, or a driver that lost its server, says of something that may pass."""
+ASK_AGAIN_S = 15.0
+"""How long a lost COMMIT is asked after."""
+
+
+class Contended(Exception):
+    """Somebody else came first, in a way that only a new transaction can see: to be tried again."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost while a transaction was committed, and the database cannot be asked what came of it."""
 
 
 class Session(orm.Session):
@@ -22,6 +37,11 @@ class Session(orm.Session):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` when this transaction has been committed; never if it is rolled back."""
         self.info.setdefault("after_commit", []).append(callback)
+
+    def change(self, statement: Executable) -> int:
+        """Run an INSERT, UPDATE or DELETE past the objects that this session has loaded; how many rows it changed."""
+        done = self.execute(statement, execution_options={"synchronize_session": False})
+        return int(done.rowcount)  # type: ignore[attr-defined]
 
     def lock(self, name: str) -> None:
         """Wait until this transaction is the only one holding `name`, until its end.
@@ -39,8 +59,8 @@ class Database:
     handler sleeps and starves (docs/decisions.md).
     """
 
-    def __init__(self, url: str, pool_size: int = 16) -> None:
-        self.engine = _engine(url, pool_size)
+    def __init__(self, url: str, pool_size: int = 16, **options: Any) -> None:
+        self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(pileus_write=True)
         self._mutex = threading.Lock() if self.sqlite else None
@@ -52,13 +72,21 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A transaction committed when the block ends and rolled back when it raises."""
+    def write(self, certain: bool = False) -> Iterator[Session]:
+        """A transaction committed when the block ends and rolled back when it raises.
+
+        Args:
+            certain: when the connection is lost during COMMIT, find out what came of it: for those who cannot look
+                into a journal themselves.
+
+        Raises:
+            OutcomeUnknown: that could not be found out.
+        """
         with Session(self._writing, expire_on_commit=False) as session:
             with self._mutex or nullcontext():
                 try:
                     yield session
-                    session.commit()
+                    self._commit(session, certain)
                 except BaseException:
                     # Inside the mutex: a writer that still holds SQLite's lock must not let the next one in.
                     session.rollback()
@@ -66,9 +94,45 @@ class Database:
             for callback in session.info.get("after_commit", ()):
                 callback()
 
+    def _commit(self, session: Session, certain: bool) -> None:
+        if self.sqlite or not certain:
+            session.commit()
+            return
+        session.flush()
+        transaction = session.scalar(text("SELECT pg_current_xact_id_if_assigned()::text"))
+        try:
+            session.commit()
+        except DBAPIError as error:
+            if transaction is None or not _lost(error):
+                raise
+            session.invalidate()
+            if not self._happened(transaction):
+                raise
+
+    def _happened(self, transaction: str) -> bool:
+        """Whether a transaction of PostgreSQL was committed; asks until the server is there and knows."""
+        deadline = time.monotonic() + ASK_AGAIN_S
+        query = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+        while time.monotonic() < deadline:
+            try:
+                with self.engine.connect() as connection:
+                    status = connection.execute(query, {"id": transaction}).scalar()
+                if status in ("committed", "aborted"):
+                    return bool(status == "committed")
+            except SQLAlchemyError:
+                self.engine.dispose()
+            time.sleep(0.1)
+        raise OutcomeUnknown("The database was lost while the request was being committed.")
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _lost(error: DBAPIError) -> bool:
+    """Whether the server may have done what it was asked although it did not say so."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
 
 
 def is_transient(error: BaseException) -> bool:
@@ -76,23 +140,24 @@ def is_transient(error: BaseException) -> bool:
 
     Anything else the database says is a defect of ours, and trying again would try for ever.
     """
+    if isinstance(error, Contended):
+        return True
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return bool(state.startswith(TRANSIENT_STATES))
-    text = str(error.orig)
-    return error.connection_invalidated or "locked" in text or "connection" in text
+    said = str(error.orig)
+    return error.connection_invalidated or any(word in said for word in TRANSIENT_WORDS)
 
 
-def _engine(url: str, pool_size: int) -> Engine:
-    options: dict[str, Any] = {
-        "json_serializer": lambda value: msgspec.json.encode(value).decode(),
-        "json_deserializer": msgspec.json.decode,
-        "pool_size": pool_size,
-        "max_overflow": 2 * pool_size,
-    }
-    engine = create_engine(url, **options)
+def _engine(url: str, options: dict[str, Any]) -> Engine:
+    engine = create_engine(
+        url,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        **options,
+    )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -105,6 +170,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    connection.create_function("pileus_now", 1, now.sqlite_now)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
 
-from pileus.db.base import utcnow
+from pileus.clock import utcnow
 from pileus.db.engine import Database
 from pileus.errors import Unavailable
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the folder and the tables with the models."""
 FOLDER = Path(__file__).with_name("migrations")
 

@@ -70,7 +70,7 @@ class Network(Standard, Base):
     physical_network: Mapped[str | None]
     segmentation_id: Mapped[int | None]
     wired: Mapped[bool] = mapped_column(default=False)
-    """A port of it was bound once: the agents know it, and must hear of changes and of its end."""
+    """A port of it was bound once: the network's database knows it, and must follow its changes and its end."""
 
     subnets: Mapped[list[Subnet]] = relationship(
         back_populates="network", cascade="all, delete-orphan", order_by="Subnet.created_at, Subnet.id"
@@ -178,7 +178,7 @@ class SecurityGroup(Standard, Base):
 
     name: Mapped[str] = mapped_column(default="")
     wired: Mapped[bool] = mapped_column(default=False)
-    """A port of it was bound once: the agents know it, and must hear of changes and of its end."""
+    """A port of it was bound once: the network's database knows it, and must follow its changes and its end."""
 
     rules: Mapped[list[SecurityGroupRule]] = relationship(
         back_populates="group",
@@ -222,16 +222,6 @@ class PortSecurityGroup(Base):
 
     port_id: Mapped[str] = mapped_column(ForeignKey("ports.id"), primary_key=True)
     security_group_id: Mapped[str] = mapped_column(ForeignKey("security_groups.id"), primary_key=True, index=True)
-
-
-class Unsynced(Base):
-    """Something the agents could not be told of: it is tried again when they are heard of."""
-
-    __tablename__ = "network_unsynced"
-
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    """network, port or security_group."""
-    subject_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 QUIET = {"wired", "position", "created_by_compute"}

@@ -8,8 +8,7 @@ from sqlalchemy import func, select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import quotas
-from pileus.network.flows import sync
+from pileus.network import quotas, sync
 from pileus.network.model import Network, Port
 from pileus.network.quotas import METADATA_OWNER
 
@@ -108,7 +107,7 @@ def delete(session: Session, row: Network, request_id: str = "", _admin: bool = 
     for port in ports:
         session.delete(port)
     session.flush()
-    sync.network_gone(session, row, request_id)
+    sync.network_changed(session, row, request_id)
     session.delete(row)
 
 

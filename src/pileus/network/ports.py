@@ -9,9 +9,8 @@ from sqlalchemy import update as sql_update
 
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import ipam, mac, networks, quotas
+from pileus.network import ipam, mac, networks, quotas, sync
 from pileus.network import security_groups as groups_module
-from pileus.network.flows import sync
 from pileus.network.model import Network, Port, PortSecurityGroup, SecurityGroup
 from pileus.network.quotas import METADATA_OWNER
 from pileus.network.requests import NetworkRequest
@@ -101,10 +100,7 @@ def update(session: Session, row: Port, values: dict[str, Any], request_id: str 
     elif row.host:
         bind(session, row, row.host)  # its groups may be new to the agents
     session.flush()
-    if row.host:
-        sync.port_changed(session, row, request_id)
-    elif old_host:
-        sync.port_unbound(session, row, request_id)
+    sync.port_changed(session, row, request_id, was_bound=bool(old_host))
 
 
 def delete(session: Session, row: Port, request_id: str = "", _admin: bool = False) -> None:
@@ -118,7 +114,7 @@ def delete(session: Session, row: Port, request_id: str = "", _admin: bool = Fal
             f"Port {row.id} cannot be deleted directly via the port API: has device owner {METADATA_OWNER}.",
             "ServicePortInUse",
         )
-    sync.port_gone(session, row, request_id)
+    sync.port_changed(session, row, request_id)
     session.delete(row)
     session.flush()
 
@@ -170,6 +166,7 @@ def allocate_for_server(
     requests: list[NetworkRequest],
     security_groups: list[str],
     dns_name: str,
+    request_id: str = "",
 ) -> list[str]:
     """Give a server its ports, bound to a host. Ports it has already are only bound to the host.
 
@@ -195,12 +192,15 @@ def allocate_for_server(
         port.position, port.dns_name, port.device_owner = position, port.dns_name or dns_name, COMPUTE_OWNER
         bind(session, port, host)
     session.flush()
+    for port in ports:
+        sync.port_changed(session, port, request_id)
     return [port.id for port in ports]
 
 
-def release_for_server(session: Session, server_id: str) -> None:
+def release_for_server(session: Session, server_id: str, request_id: str = "") -> None:
     """Take a server's ports away: those made for it are deleted, others live on unbound."""
     for port in of_server(session, server_id):
+        sync.port_changed(session, port, request_id)
         if port.created_by_compute:
             session.delete(port)
         else:

@@ -9,8 +9,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import quotas, security_groups
-from pileus.network.flows import sync
+from pileus.network import quotas, security_groups, sync
 from pileus.network.model import SecurityGroup, SecurityGroupRule
 
 PROTOCOLS = (

@@ -11,8 +11,7 @@ from sqlalchemy.orm import selectinload
 
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import quotas
-from pileus.network.flows import sync
+from pileus.network import quotas, sync
 from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
 
 DEFAULT = "default"
@@ -108,7 +107,7 @@ def delete(session: Session, row: SecurityGroup, request_id: str = "", admin: bo
         sync.group_changed(session, group, request_id)
         session.delete(rule)
     session.flush()
-    sync.group_gone(session, row, request_id)
+    sync.group_changed(session, row, request_id)
     session.delete(row)
     session.flush()
 

@@ -9,8 +9,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import ipam, metadata, networks, pools, quotas
-from pileus.network.flows import sync
+from pileus.network import ipam, metadata, networks, pools, quotas, sync
 from pileus.network.model import FixedIP, Network, Port, Subnet
 from pileus.network.networks import invalid
 from pileus.network.pools import Network as Block

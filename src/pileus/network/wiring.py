@@ -1,4 +1,4 @@
-"""Rows to what the agents are told; a constant number of statements, however many ports."""
+"""Rows to what hosts and the network's database are told; a constant number of statements, however many ports."""
 
 from __future__ import annotations
 
@@ -9,35 +9,28 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from pileus.agent.commands import (
-    FixedIP,
-    GuestPort,
-    NetworkSpec,
-    PortSpec,
-    RuleSpec,
-    SecurityGroupSpec,
-    SubnetSpec,
-)
+from pileus.agent.commands import FixedIP, GuestPort, NetworkSpec, PortSpec, SubnetSpec
 from pileus.db import Session
-from pileus.network import model
 from pileus.network.model import Network, Port, SecurityGroup
+from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
 from pileus.network.quotas import METADATA_OWNER
 
 
 def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
-    """A server's ports with all that they need, in the order they were asked for."""
+    """A server's ports with their networks, in the order they were asked for: what its host plugs."""
     query = select(Port.id).where(Port.device_id == server_id).order_by(Port.position, Port.created_at, Port.id)
-    return wire(session, list(session.scalars(query)))
+    rows, networks = _on_networks(session, list(session.scalars(query)))
+    cidrs = _prefixes(networks.values())
+    return tuple(GuestPort(port=_port(row, cidrs), network=networks[row.network_id]) for row in rows)
 
 
-def wire(session: Session, port_ids: Sequence[str]) -> tuple[GuestPort, ...]:
-    """Ports with all that they need, in the order given; those that are gone are left out."""
-    rows = _ports(session, port_ids)
-    networks = network_specs(session, {row.network_id for row in rows})
+def wire(session: Session, port_ids: Sequence[str]) -> tuple[Wiring, ...]:
+    """Ports with all that the network's database needs, in the order given; those that are gone are left out."""
+    rows, networks = _on_networks(session, port_ids)
     cidrs = _prefixes(networks.values())
     groups = group_specs(session, {id for row in rows for id in row.security_group_ids})
     return tuple(
-        GuestPort(
+        Wiring(
             port=_port(row, cidrs),
             network=networks[row.network_id],
             security_groups=tuple(groups[id] for id in row.security_group_ids if id in groups),
@@ -46,13 +39,9 @@ def wire(session: Session, port_ids: Sequence[str]) -> tuple[GuestPort, ...]:
     )
 
 
-def port_specs(session: Session, port_ids: Sequence[str]) -> tuple[PortSpec, ...]:
-    """Ports alone, in the order given; those that are gone are left out."""
+def _on_networks(session: Session, port_ids: Sequence[str]) -> tuple[list[Port], dict[str, NetworkSpec]]:
     rows = _ports(session, port_ids)
-    subnets = {address.subnet_id for row in rows for address in row.fixed_ips}
-    query = select(model.Subnet.id, model.Subnet.cidr).where(model.Subnet.id.in_(subnets))
-    cidrs = {id: ipaddress.ip_network(cidr).prefixlen for id, cidr in session.execute(query)} if subnets else {}
-    return tuple(_port(row, cidrs) for row in rows)
+    return rows, network_specs(session, {row.network_id for row in rows})
 
 
 def network_specs(session: Session, network_ids: Iterable[str]) -> dict[str, NetworkSpec]:

@@ -1,37 +1,191 @@
-"""The replica's side of the agent contract: sends commands in batches, reads the feed, asks questions."""
+"""The replica's connections to agents: one I/O loop for all of them.
+
+Each agent has two connections: one reads its feed, the other delivers commands and asks for reports. The protocol is
+the agent's HTTP (`agent/server.py`); what to send is the post's business.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import logging
-import queue
 import socket
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import h11
 import msgspec
 
-from pileus.agent.commands import AgentReport, Answer, Envelope, Failure, FeedEntry, GuestEvent
 from pileus.errors import Conflict, Unavailable
+from pileus.operations.post import Link, Listener, Post, Refused
 
 log = logging.getLogger(__name__)
-POLL_S = 10.0
-BATCH = 200
+FEED_WAIT_S = 10.0
+REPORT_EVERY_S = 60.0
+ANSWER_WITHIN_S = 30.0
+RECONNECT_S, REFUSED_S = 0.2, 5.0
+CLOUD_HEADER = "Pileus-Cloud"
 
 
-class Greeting(msgspec.Struct):
-    """What an agent answers to GET /report."""
+class Agents:
+    """Every agent that this replica talks to.
 
-    report: AgentReport
-    last: int
+    Args:
+        cloud: id of this cloud; an agent that belongs to another refuses.
+    """
+
+    def __init__(self, post: Post, listener: Listener, cloud: Callable[[], str]) -> None:
+        self._post, self._listener, self._cloud = post, listener, cloud
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="agents")
+        self._paths: list[Path] = []
+
+    def add(self, path: Path) -> None:
+        """Talk to the agent behind a unix socket, from `start` on."""
+        self._paths.append(path)
+
+    def start(self) -> None:
+        self._thread.start()
+        for path in self._paths:
+            asyncio.run_coroutine_threadsafe(self._keep(path), self._loop)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5)
+
+    async def _keep(self, path: Path) -> None:
+        """Be connected to an agent, whatever happens."""
+        while True:
+            pause = RECONNECT_S
+            try:
+                cloud = await asyncio.to_thread(self._cloud)
+                await _Conversation(path, self._post, self._listener, cloud).hold()
+            except (OSError, h11.ProtocolError, TimeoutError, EOFError):
+                log.debug("the agent at %s is not reachable", path)
+            except Refused as error:
+                log.error("the agent at %s refuses: %s", path, error)
+                pause = REFUSED_S
+            except Exception:
+                log.exception("the conversation with the agent at %s hit a defect; beginning again", path)
+                pause = REFUSED_S
+            await asyncio.sleep(pause)
+
+
+class _Conversation:
+    """One time of being connected to an agent."""
+
+    def __init__(self, path: Path, post: Post, listener: Listener, cloud: str) -> None:
+        self._path, self._post, self._cloud = path, post, cloud
+        self._link = Link(post, listener)
+        self._wanted = asyncio.Event()
+
+    async def hold(self) -> None:
+        """Greet, then read and deliver until one of the connections breaks."""
+        loop = asyncio.get_running_loop()
+
+        def ready() -> None:
+            loop.call_soon_threadsafe(self._wanted.set)
+
+        self._link.ready = ready
+        commands, feed = _Wire(self._path, self._cloud), _Wire(self._path, self._cloud)
+        try:
+            await commands.open()
+            await feed.open()
+            await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"))
+            await _until_one_ends(self._deliver(commands), self._read(feed))
+        finally:
+            self._post.closed(self._link)
+            commands.close()
+            feed.close()
+
+    async def _deliver(self, wire: _Wire) -> None:
+        """Commands as they come, and a report every minute."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + REPORT_EVERY_S
+        while True:
+            self._wanted.clear()
+            while batch := self._link.batch():
+                await wire.exchange("POST", "/commands", msgspec.json.encode(batch))
+                self._link.delivered(batch)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
+            if loop.time() >= due:
+                await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"))
+                due = loop.time() + REPORT_EVERY_S
+
+    async def _read(self, wire: _Wire) -> None:
+        while True:
+            content = await wire.exchange("GET", f"/feed?after={self._link.after}&wait={FEED_WAIT_S}")
+            await asyncio.to_thread(self._link.take, content)
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Run these together until one of them ends; its error goes on."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class _Wire:
+    """An HTTP/1.1 connection to an agent, kept open."""
+
+    def __init__(self, path: Path, cloud: str) -> None:
+        self._path, self._cloud = path, cloud
+        self._http = h11.Connection(h11.CLIENT)
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+
+    def close(self) -> None:
+        if hasattr(self, "_writer"):
+            self._writer.close()
+
+    async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Raises Refused for an error status, OSError, EOFError or TimeoutError when the agent is away."""
+        headers = [("Host", "agent"), (CLOUD_HEADER, self._cloud), ("Content-Length", str(len(body)))]
+        request = self._http.send(h11.Request(method=method, target=path, headers=headers))
+        self._writer.write((request or b"") + (self._http.send(h11.Data(data=body)) or b""))
+        self._http.send(h11.EndOfMessage())
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            await self._writer.drain()
+            status, content = await self._response()
+        if status >= 400:
+            raise Refused(f"HTTP {status}: {content[:300].decode(errors='replace')}")
+        return content
+
+    async def _response(self) -> tuple[int, bytes]:
+        status, content = 0, []
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._reader.read(1 << 18)
+                if not data:
+                    raise EOFError
+                self._http.receive_data(data)
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                content.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                self._http.start_next_cycle()
+                return status, b"".join(content)
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a unix socket, for a single question."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("agent", timeout=timeout_s)
@@ -43,121 +197,21 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class AgentLink:
-    """A replica's connection to one agent.
+def ask(path: Path, question: str, cloud: str, **query: Any) -> Any:
+    """What an agent answers to GET `question`.
 
-    Args:
-        path: the agent's socket.
-        give_up_s: after this long without the agent a command is answered with "host-down", seconds.
-
-    `on_report` is called when a connection is (re)made, `on_alive` whenever the agent was heard of, `on_answer` and
-    `on_guest` for entries of its feed.
+    Raises:
+        Unavailable: the agent does not answer. Conflict: it says why it has no answer.
     """
-
-    def __init__(self, path: Path, give_up_s: float) -> None:
-        self._path, self._give_up_s = path, give_up_s
-        self._outbox: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
-        self._unanswered: dict[str, Envelope] = {}
-        self._last_heard = time.monotonic()
-        self._stopping = threading.Event()
-        self.on_report: Callable[[AgentReport], None] = lambda report: None
-        self.on_alive: Callable[[], None] = lambda: None
-        self.on_answer: Callable[[Answer], None] = lambda answer: None
-        self.on_guest: Callable[[GuestEvent], None] = lambda event: None
-
-    def start(self) -> None:
-        """Begin reading the feed and sending commands."""
-        for loop in (self._read, self._write):
-            threading.Thread(target=loop, daemon=True, name=f"agent{loop.__name__}").start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-
-    def send(self, envelope: Envelope) -> None:
-        """Queue a command; it is sent again until the agent answers it."""
-        self._unanswered[envelope.key] = envelope
-        self._outbox.put(envelope)
-
-    def console(self, host: str, server_id: str, lines: int | None) -> str:
-        """The console log of a guest.
-
-        Raises:
-            Unavailable: the agent does not answer.
-            Conflict: the agent has no such console.
-        """
-        query = {"host": host, "server_id": server_id} | ({"lines": str(lines)} if lines is not None else {})
-        try:
-            status, body = _exchange(UnixConnection(self._path, 10.0), "GET", f"/console?{urlencode(query)}")
-        except OSError as error:
-            raise Unavailable(f"The agent of host {host} does not answer.") from error
-        if status != 200:
-            raise Conflict(str(body.get("message")))
-        return str(body["output"])
-
-    # --- the feed ---------------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._follow()
-            except Exception as error:
-                if not isinstance(error, OSError | http.client.HTTPException):
-                    log.exception("reading the agent's feed failed")
-                self._give_up()
-                self._stopping.wait(0.2)
-
-    def _follow(self) -> None:
-        connection = UnixConnection(self._path, POLL_S + 20.0)
-        _, body = _exchange(connection, "GET", "/report")
-        greeting = msgspec.convert(body, Greeting)
-        self._last_heard = time.monotonic()
-        self.on_report(greeting.report)
-        after = greeting.last
-        for envelope in list(self._unanswered.values()):
-            self._outbox.put(envelope)
-        while not self._stopping.is_set():
-            _, entries = _exchange(connection, "GET", f"/feed?after={after}&wait={POLL_S}")
-            self._last_heard = time.monotonic()
-            self.on_alive()
-            for entry in msgspec.convert(entries, list[FeedEntry]):
-                self._take(entry)
-                after = entry.sequence
-
-    def _take(self, entry: FeedEntry) -> None:
-        if entry.answer is not None:
-            self._unanswered.pop(entry.answer.key, None)
-            self.on_answer(entry.answer)
-        if entry.guest is not None:
-            self.on_guest(entry.guest)
-
-    def _give_up(self) -> None:
-        """A host that stays away must not keep a server waiting for ever."""
-        if time.monotonic() - self._last_heard < self._give_up_s:
-            return
-        for key, envelope in list(self._unanswered.items()):
-            del self._unanswered[key]
-            failure = Failure(code="host-down", message=f"Host {envelope.host or 'network'} does not answer.")
-            self.on_answer(Answer(key=key, host=envelope.host, failure=failure))
-
-    # --- commands ---------------------------------------------------------------------------------------------
-
-    def _write(self) -> None:
-        connection = UnixConnection(self._path, 30.0)
-        while not self._stopping.is_set():
-            batch = [self._outbox.get()]
-            while len(batch) < BATCH and not self._outbox.empty():
-                batch.append(self._outbox.get())
-            wanted = [envelope for envelope in batch if envelope.key in self._unanswered]
-            try:
-                _exchange(connection, "POST", "/commands", msgspec.json.encode(wanted))
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                self._stopping.wait(0.2)
-                for envelope in wanted:
-                    self._outbox.put(envelope)
-
-
-def _exchange(connection: UnixConnection, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-    connection.request(method, path, body)
-    response = connection.getresponse()
-    return response.status, msgspec.json.decode(response.read())
+    connection = UnixConnection(path, 10.0)
+    try:
+        connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
+        response = connection.getresponse()
+        body = msgspec.json.decode(response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable("The agent does not answer.") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise Conflict(str(body.get("message")))
+    return body

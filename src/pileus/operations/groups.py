@@ -6,11 +6,9 @@ request by more than one round.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import select
@@ -19,10 +17,10 @@ from pileus.db import Database, Session
 from pileus.holds import hold
 from pileus.operations import journal
 from pileus.operations.flow import CommandError
-from pileus.operations.journal import Held, Outcome
+from pileus.operations.journal import FAILED, FINISHED
 from pileus.operations.model import OperationRow
+from pileus.operations.operation import KEEP, Grouped
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 GroupFunction = Callable[[Session, list[tuple[Any, ...]]], "list[dict[str, Any] | CommandError]"]
 
@@ -38,24 +36,6 @@ def grouped(limit: int) -> Callable[[GroupFunction], GroupFunction]:
         return function
 
     return mark
-
-
-class Grouped:
-    """One operation's call of a grouped step."""
-
-    def __init__(
-        self,
-        held: Held,
-        position: int,
-        name: str,
-        do: Any,
-        arguments: tuple[Any, ...],
-        then: str | None,
-        limit: int,
-        started: datetime,
-    ) -> None:
-        self.held, self.do, self.arguments, self.then, self.limit = held, do, arguments, then, limit
-        self.outcome = Outcome(position=position, name=name, started=started)
 
 
 class FairQueue(Generic[T]):
@@ -83,39 +63,41 @@ class FairQueue(Generic[T]):
             return item
 
 
-def carry_out(db: Database, calls: list[Grouped]) -> list[Grouped]:
+def carry_out(db: Database, calls: list[Grouped]) -> None:
     """Run calls of one grouped function in one transaction and record each one's outcome.
 
-    Returns:
-        Those of operations that are still this runner's; the others were not run.
+    Those of operations that are not this runner's any more are left out.
     """
     hold(f"{calls[0].outcome.name}:before")
     with db.write() as session:
-        query = select(OperationRow.id, OperationRow.attempt).where(
-            OperationRow.id.in_([call.held.id for call in calls]), OperationRow.finished_at.is_(None)
-        )
-        attempts = {row.id: row.attempt for row in session.execute(query.with_for_update())}
-        current = [call for call in calls if attempts.get(call.held.id) == call.held.attempt]
-        if not current:
-            return []
-        results = current[0].do(session, [call.arguments for call in current])
+        current = _current(session, calls)
+        results = current[0].do(session, [call.arguments for call in current]) if current else []
         for call, result in zip(current, results, strict=True):
+            outcome = call.outcome
             if isinstance(result, CommandError):
-                call.outcome.error = {"code": result.code, "message": result.message}
+                outcome.state, outcome.error = FAILED, result.record()
             else:
-                call.outcome.result = result
-            keep = call.then == "<keep>" or call.outcome.error is not None
-            journal.record(session, call.held, call.outcome, None if keep else (call.then,))
+                outcome.state, outcome.result, outcome.error = FINISHED, result, None
+                if call.then != KEEP:
+                    journal.show(session, call.held, call.then)
+            journal.record(session, call.held, outcome)
     hold(f"{calls[0].outcome.name}:after")
-    return current
 
 
 def fail(db: Database, call: Grouped, error: CommandError) -> None:
     """Record that a call hit a defect: its flow fails when it is replayed."""
-    call.outcome.error = {"code": error.code, "message": error.message}
+    call.outcome.state, call.outcome.error, call.outcome.result = FAILED, error.record(), None
     with db.write() as session:
-        try:
-            journal.fence(session, call.held)
-        except journal.Fenced:
-            return
-        journal.record(session, call.held, call.outcome, None)
+        if _current(session, [call]):
+            journal.record(session, call.held, call.outcome)
+
+
+def _current(session: Session, calls: list[Grouped]) -> list[Grouped]:
+    """The calls of operations that are still this runner's; their rows are locked, in one order."""
+    ids = [call.held.id for call in calls]
+    query = select(OperationRow.id, OperationRow.attempt).where(
+        OperationRow.id.in_(ids), OperationRow.finished_at.is_(None)
+    )
+    rows = session.execute(query.order_by(OperationRow.id).with_for_update())
+    attempts = {row.id: row.attempt for row in rows}
+    return [call for call in calls if attempts.get(call.held.id) == call.held.attempt]

@@ -1,23 +1,37 @@
-"""Read and write the journal: every function here works inside the caller's transaction."""
+"""Read and write the journal: every function here works inside the caller's transaction.
+
+What a runner remembers of an operation (`Held`) changes when a commit is known to have happened, never before; after
+any doubt it is read again (`read_again`).
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
-from pileus.agent.commands import Answer
-from pileus.db import Session, utcnow
-from pileus.operations.flow import CommandError
-from pileus.operations.model import OperationRow, StepRow
+from pileus.agent.commands import Answer, Progress
+from pileus.db import Session, in_seconds, utcnow
+from pileus.operations.flow import CommandError, Origin
+from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
+from pileus.operations.owed import Owed
 
-RENEWED_AT_ONCE = 500
+BEGUN, FINISHED, FAILED = "begun", "finished", "failed"
 
 
 class Fenced(Exception):
     """The operation was taken over: this runner may not write any more."""
+
+
+class TakeBack(msgspec.Struct, frozen=True):
+    """How a step is undone."""
+
+    owed: Owed
+    host: str | None = None
+    """The host that is told; None: the action changes rows."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -25,12 +39,17 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     position: int
     name: str
+    key: str
     undo: bool = False
+    state: str = BEGUN
     host: str | None = None
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     events: list[Any] | None = None
     started: datetime | None = None
+    take_back: TakeBack | None = None
+    written: bool = False
+    """There is a row of it: it is changed, not inserted."""
 
     def replay(self) -> dict[str, Any]:
         """The result again, or the error raised again."""
@@ -43,107 +62,125 @@ class Held(msgspec.Struct, kw_only=True):
     """An operation that this runner holds the lease of, and all it knows of it."""
 
     id: str
-    request_id: str
     kind: str
+    version: int
     subject_id: str
-    project_id: str | None
-    user_id: str | None
+    origin: Origin
     arguments: dict[str, Any]
     attempt: int
-    cancelled: bool
+    state: str
+    forward: bool
+    error: dict[str, str] | None
     finished: bool = False
     outcomes: dict[tuple[int, bool], Outcome] = {}
     answers: dict[str, Answer] = {}
     sent: dict[str, datetime] = {}
+    defects: int = 0
+    """How often in a row it could not be ended."""
+    defect: str | None = None
 
 
-def _free(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Live, leased by nobody, and not waiting for another operation."""
-    unfinished = select(OperationRow.id).where(OperationRow.finished_at.is_(None)).scalar_subquery()
+def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
+    """Live, in nobody's hands, due, of a kind that this release knows, and not waiting for another operation."""
+    before = OperationRow.__table__.alias("before")
+    unfinished = (
+        select(WaitRow.after_id)
+        .join(before, before.c.id == WaitRow.after_id)
+        .where(WaitRow.operation_id == OperationRow.id, before.c.finished_at.is_(None))
+    )
     return (
         OperationRow.finished_at.is_(None),
-        OperationRow.lease_until.is_(None) | (OperationRow.lease_until < now),
-        OperationRow.after_id.is_(None) | OperationRow.after_id.not_in(unfinished),
+        OperationRow.lease_owner.is_(None),
+        OperationRow.kind.in_(list(kinds)),
+        OperationRow.not_before.is_(None) | (OperationRow.not_before <= in_seconds(0)),
+        ~unfinished.exists(),
     )
 
 
-def any_free(session: Session) -> bool:
+def any_free(session: Session, kinds: Iterable[str]) -> bool:
     """Whether `take_up` would find something; asked without writing, so that an idle cloud does not write."""
-    return session.scalar(select(OperationRow.id).where(*_free(utcnow())).limit(1)) is not None
+    return session.scalar(select(OperationRow.id).where(*_free(kinds)).limit(1)) is not None
 
 
-def take_up(session: Session, owner: str, lease_s: float, limit: int) -> list[Held]:
-    """Take the lease of operations that nobody holds: new ones, and those whose runner died.
+def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> list[Held]:
+    """Take operations that nobody holds: new ones, those that are due, and those whose replica died.
 
     Args:
         owner: this replica.
-        lease_s: how long the lease lasts without renewal, seconds.
+        kinds: what this release can carry out; other kinds are left alone.
         limit: most operations to take.
     """
-    now = utcnow()
     query = (
         select(OperationRow)
-        .where(*_free(now))
+        .where(*_free(kinds))
         .order_by(OperationRow.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     rows = list(session.scalars(query))
-    held = [_hold(row, owner, now + timedelta(seconds=lease_s)) for row in rows]
-    by_id = {one.id: one for one in held}
-    again = [row.id for row in rows if row.attempt > 1]
-    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(again))) if again else ():
-        by_id[step.operation_id].outcomes[(step.position, step.undo)] = Outcome(
-            position=step.position,
-            name=step.name,
-            undo=step.undo,
-            host=step.host,
-            result=step.result,
-            error=step.error,
-            started=step.started_at,
-        )
-    return held
+    for row in rows:
+        row.attempt += 1
+        row.lease_owner = owner
+        if row.state == "pending":
+            row.state = "running"
+    session.flush()
+    return _read(session, rows)
 
 
-def _hold(row: OperationRow, owner: str, until: datetime) -> Held:
-    row.attempt += 1
-    row.lease_owner, row.lease_until = owner, until
-    cancelled = row.state == "undoing"
-    if row.state == "pending":
-        row.state = "running"
+def read_again(session: Session, held: Held) -> Held | None:
+    """An operation as the journal has it now; None if it is not this runner's any more.
+
+    Answers are kept: they come from the host's own journal, not from ours.
+    """
+    row = session.get(OperationRow, held.id)
+    if row is None or row.attempt != held.attempt or row.finished_at is not None:
+        return None
+    [fresh] = _read(session, [row])
+    fresh.answers, fresh.sent = held.answers, held.sent
+    fresh.defects, fresh.defect = held.defects, held.defect
+    return fresh
+
+
+def _read(session: Session, rows: Sequence[OperationRow]) -> list[Held]:
+    found = {row.id: _held(row) for row in rows}
+    begun = [row.id for row in rows if row.attempt > 1]
+    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(begun))) if begun else ():
+        found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
+    return list(found.values())
+
+
+def _held(row: OperationRow) -> Held:
     return Held(
         id=row.id,
-        request_id=row.request_id,
         kind=row.kind,
+        version=row.version,
         subject_id=row.subject_id,
-        project_id=row.project_id,
-        user_id=row.user_id,
+        origin=Origin(row.request_id, row.user_id, row.project_id),
         arguments=row.arguments,
         attempt=row.attempt,
-        cancelled=cancelled,
+        state=row.state,
+        forward=row.forward,
+        error=row.error,
     )
 
 
-def renew(session: Session, owner: str, ids: list[str], lease_s: float) -> None:
-    """Extend the leases of operations that this replica really has in hand; any other runs out and is taken up."""
-    until = utcnow() + timedelta(seconds=lease_s)
-    for first in range(0, len(ids), RENEWED_AT_ONCE):
-        session.execute(
-            update(OperationRow)
-            .where(OperationRow.id.in_(ids[first : first + RENEWED_AT_ONCE]), OperationRow.lease_owner == owner)
-            .values(lease_until=until)
-            .execution_options(synchronize_session=False)
-        )
-
-
-def release_all(session: Session, owner: str) -> None:
-    """Give back what an earlier life of this replica held."""
-    session.execute(
-        update(OperationRow)
-        .where(OperationRow.lease_owner == owner, OperationRow.finished_at.is_(None))
-        .values(lease_until=None, lease_owner=None)
-        .execution_options(synchronize_session=False)
+def _outcome(step: StepRow) -> Outcome:
+    return Outcome(
+        position=step.position,
+        name=step.name,
+        key=step.key,
+        undo=step.undo,
+        state=step.outcome,
+        host=step.host,
+        result=step.result,
+        error=step.error,
+        started=step.started_at,
+        take_back=msgspec.convert(step.take_back, TakeBack) if step.take_back else None,
+        written=True,
     )
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
 
 
 def fence(session: Session, held: Held) -> None:
@@ -152,59 +189,92 @@ def fence(session: Session, held: Held) -> None:
     Raises:
         Fenced: another runner took it over, or it was cancelled.
     """
-    done = session.execute(
-        update(OperationRow)
-        .where(
-            OperationRow.id == held.id,
-            OperationRow.attempt == held.attempt,
-            OperationRow.finished_at.is_(None),
-        )
-        .values(attempt=held.attempt)
-        .execution_options(synchronize_session=False)
-    )
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    mine = (OperationRow.id == held.id, OperationRow.attempt == held.attempt, OperationRow.finished_at.is_(None))
+    if session.change(update(OperationRow).where(*mine).values(attempt=held.attempt)) != 1:
         raise Fenced
 
 
-def record(session: Session, held: Held, outcome: Outcome, task_state: tuple[str | None] | None) -> None:
-    """Write a step's outcome; `task_state`, if given, is what the subject shows from now on.
+def record(session: Session, held: Held, *outcomes: Outcome) -> None:
+    """Write what steps came to; the runner knows it once that is committed.
 
     A result's "_events" are the timed stages inside the step, as a host's answer has them.
     """
-    if outcome.result and "_events" in outcome.result:
-        outcome.events = outcome.result.pop("_events")
-    session.execute(
-        insert(StepRow).values(
-            operation_id=held.id,
-            position=outcome.position,
-            undo=outcome.undo,
-            name=outcome.name,
-            host=outcome.host,
-            outcome="failed" if outcome.error else "finished",
-            attempt=held.attempt,
-            started_at=outcome.started or utcnow(),
-            finished_at=utcnow(),
-            result=outcome.result,
-            error=outcome.error,
-            events=outcome.events,
-        )
-    )
-    if task_state is not None:
-        _set(session, held, task_state=task_state[0])
-    held.outcomes[(outcome.position, outcome.undo)] = outcome
+    for outcome in outcomes:
+        if outcome.result and "_events" in outcome.result:
+            outcome.events = outcome.result.pop("_events")
+        values = _values(held, outcome)
+        if outcome.written:
+            row = (StepRow.operation_id == held.id, StepRow.position == outcome.position, StepRow.undo == outcome.undo)
+            session.change(update(StepRow).where(*row).values(**values))
+        else:
+            session.execute(insert(StepRow).values(operation_id=held.id, position=outcome.position, **values))
+
+    def know() -> None:
+        for outcome in outcomes:
+            outcome.written = True
+            held.outcomes[outcome.position, outcome.undo] = outcome
+
+    session.after_commit(know)
 
 
-def end(session: Session, held: Held, state: str, error: dict[str, str] | None) -> None:
-    """Finish the operation: it projects nothing any more."""
+def _values(held: Held, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "undo": outcome.undo,
+        "name": outcome.name,
+        "key": outcome.key,
+        "host": outcome.host,
+        "outcome": outcome.state,
+        "attempt": held.attempt,
+        "started_at": outcome.started or utcnow(),
+        "finished_at": None if outcome.state == BEGUN else utcnow(),
+        "result": outcome.result,
+        "error": outcome.error,
+        "events": outcome.events,
+        "take_back": msgspec.to_builtins(outcome.take_back) if outcome.take_back else None,
+    }
+
+
+def show(session: Session, held: Held, task_state: str | None) -> None:
+    """What the operation's subjects show as their task_state from now on."""
+    session.change(update(SubjectRow).where(SubjectRow.operation_id == held.id).values(task_state=task_state))
+
+
+def go_forward(session: Session, held: Held) -> None:
+    """Pass the point of no return."""
+    _set(session, held, forward=True)
+    session.after_commit(lambda: setattr(held, "forward", True))
+
+
+def turn_back(session: Session, held: Held, error: dict[str, str]) -> None:
+    """From now on the operation is being undone, whoever carries it on."""
+    _set(session, held, state="undoing", error=error)
+
+    def know() -> None:
+        held.state, held.error = "undoing", error
+
+    session.after_commit(know)
+
+
+def put_off(session: Session, held: Held, seconds: float) -> None:
+    """Let the operation go for a while."""
     fence(session, held)
-    _set(session, held, state=state, finished_at=utcnow(), error=error, task_state=None, lease_until=None)
-    held.finished = True
+    _set(session, held, not_before=in_seconds(seconds), lease_owner=None)
+
+
+def show_progress(session: Session, progress: Progress) -> None:
+    """How far a host is with a command of a live operation."""
+    said = {"stage": progress.stage, "done": progress.done, "total": progress.total}
+    this = (OperationRow.id == progress.key.partition(":")[0], OperationRow.finished_at.is_(None))
+    session.change(update(OperationRow).where(*this).values(progress=said))
+
+
+def end(session: Session, held: Held, state: str, error: dict[str, Any] | None) -> None:
+    """Finish the operation: it projects nothing any more, and has nothing to itself."""
+    fence(session, held)
+    _set(session, held, state=state, finished_at=utcnow(), error=error, lease_owner=None, progress=None)
+    session.change(delete(SubjectRow).where(SubjectRow.operation_id == held.id))
+    session.after_commit(lambda: setattr(held, "finished", True))
 
 
 def _set(session: Session, held: Held, **values: Any) -> None:
-    session.execute(
-        update(OperationRow)
-        .where(OperationRow.id == held.id)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
+    session.change(update(OperationRow).where(OperationRow.id == held.id).values(**values))

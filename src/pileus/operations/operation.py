@@ -1,34 +1,38 @@
 """An operation under way: what a flow calls to make its steps.
 
 A flow is run from its top each time the operation is taken up or an answer arrives: a step that the journal has as
-done gives its recorded outcome back at once, the first one it has not is carried out.
+done gives its recorded outcome back at once, the first one it has not is carried out. Undos do not need the flow: the
+journal says of each step how it is taken back.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from pileus.agent.commands import Answer, Command, Envelope
-from pileus.db import Database, Session, is_transient, utcnow
+from pileus.clock import utcnow
+from pileus.db import Database, Session, is_transient
 from pileus.errors import PileusError
 from pileus.holds import hold
-from pileus.operations import journal
+from pileus.operations import debts, journal
 from pileus.operations.flow import CommandError
-from pileus.operations.journal import Fenced, Outcome
-
-if TYPE_CHECKING:
-    from pileus.operations.groups import Grouped
+from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
+from pileus.operations.owed import Owed
 
 log = logging.getLogger(__name__)
 KEEP = "<keep>"
 """`then` of a step that leaves the task_state as it is."""
+DEADLINE_S = 300.0
+"""How long a host may take for a command, unless the flow says otherwise."""
 
-CommandSource = Command | Callable[[Session], Command]
+Host = str | Callable[[Session], str]
+"""A host's name, or what reads it from the database when the command is sent."""
 StepFunction = Callable[..., Any]
 """Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
 
@@ -37,27 +41,40 @@ class Suspended(BaseException):
     """The flow waits for a host's answer or a grouped step; it is run again when the outcome is there."""
 
 
-class Cancelled(Exception):
-    """A later request (a delete) took the operation's subject."""
+class Released(BaseException):
+    """The operation waits for a time, and is in nobody's hands meanwhile."""
 
 
-class Origin(msgspec.Struct, frozen=True):
-    """The request that started an operation."""
+class Diverged(CommandError):
+    """The journal has other steps than the flow: this release cannot carry the operation on."""
 
-    request_id: str
-    user_id: str | None
-    project_id: str | None
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__("diverged", f"The operation cannot be carried on: its journal has {found!r} for {wanted!r}.")
 
 
-class Undo(msgspec.Struct):
-    """How to take a step back: a function over a session, or a command for a host."""
+class StepFailed(CommandError):
+    """What a step's work raised; the transaction was rolled back."""
 
-    position: int
+
+class Asked(msgspec.Struct, frozen=True):
+    """A host command that a flow asks for (`Operation.together`)."""
+
     name: str
-    function: StepFunction | None = None
-    arguments: tuple[Any, ...] = ()
-    host: str = ""
-    command: CommandSource | None = None
+    host: Host
+    command: Owed
+    undo: Owed | None = None
+    deadline_s: float = DEADLINE_S
+
+
+class Grouped(msgspec.Struct, kw_only=True):
+    """One operation's call of a grouped step."""
+
+    held: Held
+    outcome: Outcome
+    do: Any
+    arguments: tuple[Any, ...]
+    then: str | None
+    limit: int
 
 
 class Operation:
@@ -65,16 +82,14 @@ class Operation:
 
     Attributes:
         id: operation id; subject_id: what it works on; origin: the request that started it.
-        attempt: the fencing token this runner holds.
     """
 
-    def __init__(self, held: journal.Held, db: Database, send: Callable[[Envelope], None]) -> None:
-        self.id, self.subject_id = held.id, held.subject_id
-        self.origin = Origin(held.request_id, held.user_id, held.project_id)
-        self.attempt = held.attempt
+    def __init__(self, held: Held, db: Database, send: Callable[[Envelope], object]) -> None:
+        self.id, self.subject_id, self.origin = held.id, held.subject_id, held.origin
         self._held, self._db, self._send = held, db, send
-        self._undos: list[Undo] = []
         self._position = -1
+        self._names: Counter[str] = Counter()
+        self._unwritten: list[Outcome] = []
         self.waiting: Grouped | None = None
 
     # --- what a flow calls ------------------------------------------------------------------------------------
@@ -84,181 +99,309 @@ class Operation:
         name: str,
         do: StepFunction,
         *arguments: Any,
-        undo: StepFunction | None = None,
+        undo: Owed | None = None,
         then: str | None = KEEP,
         last: bool = False,
+        forward: bool = False,
     ) -> dict[str, Any]:
         """Run `do(session, *arguments)` once, its changes and its outcome in one transaction.
 
         Args:
             name: the field's word for the step; shown in the trace.
-            undo: called with the same arguments when the flow fails later; must bear that `do` never ran.
+            undo: a recorded action that takes it back when the flow fails later; must bear that `do` never ran.
             then: task_state from this step's commit on.
             last: the operation is finished in the same commit.
+            forward: nothing is undone any more from this step's commit on.
 
         Raises:
             CommandError: what `do` raised (a PileusError becomes one), now or when it first ran.
         """
-        position = self._next()
-        if undo:
-            self._undos.append(Undo(position=position, name=name, function=undo, arguments=arguments))
-        if outcome := self._held.outcomes.get((position, False)):
+        outcome, known = self._next(name)
+        if known:
             return outcome.replay()
-        self._refuse_if_cancelled()
+        outcome.take_back = TakeBack(undo) if undo else None
         if limit := getattr(do, "group_limit", 0):
-            from pileus.operations.groups import Grouped
-
-            self.waiting = Grouped(self._held, position, name, do, arguments, then, limit, utcnow())
+            outcome.started = utcnow()
+            if self._unwritten:
+                self._write()
+            self.waiting = Grouped(held=self._held, outcome=outcome, do=do, arguments=arguments, then=then, limit=limit)
             raise Suspended
-        return self._run(Outcome(position=position, name=name), do, arguments, then, last)
+
+        def work(session: Session) -> Any:
+            result = do(session, *arguments)
+            if then != KEEP:
+                journal.show(session, self._held, then)
+            if forward:
+                journal.go_forward(session, self._held)
+            return result
+
+        return self._run(outcome, work, last)
 
     def command(
-        self,
-        name: str,
-        host: str,
-        command: CommandSource,
-        *,
-        undo: CommandSource | None = None,
-        then: str | None = KEEP,
+        self, name: str, host: Host, command: Owed, *, undo: Owed | None = None, deadline_s: float = DEADLINE_S
     ) -> dict[str, Any]:
         """Have a host carry a command out, once, and record its answer with its timed events.
 
         Args:
-            host: the host; "" for network commands, which any agent may carry out.
-            command: the command, or a function that builds it from the database.
-            undo: the command that takes it back, sent to the same host; also after a half-done command.
+            host: the host; one that is read from the database must stay the same while the operation lives.
+            command: a recorded action that builds the command from the database.
+            undo: one that builds the command that takes it back, sent to the same host; also after a half-done command.
+            deadline_s: how long the host may take, seconds.
 
         Raises:
             CommandError: the host said why it could not.
         """
-        position = self._next()
-        if undo is not None:
-            self._undos.append(Undo(position=position, name=name, host=host, command=undo))
-        if outcome := self._held.outcomes.get((position, False)):
-            return outcome.replay()
-        self._refuse_if_cancelled()
-        return self._ask(Outcome(position=position, name=name, host=host), command, then)
+        return self.together(Asked(name, host, command, undo, deadline_s))[0]
+
+    def together(self, *asked: Asked) -> list[dict[str, Any]]:
+        """Have several commands carried out side by side; their results in order, once all are answered.
+
+        Raises:
+            CommandError: the first of those that failed.
+        """
+        asking = [(one, *self._next(one.name)) for one in asked]
+        missing = [(one, outcome) for one, outcome, known in asking if not known]
+        if missing and not self._ask(missing):
+            raise Suspended
+        return [outcome.replay() for _, outcome, _ in asking]
+
+    def sleep(self, name: str, seconds: float) -> None:
+        """Wait, in nobody's hands, until so many seconds have passed since this was first called."""
+        outcome, known = self._next(name)
+        if known:
+            return
+        if outcome.state == BEGUN and outcome.written:
+            # It was not taken up before its time.
+            outcome.state = FINISHED
+            self._write(outcome)
+            return
+        with self._db.write() as session:
+            journal.put_off(session, self._held, seconds)
+            journal.record(session, self._held, *self._unwritten, outcome)
+        raise Released
 
     @contextmanager
     def undoing(self) -> Iterator[None]:
         """A scope: if it fails, the steps inside it are undone, last first, and the error goes on."""
-        mark = len(self._undos)
+        first = self._position + 1
         try:
             yield
+        except Diverged:
+            raise
         except CommandError:
-            self.unwind(mark)
+            self.unwind(first, self._position)
             raise
 
     # --- what the runner calls --------------------------------------------------------------------------------
 
-    def unwind(self, mark: int = 0) -> None:
-        """Run the undos registered since `mark`, last first; one that fails is recorded and does not stop the rest."""
-        while len(self._undos) > mark:
-            undo = self._undos[-1]
-            outcome = self._held.outcomes.get((undo.position, True))
-            if outcome is None:
-                blank = Outcome(position=undo.position, name=undo.name, undo=True, host=undo.host or None)
-                try:
-                    if undo.function is not None:
-                        self._run(blank, undo.function, undo.arguments, KEEP, False)
-                    elif undo.command is not None:
-                        self._ask(blank, undo.command, KEEP)
-                except CommandError as error:
-                    log.warning("operation %s: undo of %s failed: %s", self.id, undo.name, error.message)
-            self._undos.pop()
+    def unwind(self, first: int = 0, last: int | None = None) -> None:
+        """Take back the steps at these positions, last first. What cannot be taken back now becomes a debt."""
+        steps = [outcome for (_, undo), outcome in self._held.outcomes.items() if not undo and outcome.take_back]
+        for step in sorted(steps, key=lambda one: one.position, reverse=True):
+            inside = step.position >= first and (last is None or step.position <= last)
+            # A failed step changed no row; a failed command may have left something on its host.
+            undoable = step.state != FAILED or step.host is not None
+            if inside and undoable and not self._done(self._held.outcomes.get((step.position, True))):
+                self._take_back(step)
+
+    def turn_back(self, error: dict[str, str]) -> None:
+        """Commit that the operation is being undone from now on."""
+        with self._db.write() as session:
+            journal.fence(session, self._held)
+            journal.record(session, self._held, *self._unwritten)
+            journal.turn_back(session, self._held, error)
+        self._unwritten = []
 
     def finish(
-        self, state: str, hook: Callable[[Session], None] | None = None, error: dict[str, str] | None = None
+        self, state: str, hook: Callable[[Session], None] | None = None, error: dict[str, Any] | None = None
     ) -> None:
         """End the operation; `hook` runs in the same transaction."""
         if self._held.finished:
             return
         with self._db.write() as session:
+            journal.fence(session, self._held)
+            journal.record(session, self._held, *self._unwritten)
             if hook:
                 hook(session)
             journal.end(session, self._held, state, error)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _next(self) -> int:
+    def _next(self, name: str) -> tuple[Outcome, bool]:
+        """The outcome of the flow's next step, and whether it has come to its end.
+
+        Raises:
+            Diverged: the journal has another step there.
+        """
         self._position += 1
-        return self._position
+        self._names[name] += 1
+        key = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
+        found = self._held.outcomes.get((self._position, False))
+        if found is None:
+            return Outcome(position=self._position, name=name, key=key), False
+        if found.key != key:
+            raise Diverged(key, found.key)
+        return found, self._done(found)
 
-    def _refuse_if_cancelled(self) -> None:
-        if self._held.cancelled:
-            raise Cancelled
+    @staticmethod
+    def _done(outcome: Outcome | None) -> bool:
+        return outcome is not None and outcome.state != BEGUN
 
-    def _run(
-        self, outcome: Outcome, do: StepFunction, arguments: tuple[Any, ...], then: str | None, last: bool
-    ) -> dict[str, Any]:
-        if not outcome.undo:
-            hold(f"{outcome.name}:before")
-        outcome.started = utcnow()
+    def _run(self, outcome: Outcome, work: StepFunction, last: bool = False) -> dict[str, Any]:
+        hold(f"{outcome.name}:before")
         try:
-            with self._db.write() as session:
-                journal.fence(session, self._held)
-                outcome.result = do(session, *arguments) or {}
-                journal.record(session, self._held, outcome, None if then == KEEP else (then,))
-                if last:
-                    journal.end(session, self._held, "succeeded", None)
+            self._commit(outcome, work, last)
+        except StepFailed as error:
+            # Also a defect of ours is journaled: the flow must fail the same way when it is replayed.
+            outcome.result, outcome.error, outcome.state = None, error.record(), FAILED
+            self._write(outcome)
+            raise
+        hold(f"{outcome.name}:after")
+        return outcome.result or {}
+
+    def _commit(self, outcome: Outcome, work: StepFunction, last: bool = False) -> None:
+        """Do a step's work and journal it, in one transaction.
+
+        Raises:
+            StepFailed: nothing was changed.
+        """
+        outcome.started = utcnow()
+        with self._told_apart(outcome), self._db.write() as session:
+            journal.fence(session, self._held)
+            journal.record(session, self._held, *self._unwritten)
+            outcome.result, outcome.state = work(session) or {}, FINISHED
+            journal.record(session, self._held, outcome)
+            if last:
+                journal.end(session, self._held, "succeeded", None)
+        self._unwritten = []
+
+    @contextmanager
+    def _told_apart(self, outcome: Outcome) -> Iterator[None]:
+        """What may pass, and the loss of the operation, go on as they are; everything else is the step's failure."""
+        try:
+            yield
         except Fenced:
             raise
         except Exception as error:
             if is_transient(error):
                 raise
-            raise self._record_failure(outcome, error) from error
-        if not outcome.undo:
-            hold(f"{outcome.name}:after")
-        return outcome.result
+            failure = as_command_error(error)
+            if failure.code == "internal":
+                log.error("operation %s: step %s hit a defect", self.id, outcome.name, exc_info=error)
+            raise StepFailed(failure.code, failure.message) from error
 
-    def _record_failure(self, outcome: Outcome, error: Exception) -> CommandError:
-        """Journal a failure, also one that is a defect of ours: the flow must fail the same way when it is replayed."""
-        failure = as_command_error(error)
-        if failure.code == "internal":
-            log.error("operation %s: step %s hit a defect", self.id, outcome.name, exc_info=error)
-        outcome.result, outcome.error = None, {"code": failure.code, "message": failure.message}
+    def _write(self, *outcomes: Outcome) -> None:
         with self._db.write() as session:
             journal.fence(session, self._held)
-            journal.record(session, self._held, outcome, None)
-        return failure
+            journal.record(session, self._held, *self._unwritten, *outcomes)
+        self._unwritten = []
 
-    def _ask(self, outcome: Outcome, source: CommandSource, then: str | None) -> dict[str, Any]:
-        key = f"{self.id}:{outcome.position}{':undo' if outcome.undo else ''}"
-        answer = self._held.answers.get(key)
-        if answer is None:
-            if key not in self._held.sent:
-                if not outcome.undo:
-                    hold(f"{outcome.name}:before")
-                try:
-                    envelope = self._envelope(key, outcome.host or "", source)
-                except PileusError as error:
-                    raise self._record_failure(outcome, error) from error
-                self._held.sent[key] = utcnow()
-                self._send(envelope)
-            raise Suspended
-        outcome.started = self._held.sent[key]
-        self._absorb(outcome, answer)
-        with self._db.write() as session:
-            journal.fence(session, self._held)
-            journal.record(session, self._held, outcome, None if then == KEEP or outcome.error else (then,))
-        if not outcome.undo:
+    # --- host commands ----------------------------------------------------------------------------------------
+
+    def _ask(self, asked: list[tuple[Asked, Outcome]]) -> bool:
+        """Send what was not sent yet, take in what was answered; whether all is answered.
+
+        Nothing is sent before what led to it is committed; a command that can be taken back is journaled as begun, so
+        that whoever carries the operation on knows of it.
+        """
+        for one, outcome in asked:
+            if one.undo:
+                assert isinstance(one.host, str), "what is taken back must know its host beforehand"
+                outcome.host, outcome.take_back = one.host, TakeBack(one.undo, one.host)
+        begun = [outcome for _, outcome in asked if outcome.take_back and not outcome.written]
+        unsent = [(one, outcome) for one, outcome in asked if self._key(outcome) not in self._held.sent]
+        if begun or (unsent and self._unwritten):
+            self._write(*begun)
+        for one, outcome in unsent:
+            hold(f"{outcome.name}:before")
+            try:
+                self._post(outcome, one.host, one.command, one.deadline_s)
+            except StepFailed as error:
+                outcome.error, outcome.state = error.record(), FAILED
+                self._write(outcome)
+                raise
+        answers = [self._held.answers.get(self._key(outcome)) for _, outcome in asked]
+        if not all(answers):
+            return False
+        for (_, outcome), answer in zip(asked, answers, strict=True):
+            assert answer is not None
+            self._absorb(outcome, answer)
+            self._unwritten.append(outcome)  # with the next step's commit; until then the host remembers
             hold(f"{outcome.name}:after")
-        return outcome.replay()
+        return True
 
-    def _envelope(self, key: str, host: str, source: CommandSource) -> Envelope:
-        if isinstance(source, Command):
-            command = source
-        else:
-            with self._db.read() as session:
-                command = source(session)
-        return Envelope(key=key, operation_id=self.id, attempt=self.attempt, host=host, command=command)  # type: ignore[arg-type]
+    def _key(self, outcome: Outcome) -> str:
+        return f"{self.id}:{outcome.key}{':undo' if outcome.undo else ''}"
+
+    def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> None:
+        with self._told_apart(outcome), self._db.read() as session:
+            host = to if isinstance(to, str) else to(session)
+            command = owed.carry_out(session)
+            due = debts.due(session, host, command.subject)
+        key = self._key(outcome)
+        for debt in due:
+            self._send(debt)
+        self._held.sent[key] = utcnow()
+        self._send(envelope(key, self.id, self._held.attempt, host, command, deadline_s))
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
-        outcome.result = None if answer.failure else answer.result
         outcome.host = answer.host or outcome.host
+        outcome.started = self._held.sent[self._key(outcome)]
+        outcome.result = None if answer.failure else answer.result | {"at": answer.at}
+        outcome.state = FAILED if answer.failure else FINISHED
         outcome.events = msgspec.to_builtins(answer.events)
         if answer.failure:
             outcome.error = {"code": answer.failure.code, "message": answer.failure.message}
+
+    # --- undos ------------------------------------------------------------------------------------------------
+
+    def _take_back(self, step: Outcome) -> None:
+        assert step.take_back is not None
+        owed, host = step.take_back.owed, step.take_back.host
+        undo = Outcome(position=step.position, name=step.name, key=step.key, undo=True, host=host, started=utcnow())
+        answer = self._held.answers.get(self._key(undo))
+        try:
+            if host is None:
+                self._commit(undo, owed.carry_out)
+                return
+            if answer is None and self._key(undo) not in self._held.sent:
+                if self._unwritten:
+                    self._write()
+                self._post(undo, host, owed, DEADLINE_S)
+        except StepFailed as error:
+            self._owe(undo, host or debts.DATABASE, owed, error)
+            return
+        if answer is None:
+            raise Suspended
+        self._absorb(undo, answer)
+        if answer.failure:
+            self._owe(undo, host or "", owed, CommandError(answer.failure.code, answer.failure.message))
+        else:
+            self._write(undo)
+
+    def _owe(self, undo: Outcome, host: str, owed: Owed, error: CommandError) -> None:
+        """An undo that failed is not forgotten: it is owed from the commit on that records its failure."""
+        log.warning("operation %s: undo of %s failed and is owed: %s", self.id, undo.name, error.message)
+        undo.state, undo.result, undo.error = FAILED, None, error.record()
+        with self._db.write() as session:
+            journal.fence(session, self._held)
+            journal.record(session, self._held, *self._unwritten, undo)
+            debts.owe(session, host, self.subject_id, owed, self.origin.request_id, error.message)
+        self._unwritten = []
+
+
+def envelope(
+    key: str, operation_id: str, attempt: int, host: str, command: Command, deadline_s: float = DEADLINE_S
+) -> Envelope:
+    """A command, ready to be sent."""
+    return Envelope(
+        key=key,
+        operation_id=operation_id,
+        attempt=attempt,
+        host=host,
+        deadline_s=deadline_s,
+        command=command,  # type: ignore[arg-type]  # a builder gives one of the contract's
+    )
 
 
 def as_command_error(error: Exception) -> CommandError:

@@ -1,26 +1,55 @@
-"""The runner: takes operations up, carries their flows out on a few threads, keeps their leases."""
+"""The runner: takes operations up, carries their flows out, keeps their leases.
+
+Its parts are called in turn, by the threads of `loops.py` or by the simulation's scheduler: `beat`, `take_up`,
+`work`, `work_group`. None waits for a host, and none lets an exception out.
+"""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 
-from sqlalchemy.exc import DBAPIError
+import msgspec
 
-from pileus.agent.commands import Answer, Envelope
+from pileus import clock
+from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
-from pileus.operations import journal
-from pileus.operations.flow import flows
-from pileus.operations.groups import FairQueue, Grouped, carry_out, fail
+from pileus.operations import journal, leases
+from pileus.operations.flow import CommandError, Flow, flows
+from pileus.operations.groups import FairQueue, carry_out, fail
 from pileus.operations.journal import Fenced, Held
-from pileus.operations.operation import Cancelled, Operation, Suspended, as_command_error
-from pileus.operations.wake import bell, wake
+from pileus.operations.operation import Grouped, Operation, Released, Suspended, as_command_error
+from pileus.operations.post import Post
+from pileus.operations.start import CANCELLED
+from pileus.operations.wake import wake
 
 log = logging.getLogger(__name__)
-LEASE_S = 20.0
 BATCH = 256
+PAUSE_S = 0.2
+"""Before something that failed for a passing reason is tried again."""
+MAX_DEFECTS = 3
+"""How often the end of an operation may hit a defect before it is ended without its hook."""
+LATE_S = 60.0
+"""How much longer than its deadline a command is waited for: its host says itself when it gives one up."""
+
+Down = Callable[[Session, list[str]], "set[str]"]
+"""Which of these hosts are down, by what the database knows."""
+
+
+class Run(msgspec.Struct):
+    """An operation in hand: one thread at a time carries it on."""
+
+    held: Held
+    busy: bool = False
+    queued: bool = False
+    again: bool = False
+    """Something came for it while it was busy."""
+    doubtful: bool = False
+    """It must be read from the journal again before it is carried on."""
 
 
 class Runner:
@@ -28,166 +57,274 @@ class Runner:
 
     Args:
         owner: name of this replica, the same after a restart.
-        send: hands a command to its host's agent; the answer comes back through `answer`.
+        post: takes commands to hosts; their answers come back through `answer`.
+        down: tells which hosts are not to be waited for.
     """
 
-    def __init__(self, db: Database, owner: str, threads: int, send: Callable[[Envelope], None]) -> None:
-        self._db, self._owner, self._send = db, owner, send
-        self._runs: dict[str, Held] = {}
-        self._ready: FairQueue[Held] = FairQueue()
+    def __init__(self, db: Database, owner: str, post: Post, down: Down) -> None:
+        self._db, self._owner, self._post, self._down = db, owner, post, down
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        self._ready: FairQueue[Run] = FairQueue()
         self._groups: FairQueue[Grouped] = FairQueue()
-        self._stopping = threading.Event()
-        loops = [self._poll, self._schedule_groups] + [self._work] * threads
-        self._threads = [threading.Thread(target=loop, daemon=True, name=f"runner-{n}") for n, loop in enumerate(loops)]
+        self._later: list[tuple[float, int, Run]] = []
+        self._order = itertools.count()
 
-    def start(self) -> None:
-        """Give back what an earlier life held, and begin."""
+    @property
+    def in_hand(self) -> int:
+        """How many operations this runner has."""
+        return len(self._runs)
+
+    def begin(self) -> None:
+        """Give back what an earlier life held, and take the lease."""
         with self._db.write() as session:
-            journal.release_all(session, self._owner)
-        for thread in self._threads:
-            thread.start()
+            leases.release(session, self._owner)
+            leases.renew(session, self._owner)
 
-    def stop(self) -> None:
-        """Stop between steps; what is unfinished is taken up at the next start."""
-        self._stopping.set()
-        wake()
-        for thread in self._threads:
-            thread.join(timeout=5)
+    # --- what comes from outside ------------------------------------------------------------------------------
 
     def answer(self, answer: Answer) -> None:
         """A host answered a command."""
-        held = self._runs.get(answer.key.split(":")[0])
-        if held is not None and answer.key in held.sent and answer.key not in held.answers:
-            held.answers[answer.key] = answer
-            self._enqueue(held)
+        run = self._runs.get(answer.key.partition(":")[0])
+        if run is not None and answer.key in run.held.sent and answer.key not in run.held.answers:
+            run.held.answers[answer.key] = answer
+            self._enqueue(run)
 
-    def _enqueue(self, held: Held) -> None:
-        self._ready.put(held.project_id or "", held)
+    # --- what is called in turn -------------------------------------------------------------------------------
 
-    # --- loops ------------------------------------------------------------------------------------------------
+    def beat(self) -> None:
+        """Renew the lease; give up on hosts that are down and on commands that are long overdue."""
+        try:
+            with self._db.write() as session:
+                freed = leases.renew(session, self._owner)
+            self._give_up()
+            if freed:
+                wake()
+        except Exception as error:
+            _complain(error, "the lease was not renewed")
 
-    def _poll(self) -> None:
-        renewed = 0.0
-        while not self._stopping.is_set():
-            bell.clear()
-            try:
-                if time.monotonic() - renewed > LEASE_S / 4:
-                    renewed = time.monotonic()
-                    if self._runs:
-                        with self._db.write() as session:
-                            journal.renew(session, self._owner, list(self._runs), LEASE_S)
-                if self._take_up() == BATCH:
-                    continue
-            except DBAPIError:
-                log.exception("the database does not answer; trying again")
-            bell.wait(1.0)
-
-    def _take_up(self) -> int:
-        with self._db.read() as session:
-            if not journal.any_free(session):
-                return 0
-        with self._db.write() as session:
-            taken = journal.take_up(session, self._owner, LEASE_S, BATCH)
+    def take_up(self) -> int:
+        """Take operations that nobody holds; returns how many."""
+        self._bring_back()
+        try:
+            with self._db.read() as session:
+                if not journal.any_free(session, flows.kinds()):
+                    return 0
+            with self._db.write() as session:
+                taken = journal.take_up(session, self._owner, flows.kinds(), BATCH)
+        except Exception as error:
+            _complain(error, "no operation was taken up")
+            return 0
         for held in taken:
-            self._runs[held.id] = held
-            self._enqueue(held)
+            run = self._runs[held.id] = Run(held)
+            self._enqueue(run)
         return len(taken)
 
-    def _schedule_groups(self) -> None:
-        while not self._stopping.is_set():
-            first = self._groups.get(1.0)
-            if first is None:
-                continue
-            calls = [first]
-            others: list[Grouped] = []
-            while len(calls) < first.limit and (more := self._groups.get(0)) is not None:
-                (calls if more.do is first.do else others).append(more)
-            for call in others:
-                self._groups.put(call.held.project_id or "", call)
-            self._carry_out_group(calls)
+    def work(self, timeout_s: float) -> bool:
+        """Carry one operation on as far as it goes; False if none was ready for `timeout_s` seconds."""
+        run = self._ready.get(timeout_s)
+        if run is None:
+            return False
+        with self._lock:
+            run.queued, run.busy = False, True
+        if self._runs.get(run.held.id) is not run or not self._advance(run):
+            self._idle(run)
+        return True
+
+    def work_group(self, timeout_s: float) -> bool:
+        """Carry out one grouped step of as many operations as wait for it; False if none did."""
+        first = self._groups.get(timeout_s)
+        if first is None:
+            return False
+        calls: list[Grouped] = [first]
+        others: list[Grouped] = []
+        while len(calls) < first.limit and (more := self._groups.get(0)) is not None:
+            (calls if more.do is first.do else others).append(more)
+        for call in others:
+            self._put_group(call)
+        self._carry_out_group(calls)
+        return True
 
     def _carry_out_group(self, calls: list[Grouped]) -> None:
         """One transaction for all; if it hits a defect, one for each, so that only its own operation fails."""
-        stale: set[str] = set()
         try:
-            stale = {call.held.id for call in calls} - {call.held.id for call in carry_out(self._db, calls)}
+            carry_out(self._db, calls)
         except Exception as error:
             if is_transient(error):
-                log.exception("the database failed; trying again")
-                time.sleep(0.2)
+                log.warning("a grouped step: the database failed; trying again: %s", error)
             elif len(calls) > 1:
                 for call in calls:
                     self._carry_out_group([call])
                 return
             else:
                 log.exception("a grouped step hit a defect")
-                fail(self._db, calls[0], as_command_error(error))
+                self._fail(calls[0], as_command_error(error))
         for call in calls:
-            if call.held.id in stale:
-                self._let_go(call.held)
-            else:
-                self._enqueue(call.held)
+            run = self._runs.get(call.held.id)
+            if run is not None and run.held is call.held:
+                run.doubtful = not call.outcome.written
+                run.again = True
+                self._idle(run)
 
-    def _work(self) -> None:
-        while not self._stopping.is_set():
-            held = self._ready.get(1.0)
-            if held is not None:
-                self._advance(held)
+    def _fail(self, call: Grouped, error: CommandError) -> None:
+        try:
+            fail(self._db, call, error)
+        except Exception as trouble:
+            _complain(trouble, "a defect was not recorded")
+
+    def _give_up(self) -> None:
+        """A host that is down, or holds a command far beyond its deadline, must not keep a server waiting for ever."""
+        letters = self._post.letters()
+        if not letters:
+            return
+        with self._db.read() as session:
+            down = self._down(session, sorted({letter.envelope.host for letter in letters}))
+        now = clock.monotonic()
+        for letter in letters:
+            envelope = letter.envelope
+            if envelope.host in down:
+                failure = Failure(code="host-down", message=f"Host {envelope.host} does not answer.")
+            elif now > letter.posted + 2 * envelope.deadline_s + LATE_S:
+                failure = Failure(code="deadline", message=f"Host {envelope.host} did not finish in time.")
+            else:
+                continue
+            self._post.withdraw(envelope.key)
+            self.answer(Answer(key=envelope.key, host=envelope.host, failure=failure))
+
+    # --- turns ------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, run: Run) -> None:
+        with self._lock:
+            if run.busy:
+                run.again = True
+                return
+            if run.queued:
+                return
+            run.queued = True
+        self._ready.put(run.held.origin.project_id or "", run)
+
+    def _idle(self, run: Run) -> None:
+        """The run is in no thread's hands any more; what came meanwhile gets its turn."""
+        with self._lock:
+            run.busy = False
+            again, run.again = run.again, False
+        if again and self._runs.get(run.held.id) is run:
+            self._enqueue(run)
+
+    def _put_off(self, run: Run, seconds: float) -> None:
+        """Have the run's turn come later."""
+        with self._lock:
+            heapq.heappush(self._later, (clock.monotonic() + seconds, next(self._order), run))
+
+    def _bring_back(self) -> None:
+        """Queue the runs whose time has come."""
+        due = []
+        with self._lock:
+            while self._later and self._later[0][0] <= clock.monotonic():
+                due.append(heapq.heappop(self._later)[2])
+        for run in due:
+            if self._runs.get(run.held.id) is run:
+                self._enqueue(run)
+
+    def _put_group(self, call: Grouped) -> None:
+        self._groups.put(call.held.origin.project_id or "", call)
+
+    def _let_go(self, run: Run) -> None:
+        """Forget an operation that is finished, lost or waiting for a time; one taken up again meanwhile stays."""
+        if self._runs.get(run.held.id) is run:
+            for key in run.held.sent.keys() - run.held.answers.keys():
+                self._post.withdraw(key)
+            del self._runs[run.held.id]
+        if run.held.forward or run.held.state == "undoing":
+            wake()  # something may have waited for its end
 
     # --- one operation ----------------------------------------------------------------------------------------
 
-    def _advance(self, held: Held) -> None:
-        """Run the flow as far as it goes: to its end, or to the next thing it has to wait for."""
-        operation = Operation(held, self._db, self._send)
+    def _advance(self, run: Run) -> bool:
+        """Run the flow as far as it goes: to its end, or to the next thing it has to wait for.
+
+        Returns:
+            Whether the run was handed on to the groups.
+        """
         try:
-            self._carry_out(held, operation)
+            if run.doubtful and not self._read_again(run):
+                self._let_go(run)
+                return False
+            operation = Operation(run.held, self._db, self._post.send)
+            self._carry_out(run.held, operation)
+            self._let_go(run)
         except Suspended:
             if operation.waiting is not None:
-                self._groups.put(held.project_id or "", operation.waiting)
-            return
+                self._put_group(operation.waiting)
+                return True
+        except Released:
+            self._let_go(run)
         except Fenced:
-            log.info("operation %s was taken over", held.id)
+            log.info("operation %s was taken over", run.held.id)
+            self._let_go(run)
         except Exception as error:
-            if not is_transient(error):
-                log.exception("operation %s cannot be ended; trying again", held.id)
-            else:
-                log.warning("operation %s: the database failed; trying again: %s", held.id, error)
-            time.sleep(0.2)
-            self._enqueue(held)
-            return
-        self._let_go(held)
-        if held.cancelled:
-            wake()  # what cancelled it has waited for this
+            self._doubt(run, error)
+        return False
 
-    def _let_go(self, held: Held) -> None:
-        """Forget a finished or lost operation; one that this runner has taken up again meanwhile stays."""
-        if self._runs.get(held.id) is held:
-            del self._runs[held.id]
+    def _doubt(self, run: Run, error: Exception) -> None:
+        """After a failure of any kind the operation is what the journal says, and it is tried again in a while."""
+        held, run.doubtful = run.held, True
+        if not is_transient(error):
+            held.defects, held.defect = held.defects + 1, f"{type(error).__name__}: {error}"[:255]
+        _complain(error, f"operation {held.id} ({held.kind}) was not carried on")
+        self._put_off(run, PAUSE_S * 4**held.defects)
+
+    def _read_again(self, run: Run) -> bool:
+        """Forget what was remembered of an operation; False if it is not this runner's any more."""
+        with self._db.read() as session:
+            fresh = journal.read_again(session, run.held)
+        if fresh is None:
+            return False
+        run.held, run.doubtful = fresh, False
+        return True
 
     def _carry_out(self, held: Held, operation: Operation) -> None:
-        flow = flows[held.kind]
+        if held.state == "undoing":
+            self._take_back(held, operation)
+            return
+        flow = flows.find(held.kind, held.version)
         try:
+            if flow is None:
+                raise CommandError("version", f"This release has no version {held.version} of {held.kind}.")
             flow.run(operation, **held.arguments)
             operation.finish("succeeded")
-        except Cancelled:
-            operation.unwind()
-            operation.finish("cancelled", error={"code": "cancelled", "message": "Cancelled by a later request."})
         except Fenced:
             raise
         except Exception as error:
-            if is_transient(error):
+            if is_transient(error) or held.finished:
                 raise
             failure = as_command_error(error)
             if failure.code == "internal":
                 log.exception("operation %s (%s) hit a defect", held.id, held.kind)
-            self._fail(held, operation, {"code": failure.code, "message": failure.message})
+            operation.turn_back(failure.record())
+            self._take_back(held, operation)
 
-    def _fail(self, held: Held, operation: Operation, error: dict[str, str]) -> None:
-        operation.unwind()
-        hook = flows[held.kind].failed
+    def _take_back(self, held: Held, operation: Operation) -> None:
+        if not held.forward and held.defects <= MAX_DEFECTS + 1:
+            operation.unwind()
+        error = held.error or CANCELLED
+        if held.defect:
+            error = error | {"defect": held.defect}
+        if error["code"] == CANCELLED["code"]:
+            operation.finish("cancelled", error=error)
+            return
+        flow = flows.find(held.kind, held.version) or flows.newest(held.kind)
+        operation.finish("failed", _hook(held, flow, error), error)
 
-        def ended(session: Session) -> None:
-            if hook:
-                hook(session, operation, error)
 
-        operation.finish("failed", ended, error)
+def _hook(held: Held, flow: Flow, error: dict[str, str]) -> Callable[[Session], None] | None:
+    """What is done in the commit that ends a failed operation; simpler after defects, at last nothing."""
+    hook = flow.failed if held.defects < MAX_DEFECTS else flow.broken if held.defects == MAX_DEFECTS else None
+    return partial(hook, subject_id=held.subject_id, origin=held.origin, error=error) if hook else None
+
+
+def _complain(error: Exception, what: str) -> None:
+    if is_transient(error):
+        log.warning("%s; trying again: %s", what, error)
+    else:
+        log.exception("%s; trying again", what, exc_info=error)

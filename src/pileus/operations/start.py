@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
 
 from pileus.db import Session, new_id, utcnow
-from pileus.operations.flow import flows
-from pileus.operations.model import OperationRow, StepRow
+from pileus.errors import Conflict
+from pileus.operations.flow import Origin, flows
+from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.wake import wake
 
 ACCEPT = -1
 """Position of the step before the flow's first."""
+CANCELLED = {"code": "cancelled", "message": "Cancelled by a later request."}
+
+
+class Busy(Conflict):
+    """Something the operation must have to itself is in another one's hands."""
 
 
 def start(
     session: Session,
     kind: str,
     subject_id: str,
+    origin: Origin,
     *,
-    request_id: str,
-    project_id: str | None = None,
-    user_id: str | None = None,
-    after_id: str | None = None,
+    also: Iterable[str] = (),
+    fresh: bool = False,
+    after: Sequence[OperationRow] = (),
     accepted: list[dict[str, Any]] | None = None,
     **arguments: Any,
 ) -> OperationRow:
@@ -31,57 +38,73 @@ def start(
 
     Args:
         kind: a registered flow.
-        subject_id: the object it works on; its task_state is what this operation projects.
-        after_id: an operation that must finish first.
+        subject_id: the object it works on, and has to itself until it ends.
+        also: further objects that it has to itself.
+        fresh: the subjects were made in this transaction, so that nobody can have them.
+        after: operations that must have finished first; those on the same subjects give them up to this one.
         accepted: timed stages of the request itself; they become the journal's first step, "accept".
         arguments: what the flow is called with; JSON values.
+
+    Raises:
+        Busy: another operation has one of the subjects.
     """
-    now = utcnow()
+    now, flow = utcnow(), flows.newest(kind)
     row = OperationRow(
         id=new_id(),
-        request_id=request_id,
+        request_id=origin.request_id,
         kind=kind,
+        version=flow.version,
         subject_id=subject_id,
-        project_id=project_id,
-        user_id=user_id,
+        project_id=origin.project_id,
+        user_id=origin.user_id,
         arguments=arguments,
         state="pending",
-        task_state=flows[kind].task_state,
         attempt=0,
-        after_id=after_id,
         created_at=now,
     )
     session.add(row)
     if accepted is not None:
-        session.add(
-            StepRow(
-                operation=row,
-                position=ACCEPT,
-                name="accept",
-                outcome="finished",
-                attempt=0,
-                started_at=now,
-                finished_at=now,
-                events=accepted,
-            )
-        )
+        step = {"position": ACCEPT, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
+        session.add(StepRow(operation=row, **step, started_at=now, finished_at=now, events=accepted))
+    subjects = [subject_id, *also]
+    given_up = [] if fresh else _given_up(session, subjects, after)
+    for one in subjects:
+        if one not in given_up:
+            session.add(SubjectRow(subject_id=one, operation=row, task_state=flow.task_state))
+    if given_up:
+        session.flush()
+        mine = {"operation_id": row.id, "task_state": flow.task_state}
+        session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(given_up)).values(**mine))
+    session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     session.after_commit(wake)
     return row
 
 
-def note(
-    session: Session, kind: str, subject_id: str, *, request_id: str, project_id: str | None, user_id: str | None
-) -> None:
+def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRow]) -> list[str]:
+    """Those of the subjects that an operation waited for has now.
+
+    They are looked at first: an INSERT would wait for an operation that is just ending, which may wait for our locks.
+    """
+    query = select(SubjectRow.subject_id, SubjectRow.operation_id).where(SubjectRow.subject_id.in_(subjects))
+    waited_for = {one.id for one in after}
+    held = {row.subject_id: row.operation_id for row in session.execute(query)}
+    for subject_id, operation_id in held.items():
+        if operation_id not in waited_for:
+            raise Busy(f"{subject_id} is in the hands of operation {operation_id}.")
+    return list(held)
+
+
+def note(session: Session, kind: str, subject_id: str, origin: Origin) -> None:
     """Journal what the request itself has done: an operation that needs nobody to carry it out."""
     now = utcnow()
     session.add(
         OperationRow(
             id=new_id(),
-            request_id=request_id,
+            request_id=origin.request_id,
             kind=kind,
             subject_id=subject_id,
-            project_id=project_id,
-            user_id=user_id,
+            project_id=origin.project_id,
+            user_id=origin.user_id,
             arguments={},
             state="succeeded",
             attempt=0,
@@ -91,28 +114,37 @@ def note(
     )
 
 
-def live(session: Session, subject_id: str) -> list[OperationRow]:
-    """The operations still under way on a subject, oldest first."""
+def live(session: Session, subject_id: str, lock: bool = False) -> list[OperationRow]:
+    """The operations still under way on a subject, oldest first.
+
+    Args:
+        lock: nobody carries them on until this transaction ends. Take it before the subject's own row.
+    """
     query = (
         select(OperationRow)
         .where(OperationRow.subject_id == subject_id, OperationRow.finished_at.is_(None))
-        .order_by(OperationRow.created_at)
+        .order_by(OperationRow.created_at, OperationRow.id)
     )
-    return list(session.scalars(query))
+    return list(session.scalars(query.with_for_update() if lock else query))
+
+
+def task_states(session: Session, subject_ids: Iterable[str]) -> dict[str, str | None]:
+    """What live operations project, by subject; a subject that no operation has is missing."""
+    query = select(SubjectRow.subject_id, SubjectRow.task_state).where(SubjectRow.subject_id.in_(list(subject_ids)))
+    return {row.subject_id: row.task_state for row in session.execute(query)}
 
 
 def cancel(session: Session, row: OperationRow) -> None:
-    """Fence out whoever runs the operation and have it undone."""
-    session.execute(
+    """Fence out whoever runs the operation and have it undone; one past its point of no return goes on to its end."""
+    session.change(
         update(OperationRow)
-        .where(OperationRow.id == row.id, OperationRow.finished_at.is_(None))
+        .where(OperationRow.id == row.id, OperationRow.finished_at.is_(None), OperationRow.forward.is_(False))
         .values(
             state="undoing",
             attempt=OperationRow.attempt + 1,
             lease_owner=None,
-            lease_until=None,
-            error={"code": "cancelled", "message": "Cancelled by a later request."},
+            not_before=None,
+            error=CANCELLED,
         )
-        .execution_options(synchronize_session=False)
     )
     session.after_commit(wake)

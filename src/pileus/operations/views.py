@@ -37,7 +37,8 @@ def stages(session: Session, operation: OperationRow) -> list[Stage]:
     for step in session.scalars(query):
         name = f"undo {step.name}" if step.undo else step.name
         error = step.error["message"] if step.error else None
-        found.append(Stage(name, step.host, step.started_at, step.finished_at, step.outcome, 0, error))
+        finished = step.finished_at or step.started_at
+        found.append(Stage(name, step.host, step.started_at, finished, step.outcome, 0, error))
         for event in step.events or []:
             found.append(
                 Stage(

@@ -14,13 +14,17 @@ LOCK = "placement"
 
 
 class Claim(msgspec.Struct):
-    """What a consumer takes of one provider; resources by class, in the class's unit."""
+    """What a consumer takes of one provider; resources by class, in the class's unit.
+
+    The consumer is a server (type INSTANCE), or a migration that holds for a server what it needs elsewhere.
+    """
 
     consumer_id: str
     provider_id: str
     project_id: str
     user_id: str
     resources: Mapping[str, int]
+    consumer_type: str = "INSTANCE"
 
 
 def usages(session: Session, provider_ids: list[str] | None = None) -> dict[str, dict[str, int]]:
@@ -42,7 +46,15 @@ def claim(session: Session, claims: list[Claim]) -> None:
         return
     session.execute(
         insert(Consumer),
-        [{"id": one.consumer_id, "project_id": one.project_id, "user_id": one.user_id} for one in claims],
+        [
+            {
+                "id": one.consumer_id,
+                "project_id": one.project_id,
+                "user_id": one.user_id,
+                "consumer_type": one.consumer_type,
+            }
+            for one in claims
+        ],
     )
     session.execute(
         insert(Allocation),

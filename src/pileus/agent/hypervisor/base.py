@@ -48,5 +48,15 @@ class Hypervisor(Protocol):
     def console(self, host: str, server_id: str, lines: int | None) -> str:
         """The last `lines` lines of the console log (all that is kept: None)."""
 
+    def remembered(self, host: str, server_id: str) -> GuestSpec:
+        """What a guest was last built or changed with.
+
+        Raises:
+            CommandFailed: nothing is known of it.
+        """
+
+    def housekeep(self) -> None:
+        """Regular upkeep, called about once a minute: keeps console logs short, forgets what nobody uses."""
+
     def stop(self, keep_guests: bool) -> None:
         """Orderly stop: shut guests down and end own daemons, or leave both running."""

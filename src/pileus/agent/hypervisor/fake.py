@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pileus.agent.commands import GuestSpec, HostReport, Inventory, PowerState
+from pileus.agent.commands import GuestReport, GuestSpec, HostReport, Inventory, PowerState
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import GuestListener
 from pileus.agent.network.base import Network
@@ -19,6 +19,7 @@ from pileus.agent.timeline import Timeline
 
 VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
 """What each simulated host has."""
+STAGES = ("prepare network", "fetch image", "inspect and convert image", "create disk", "console", "define guest")
 
 
 class FakeHypervisor:
@@ -46,17 +47,16 @@ class FakeHypervisor:
                 inventories=inventories,
                 traits=("COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_IMAGE_TYPE_QCOW2"),
                 cpu_info={"arch": "x86_64"},
-                guests={path.name: int(path.read_text()) for path in self._guests(host)},
+                guests=tuple(
+                    GuestReport(server_id=path.name, power_state=int(path.read_text())) for path in self._guests(host)
+                ),
             )
             for host in self._hosts
         ]
 
     def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
         behaviour = self._behaviour()
-        with timeline.stage("wire port"):
-            for wiring in guest.ports:
-                self._network.sync_port(wiring)
-        for name in ("fetch image", "inspect and convert image", "create disk", "console", "define guest"):
+        for name in STAGES:
             with timeline.stage(name):
                 pass
         time.sleep(float(behaviour.get("build_s", 0)))
@@ -67,15 +67,21 @@ class FakeHypervisor:
             return self._set(host, guest.server_id, PowerState.RUNNING)
 
     def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
-        (self._root / host / server_id).unlink(missing_ok=True)
+        with timeline.stage("destroy guest"):
+            (self._root / host / server_id).unlink(missing_ok=True)
+        with timeline.stage("unplug port"):
+            pass
 
     def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+        self._require(host, guest.server_id)
         return self._set(host, guest.server_id, PowerState.RUNNING)
 
     def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
+        self._require(host, server_id)
         return self._set(host, server_id, PowerState.SHUTDOWN)
 
     def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
+        self._require(host, guest.server_id)
         return self._set(host, guest.server_id, PowerState.RUNNING)
 
     def update_data(self, host: str, guest: GuestSpec) -> None:
@@ -87,11 +93,21 @@ class FakeHypervisor:
         text = ["fake hypervisor", f"guest {server_id}", "login: "]
         return "\n".join(text if lines is None else text[len(text) - min(lines, len(text)) :])
 
+    def remembered(self, host: str, server_id: str) -> GuestSpec:
+        raise CommandFailed("no-guest", "A fake host keeps no instance data.")
+
+    def housekeep(self) -> None:
+        """Fake guests write no console logs."""
+
     def stop(self, keep_guests: bool) -> None:
         if not keep_guests:
             for host in self._hosts:
                 for path in self._guests(host):
                     path.write_text(str(PowerState.SHUTDOWN))
+
+    def _require(self, host: str, server_id: str) -> None:
+        if not (self._root / host / server_id).exists():
+            raise CommandFailed("no-such-guest", "the server has no disk on this host")
 
     def _guests(self, host: str) -> list[Path]:
         folder = self._root / host

@@ -1,5 +1,5 @@
 """The flows of compute: one verb a file, each read top to bottom."""
 
-from pileus.compute.flows import boot, data, delete, power, reap
+from pileus.compute.flows import boot, delete, power
 
-__all__ = ["boot", "data", "delete", "power", "reap"]
+__all__ = ["boot", "delete", "power"]

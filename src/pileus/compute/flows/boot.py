@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from pileus.compute import notifications, scheduler, servers, spec
+from pileus.compute.flows.failures import broken
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session, utcnow
 from pileus.network import ports
 from pileus.network.requests import NetworkRequest
-from pileus.operations import CommandError, Operation, Origin, flow
+from pileus.operations import CommandError, Operation, Origin, flow, recorded
 
 
-def failed(session: Session, op: Operation, error: dict[str, str]) -> None:
+def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """No host could build it: the server shows why."""
-    server = session.get(Server, op.subject_id)
+    server = session.get(Server, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR, 0)
         server.admin_pass = None
         servers.add_fault(session, server, error["message"], error["message"])
-        notifications.create(session, op.origin, server, "error", error)
+        notifications.create(session, origin, server, "error", error)
 
 
-@flow("server.boot", task_state="scheduling", failed=failed)
-def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) -> None:
+@flow("server.boot", task_state="scheduling", failed=failed, broken=broken)
+def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, deadline_s: float = 1800.0) -> None:
     """From 202 to ACTIVE; a host that fails is left for the next best, `attempts` hosts in all."""
     excluded: list[str] = []
     reasons: list[str] = []
     for _ in range(attempts):
         try:
-            host = op.step(
+            placed = op.step(
                 "schedule",
                 scheduler.place,
                 server_id,
                 list(excluded),
-                undo=scheduler.release,
+                undo=scheduler.release.owed(server_id=server_id),
                 then="networking",
-            )["host"]
+            )
         except CommandError as error:
             raise CommandError(error.code, " ".join([*reasons, error.message])) from error
+        host, incarnation = placed["host"], placed.get("incarnation", 0)
         try:
             with op.undoing():
                 op.step(
@@ -49,21 +50,22 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float) ->
                     server_id,
                     host,
                     op.origin,
-                    undo=give_up_network,
+                    undo=give_up_network.owed(server_id=server_id),
                     then="spawning",
                 )
                 built = op.command(
                     "build guest",
                     host,
-                    partial(spec.build, server_id=server_id, plug_timeout_s=plug_timeout_s),
-                    undo=partial(spec.discard, server_id=server_id),
+                    spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s),
+                    undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
+                    deadline_s=deadline_s,
                 )
         except CommandError as error:
             excluded.append(host)
             reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
             op.step("leave host", leave_host, server_id, then="scheduling")
             continue
-        op.step("activate", activate, server_id, built["power_state"], op.origin, last=True)
+        op.step("activate", activate, server_id, built, op.origin, last=True)
         return
     raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
 
@@ -81,25 +83,29 @@ def allocate_network(session: Session, server_id: str, host: str, origin: Origin
         requests,
         server.security_groups,
         server.hostname,
+        origin.request_id,
     )
     return {"ports": made, "_events": [notifications.create(session, origin, server, "start")]}
 
 
-def give_up_network(session: Session, server_id: str, _host: str, _origin: Origin) -> None:
+@recorded("give up network")
+def give_up_network(session: Session, server_id: str) -> None:
     """Ports made for the server go, the owner's own are unbound."""
     ports.release_for_server(session, server_id)
 
 
 def leave_host(session: Session, server_id: str) -> None:
     """After a failed build: the host's resources are free again."""
-    scheduler.release(session, server_id, [])
+    scheduler.release(session, server_id)
 
 
-def activate(session: Session, server_id: str, power_state: int, origin: Origin) -> dict[str, Any]:
+def activate(session: Session, server_id: str, built: dict[str, Any], origin: Origin) -> dict[str, Any]:
     """The guest runs: the server is ACTIVE."""
     server = session.get_one(Server, server_id)
-    servers.set_state(server, ACTIVE, power_state)
+    servers.set_state(server, ACTIVE, built["power_state"])
     server.launched_at = utcnow()
     server.admin_pass = None
     ports.set_up(session, server_id, True)
-    return {"_events": [notifications.create(session, origin, server, "end")]}
+    event = notifications.create(session, origin, server, "end")
+    servers.catch_up(server, built.get("at"))
+    return {"_events": [event]}

@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 from pileus.compute import scheduler, servers, spec
+from pileus.compute.flows.failures import break_down, broken
 from pileus.compute.model import Server
-from pileus.compute.states import DELETED, ERROR
+from pileus.compute.states import DELETED
 from pileus.db import Session, utcnow
 from pileus.network import ports
-from pileus.operations import CommandError, Operation, flow
+from pileus.operations import CommandError, Operation, Origin, flow
+from pileus.operations.debts import owe
 
 
-def failed(session: Session, op: Operation, error: dict[str, str]) -> None:
-    """The server shows why it could not be deleted; a delete may be asked for again."""
-    server = session.get(Server, op.subject_id)
-    if server is not None and server.deleted_at is None:
-        servers.set_state(server, ERROR)
-        servers.add_fault(session, server, error["message"])
-
-
-@flow("server.delete", task_state="deleting", failed=failed)
+@flow("server.delete", task_state="deleting", failed=break_down, broken=broken)
 def delete(op: Operation, server_id: str) -> None:
-    """From the request to 404. A host that does not answer is left behind: it discards the guest when it is back."""
-    host = op.step("find host", find_host, server_id)["host"]
-    if host:
+    """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
+    place = op.step("find host", find_host, server_id)
+    owing = None
+    if place["host"]:
+        discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
         try:
-            op.command("discard guest", host, partial(spec.discard, server_id=server_id))
+            op.command("discard guest", place["host"], discard)
         except CommandError as error:
             if error.code != "host-down":
                 raise
-    op.step("release", release, server_id, last=True)
+            owing = place
+    op.step("release", release, server_id, owing, op.origin, last=True)
 
 
-def find_host(session: Session, server_id: str) -> dict[str, str | None]:
+def find_host(session: Session, server_id: str) -> dict[str, Any]:
     """The host the server is on, if it ever got that far."""
-    return {"host": session.get_one(Server, server_id).host}
-
-
-def release(session: Session, server_id: str) -> None:
-    """Ports, allocations and the server itself go in one commit."""
     server = session.get_one(Server, server_id)
-    ports.release_for_server(session, server_id)
-    scheduler.release(session, server_id, [])
+    return {"host": server.host, "incarnation": server.incarnation}
+
+
+def release(session: Session, server_id: str, owing: dict[str, Any] | None, origin: Origin) -> None:
+    """Ports, allocations and the server itself go in one commit."""
+    scheduler.release(session, server_id)
+    server = session.get_one(Server, server_id)
     servers.set_state(server, DELETED, 0)
-    server.host = None
+    server.host = server.admin_pass = None
     server.deleted_at = utcnow()
+    ports.release_for_server(session, server_id, origin.request_id)
+    if owing:
+        discard = spec.discard.owed(server_id=server_id, incarnation=owing.get("incarnation", 0))
+        owe(session, owing["host"], server_id, discard, origin.request_id)

@@ -44,4 +44,4 @@ def console(ctx: Context, server_id: str, os_getConsoleOutput: dict[str, Any]) -
         raise Conflict(f"Instance {server_id} is not ready")
     length = os_getConsoleOutput.get("length")
     lines = None if length is None or int(length) < 0 else int(length)
-    return {"output": ctx.cloud.link.console(server.host, server.id, lines)}
+    return {"output": ctx.cloud.console(server.host, server.id, lines)}

@@ -7,7 +7,6 @@ from typing import Any
 from pileus.api import Context, Routes
 from pileus.api.fields import micros
 from pileus.compute import services
-from pileus.compute.hosts import alive
 from pileus.compute.model import Host
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.compute.services import BINARY
@@ -26,7 +25,7 @@ def _zones(ctx: Context) -> dict[str, list[Host]]:
 
 
 def _service(ctx: Context, host: Host) -> dict[str, Any]:
-    available = alive(host)
+    available = host.alive
     return {BINARY: {"available": available, "active": True, "updated_at": micros(host.last_seen)}}
 
 

@@ -11,7 +11,6 @@ from pileus.api import Context, Routes, Schema, changed, since
 from pileus.api.paging import next_link, page_limit
 from pileus.api.schema import BOOLEAN_PARAM, UUID_PATTERN, truth
 from pileus.compute import hypervisors, services
-from pileus.compute.hosts import alive
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import PAGING
@@ -39,7 +38,7 @@ def _brief(ctx: Context, host: Host) -> dict[str, Any]:
     return {
         "id": host.provider_id if ctx.at_least("2.53") else host.id,
         "hypervisor_hostname": host.name,
-        "state": "up" if alive(host) else "down",
+        "state": "up" if host.alive else "down",
         "status": "disabled" if host.disabled else "enabled",
     }
 

@@ -10,6 +10,7 @@ from pileus.compute.model import Server
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.compute.schemas import METADATA
 from pileus.errors import Invalid
+from pileus.operations import task_states
 
 routes = Routes()
 ALL = "/v2.1/servers/{server_id}/metadata"
@@ -22,7 +23,7 @@ ITEM = Schema.wrapped("meta", {**METADATA, "minProperties": 1, "maxProperties": 
 def _change(ctx: Context, server: Server, items: dict[str, str], what: str) -> None:
     """Give the server these items, in its row and in what its guest is told."""
     actions.require_unlocked(ctx, server)
-    task = servers.task_states(ctx.session, [server.id]).get(server.id)
+    task = task_states(ctx.session, [server.id]).get(server.id)
     states.require_settled(what, server.id, server.vm_state, task)
     metadata.replace(ctx.session, server, items)
     actions.refresh_data(ctx, server)

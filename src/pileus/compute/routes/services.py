@@ -9,7 +9,6 @@ from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
 from pileus.api.schema import BOOLEAN, UUID_PATTERN, obj, truth
 from pileus.compute import services
-from pileus.compute.hosts import alive
 from pileus.compute.model import Host
 from pileus.compute.parameters import ANY
 from pileus.compute.services import BINARY, Change
@@ -40,7 +39,7 @@ def view(ctx: Context, host: Host) -> dict[str, Any]:
         "host": host.name,
         "zone": host.zone,
         "status": "disabled" if host.disabled else "enabled",
-        "state": "up" if alive(host) else "down",
+        "state": "up" if host.alive else "down",
         "updated_at": micros(host.last_seen),
         "disabled_reason": host.disabled_reason,
     }

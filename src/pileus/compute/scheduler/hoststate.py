@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, select
 
-from pileus.compute.hosts import alive
 from pileus.compute.model import Host, Server
 from pileus.db import Session
 from pileus.placement import allocations
@@ -71,7 +70,7 @@ def load(session: Session) -> list[HostState]:
             host.name,
             host.provider_id,
             host.zone,
-            alive(host),
+            host.alive,
             host.disabled,
             rooms.get(host.provider_id, {}),
             frozenset(traits.get(host.provider_id, ())),

@@ -15,7 +15,7 @@ from pileus.compute.scheduler.filters import Request
 from pileus.compute.scheduler.hoststate import HostState
 from pileus.compute.scheduler.weighers import Scale
 from pileus.db import Session
-from pileus.operations import CommandError
+from pileus.operations import CommandError, recorded
 from pileus.operations.groups import grouped
 from pileus.placement import allocations
 from pileus.placement.allocations import Claim
@@ -33,7 +33,8 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
         calls: (server id, names of hosts where building failed) of each.
 
     Returns:
-        {"host": name} or a CommandError "no-valid-host" for each, in order.
+        {"host": name, "incarnation": of the guest to be built there} or a CommandError "no-valid-host" for each, in
+        order.
     """
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
@@ -50,16 +51,16 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
             claims.append(Claim(server_id, provider_id, request.project_id, request.user_id, request.resources))
     allocations.claim(session, claims)
     placed = [
-        {"id": call[0], "host": result["host"]}
-        for call, result in zip(calls, results, strict=True)
-        if isinstance(result, dict)
+        (servers[call[0]], result) for call, result in zip(calls, results, strict=True) if isinstance(result, dict)
     ]
-    if placed:
-        session.execute(update(Server), placed)
+    for server, result in placed:
+        server.host = result["host"]
+        server.incarnation = result["incarnation"] = server.incarnation + 1
     return results
 
 
-def release(session: Session, server_id: str, _excluded: list[str]) -> None:
+@recorded("release claim")
+def release(session: Session, server_id: str) -> None:
     """Take a claim back: the server is on no host."""
     allocations.release(session, server_id)
     session.execute(update(Server).where(Server.id == server_id).values(host=None))

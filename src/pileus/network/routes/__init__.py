@@ -1,6 +1,5 @@
 """The URL map of the network service, top to bottom."""
 
-import pileus.network.flows.sync  # noqa: F401  # the verbs start its operations
 from pileus.network.routes import (
     extensions,
     networks,

@@ -1,0 +1,35 @@
+"""What a server shows when an operation on it failed."""
+
+from __future__ import annotations
+
+from sqlalchemy import insert, update
+
+from pileus.compute import servers
+from pileus.compute.model import Server, ServerFault
+from pileus.compute.states import ERROR
+from pileus.db import Session, utcnow
+from pileus.operations import Origin
+
+
+def stay(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
+    """The guest is as it was; the owner sees why nothing happened."""
+    server = session.get(Server, subject_id)
+    if server is not None and server.deleted_at is None:
+        servers.add_fault(session, server, error["message"])
+        servers.catch_up(server, None)
+
+
+def break_down(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
+    """It failed half-way: the server is in ERROR, from where a hard reboot or a delete helps."""
+    server = session.get(Server, subject_id)
+    if server is not None and server.deleted_at is None:
+        servers.set_state(server, ERROR)
+        servers.add_fault(session, server, error["message"])
+        servers.catch_up(server, None)
+
+
+def broken(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
+    """The last resort, where what should have been done hit a defect: as little as a server in ERROR needs."""
+    session.change(update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None)).values(vm_state=ERROR))
+    fault = {"code": 500, "message": error["message"][:255], "created_at": utcnow()}
+    session.change(insert(ServerFault).values(server_id=subject_id, **fault))

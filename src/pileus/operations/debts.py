@@ -1,0 +1,228 @@
+"""Debts: what a host, the network or the database is still owed, as rows that are repeated until they are done.
+
+Whoever changes something that a host or the network must follow owes it in the same transaction (`owe`); an undo that
+fails is owed too. Paying (`Collector`) sends the newest state: an action is called when it is sent, and the same owed
+twice is one debt. `pileus status` shows what is open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pileus.agent.commands import Answer, Command, Envelope
+from pileus.clock import utcnow
+from pileus.db import Database, Session, in_seconds, is_transient
+from pileus.errors import PileusError
+from pileus.operations.model import DebtRow
+from pileus.operations.owed import Owed, UnknownAction, carry_out_many
+from pileus.operations.wake import debts_bell
+
+log = logging.getLogger(__name__)
+NETWORK, DATABASE = "(network)", "(database)"
+"""Debtors that are no hosts."""
+PREFIX = "debt"
+BATCH = 200
+TAKEN_S = 30.0
+"""How long a try is waited for before the next."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
+DEADLINE_S = 120.0
+
+
+Apply = Callable[[Any], None]
+"""Makes a change of the network's database; raises PileusError."""
+
+
+def owe(
+    session: Session, host: str, subject_id: str, owed: Owed, request_id: str = "", error: str | None = None
+) -> None:
+    """Write down that `host` is owed an action, from this transaction's commit on.
+
+    Args:
+        host: a host's name, NETWORK or DATABASE.
+        subject_id: what it is about; served before new commands about it.
+        error: why a first try failed, if there was one.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    row = {"host": host, "subject_id": subject_id, "name": owed.do, "arguments": owed.arguments}
+    fresh = {"request_id": request_id, "next_try": in_seconds(0), "error": error, "created_at": utcnow()}
+    again = {"arguments": owed.arguments, "generation": DebtRow.generation + 1, "next_try": in_seconds(0), "tries": 0}
+    session.flush()
+    session.change(
+        insert(DebtRow)
+        .values(**row, **fresh, generation=1, tries=0)
+        .on_conflict_do_update(index_elements=["host", "subject_id", "name"], set_=again)
+    )
+    session.after_commit(debts_bell.set)
+
+
+def due(session: Session, host: str, subject_id: str) -> list[Envelope]:
+    """What is owed to a host about a subject, ready to be sent before anything new about it."""
+    query = select(DebtRow).where(DebtRow.host == host, DebtRow.subject_id == subject_id).order_by(DebtRow.id)
+    rows = session.scalars(query).all()
+    return [_envelope(row, built) for row, built in _build(session, rows) if isinstance(built, Command)]
+
+
+def forget(session: Session, debt_id: int) -> bool:
+    """Write a debt off; False if there is none of that number."""
+    return session.change(delete(DebtRow).where(DebtRow.id == debt_id)) == 1
+
+
+def hurry(session: Session, hosts: Iterable[str]) -> None:
+    """These hosts are back: what they are owed is due now."""
+    session.change(update(DebtRow).where(DebtRow.host.in_(list(hosts))).values(next_try=in_seconds(0)))
+    session.after_commit(debts_bell.set)
+
+
+def open_debts(session: Session, limit: int = 100) -> Sequence[DebtRow]:
+    """What is owed, oldest first."""
+    return session.scalars(select(DebtRow).order_by(DebtRow.id).limit(limit)).all()
+
+
+def about(session: Session, subject_id: str) -> bool:
+    """Whether anything is owed about a subject."""
+    return session.scalar(select(DebtRow.id).where(DebtRow.subject_id == subject_id).limit(1)) is not None
+
+
+def count(session: Session) -> int:
+    """How many debts are open."""
+    return session.scalar(select(func.count()).select_from(DebtRow)) or 0
+
+
+class Collector:
+    """Pays debts: to hosts by command, to the network by its database, to the database by a transaction.
+
+    Args:
+        send: hands a command to its host's agent, if that is connected; the answer comes back through `answer`.
+        apply: makes a change of the network's database.
+    """
+
+    def __init__(self, db: Database, send: Callable[[Envelope], bool], apply: Apply) -> None:
+        self._db, self._send, self._apply = db, send, apply
+
+    def collect(self) -> int:
+        """Try what is due; returns how much that was."""
+        with self._db.read() as session:
+            if session.scalar(select(DebtRow.id).where(DebtRow.next_try <= in_seconds(0)).limit(1)) is None:
+                return 0
+        with self._db.write() as session:
+            rows = self._take(session)
+            built = _build(session, rows)
+        done = [(row, self._try(row, command)) for row, command in built]
+        self._settle([(row, error) for row, error in done if error is not SENT])
+        return len(rows)
+
+    def answer(self, answer: Answer) -> None:
+        """A host answered a debt's command."""
+        debt_id, generation = answer.key.split(":")[1:3]
+        with self._db.read() as session:
+            row = session.get(DebtRow, int(debt_id))
+        if row is not None:
+            row.generation = int(generation)  # the one that was answered
+            self._settle([(row, answer.failure.message if answer.failure else None)])
+
+    def _take(self, session: Session) -> list[DebtRow]:
+        """Debts that are due; nobody else tries them meanwhile."""
+        query = (
+            select(DebtRow)
+            .where(DebtRow.next_try <= in_seconds(0))
+            .order_by(DebtRow.next_try, DebtRow.id)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        rows = list(session.scalars(query))
+        if rows:
+            taken = {"next_try": in_seconds(TAKEN_S), "tries": DebtRow.tries + 1}
+            session.change(update(DebtRow).where(DebtRow.id.in_([row.id for row in rows])).values(**taken))
+        return rows
+
+    def _try(self, row: DebtRow, built: Any) -> str | _Sent | None:
+        """None: paid; SENT: the answer will tell; else why not."""
+        if isinstance(built, str):
+            return built
+        try:
+            if row.host == NETWORK:
+                self._apply(built)
+            elif row.host == DATABASE:
+                with self._db.write() as session:
+                    Owed(row.name, row.arguments).carry_out(session)
+            else:
+                return SENT if self._send(_envelope(row, built)) else f"Host {row.host} is not connected."
+        except PileusError as error:
+            return error.message
+        except Exception as error:
+            log.exception("debt %d (%s) hit a defect", row.id, row.name)
+            return f"internal error: {type(error).__name__}"
+        return None
+
+    def _settle(self, tried: list[tuple[DebtRow, Any]]) -> None:
+        """Strike out what is paid, put off what is not. Each try is of the row as it was taken."""
+        if not tried:
+            return
+        paid = [row for row, error in tried if error is None]
+        with self._db.write() as session:
+            struck: set[int] = set()
+            for generation in {row.generation for row in paid}:
+                ids = [row.id for row in paid if row.generation == generation]
+                same = (DebtRow.id.in_(ids), DebtRow.generation == generation)
+                struck |= set(session.scalars(delete(DebtRow).where(*same).returning(DebtRow.id)))
+            for row in paid:
+                if row.id not in struck:
+                    # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
+                    owe(session, row.host, row.subject_id, Owed(row.name, row.arguments), row.request_id)
+            for row, error in tried:
+                if error is not None:
+                    self._put_off(session, row, str(error))
+
+    def _put_off(self, session: Session, row: DebtRow, error: str) -> None:
+        log.warning("debt %d (%s, %s) is still open: %s", row.id, row.name, row.host, error)
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row.tries, 20))
+        values = {"error": error[:255], "next_try": in_seconds(pause)}
+        same = (DebtRow.id == row.id, DebtRow.generation == row.generation)
+        session.change(update(DebtRow).where(*same).values(**values))
+
+
+class _Sent:
+    """A try whose outcome comes later."""
+
+
+SENT = _Sent()
+
+
+def _build(session: Session, rows: Sequence[DebtRow]) -> list[tuple[DebtRow, Any]]:
+    """Each debt with what its action builds, or with a sentence if it cannot; those of one name are built at once."""
+    named: dict[str, list[DebtRow]] = {}
+    for row in rows:
+        named.setdefault(row.name if row.host != DATABASE else DATABASE, []).append(row)
+    return [pair for name, same in named.items() for pair in zip(same, _built(session, name, same), strict=True)]
+
+
+def _built(session: Session, name: str, rows: list[DebtRow]) -> list[Any]:
+    if name == DATABASE:
+        return [None] * len(rows)
+    try:
+        return carry_out_many(session, name, [row.arguments for row in rows])
+    except (PileusError, UnknownAction) as error:
+        why = str(error)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        log.exception("debts of %s hit a defect", name)
+        why = f"internal error: {type(error).__name__}"
+    # One that cannot be built must not keep the others from being paid.
+    return [why] if len(rows) == 1 else [_built(session, name, [row])[0] for row in rows]
+
+
+def _envelope(row: DebtRow, command: Command) -> Envelope:
+    return Envelope(
+        key=f"{PREFIX}:{row.id}:{row.generation}:{row.tries + 1}",
+        operation_id=f"{PREFIX}:{row.id}",
+        attempt=row.tries + 1,
+        host=row.host,
+        deadline_s=DEADLINE_S,
+        command=command,  # type: ignore[arg-type]  # an action owed to a host builds one of the contract's
+    )

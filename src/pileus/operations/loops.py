@@ -1,0 +1,74 @@
+"""The threads of a replica's runner and debt collector."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from pileus.db import is_transient
+from pileus.operations.debts import BATCH as DEBTS_AT_ONCE
+from pileus.operations.debts import Collector
+from pileus.operations.leases import LEASE_S
+from pileus.operations.runner import BATCH, Runner
+from pileus.operations.wake import bell, debts_bell, wake
+
+log = logging.getLogger(__name__)
+POLL_S = 1.0
+"""How late a wake-up that was lost is noticed."""
+
+
+class Loops:
+    """Calls the parts of a runner and a collector in turn, each on threads of its own, until stopped.
+
+    No exception ends a loop: what fails is logged, and tried again after a second.
+    """
+
+    def __init__(self, runner: Runner, collector: Collector, threads: int) -> None:
+        self._runner, self._collector = runner, collector
+        self._stopping = threading.Event()
+        turns = [self._beat, self._poll, self._collect, lambda: runner.work_group(POLL_S)]
+        turns += [lambda: runner.work(POLL_S)] * threads
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(turn,), daemon=True, name=f"runner-{number}")
+            for number, turn in enumerate(turns)
+        ]
+
+    def start(self) -> None:
+        """Begin; what an earlier life of this replica held is taken up again."""
+        self._runner.begin()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop between steps; what is unfinished is taken up at the next start."""
+        self._stopping.set()
+        wake()
+        debts_bell.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _repeat(self, turn: Callable[[], object]) -> None:
+        while not self._stopping.is_set():
+            try:
+                turn()
+            except Exception as error:
+                if is_transient(error):
+                    log.warning("the database failed; trying again: %s", error)
+                else:
+                    log.exception("a loop hit a defect; going on")
+                self._stopping.wait(1.0)
+
+    def _beat(self) -> None:
+        self._runner.beat()
+        self._stopping.wait(LEASE_S / 3)
+
+    def _poll(self) -> None:
+        bell.clear()
+        if self._runner.take_up() < BATCH:
+            bell.wait(POLL_S)
+
+    def _collect(self) -> None:
+        debts_bell.clear()
+        if self._collector.collect() < DEBTS_AT_ONCE:
+            debts_bell.wait(POLL_S)

@@ -1,0 +1,110 @@
+"""Recorded actions: functions that the journal and the debts name, so that another process, or a later release, can
+carry them out.
+
+Undos, host commands and debts are all written down before they are needed; what is written down is the action's name
+and its arguments. A name is a promise to older rows: to rename an action, keep the former name beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from pileus.db import Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """A recorded action with its arguments, JSON values."""
+
+    do: str
+    arguments: dict[str, Any] = {}
+
+    def carry_out(self, session: Session) -> Any:
+        """Call the action.
+
+        Raises:
+            UnknownAction: this release has none of that name.
+        """
+        return _action(self.do).carry_out(session, [self.arguments])[0]
+
+
+def carry_out_many(session: Session, do: str, arguments: Sequence[dict[str, Any]]) -> list[Any]:
+    """Call an action with several sets of arguments; one that can takes them at once.
+
+    Raises:
+        UnknownAction: this release has none of that name.
+    """
+    return _action(do).carry_out(session, arguments)
+
+
+class UnknownAction(Exception):
+    """A row names an action of another release."""
+
+
+class Recorded(Generic[P, R]):
+    """A function over a session that can be written down. Called as usual, or written down by `owed`."""
+
+    def __init__(self, name: str, function: Callable[Concatenate[Session, P], R]) -> None:
+        self.name, self._function = name, function
+
+    def __call__(self, session: Session, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._function(session, *args, **kwargs)
+
+    def owed(self, *args: P.args, **kwargs: P.kwargs) -> Owed:
+        """The action with these arguments, by keyword, to be carried out later."""
+        assert not args, "recorded by name: give arguments by keyword"
+        return Owed(self.name, dict(kwargs))
+
+    def carry_out(self, session: Session, arguments: Sequence[dict[str, Any]]) -> list[R]:
+        return [self._function(session, **one) for one in arguments]  # type: ignore[call-arg]
+
+
+class RecordedMany:
+    """A recorded action that takes many sets of arguments at once, and gives one result for each."""
+
+    def __init__(self, name: str, function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> None:
+        self.name, self.carry_out = name, function
+
+    def owed(self, **arguments: Any) -> Owed:
+        """The action with one set of arguments, to be carried out later."""
+        return Owed(self.name, arguments)
+
+
+_actions: dict[str, Recorded[Any, Any] | RecordedMany] = {}
+
+
+def _action(name: str) -> Recorded[Any, Any] | RecordedMany:
+    if name not in _actions:
+        raise UnknownAction(f"This release has no action named {name}.")
+    return _actions[name]
+
+
+def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Recorded[P, R]]:
+    """Make a function an action that rows may name.
+
+    It builds a command (for a host or the network), or changes rows itself; it must bear being called when its work
+    is done already, or was never begun.
+    """
+
+    def register(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
+        assert name not in _actions, f"two actions named {name}"
+        action = _actions[name] = Recorded(name, function)
+        return action
+
+    return register
+
+
+def recorded_many(name: str) -> Callable[[Callable[[Session, Sequence[dict[str, Any]]], list[Any]]], RecordedMany]:
+    """As `recorded`, for a function that builds many at the cost of one: as many statements, however many there are."""
+
+    def register(function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> RecordedMany:
+        assert name not in _actions, f"two actions named {name}"
+        action = _actions[name] = RecordedMany(name, function)
+        return action
+
+    return register

@@ -1,0 +1,193 @@
+"""The post: which command goes to which agent, in order, again and again until it is answered.
+
+No I/O here: `agents.py` moves the bytes, and the simulation does so in its own way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from pileus import clock
+from pileus.agent.commands import CONTRACT, AgentReport, Answer, Envelope, FeedEntry, GuestEvent, Progress
+
+log = logging.getLogger(__name__)
+BATCH = 200
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A command that is not answered yet, and when it was posted (monotonic seconds)."""
+
+    envelope: Envelope
+    posted: float
+
+
+class Post:
+    """Thread-safe. Commands for hosts that no agent is connected for wait until one is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._letters: dict[str, Letter] = {}
+        self._links: dict[str, Link] = {}
+
+    def send(self, envelope: Envelope) -> bool:
+        """Post a command; it is delivered until it is answered or withdrawn.
+
+        Returns:
+            Whether the host's agent is connected now.
+        """
+        with self._lock:
+            fresh = envelope.key not in self._letters
+            self._letters[envelope.key] = Letter(envelope, clock.monotonic())
+            link = self._links.get(envelope.host)
+            if link is not None and fresh:
+                link.put(envelope.key)
+        return link is not None
+
+    def withdraw(self, key: str) -> None:
+        """The command was answered, or nobody waits for it any more; an unknown one is no error."""
+        with self._lock:
+            self._letters.pop(key, None)
+
+    def letters(self) -> list[Letter]:
+        """What is not answered, oldest first."""
+        with self._lock:
+            return list(self._letters.values())
+
+    def letter(self, key: str) -> Letter | None:
+        """A command that is not answered."""
+        return self._letters.get(key)
+
+    def opened(self, link: Link, hosts: Iterable[str]) -> None:
+        """An agent is connected: it gets all that its hosts were sent, as it may have missed any of it."""
+        with self._lock:
+            self._close(link)
+            for host in hosts:
+                self._links[host] = link
+            for key, letter in self._letters.items():
+                if self._links.get(letter.envelope.host) is link:
+                    link.put(key)
+
+    def closed(self, link: Link) -> None:
+        """An agent is not connected any more."""
+        with self._lock:
+            self._close(link)
+
+    def _close(self, link: Link) -> None:
+        link.clear()
+        for host in [host for host, one in self._links.items() if one is link]:
+            del self._links[host]
+
+
+class Listener(Protocol):
+    """What the replica makes of what agents say. May raise: a report or an event is then given again."""
+
+    def report(self, report: AgentReport) -> None:
+        """An agent is (again) connected, or a minute has passed."""
+
+    def alive(self, hosts: list[str]) -> None:
+        """The agent of these hosts was heard of."""
+
+    def answer(self, answer: Answer) -> None:
+        """A command was answered."""
+
+    def guest(self, event: GuestEvent) -> None:
+        """A guest changed state by itself."""
+
+    def progress(self, progress: Progress) -> None:
+        """A command under way tells how far it is."""
+
+
+class Greeting(msgspec.Struct):
+    """What an agent answers to GET /report. `last`: where its feed was when the report was made."""
+
+    report: AgentReport
+    last: int
+
+
+class Link:
+    """The way to one agent: what is to be delivered, first things first, and how far its feed was read."""
+
+    def __init__(self, post: Post, listener: Listener) -> None:
+        self._post, self._listener = post, listener
+        self._outbox: deque[str] = deque()
+        self._hosts: list[str] = []
+        self.after = 0
+        self.ready: Callable[[], None] = lambda: None
+        """Called from any thread when there is something to deliver."""
+
+    # --- to the agent -----------------------------------------------------------------------------------------
+
+    def put(self, key: str) -> None:
+        self._outbox.append(key)
+        self.ready()
+
+    def clear(self) -> None:
+        self._outbox.clear()
+
+    def batch(self) -> list[Envelope]:
+        """The next commands to deliver; the same again until `delivered`, so that none overtakes another."""
+        self._drop(set())
+        letters = [self._post.letter(key) for key in itertools.islice(list(self._outbox), BATCH)]
+        return [letter.envelope for letter in letters if letter is not None]
+
+    def delivered(self, batch: list[Envelope]) -> None:
+        """The agent has taken these."""
+        self._drop({envelope.key for envelope in batch})
+
+    def _drop(self, delivered: set[str]) -> None:
+        """Take from the front what was delivered or withdrawn."""
+        while self._outbox and (self._outbox[0] in delivered or self._post.letter(self._outbox[0]) is None):
+            self._outbox.popleft()
+
+    # --- from the agent ---------------------------------------------------------------------------------------
+
+    def greeted(self, content: bytes) -> None:
+        """The agent is connected; from its report on, its feed is read.
+
+        Raises:
+            Refused: the agent speaks a contract that is too old. msgspec.DecodeError: or one that is not understood.
+        """
+        greeting = self.reported(content)
+        self.after = greeting.last
+        self._hosts = [host.name for host in greeting.report.hosts]
+        self._post.opened(self, self._hosts)
+
+    def reported(self, content: bytes) -> Greeting:
+        """The agent told of its hosts."""
+        greeting = msgspec.json.decode(content, type=Greeting)
+        if greeting.report.contract < CONTRACT - 1:
+            raise Refused("its contract is too old: bring the host to this release first")
+        self._listener.report(greeting.report)
+        return greeting
+
+    def take(self, content: bytes) -> None:
+        """What the agent's feed has, in its order; an entry that could not be dealt with is asked for again."""
+        self._listener.alive(self._hosts)
+        for raw in msgspec.json.decode(content, type=list[msgspec.Raw]):
+            try:
+                entry = msgspec.json.decode(raw, type=FeedEntry)
+            except msgspec.DecodeError:
+                log.exception("an entry of the feed of %s is not understood", self._hosts)
+                continue
+            self._take(entry)
+            self.after = entry.sequence
+
+    def _take(self, entry: FeedEntry) -> None:
+        if entry.answer is not None:
+            self._post.withdraw(entry.answer.key)
+            self._listener.answer(entry.answer)
+        if entry.guest is not None:
+            self._listener.guest(entry.guest)
+        if entry.progress is not None:
+            self._listener.progress(entry.progress)
+
+
+class Refused(Exception):
+    """The agent answered with an error, or cannot be talked to."""
