@@ -169,6 +169,9 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     assert "hello from user data" in console
     assert (state / "instances" / server_id / "console.log").stat().st_mode & 0o777 == 0o600
 
+    known = hypervisor.remembered(HOST, server_id)
+    assert known == msgspec.structs.replace(guest, data=msgspec.structs.replace(guest.data, admin_pass=None))
+
     again = Timeline()
     assert hypervisor.build(HOST, guest, 10, again) == PowerState.RUNNING  # a command that was sent twice
     assert again.events() == ()
@@ -221,6 +224,8 @@ def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> 
         timeline = Timeline()
         cloud.hypervisor.discard(HOST, guest.server_id, timeline)
         assert [event.name for event in timeline.events()] == ["destroy guest", "unplug port"]
+    with pytest.raises(CommandFailed, match="nothing is known"):
+        cloud.hypervisor.remembered(HOST, guest.server_id)
     assert cloud.guests() == {}
     assert list((state / "instances").iterdir()) == []
     assert list((state / "libvirt" / "log" / "qemu").iterdir()) == []

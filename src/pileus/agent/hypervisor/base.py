@@ -24,9 +24,6 @@ class Hypervisor(Protocol):
     def reports(self) -> list[HostReport]:
         """Each host with its inventories, traits and guests: all of which anything is there."""
 
-    def housekeep(self) -> None:
-        """Regular upkeep, called about once a minute: trim console logs."""
-
     def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
         """Create, define, plug and run a guest; returns its power state."""
 

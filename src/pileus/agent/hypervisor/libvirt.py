@@ -204,6 +204,13 @@ class LibvirtHypervisor:
         self._check(host)
         return self._files.guest(server_id).read_console(lines)
 
+    def remembered(self, host: str, server_id: str) -> GuestSpec:
+        """What a guest was last built or changed with, its password excepted."""
+        self._check(host)
+        if (guest := self._data.get(server_id)) is None:
+            raise CommandFailed("no-guest", f"nothing is known of {server_id} on this host")
+        return guest
+
     # --- how --------------------------------------------------------------------------------------
 
     def _check(self, host: str) -> None:
