@@ -6,7 +6,7 @@ any doubt it is read again (`read_again`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +67,7 @@ class Held(msgspec.Struct, kw_only=True):
     subject_id: str
     origin: Origin
     arguments: dict[str, Any]
+    owner: str | None
     attempt: int
     state: str
     forward: bool
@@ -127,13 +128,25 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
     return _read(session, rows, {row.id for row in rows if row.attempt > 1})
 
 
+def give_back(session: Session, owner: str, known: Container[str]) -> int:
+    """Free what this replica holds without knowing it: a commit that took it up was not acknowledged.
+
+    Returns:
+        How many operations became free.
+    """
+    mine = (OperationRow.lease_owner == owner, OperationRow.finished_at.is_(None))
+    strays = [id for id in session.scalars(select(OperationRow.id).where(*mine)) if id not in known]
+    session.change(update(OperationRow).where(OperationRow.id.in_(strays), *mine).values(lease_owner=None))
+    return len(strays)
+
+
 def read_again(session: Session, held: Held) -> Held | None:
     """An operation as the journal has it now; None if it is not this runner's any more.
 
     Answers are kept: they come from the host's own journal, not from ours.
     """
     row = session.get(OperationRow, held.id)
-    if row is None or row.attempt != held.attempt or row.finished_at is not None:
+    if row is None or (row.attempt, row.lease_owner) != (held.attempt, held.owner) or row.finished_at is not None:
         return None
     [fresh] = _read(session, [row], {row.id})
     fresh.answers, fresh.sent = held.answers, held.sent
@@ -157,6 +170,7 @@ def _held(row: OperationRow) -> Held:
         subject_id=row.subject_id,
         origin=Origin(row.request_id, row.user_id, row.project_id),
         arguments=row.arguments,
+        owner=row.lease_owner,
         attempt=row.attempt,
         state=row.state,
         forward=row.forward,
