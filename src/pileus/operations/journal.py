@@ -6,7 +6,7 @@ any doubt it is read again (`read_again`).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -128,16 +128,16 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
     return _read(session, rows, {row.id for row in rows if row.attempt > 1})
 
 
-def give_back(session: Session, owner: str, known: Container[str]) -> int:
+def give_back(session: Session, owner: str, known: Mapping[str, int]) -> None:
     """Free what this replica holds without knowing it: a commit that took it up was not acknowledged.
 
-    Returns:
-        How many operations became free.
+    Args:
+        known: the attempts that it knows of, by operation.
     """
     mine = (OperationRow.lease_owner == owner, OperationRow.finished_at.is_(None))
-    strays = [id for id in session.scalars(select(OperationRow.id).where(*mine)) if id not in known]
+    rows = session.execute(select(OperationRow.id, OperationRow.attempt).where(*mine))
+    strays = [row.id for row in rows if known.get(row.id) != row.attempt]
     session.change(update(OperationRow).where(OperationRow.id.in_(strays), *mine).values(lease_owner=None))
-    return len(strays)
 
 
 def read_again(session: Session, held: Held) -> Held | None:

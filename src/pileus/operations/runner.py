@@ -114,7 +114,8 @@ class Runner:
                     return 0
             with self._db.write() as session:
                 if self._lost_track:
-                    journal.give_back(session, self._owner, self._runs)
+                    known = {run.held.id: run.held.attempt for run in list(self._runs.values())}
+                    journal.give_back(session, self._owner, known)
                 taken = journal.take_up(session, self._owner, flows.kinds(), BATCH)
         except Exception as error:
             self._lost_track = True
