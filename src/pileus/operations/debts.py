@@ -144,6 +144,8 @@ class Collector:
         """None: paid; SENT: the answer will tell; else why not."""
         if isinstance(built, str):
             return built
+        if built is None and row.host != DATABASE:
+            return None  # what was owed has become pointless
         try:
             if row.host == NETWORK:
                 self._apply(built)

@@ -199,7 +199,8 @@ def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any])
     if noun in SYNCS:
         host, name, owed = "(network)", f"sync {noun.replace('_', ' ')}", {SYNCS[noun]: subject_id}
     elif kind == "guest.update_data":
-        host, name, owed = arguments["host"], "update instance data", {"server_id": subject_id}
+        host, name = arguments["host"], "update instance data"
+        owed = {"server_id": subject_id, "host": host}
     else:
         return  # a guest that was to be reaped: nothing that no row condemns is destroyed any more
     now = datetime.now()
