@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 from pileus import clock
 from pileus.agent.commands import Answer, Command, DiscardGuest, Envelope, Failure
 from pileus.clock import Clock
-from pileus.db import Database, Session
+from pileus.db import Database, Session, is_transient
 from pileus.operations import OperationRow, Origin, StepRow, start
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
@@ -125,7 +125,15 @@ class Replica:
 
     def turn(self) -> bool:
         """One turn of everything; False if nothing could be done."""
-        return any([self.runner.take_up(), self.runner.work(0), self.runner.work_group(0), self.collector.collect()])
+        return any([self.runner.take_up(), self.runner.work(0), self.runner.work_group(0), self._collect()])
+
+    def _collect(self) -> int:
+        try:
+            return self.collector.collect()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return 0  # its loop tries again after a while
 
     def run(self) -> None:
         """As many turns as do something."""
