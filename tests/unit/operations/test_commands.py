@@ -168,12 +168,14 @@ def test_an_undo_on_a_host_that_is_down_becomes_a_debt_and_is_paid_when_it_is_ba
         op.command("build", "gone", command.owed(name="build"), undo=command.owed(name="discard"))
         op.step("two", refuse)
 
+    def answer_and_go(envelope: object) -> None:
+        hosts.away.add("gone")
+        hosts.dead.add("gone")
+
+    hosts.automatic = answer_and_go
     operation_id = begin(db, "t.undo", "server")
-    replica.runner.take_up()
-    replica.runner.work(0)
-    hosts.away.add("gone")
-    hosts.dead.add("gone")
     replica.run()
+    assert row(db, operation_id).state == "undoing" and debts(db) == []
     replica.runner.beat()
     replica.run()
     assert row(db, operation_id).error == {"code": "Conflict", "message": "not now"}
@@ -184,6 +186,7 @@ def test_an_undo_on_a_host_that_is_down_becomes_a_debt_and_is_paid_when_it_is_ba
     assert debt.arguments == {"name": "discard"}
     hosts.away.clear()
     hosts.dead.clear()
+    hosts.automatic = lambda envelope: None
     replica.run_over(fake_clock, 600, 60)
     assert debts(db) == [] and hosts.commands() == ["build@gone", "discard@gone"]
 
