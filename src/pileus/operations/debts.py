@@ -171,7 +171,7 @@ class Collector:
             for row in paid:
                 if row.token not in struck:
                     # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
-                    owe(session, row.host, row.subject_id, Owed(row.name, row.arguments), row.request_id)
+                    owe(session, row.host, row.subject_id, _newest(session, row), row.request_id)
             for row, error in tried:
                 if error is not None:
                     self._put_off(session, row, str(error))
@@ -181,6 +181,13 @@ class Collector:
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row.tries, 20))
         values = {"error": error[:255], "next_try": in_seconds(pause)}
         session.change(update(DebtRow).where(DebtRow.token == row.token).values(**values))
+
+
+def _newest(session: Session, row: DebtRow) -> Owed:
+    """A debt as it was last owed; as it was taken, if it is struck out."""
+    same = (DebtRow.host == row.host, DebtRow.subject_id == row.subject_id, DebtRow.name == row.name)
+    arguments = session.scalar(select(DebtRow.arguments).where(*same))
+    return Owed(row.name, row.arguments if arguments is None else arguments)
 
 
 class _Sent:

@@ -90,6 +90,7 @@ class Operation:
         self._position = -1
         self._names: Counter[str] = Counter()
         self._unwritten: list[Outcome] = []
+        self._diverged: Diverged | None = None
         self.waiting: Grouped | None = None
 
     # --- what a flow calls ------------------------------------------------------------------------------------
@@ -218,6 +219,8 @@ class Operation:
         """End the operation; `hook` runs in the same transaction."""
         if self._held.finished:
             return
+        if self._diverged and state == "succeeded":
+            raise self._diverged
         with self._db.write() as session:
             journal.fence(session, self._held)
             journal.record(session, self._held, *self._unwritten)
@@ -231,16 +234,18 @@ class Operation:
         """The outcome of the flow's next step, and whether it has come to its end.
 
         Raises:
-            Diverged: the journal has another step there.
+            Diverged: the journal has another step there, or had; a flow that catches this gets no further.
         """
         self._position += 1
         self._names[name] += 1
         key = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
         found = self._held.outcomes.get((self._position, False))
+        if found is not None and found.key != key:
+            self._diverged = Diverged(key, found.key)
+        if self._diverged:
+            raise self._diverged
         if found is None:
             return Outcome(position=self._position, name=name, key=key), False
-        if found.key != key:
-            raise Diverged(key, found.key)
         return found, self._done(found)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A database with the journal, and a runner whose hosts are played by the test."""
+"""A database with the journal, and replicas whose hosts are played by the test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from pileus.agent.commands import Answer, Envelope, Failure
+from pileus import clock
 from pileus.db import Database
 from pileus.db.migrate import upgrade
-from pileus.operations.runner import Runner
+from pileus.operations import flows, loops, owed
+from tests.unit.operations.world import FakeClock, Hosts, Replica, command, unnote
+
+
+@pytest.fixture(autouse=True)
+def _registries() -> Iterator[None]:
+    """Flows and actions that a test registers are gone after it."""
+    kinds, actions = dict(flows._flows), dict(owed._actions)
+    owed._actions.update({one.name: one for one in (unnote, command)})
+    yield
+    for registry, former in ((flows._flows, kinds), (owed._actions, actions)):
+        registry.clear()
+        registry.update(former)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -18,30 +31,19 @@ def db(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Datab
     url = new_database()
     database = Database(url.replace("postgresql://", "postgresql+psycopg://") if url else f"sqlite:///{tmp_path}/t.db")
     upgrade(database, tmp_path)
+    key = "INTEGER PRIMARY KEY" if database.sqlite else "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+    with database.write() as session:
+        session.execute(text(f"CREATE TABLE effects (id {key}, word TEXT NOT NULL)"))
     yield database
     database.dispose()
 
 
-class Hosts:
-    """Stands for every agent: keeps what it is sent; answers when told to."""
-
-    def __init__(self) -> None:
-        self.sent: list[Envelope] = []
-        self.runner: Runner | None = None
-        self.automatic: Callable[[Envelope], Failure | None] | None = lambda envelope: None
-
-    def send(self, envelope: Envelope) -> None:
-        self.sent.append(envelope)
-        if self.automatic is not None:
-            self.answer(envelope, self.automatic(envelope))
-
-    def answer(self, envelope: Envelope, failure: Failure | None = None) -> None:
-        assert self.runner is not None
-        result = {} if failure else {"power_state": 1}
-        self.runner.answer(Answer(key=envelope.key, host=envelope.host, result=result, failure=failure))
-
-    def commands(self) -> list[str]:
-        return [f"{type(envelope.command).__name__}@{envelope.host}" for envelope in self.sent]
+@pytest.fixture
+def fake_clock(db: Database, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The time, to be moved on."""
+    fake = FakeClock(db)
+    monkeypatch.setattr(clock, "current", fake)
+    return fake
 
 
 @pytest.fixture
@@ -50,16 +52,21 @@ def hosts() -> Hosts:
 
 
 @pytest.fixture
-def new_runner(db: Database, hosts: Hosts) -> Iterator[Callable[[], Runner]]:
-    """Starts a runner on the database, as a replica that (re)starts does."""
-    runners: list[Runner] = []
+def replica(db: Database, hosts: Hosts) -> Replica:
+    """A replica whose turns the test gives."""
+    return Replica(db, hosts).begin()
 
-    def create() -> Runner:
-        runner = hosts.runner = Runner(db, "replica", 2, hosts.send)
-        runners.append(runner)
-        runner.start()
-        return runner
+
+@pytest.fixture
+def new_replica(db: Database, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Replica]]:
+    """Starts a replica on the database, as one that (re)starts does; it has threads."""
+    monkeypatch.setattr(loops, "POLL_S", 0.05)
+    replicas: list[Replica] = []
+
+    def create() -> Replica:
+        replicas.append(Replica(db, hosts))
+        return replicas[-1].start()
 
     yield create
-    for runner in runners:
-        runner.stop()
+    for one in replicas:
+        one.stop()

@@ -2,112 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from pileus.agent.commands import DropPort, Failure
+from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import CommandError, Operation, OperationRow, cancel, flow, flows, live, start
+from pileus.operations import CommandError, Operation, OperationRow, Origin, cancel, flow, live, start, task_states
 from pileus.operations.groups import grouped
-from pileus.operations.runner import Runner
 from pileus.operations.views import stages
 from tests.support import eventually
-from tests.unit.operations.conftest import Hosts
-
-calls: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    known = set(flows)
-    calls.clear()
-    yield
-    for kind in set(flows) - known:
-        del flows[kind]
-
-
-def note(_session: Session, word: str) -> dict[str, Any]:
-    calls.append(word)
-    return {"word": word}
+from tests.unit.operations.world import (
+    ORIGIN,
+    Hosts,
+    Replica,
+    begin,
+    command,
+    effects,
+    ended,
+    note,
+    row,
+    subjects,
+    unnote,
+)
 
 
-def unnote(_session: Session, word: str) -> None:
-    calls.append(f"undo {word}")
-
-
-def begin(db: Database, kind: str, subject: str = "s", **arguments: Any) -> str:
-    with db.write() as session:
-        return start(session, kind, subject, request_id="req-1", project_id="p", **arguments).id
-
-
-def ended(db: Database, operation_id: str) -> OperationRow:
-    def row() -> OperationRow | None:
-        with db.read() as session:
-            found = session.get(OperationRow, operation_id)
-            return found if found and found.finished_at else None
-
-    return eventually(row, 10, "the end of the operation")
-
-
-def test_steps_run_in_order_and_are_journaled(db: Database, new_runner: Callable[[], Runner]) -> None:
+def test_steps_run_in_order_and_are_journaled(db: Database, new_replica: Callable[[], Replica]) -> None:
     @flow("t.steps", task_state="working")
     def steps(op: Operation) -> None:
         first = op.step("one", note, "a", then="more")
         op.step("two", note, first["word"] + "b", last=True)
 
     operation_id = begin(db, "t.steps")
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "succeeded"
-    assert calls == ["a", "ab"]
+    assert effects(db) == ["a", "ab"]
     with db.read() as session:
         found = stages(session, session.get_one(OperationRow, operation_id))
     assert [(stage.name, stage.outcome) for stage in found] == [("one", "finished"), ("two", "finished")]
 
 
-def test_a_failing_step_has_what_came_before_undone_last_first(db: Database, new_runner: Callable[[], Runner]) -> None:
+def test_a_failing_step_has_what_came_before_undone_last_first(
+    db: Database, new_replica: Callable[[], Replica]
+) -> None:
     def refuse(_session: Session) -> None:
         raise Conflict("not now")
 
     reasons: list[str] = []
 
-    @flow("t.undo", failed=lambda session, op, error: reasons.append(error["message"]))
+    @flow("t.undo", failed=lambda session, subject_id, origin, error: reasons.append(error["message"]))
     def undone(op: Operation) -> None:
-        op.step("one", note, "a", undo=unnote)
-        op.step("two", note, "b", undo=unnote)
+        op.step("one", note, "a", undo=unnote.owed(word="a"))
+        op.step("two", note, "b", undo=unnote.owed(word="b"))
         op.step("three", refuse)
 
     operation_id = begin(db, "t.undo")
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "failed"
-    assert calls == ["a", "b", "undo b", "undo a"]
+    assert effects(db) == ["a", "b", "undo b", "undo a"]
     assert reasons == ["not now"]
 
 
 def test_a_defect_in_a_step_fails_the_operation_and_leaves_nothing(
-    db: Database, new_runner: Callable[[], Runner]
+    db: Database, new_replica: Callable[[], Replica]
 ) -> None:
     def broken(_session: Session) -> None:
         raise ZeroDivisionError
 
     @flow("t.defect")
     def defect(op: Operation) -> None:
-        op.step("one", note, "a", undo=unnote)
+        op.step("one", note, "a", undo=unnote.owed(word="a"))
         op.step("two", broken)
 
     operation_id = begin(db, "t.defect")
-    new_runner()
+    new_replica()
     row = ended(db, operation_id)
     assert row.state == "failed" and row.error and row.error["code"] == "internal"
-    assert calls == ["a", "undo a"]
+    assert effects(db) == ["a", "undo a"]
 
 
 def test_a_flow_may_try_something_else_after_undoing_its_attempt(
-    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+    db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
     hosts.automatic = lambda envelope: Failure(code="broken", message="no") if envelope.host == "bad" else None
 
@@ -116,68 +94,67 @@ def test_a_flow_may_try_something_else_after_undoing_its_attempt(
         for host in ("bad", "good"):
             try:
                 with op.undoing():
-                    op.step("claim", note, host, undo=unnote)
-                    op.command("build", host, DropPort(port_id="p"))
+                    op.step("claim", note, host, undo=unnote.owed(word=host))
+                    op.command("build", host, command.owed(name="p"))
             except CommandError:
                 continue
             return
 
     operation_id = begin(db, "t.alternate")
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "succeeded"
-    assert calls == ["bad", "undo bad", "good"]
+    assert effects(db) == ["bad", "undo bad", "good"]
 
 
 def test_a_restart_goes_on_behind_the_finished_steps(
-    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+    db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
     @flow("t.restart")
     def restarted(op: Operation) -> None:
         op.step("one", note, "a")
-        op.command("build", "h", DropPort(port_id="p"))
+        op.command("build", "h", command.owed(name="p"))
         op.step("two", note, "b")
 
     hosts.automatic = None
     operation_id = begin(db, "t.restart")
-    first = new_runner()
+    first = new_replica()
     eventually(lambda: hosts.sent, 10, "the command")
     first.stop()
     hosts.automatic = lambda envelope: None
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "succeeded"
-    assert calls == ["a", "b"]
+    assert effects(db) == ["a", "b"]
     keys = {envelope.key for envelope in hosts.sent}
     attempts = [envelope.attempt for envelope in hosts.sent]
     assert len(keys) == 1 and attempts == sorted(set(attempts)), "same command, newer attempt"
 
 
-def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts, new_runner: Callable[[], Runner]) -> None:
+def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts, new_replica: Callable[[], Replica]) -> None:
     @flow("t.fence")
     def fenced(op: Operation) -> None:
-        op.command("build", "h", DropPort(port_id="p"))
+        op.command("build", "h", command.owed(name="p"))
         op.step("one", note, "a")
 
     hosts.automatic = None
     operation_id = begin(db, "t.fence")
-    stale = new_runner()
+    stale = new_replica()
     eventually(lambda: hosts.sent, 10, "the command")
-    new_runner()  # takes the operation over: same replica name, a new life
+    new_replica()  # takes the operation over: same replica name, a new life
     eventually(lambda: len(hosts.sent) == 2, 10, "the command again")
-    hosts.runner = stale
+    hosts.replicas = [stale]
     hosts.answer(hosts.sent[0])
-    eventually(lambda: not stale._runs, 10, "the stale runner letting go")
-    assert calls == []
-    with db.read() as session:
-        assert session.get_one(OperationRow, operation_id).finished_at is None
+    eventually(lambda: not stale.runner.in_hand, 10, "the stale runner letting go")
+    assert effects(db) == []
+    assert row(db, operation_id).finished_at is None
 
 
 def test_a_cancelled_operation_is_undone_before_its_successor_starts(
-    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+    db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
     @flow("t.boot", task_state="spawning")
     def boot(op: Operation) -> None:
-        op.step("claim", note, "claim", undo=unnote)
-        op.command("build", "h", DropPort(port_id="build"), undo=DropPort(port_id="discard"))
+        op.step("claim", note, "claim", undo=unnote.owed(word="claim"))
+        op.command("build", "h", command.owed(name="build"), undo=command.owed(name="discard"))
 
     @flow("t.delete", task_state="deleting")
     def delete(op: Operation) -> None:
@@ -185,21 +162,21 @@ def test_a_cancelled_operation_is_undone_before_its_successor_starts(
 
     hosts.automatic = None
     boot_id = begin(db, "t.boot")
-    new_runner()
+    new_replica()
     eventually(lambda: hosts.sent, 10, "the build command")
     hosts.automatic = lambda envelope: None
     with db.write() as session:
-        [row] = live(session, "s")
-        cancel(session, row)
-        delete_id = start(session, "t.delete", "s", request_id="req-2", project_id="p", after_id=boot_id).id
+        [under_way] = live(session, "s")
+        cancel(session, under_way)
+        delete_id = start(session, "t.delete", "s", ORIGIN, after=[under_way]).id
     assert ended(db, delete_id).state == "succeeded"
     assert ended(db, boot_id).state == "cancelled"
-    assert calls == ["claim", "undo claim", "release"]
-    assert [envelope.command.port_id for envelope in hosts.sent] == ["build", "discard"]  # type: ignore[union-attr]
+    assert effects(db) == ["claim", "undo claim", "release"]
+    assert hosts.commands() == ["build@h", "discard@h"]
 
 
 def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
-    db: Database, new_runner: Callable[[], Runner]
+    db: Database, new_replica: Callable[[], Replica]
 ) -> None:
     rounds: list[list[str]] = []
 
@@ -214,10 +191,10 @@ def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
 
     with db.write() as session:
         ids = {
-            name: start(session, "t.grouped", name, request_id="req", project_id=name.split("-")[0], name=name).id
+            name: start(session, "t.grouped", name, Origin("req", None, name.split("-")[0]), name=name).id
             for name in [*(f"big-{n}" for n in range(12)), "small-1"]
         }
-    new_runner()
+    new_replica()
     states = {name: ended(db, operation_id).state for name, operation_id in ids.items()}
     assert states.pop("big-3") == "failed"
     assert set(states.values()) == {"succeeded"}
@@ -226,31 +203,31 @@ def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
 
 
 def test_an_operation_shows_its_task_state_until_it_ends(
-    db: Database, hosts: Hosts, new_runner: Callable[[], Runner]
+    db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
     @flow("t.shown", task_state="first")
     def shown(op: Operation) -> None:
         op.step("one", note, "a", then="second")
-        op.command("build", "h", DropPort(port_id="p"))
+        op.command("build", "h", command.owed(name="p"))
 
     hosts.automatic = None
     operation_id = begin(db, "t.shown")
 
-    def task_state() -> str | None:
+    def task_state() -> dict[str, str | None]:
         with db.read() as session:
-            return session.scalar(select(OperationRow.task_state).where(OperationRow.id == operation_id))
+            return task_states(session, ["s", "other"])
 
-    assert task_state() == "first"
-    new_runner()
+    assert task_state() == {"s": "first"}
+    new_replica()
     eventually(lambda: hosts.sent, 10, "the command")
-    assert task_state() == "second"
+    assert task_state() == {"s": "second"}
     hosts.answer(hosts.sent[0])
     ended(db, operation_id)
-    assert task_state() is None
+    assert task_state() == {} and subjects(db) == {}
 
 
 def test_a_defect_in_one_operation_of_a_group_leaves_the_others_alone(
-    db: Database, new_runner: Callable[[], Runner]
+    db: Database, new_replica: Callable[[], Replica]
 ) -> None:
     @grouped(limit=8)
     def place(_session: Session, given: list[tuple[Any, ...]]) -> list[dict[str, Any] | CommandError]:
@@ -263,26 +240,28 @@ def test_a_defect_in_one_operation_of_a_group_leaves_the_others_alone(
         op.step("schedule", place, name)
 
     with db.write() as session:
-        ids = [start(session, "t.poison", name, request_id="req", name=name).id for name in ("a", "bad", "b")]
-    new_runner()
+        ids = [start(session, "t.poison", name, ORIGIN, name=name).id for name in ("a", "bad", "b")]
+    new_replica()
     assert [ended(db, operation_id).state for operation_id in ids] == ["succeeded", "failed", "succeeded"]
 
 
 def test_a_statement_that_the_database_refuses_fails_the_operation(
-    db: Database, new_runner: Callable[[], Runner]
+    db: Database, new_replica: Callable[[], Replica]
 ) -> None:
     @flow("t.refused")
     def refused(op: Operation) -> None:
-        op.step("one", note, "a", undo=unnote)
+        op.step("one", note, "a", undo=unnote.owed(word="a"))
         op.step("two", lambda session: session.execute(text("SELECT * FROM no_such_table")))
 
     operation_id = begin(db, "t.refused")
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "failed"
-    assert calls == ["a", "undo a"]
+    assert effects(db) == ["a", "undo a"]
 
 
-def test_a_busy_database_is_tried_again(db: Database, new_runner: Callable[[], Runner]) -> None:
+def test_a_busy_database_is_tried_again(db: Database, new_replica: Callable[[], Replica]) -> None:
+    calls: list[str] = []
+
     def busy(_session: Session) -> None:
         calls.append("busy")
         if len(calls) < 3:
@@ -293,6 +272,6 @@ def test_a_busy_database_is_tried_again(db: Database, new_runner: Callable[[], R
         op.step("one", busy)
 
     operation_id = begin(db, "t.busy")
-    new_runner()
+    new_replica()
     assert ended(db, operation_id).state == "succeeded"
     assert calls == ["busy"] * 3

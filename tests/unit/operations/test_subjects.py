@@ -1,0 +1,186 @@
+"""What an operation has to itself, whom it waits for, and how it hands over."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pileus.db import Database
+from pileus.errors import Conflict
+from pileus.operations import Operation, OperationRow, cancel, flow, live, note, start, task_states
+from pileus.operations.model import WaitRow
+from pileus.operations.start import Busy
+from tests.unit.operations.world import (
+    ORIGIN,
+    Hosts,
+    Replica,
+    begin,
+    command,
+    count,
+    effects,
+    row,
+    subjects,
+    unnote,
+)
+from tests.unit.operations.world import note as effect
+
+
+@pytest.fixture(autouse=True)
+def _flows() -> None:
+    @flow("t.hold", task_state="holding")
+    def holder(op: Operation, word: str = "held") -> None:
+        op.step("one", effect, word, undo=unnote.owed(word=word), then="held")
+        op.command("wait", "h", command.owed(name=op.subject_id))
+
+    @flow("t.next", task_state="following")
+    def follower(op: Operation, word: str = "next") -> None:
+        op.step("one", effect, word)
+
+
+def shown(db: Database, *ids: str) -> dict[str, str | None]:
+    with db.read() as session:
+        return task_states(session, ids)
+
+
+def test_an_operation_has_all_its_subjects_to_itself_until_it_ends(
+    db: Database, replica: Replica, hosts: Hosts
+) -> None:
+    hosts.automatic = None
+    first = begin(db, "t.hold", "server", also=["volume", "port"])
+    assert subjects(db) == dict.fromkeys(("server", "volume", "port"), first)
+    assert shown(db, "server", "port", "other") == {"server": "holding", "port": "holding"}
+    replica.run()
+    assert shown(db, "server", "volume", "port") == dict.fromkeys(("server", "volume", "port"), "held")
+    for taken in (["server"], ["volume"], ["other", "port"]):
+        with pytest.raises(Busy, match=first):
+            begin(db, "t.next", taken[0], also=taken[1:])
+    assert count(db, OperationRow) == 1 and set(subjects(db)) == {"server", "volume", "port"}
+    begin(db, "t.next", "other")
+    hosts.answer(hosts.sent[0])
+    replica.run()
+    assert subjects(db) == {}
+    begin(db, "t.next", "volume", also=["server"])
+
+
+def test_a_busy_subject_is_a_conflict() -> None:
+    assert issubclass(Busy, Conflict)
+
+
+def test_a_request_that_is_refused_leaves_nothing(db: Database) -> None:
+    with pytest.raises(ZeroDivisionError), db.write() as session:
+        start(session, "t.hold", "server", ORIGIN)
+        raise ZeroDivisionError
+    assert subjects(db) == {} and count(db, OperationRow) == 0
+
+
+def test_of_two_requests_at_once_one_is_let_in(db: Database) -> None:
+    outcomes: list[str] = []
+    together = threading.Barrier(2)
+
+    def ask() -> None:
+        together.wait(10)
+        try:
+            begin(db, "t.hold", "server")
+            outcomes.append("let in")
+        except Exception as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(outcomes) == ["Busy", "let in"]
+    assert count(db, OperationRow) == 1
+
+
+def test_a_cancelled_operation_hands_its_subject_over(db: Database, replica: Replica, hosts: Hosts) -> None:
+    hosts.automatic = None
+    first = begin(db, "t.hold", "server", also=["volume"])
+    replica.run()
+    with db.write() as session:
+        [under_way] = live(session, "server", lock=True)
+        cancel(session, under_way)
+        second = start(session, "t.next", "server", ORIGIN, after=[under_way]).id
+    assert subjects(db) == {"server": second, "volume": first}
+    assert shown(db, "server", "volume") == {"server": "following", "volume": "held"}
+    with pytest.raises(Busy):
+        begin(db, "t.next", "server")
+    replica.run()
+    assert (row(db, first).state, row(db, second).state) == ("cancelled", "succeeded")
+    assert effects(db) == ["held", "undo held", "next"] and subjects(db) == {}
+
+
+def test_the_end_of_the_former_does_not_take_the_subject_from_its_successor(
+    db: Database, replica: Replica, hosts: Hosts
+) -> None:
+    hosts.automatic = None
+    first = begin(db, "t.hold", "server")
+    replica.run()
+    with db.write() as session:
+        second = start(session, "t.hold", "server", ORIGIN, after=live(session, "server"), word="again").id
+    hosts.answer(hosts.sent[0])
+    replica.run()
+    assert row(db, first).state == "succeeded"
+    assert subjects(db) == {"server": second} and shown(db, "server") == {"server": "held"}
+
+
+def test_an_operation_waits_for_all_that_it_comes_after(db: Database, replica: Replica, hosts: Hosts) -> None:
+    hosts.automatic = None
+    ids = [begin(db, "t.hold", name) for name in ("a", "b", "c")]
+    replica.run()
+    with db.write() as session:
+        former = [session.get_one(OperationRow, one) for one in ids]
+        last = start(session, "t.next", "a", ORIGIN, also=["b", "c"], after=former).id
+    assert subjects(db) == dict.fromkeys("abc", last)
+    for envelope in hosts.sent:
+        replica.run()
+        assert row(db, last).state == "pending"
+        hosts.answer(envelope)
+    replica.run()
+    assert row(db, last).state == "succeeded"
+    assert count(db, WaitRow) == 3, "kept as long as the operations are"
+
+
+def test_a_subject_of_an_operation_that_is_not_waited_for_is_not_given_up(db: Database) -> None:
+    first, second = begin(db, "t.hold", "a"), begin(db, "t.hold", "b")
+    with pytest.raises(Busy, match=second), db.write() as session:
+        start(session, "t.next", "a", ORIGIN, also=["b"], after=live(session, "a"))
+    assert subjects(db) == {"a": first, "b": second}
+
+
+def test_what_a_request_does_itself_is_journaled_and_holds_nothing(db: Database) -> None:
+    with db.write() as session:
+        note(session, "t.rename", "server", ORIGIN)
+    assert subjects(db) == {} and count(db, OperationRow) == 1
+    begin(db, "t.next", "server")
+
+
+def test_a_note_during_an_operation_does_not_hide_it(db: Database, replica: Replica, hosts: Hosts) -> None:
+    """A rename during a stop once let a hard reboot in."""
+    hosts.automatic = None
+    first = begin(db, "t.hold", "server")
+    replica.run()
+    with db.write() as session:
+        note(session, "t.rename", "server", ORIGIN)
+    assert shown(db, "server") == {"server": "held"}
+    with pytest.raises(Busy, match=first):
+        begin(db, "t.next", "server")
+
+
+def test_stages_of_the_request_come_first_in_the_journal(db: Database, replica: Replica) -> None:
+    from pileus.operations.views import stages
+
+    event = {"name": "check quota", "started": 1.0, "finished": 2.0}
+    operation_id = begin(db, "t.next", "server", accepted=[event])
+    replica.run()
+    with db.read() as session:
+        found = stages(session, session.get_one(OperationRow, operation_id))
+    assert [(stage.name, stage.depth) for stage in found] == [("accept", 0), ("check quota", 1), ("one", 0)]
+
+
+def test_a_new_subject_is_taken_without_looking(db: Database) -> None:
+    with db.write() as session:
+        first = start(session, "t.hold", "server", ORIGIN, fresh=True)
+    assert subjects(db) == {"server": first.id}
