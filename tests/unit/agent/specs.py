@@ -15,7 +15,6 @@ from pileus.agent.commands import (
     InstanceData,
     NetworkSpec,
     PortSpec,
-    SecurityGroupSpec,
     SubnetSpec,
 )
 
@@ -64,8 +63,7 @@ def wiring(dhcp: bool = True) -> GuestPort:
             FixedIP(subnet_id="s6", ip_address="fd00::5", prefix_length=64),
         ),
     )
-    group = SecurityGroupSpec(id="g", name="default", project_id="p", revision=1)
-    return GuestPort(port=port, network=network, security_groups=(group,))
+    return GuestPort(port=port, network=network)
 
 
 def guest(data: dict[str, Any] | None = None, **changes: Any) -> GuestSpec:
@@ -78,6 +76,7 @@ def guest(data: dict[str, Any] | None = None, **changes: Any) -> GuestSpec:
         "key_name": "mykey",
         "public_key": KEY,
         "metadata": {"role": "web"},
+        "security_groups": ("default",),
         "user_data": base64.b64encode(b"#!/bin/sh\n").decode(),
     }
     fields = {
