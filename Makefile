@@ -1,11 +1,11 @@
-# make setup | demo | test | lint | conformance | bench | clean
+# make setup | demo | test | simulate | lint | conformance | bench | clean
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 TINY := build/tiny/tiny.qcow2
 export PILEUS_TEST_IMAGE ?= $(CURDIR)/$(TINY)
 
-.PHONY: setup demo test lint conformance bench clean docs
+.PHONY: setup demo test simulate lint conformance bench clean docs
 
 setup: $(VENV)/.done $(TINY)
 
@@ -30,6 +30,11 @@ lint: $(VENV)/.done
 
 test: setup
 	tools/test.sh
+
+SEEDS ?= 100000
+FIRST_SEED ?= 1
+simulate: $(VENV)/.done
+	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) $(PY) -m pytest -q -s tests/simulation
 
 conformance: setup
 	tests/conformance/run.sh

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Every test: on SQLite with coverage, then those that use a database again on PostgreSQL.
+# Every test: on SQLite with coverage, the simulation (whose seeds would take twice as long under coverage), then those
+# that use a database again on PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build/coverage
 rm -f build/coverage/*
 run() { .venv/bin/coverage run -m pytest "$@"; }
 run tests/unit tests/api tests/faults
+.venv/bin/python -m pytest -q -s tests/simulation
 if [ "$(id -u)" = 0 ]; then
     run tests/real
 else

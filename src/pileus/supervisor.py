@@ -220,6 +220,7 @@ class Supervisor:
                 network=settings.network,
                 fake_hosts=settings.fake_hosts,
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
+                northbound=settings.directory / "run" / "northbound.sock",
             ),
             tell,
         )

@@ -7,6 +7,7 @@ OVN sees of a QEMU guest, too.
 from __future__ import annotations
 
 import ctypes
+import grp
 import os
 import socket
 import struct
@@ -152,6 +153,17 @@ class World:
         return Wiring(port=port, network=self.network(), security_groups=groups)
 
 
+def shared_socket(state: Path) -> Path:
+    """Where the control plane finds the northbound database."""
+    return state / "run" / "northbound.sock"
+
+
+def network(state: Path) -> OvnNetwork:
+    """The driver as an agent has it; the group `nogroup` is the control plane's."""
+    shared_socket(state).parent.mkdir(exist_ok=True)
+    return OvnNetwork(state, HOST, northbound=shared_socket(state), group=grp.getgrnam("nogroup").gr_gid)
+
+
 def rule(direction: str = "ingress", **columns: Any) -> RuleSpec:
     return RuleSpec(id=str(uuid.uuid4()), direction=direction, **({"ethertype": "IPv4"} | columns))
 
@@ -162,15 +174,21 @@ def guest_port(wiring: Wiring) -> GuestPort:
 
 
 def plug(state: Path, wiring: Wiring, tap: str, guest: str) -> None:
-    """What libvirt and QEMU do: make the tap, put it on br-int under the port's id."""
+    """What libvirt and QEMU do: make the tap, put it on br-int under the port's id (see add_port)."""
     mac = wiring.port.mac_address
     sh("ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", guest)
     sh("ip", "link", "set", tap, "up")
     sh("ip", "-n", guest, "link", "set", "eth0", "mtu", str(wiring.network.mtu), "up")
     sh("ip", "netns", "exec", guest, "ethtool", "-K", "eth0", "tx", "off")
+    add_port(state, wiring, tap)
+
+
+def add_port(state: Path, wiring: Wiring, tap: str) -> None:
+    """Put a tap on br-int under the port's id, in place of what was there of it."""
     database = f"--db=unix:{state}/openvswitch/run/db.sock"
+    replace = ("--", "--if-exists", "del-port", tap, "--", "add-port", "br-int", tap)
     set_id = ("--", "set", "Interface", tap, f"external_ids:iface-id={wiring.port.id}")
-    sh("ovs-vsctl", database, "--timeout=20", "add-port", "br-int", tap, *set_id)
+    sh("ovs-vsctl", database, "--timeout=20", *replace, *set_id)
 
 
 def lease(guest: str, mac: str) -> dict[int, bytes]:
@@ -317,10 +335,10 @@ class Host:
     northbound: OvnNorthbound = field(init=False)
 
     def __post_init__(self) -> None:
-        self.northbound = OvnNorthbound(f"unix:{self.state}/ovn/ovnnb_db.sock")
+        self.northbound = OvnNorthbound(f"unix:{shared_socket(self.state)}")
 
     def start(self) -> None:
-        self.driver = OvnNetwork(self.state, HOST)
+        self.driver = network(self.state)
         self.driver.start(self.listen)
 
     def listen(self, network_id: str, listening: socket.socket) -> None:
@@ -350,6 +368,9 @@ class Host:
     def rows(self, table: str) -> list[Row]:
         """All rows of a table of the northbound database."""
         return self.northbound.database.look(lambda replica: replica.rows(table))
+
+    def switch(self, *arguments: str) -> str:
+        return sh("ovs-vsctl", f"--db=unix:{self.state}/openvswitch/run/db.sock", "--timeout=20", *arguments)
 
     def boot(self, wiring: Wiring, guest: str) -> None:
         """Bring a guest's port up and give it its lease."""

@@ -54,9 +54,6 @@ class StubNetwork:
         self.asked: list[tuple[str, object]] = []
         self.broken = False
 
-    def sync_port(self, wiring: GuestPort) -> None:
-        self.asked.append(("sync", wiring.port.id))
-
     def prepare_host(self, wiring: GuestPort) -> None:
         self.asked.append(("prepare", wiring.port.id))
 
@@ -69,6 +66,9 @@ class StubNetwork:
         self.asked.append(("await", tuple(port_ids)))
         if self.broken:
             raise CommandFailed("plug-timeout", f"port {port_ids[0]} did not come up")
+
+    def unplug(self, port_ids: list[str]) -> None:
+        self.asked.append(("unplug", tuple(port_ids)))
 
     def release_host(self, network_ids: list[str]) -> None:
         self.asked.append(("release", tuple(network_ids)))
@@ -91,7 +91,11 @@ class Cloud:
         return self.hypervisor.console(HOST, server_id, None)
 
     def power(self, server_id: str) -> int | None:
-        return self.hypervisor.reports()[0].guests.get(server_id)
+        return self.guests().get(server_id)
+
+    def guests(self) -> dict[str, int | None]:
+        """Power states of all that is reported, by server id."""
+        return {guest.server_id: guest.power_state for guest in self.hypervisor.reports()[0].guests}
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
@@ -165,6 +169,9 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     assert "hello from user data" in console
     assert (state / "instances" / server_id / "console.log").stat().st_mode & 0o777 == 0o600
 
+    known = hypervisor.remembered(HOST, server_id)
+    assert known == msgspec.structs.replace(guest, data=msgspec.structs.replace(guest.data, admin_pass=None))
+
     again = Timeline()
     assert hypervisor.build(HOST, guest, 10, again) == PowerState.RUNNING  # a command that was sent twice
     assert again.events() == ()
@@ -214,8 +221,12 @@ def test_power_off_in_firmware_is_bounded(cloud: Cloud, guest: GuestSpec) -> Non
 
 def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     for _ in range(2):
-        cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
-    assert cloud.power(guest.server_id) is None
+        timeline = Timeline()
+        cloud.hypervisor.discard(HOST, guest.server_id, timeline)
+        assert [event.name for event in timeline.events()] == ["destroy guest", "unplug port"]
+    with pytest.raises(CommandFailed, match="nothing is known"):
+        cloud.hypervisor.remembered(HOST, guest.server_id)
+    assert cloud.guests() == {}
     assert list((state / "instances").iterdir()) == []
     assert list((state / "libvirt" / "log" / "qemu").iterdir()) == []
     assert cloud.hypervisor._connection.get().listAllDomains() == []
@@ -233,13 +244,35 @@ def test_build_goes_on_after_a_port_that_does_not_come_up(cloud: Cloud, guest: G
     with pytest.raises(CommandFailed, match="port p1 did not come up"):
         cloud.hypervisor.build(HOST, wired, 10, Timeline())
     assert cloud.power(guest.server_id) == PowerState.PAUSED
-    assert cloud.network.asked == [("sync", "p1"), ("prepare", "p1"), ("plug", "p1"), ("await", ("p1",))]
+    assert cloud.network.asked == [("prepare", "p1"), ("unplug", ("p1",)), ("plug", "p1"), ("await", ("p1",))]
     assert cloud.console(guest.server_id) == "", "it has not run"
     cloud.network.broken = False
     assert cloud.hypervisor.build(HOST, wired, 10, Timeline()) == PowerState.RUNNING
     until(lambda: "login:" in cloud.console(guest.server_id))
     cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
-    assert cloud.network.asked[-1] == ("release", ("n1",))
+    assert cloud.network.asked[-2:] == [("unplug", ("p1",)), ("release", ("n1",))]
+
+
+def test_remains_of_guests_are_reported(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    """What has no domain any more: a directory alone, instance data alone."""
+    other = msgspec.structs.replace(guest, server_id=str(uuid.uuid4()))
+    (state / "instances" / guest.server_id).mkdir(parents=True)
+    cloud.hypervisor.update_data(HOST, other)
+    assert cloud.guests() == {guest.server_id: None, other.server_id: None}
+    for server_id in (guest.server_id, other.server_id):
+        cloud.hypervisor.discard(HOST, server_id, Timeline())
+    assert cloud.guests() == {}
+
+
+def test_housekeeping_trims_the_console(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
+    log = state / "instances" / guest.server_id / "console.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"x" * (2 << 20))
+    cloud.hypervisor.reports()
+    assert log.stat().st_size == 2 << 20
+    cloud.hypervisor.housekeep()
+    assert log.stat().st_size == 100 * 1024
+    cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
 
 
 def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,12 +20,9 @@ import pytest
 
 from pileus.agent.commands import FixedIP, SubnetSpec
 from pileus.agent.errors import CommandFailed
-from pileus.agent.network.ovn import OvnNetwork
 from pileus.agent.network.ovnd import _prepare_database
 from pileus.agent.timeline import Timeline
-from pileus.errors import Unavailable
 from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
-from pileus.network.northbound.ovn import OvnNorthbound
 
 sys.path.insert(0, str(Path(__file__).parent))
 import ovn_world
@@ -32,17 +30,20 @@ from ovn_world import (
     HOST,
     Host,
     World,
+    add_port,
     guest_port,
     inside,
     lease,
     listen,
     namespace,
+    network,
     ping,
     plug,
     resolve,
     routes,
     rule,
     sh,
+    shared_socket,
     soon,
     tcp_answers,
 )  # fmt: skip
@@ -55,8 +56,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     state = Path(tempfile.mkdtemp(prefix="pileus-ovn-"))
+    state.chmod(0o711)
     with namespace() as name, inside(name):
-        host = Host(state, OvnNetwork(state, HOST))
+        host = Host(state, network(state))
         try:
             host.start()
             yield host
@@ -243,7 +245,7 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
     with namespace() as name, inside(name):
         child = os.fork()
         if child == 0:  # the first agent
-            driver = OvnNetwork(state, HOST)
+            driver = network(state)
             driver.start(lambda network_id, listening: None)
             first = Host(state, driver)
             first.boot(one, guests[0])
@@ -255,7 +257,7 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             assert ping(guests[1], "10.55.0.33")
-            second = Host(state, OvnNetwork(state, HOST))
+            second = Host(state, network(state))
             before = second.pids()
             second.start()
             assert second.pids() == before
@@ -264,7 +266,7 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
             assert sh("ip", "netns", "exec", guests[0], *ask) == "10.55.0.33"
             second.driver.await_up([one.port.id, two.port.id], 1, Timeline())
         finally:
-            second = Host(state, OvnNetwork(state, HOST))
+            second = Host(state, network(state))
             second.start()
             second.driver.stop(keep_guests=False)
             assert not any(second.pids().values())
@@ -345,9 +347,66 @@ def test_port_changes_its_groups(host: Host, world: World) -> None:
 
 def test_port_that_does_not_come_up_is_named(host: Host, world: World) -> None:
     wiring = world.wiring(44, world.group())
-    host.northbound.sync_port(wiring)
     with pytest.raises(CommandFailed, match=f"port {wiring.port.id} did not come up on {HOST} within 0.2 s"):
         host.driver.await_up([wiring.port.id], 0.2, Timeline())
+
+
+def test_port_comes_up_once_it_has_its_record(host: Host, world: World, guests: tuple[str, str]) -> None:
+    wiring = world.wiring(45, world.group())
+    plug(host.state, wiring, host.driver.tap_name(wiring.port.id), guests[0])
+    with pytest.raises(CommandFailed, match="did not come up"):
+        host.driver.await_up([wiring.port.id], 0.5, Timeline())
+    host.northbound.sync_port(wiring)
+    host.driver.await_up([wiring.port.id], 10, Timeline())
+    host.driver.unplug([wiring.port.id])
+
+
+def test_what_an_earlier_plug_left_deceives_nobody(host: Host, world: World, guests: tuple[str, str]) -> None:
+    """Neither on a tap that is plugged again, nor for another port, nor where the record has gone."""
+    wiring = world.wiring(46, world.group())
+    port_id, tap = wiring.port.id, host.driver.tap_name(wiring.port.id)
+    plug(host.state, wiring, tap, guests[0])
+    for _ in range(10):  # a sooner look than the news would find it up
+        host.switch("set", "Interface", tap, "external_ids:ovn-installed=true")
+        host.driver.await_up([port_id], 10, Timeline())
+        add_port(host.state, wiring, tap)
+        with pytest.raises(CommandFailed, match="did not come up"):
+            host.driver.await_up([port_id], 0.02, Timeline())
+    host.northbound.sync_port(wiring)
+    host.driver.await_up([port_id], 10, Timeline())
+    host.northbound.drop_port(port_id)
+    assert soon(lambda: "ovn-installed=" not in host.switch("get", "Interface", tap, "external_ids"))
+    host.switch("set", "Interface", tap, "external_ids:ovn-installed=true", "external_ids:iface-id=another")
+    with pytest.raises(CommandFailed, match="did not come up"):
+        host.driver.await_up([port_id], 0.1, Timeline())
+    host.driver.unplug([port_id])
+
+
+def test_nobody_waits_for_a_guest_taken_back(host: Host, world: World) -> None:
+    timeline = Timeline()
+    threading.Timer(0.2, timeline.abandon).start()
+    started = time.monotonic()
+    with pytest.raises(CommandFailed, match="is not waited for") as failed:
+        host.driver.await_up([world.wiring(47).port.id], 60, timeline)
+    assert failed.value.code == "abandoned"
+    assert time.monotonic() - started < 2
+
+
+def test_only_the_control_plane_may_write_the_northbound_database(host: Host) -> None:
+    own = host.state / "ovn" / "ovnnb_db.sock"
+    assert may_connect(shared_socket(host.state), "nogroup")
+    assert not may_connect(shared_socket(host.state), "daemon")
+    assert not may_connect(own, "nogroup")
+
+
+def may_connect(path: Path, group: str) -> bool:
+    """Whether an ordinary user of a group may open a unix socket."""
+    connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", connect, path], user="nobody", group=group, extra_groups=[], capture_output=True
+    )
+    assert done.returncode == 0 or b"PermissionError" in done.stderr
+    return done.returncode == 0
 
 
 def test_many_threads_and_then_nothing_is_left(host: Host, guests: tuple[str, str]) -> None:

@@ -213,6 +213,9 @@ class Executor:
             result = self._carry_out(envelope.host, envelope.command, timeline)
         except CommandFailed as error:
             failure = Failure(code=error.code, message=error.message)
+        except sqlite3.Error as error:
+            log.error("command %s: the journal cannot be written: %s", envelope.key, error)
+            failure = Failure(code="journal", message=f"Host {envelope.host} cannot write its journal.")
         except Exception:
             log.exception("command %s hit a defect", envelope.key)
             failure = Failure(code="internal", message=f"Internal error of the agent on {envelope.host}.")

@@ -41,6 +41,12 @@ class AgentSettings(msgspec.Struct):
     fake_hosts: int
     outbound: str | None = None
     """The external network's gateway, if it is to be NATed to the outside."""
+    northbound: Path | None = None
+    """Socket on which the control plane finds OVN's northbound database; `group` may open it, too."""
+
+    @property
+    def group_id(self) -> int | None:
+        return grp.getgrnam(self.group).gr_gid if self.group else None
 
 
 def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
@@ -76,8 +82,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
         network.stop(keep_guests)
 
     agent.stop = stop
-    group = grp.getgrnam(settings.group).gr_gid if settings.group else None
-    serve(agent, settings.socket, group)
+    serve(agent, settings.socket, settings.group_id)
     progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
     progress("ready")
     _keep_house(hypervisor, journal)  # until the supervisor ends this process
@@ -121,7 +126,13 @@ def make_network(settings: AgentSettings) -> Network:
         return FakeNetwork()
     from pileus.agent.network.ovn import OvnNetwork
 
-    return OvnNetwork(settings.state, socket.gethostname(), outbound=settings.outbound)
+    return OvnNetwork(
+        settings.state,
+        socket.gethostname(),
+        outbound=settings.outbound,
+        northbound=settings.northbound,
+        group=settings.group_id,
+    )
 
 
 def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metadata: MetadataService) -> Hypervisor:

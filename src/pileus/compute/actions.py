@@ -68,7 +68,8 @@ def refresh_data(ctx: Context, server: Server) -> None:
     """Have the metadata service tell the guest what the server's row says now."""
     if server.host is not None and server.vm_state in states.SETTLED:
         ctx.session.flush()
-        owe(ctx.session, server.host, server.id, spec.update_data.owed(server_id=server.id), ctx.request_id)
+        owed = spec.update_data.owed(server_id=server.id, host=server.host)
+        owe(ctx.session, server.host, server.id, owed, ctx.request_id)
 
 
 def origin(ctx: Context, server: Server) -> Origin:

@@ -121,6 +121,7 @@ def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Co
 
 
 @recorded("update instance data")
-def update_data(session: Session, server_id: str) -> Command:
-    """The command that changes what the metadata service tells a guest."""
-    return UpdateInstanceData(guest=guest(session, server_id))
+def update_data(session: Session, server_id: str, host: str) -> Command | None:
+    """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more."""
+    server = session.get(Server, server_id)
+    return UpdateInstanceData(guest=guest(session, server_id)) if server is not None and server.host == host else None

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pileus.agent.commands import Answer, Command, Envelope
 from pileus.clock import utcnow
-from pileus.db import Database, Session, in_seconds, is_transient
+from pileus.db import Database, Session, in_seconds, is_transient, new_id
 from pileus.errors import PileusError
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import Owed, UnknownAction, carry_out_many
@@ -49,12 +49,12 @@ def owe(
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     row = {"host": host, "subject_id": subject_id, "name": owed.do, "arguments": owed.arguments}
-    fresh = {"request_id": request_id, "next_try": in_seconds(0), "error": error, "created_at": utcnow()}
-    again = {"arguments": owed.arguments, "generation": DebtRow.generation + 1, "next_try": in_seconds(0), "tries": 0}
+    again = {"arguments": owed.arguments, "token": new_id(), "next_try": in_seconds(0), "tries": 0}
+    fresh = {"request_id": request_id, "error": error, "created_at": utcnow()}
     session.flush()
     session.change(
         insert(DebtRow)
-        .values(**row, **fresh, generation=1, tries=0)
+        .values(row | again | fresh)
         .on_conflict_do_update(index_elements=["host", "subject_id", "name"], set_=again)
     )
     session.after_commit(debts_bell.set)
@@ -118,11 +118,10 @@ class Collector:
 
     def answer(self, answer: Answer) -> None:
         """A host answered a debt's command."""
-        debt_id, generation = answer.key.split(":")[1:3]
+        token = answer.key.split(":")[1]
         with self._db.read() as session:
-            row = session.get(DebtRow, int(debt_id))
+            row = session.scalar(select(DebtRow).where(DebtRow.token == token))
         if row is not None:
-            row.generation = int(generation)  # the one that was answered
             self._settle([(row, answer.failure.message if answer.failure else None)])
 
     def _take(self, session: Session) -> list[DebtRow]:
@@ -144,6 +143,8 @@ class Collector:
         """None: paid; SENT: the answer will tell; else why not."""
         if isinstance(built, str):
             return built
+        if built is None and row.host != DATABASE:
+            return None  # what was owed has become pointless
         try:
             if row.host == NETWORK:
                 self._apply(built)
@@ -165,13 +166,10 @@ class Collector:
             return
         paid = [row for row, error in tried if error is None]
         with self._db.write() as session:
-            struck: set[int] = set()
-            for generation in {row.generation for row in paid}:
-                ids = [row.id for row in paid if row.generation == generation]
-                same = (DebtRow.id.in_(ids), DebtRow.generation == generation)
-                struck |= set(session.scalars(delete(DebtRow).where(*same).returning(DebtRow.id)))
+            tokens = [row.token for row in paid]
+            struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
             for row in paid:
-                if row.id not in struck:
+                if row.token not in struck:
                     # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
                     owe(session, row.host, row.subject_id, Owed(row.name, row.arguments), row.request_id)
             for row, error in tried:
@@ -182,8 +180,7 @@ class Collector:
         log.warning("debt %d (%s, %s) is still open: %s", row.id, row.name, row.host, error)
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row.tries, 20))
         values = {"error": error[:255], "next_try": in_seconds(pause)}
-        same = (DebtRow.id == row.id, DebtRow.generation == row.generation)
-        session.change(update(DebtRow).where(*same).values(**values))
+        session.change(update(DebtRow).where(DebtRow.token == row.token).values(**values))
 
 
 class _Sent:
@@ -219,8 +216,8 @@ def _built(session: Session, name: str, rows: list[DebtRow]) -> list[Any]:
 
 def _envelope(row: DebtRow, command: Command) -> Envelope:
     return Envelope(
-        key=f"{PREFIX}:{row.id}:{row.generation}:{row.tries + 1}",
-        operation_id=f"{PREFIX}:{row.id}",
+        key=f"{PREFIX}:{row.token}:{row.tries + 1}",
+        operation_id=f"{PREFIX}:{row.token}",
         attempt=row.tries + 1,
         host=row.host,
         deadline_s=DEADLINE_S,

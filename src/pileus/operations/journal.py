@@ -6,7 +6,7 @@ any doubt it is read again (`read_again`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +67,7 @@ class Held(msgspec.Struct, kw_only=True):
     subject_id: str
     origin: Origin
     arguments: dict[str, Any]
+    owner: str | None
     attempt: int
     state: str
     forward: bool
@@ -124,7 +125,19 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
         if row.state == "pending":
             row.state = "running"
     session.flush()
-    return _read(session, rows)
+    return _read(session, rows, {row.id for row in rows if row.attempt > 1})
+
+
+def give_back(session: Session, owner: str, known: Mapping[str, int]) -> None:
+    """Free what this replica holds without knowing it: a commit that took it up was not acknowledged.
+
+    Args:
+        known: the attempts that it knows of, by operation.
+    """
+    mine = (OperationRow.lease_owner == owner, OperationRow.finished_at.is_(None))
+    rows = session.execute(select(OperationRow.id, OperationRow.attempt).where(*mine))
+    strays = [row.id for row in rows if known.get(row.id) != row.attempt]
+    session.change(update(OperationRow).where(OperationRow.id.in_(strays), *mine).values(lease_owner=None))
 
 
 def read_again(session: Session, held: Held) -> Held | None:
@@ -133,17 +146,17 @@ def read_again(session: Session, held: Held) -> Held | None:
     Answers are kept: they come from the host's own journal, not from ours.
     """
     row = session.get(OperationRow, held.id)
-    if row is None or row.attempt != held.attempt or row.finished_at is not None:
+    if row is None or (row.attempt, row.lease_owner) != (held.attempt, held.owner) or row.finished_at is not None:
         return None
-    [fresh] = _read(session, [row])
+    [fresh] = _read(session, [row], {row.id})
     fresh.answers, fresh.sent = held.answers, held.sent
     fresh.defects, fresh.defect = held.defects, held.defect
     return fresh
 
 
-def _read(session: Session, rows: Sequence[OperationRow]) -> list[Held]:
+def _read(session: Session, rows: Sequence[OperationRow], begun: set[str]) -> list[Held]:
+    """What is to be remembered of operations; only those that were `begun` have steps to read."""
     found = {row.id: _held(row) for row in rows}
-    begun = [row.id for row in rows if row.attempt > 1]
     for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(begun))) if begun else ():
         found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
     return list(found.values())
@@ -157,6 +170,7 @@ def _held(row: OperationRow) -> Held:
         subject_id=row.subject_id,
         origin=Origin(row.request_id, row.user_id, row.project_id),
         arguments=row.arguments,
+        owner=row.lease_owner,
         attempt=row.attempt,
         state=row.state,
         forward=row.forward,

@@ -130,8 +130,8 @@ class DebtRow(Base):
     """The recorded action that pays it."""
     arguments: Mapped[dict[str, Any]]
     request_id: Mapped[str]
-    generation: Mapped[int] = mapped_column(default=1)
-    """Moves on when the same is owed again, so that paying the former does not count as paying both."""
+    token: Mapped[str] = mapped_column(unique=True)
+    """New whenever the same is owed again, so that paying the former does not count as paying both."""
     tries: Mapped[int] = mapped_column(default=0)
     next_try: Mapped[datetime] = mapped_column(index=True)
     error: Mapped[str | None]

@@ -87,8 +87,8 @@ def _action(name: str) -> Recorded[Any, Any] | RecordedMany:
 def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Recorded[P, R]]:
     """Make a function an action that rows may name.
 
-    It builds a command (for a host or the network), or changes rows itself; it must bear being called when its work
-    is done already, or was never begun.
+    It builds a command (for a host or the network; None where there is nothing to do any more), or changes rows
+    itself; it must bear being called when its work is done already, or was never begun.
     """
 
     def register(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:

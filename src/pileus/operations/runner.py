@@ -69,6 +69,8 @@ class Runner:
         self._groups: FairQueue[Grouped] = FairQueue()
         self._later: list[tuple[float, int, Run]] = []
         self._order = itertools.count()
+        self._lost_track = False
+        """A commit that took operations up may have happened unseen."""
 
     @property
     def in_hand(self) -> int:
@@ -108,13 +110,18 @@ class Runner:
         self._bring_back()
         try:
             with self._db.read() as session:
-                if not journal.any_free(session, flows.kinds()):
+                if not self._lost_track and not journal.any_free(session, flows.kinds()):
                     return 0
             with self._db.write() as session:
+                if self._lost_track:
+                    known = {run.held.id: run.held.attempt for run in list(self._runs.values())}
+                    journal.give_back(session, self._owner, known)
                 taken = journal.take_up(session, self._owner, flows.kinds(), BATCH)
         except Exception as error:
+            self._lost_track = True
             _complain(error, "no operation was taken up")
             return 0
+        self._lost_track = False
         for held in taken:
             run = self._runs[held.id] = Run(held)
             self._enqueue(run)

@@ -22,13 +22,13 @@ class Hypervisor(Protocol):
         """Bring the hypervisor up (starting its daemons if they do not run); guest events go to `listener`."""
 
     def reports(self) -> list[HostReport]:
-        """Each host with its inventories, traits and guests."""
+        """Each host with its inventories, traits and guests: all of which anything is there."""
 
     def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        """Wire, create, define, plug and run a guest; returns its power state."""
+        """Create, define, plug and run a guest; returns its power state."""
 
     def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
-        """Remove a guest and everything it holds on the host; nothing there is no error."""
+        """Remove a guest and everything it holds on the host, its taps too; nothing there is no error."""
 
     def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
         """Run a guest that was built before; returns its power state."""

@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from pileus.agent import configdrive
-from pileus.agent.commands import GuestSpec, HostReport, PowerState
+from pileus.agent.commands import GuestPort, GuestReport, GuestSpec, HostReport, PowerState
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, domain, host
 from pileus.agent.hypervisor.base import GuestListener
@@ -38,7 +38,7 @@ class LibvirtHypervisor:
 
     Args:
         state: the agent's state directory; survives restarts.
-        network: wires the guests' ports. Its metadata listener is `metadata.listen` of this object.
+        network: plugs the guests' ports. Its metadata listener is `metadata.listen` of this object.
         host: name of the host.
         virt_type: `kvm` or `qemu`; found out by running a guest if not given.
         metadata: the service that answers guests; one of its own if not given.
@@ -82,12 +82,11 @@ class LibvirtHypervisor:
         log.info("guests of %s run by %s", self._host, self._virt_type)
 
     def reports(self) -> list[HostReport]:
-        """This host; also keeps the console logs short, as it is called regularly."""
+        """This host, with every guest that has a domain, a directory or instance data here."""
         with said_by_libvirt():
             connection = self._connection.get()
-            guests = _states(connection)
-            for server_id in guests:
-                self._files.guest(server_id).trim_console()
+            states = _states(connection)
+            guests = {*states, *self._files.known(), *self._data.ids()}
             return [
                 HostReport(
                     name=self._host,
@@ -97,9 +96,14 @@ class LibvirtHypervisor:
                     inventories=host.inventories(self._state),
                     traits=host.traits(),
                     cpu_info=host.cpu_info(connection.getCapabilities()),
-                    guests=guests,
+                    guests=tuple(GuestReport(server_id=id, power_state=states.get(id)) for id in sorted(guests)),
                 )
             ]
+
+    def housekeep(self) -> None:
+        """Keep the console logs short."""
+        for server_id in self._files.known():
+            self._files.guest(server_id).trim_console()
 
     def stop(self, keep_guests: bool) -> None:
         """Stop serving; unless guests are kept, shut them down and end libvirtd."""
@@ -116,7 +120,7 @@ class LibvirtHypervisor:
     # --- guests -----------------------------------------------------------------------------------
 
     def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        """Wire the ports while the disks are made, then define, plug and run.
+        """Prepare the ports' networks while the disks are made, then define, plug and run.
 
         May be called again after an interruption anywhere: whole disks are kept, a domain that runs is left
         alone.
@@ -127,24 +131,32 @@ class LibvirtHypervisor:
             self._data.put(guest)
             if self._power(guest.server_id) == PowerState.RUNNING:
                 return self._settled(guest.server_id)
-            with ThreadPoolExecutor(1, "wire") as pool:
-                wired = pool.submit(self._wire, guest, timeline)
+            with ThreadPoolExecutor(1, "network") as pool:
+                prepared = pool.submit(self._prepare_networks, guest, timeline)
                 self._make_files(guest, files, timeline)
-            return self._launch(guest, files, plug_timeout_s, timeline, wired)
+            return self._launch(guest, files, plug_timeout_s, timeline, prepared)
 
     def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
-        """Remove domain, files and instance data, and the namespaces of networks it was the last on."""
+        """Remove domain, files, taps and instance data, and the namespaces of networks it was the last on.
+
+        The instance data tell which taps it had, so they go after these.
+        """
         self._check(host)
-        with self._watch.command(checked_id(server_id)), said_by_libvirt():
+        with (
+            self._watch.command(checked_id(server_id)),
+            said_by_libvirt(),
+            timeline.stage("destroy guest"),
+        ):
             self._undefine(server_id)
             self._files.guest(server_id).remove()
             former = self._data.get(server_id)
+            ports = former.ports if former else ()
+            self._unplug(ports, timeline)
             self._data.remove(server_id)
             self._watch.known(server_id, None)
-            if former:
-                with self._networks:
-                    unused = {wiring.network.id for wiring in former.ports} - self._data.networks()
-                    self._network.release_host(sorted(unused))
+            with self._networks:
+                unused = {wiring.network.id for wiring in ports} - self._data.networks()
+                self._network.release_host(sorted(unused))
 
     def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
         """Run a guest that is off, with a fresh definition; its disks must exist."""
@@ -192,6 +204,13 @@ class LibvirtHypervisor:
         self._check(host)
         return self._files.guest(server_id).read_console(lines)
 
+    def remembered(self, host: str, server_id: str) -> GuestSpec:
+        """What a guest was last built or changed with, its password excepted."""
+        self._check(host)
+        if (guest := self._data.get(server_id)) is None:
+            raise CommandFailed("no-guest", f"nothing is known of {server_id} on this host")
+        return guest
+
     # --- how --------------------------------------------------------------------------------------
 
     def _check(self, host: str) -> None:
@@ -213,13 +232,17 @@ class LibvirtHypervisor:
         self._watch.known(server_id, state)
         return PowerState.NOSTATE if state is None else state
 
-    def _wire(self, guest: GuestSpec, timeline: Timeline) -> None:
+    def _prepare_networks(self, guest: GuestSpec, timeline: Timeline) -> None:
         for wiring in guest.ports:
-            with timeline.stage("wire port") as detail:
-                detail["port"] = wiring.port.id
-                self._network.sync_port(wiring)
+            with timeline.stage("prepare network") as detail:
+                detail |= {"network": wiring.network.id, "port": wiring.port.id}
                 with self._networks:  # or a guest discarded just now takes the namespace away again
                     self._network.prepare_host(wiring)
+
+    def _unplug(self, ports: tuple[GuestPort, ...], timeline: Timeline) -> None:
+        with timeline.stage("unplug port") as detail:
+            detail["ports"] = [wiring.port.id for wiring in ports]
+            self._network.unplug(detail["ports"])
 
     def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
         if guest.image is None:
@@ -244,9 +267,9 @@ class LibvirtHypervisor:
         if not files.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
         files.make_console()
-        with ThreadPoolExecutor(1, "wire") as pool:
-            wired = pool.submit(self._wire, guest, timeline)
-            return self._launch(guest, files, plug_timeout_s, timeline, wired)
+        with ThreadPoolExecutor(1, "network") as pool:
+            prepared = pool.submit(self._prepare_networks, guest, timeline)
+            return self._launch(guest, files, plug_timeout_s, timeline, prepared)
 
     def _launch(
         self,
@@ -254,19 +277,21 @@ class LibvirtHypervisor:
         files: GuestFiles,
         plug_timeout_s: float,
         timeline: Timeline,
-        wired: Future[None],
+        prepared: Future[None],
     ) -> int:
         """Define afresh, start paused, wait for the ports, let it run."""
-        wired.result()
+        prepared.result()
+        port_ids = [wiring.port.id for wiring in guest.ports]
         with timeline.stage("define guest") as detail:
             detail["virt_type"] = self._virt_type
             self._clear(guest.server_id)
+            self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
             interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
             disks = _disks(guest, files)
             text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
             defined = self._connection.get().defineXML(text)
             defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
-        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
+        self._network.await_up(port_ids, plug_timeout_s, timeline)
         with timeline.stage("running"):
             defined.resume()
         return self._settled(guest.server_id)

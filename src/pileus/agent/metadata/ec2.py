@@ -41,7 +41,7 @@ def tree(guest: GuestSpec, version: str) -> Tree:
 
 def meta_data(guest: GuestSpec, version: str) -> Tree:
     """The `meta-data` directory as `version` shows it."""
-    data, groups = guest.data, {group.name for port in guest.ports for group in port.security_groups}
+    data = guest.data
     shown: Tree = {
         "ami-id": f"ami-{_short(guest.image.id)}" if guest.image else "ami-00000000",
         "ami-launch-index": str(data.launch_index),
@@ -50,7 +50,7 @@ def meta_data(guest: GuestSpec, version: str) -> Tree:
         "instance-id": f"i-{_short(guest.server_id)}",
         "local-ipv4": _first_ipv4(guest),
         "reservation-id": f"r-{_short(guest.server_id)}",
-        "security-groups": sorted(groups),
+        "security-groups": sorted(set(data.security_groups)),
     }
     if data.key_name and data.public_key:
         shown["public-keys"] = {"0": {NAME: f"0={data.key_name}", "openssh-key": data.public_key}}

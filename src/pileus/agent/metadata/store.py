@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 class MetadataStore:
     """One JSON file a guest in `directory`, and an index by network and address in memory.
 
+    Of two guests that claim an address, the one told of later has it.
+
     Passwords are not kept: the metadata service never tells them.
     """
 
@@ -27,17 +29,20 @@ class MetadataStore:
         self._guests: dict[str, GuestSpec] = {}
         self._by_address: dict[tuple[str, str], str] = {}
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in directory.glob("*.json"):
+        for path in sorted(directory.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
             try:
                 self._index(msgspec.json.decode(path.read_bytes(), type=GuestSpec))
             except (OSError, msgspec.DecodeError):
                 log.warning("instance data %s cannot be read", path.name)
 
     def put(self, guest: GuestSpec) -> None:
-        """Remember a guest, replacing what was known of it."""
+        """Remember a guest, replacing what was known of it, unless that is a later incarnation."""
         guest = msgspec.structs.replace(guest, data=msgspec.structs.replace(guest.data, admin_pass=None))
         path = self._path(guest.server_id)
         with self._lock:
+            known = self._guests.get(guest.server_id)
+            if known and known.incarnation > guest.incarnation:
+                return
             fresh = path.with_suffix(".new")
             fresh.unlink(missing_ok=True)
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -60,6 +65,11 @@ class MetadataStore:
         with self._lock:
             server_id = self._by_address.get((network_id, address))
             return self._guests.get(server_id) if server_id else None
+
+    def ids(self) -> list[str]:
+        """Ids of all guests that are known."""
+        with self._lock:
+            return list(self._guests)
 
     def networks(self) -> set[str]:
         """Ids of all networks that guests here are on."""

@@ -103,6 +103,7 @@ class OvnNetwork:
     def await_up(self, port_ids: list[str], timeout_s: float, timeline: Timeline) -> None:
         """Wait until the ports are up on this host; one `plug port` event each; a failure names the port."""
         interfaces, deadline = self._started()[0], time.monotonic() + timeout_s
+        interfaces.catch_up()  # or an interface that has just been replaced is still known as installed
         for port_id in port_ids:
             tap = self.tap_name(port_id)
             with timeline.stage("plug port") as detail:
@@ -118,7 +119,8 @@ class OvnNetwork:
     def unplug(self, port_ids: list[str]) -> None:
         """Remove what a port left on this host (tap, OVS interface); nothing there is no error."""
         taps = [self.tap_name(port_id) for port_id in port_ids]
-        commands = [part for tap in taps for part in ("--", "--if-exists", "del-port", INTEGRATION_BRIDGE, tap)]
+        plugged = self._started()[0].present(taps)
+        commands = [part for tap in plugged for part in ("--", "--if-exists", "del-port", INTEGRATION_BRIDGE, tap)]
         if commands:
             self._daemons.vsctl(*commands[1:])
         for tap in taps:

@@ -44,6 +44,28 @@ def test_store_outlives_the_agent(store: MetadataStore, tmp_path: Path) -> None:
     assert again.networks() == {NETWORK}
 
 
+def test_store_ignores_an_older_incarnation(store: MetadataStore) -> None:
+    store.put(guest(incarnation=2))
+    store.put(guest(incarnation=1, ports=()))
+    assert store.find(NETWORK, "10.0.0.5") == store.get(SERVER)
+    store.put(guest(incarnation=2, ports=()))
+    assert store.find(NETWORK, "10.0.0.5") is None
+    assert store.ids() == [SERVER]
+
+
+def test_an_address_belongs_to_the_guest_told_of_last(store: MetadataStore, tmp_path: Path) -> None:
+    heir = "00000000-2222-4333-8444-555555555555"
+    store.put(guest())
+    store.put(guest(server_id=heir))
+    for known in (store, MetadataStore(tmp_path / "metadata")):
+        found = known.find(NETWORK, "10.0.0.5")
+        assert found is not None and found.server_id == heir
+        known.remove(SERVER)
+        assert known.find(NETWORK, "10.0.0.5") == found
+    store.remove(heir)
+    assert store.find(NETWORK, "10.0.0.5") is None
+
+
 def test_store_forgets_former_addresses(store: MetadataStore) -> None:
     store.put(guest())
     store.put(guest(ports=(local_wiring(),)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pileus.agent.commands import FixedIP, NetworkSpec, PortSpec, SubnetSpec
-from pileus.agent.network.dhcp import dhcp_options, server_mac
+from pileus.network.northbound.dhcp import dhcp_options, server_mac
 
 METADATA = "10.0.0.2"
 

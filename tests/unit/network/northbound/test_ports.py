@@ -1,16 +1,11 @@
-"""Columns of a logical switch port, and the interface that libvirt gets."""
+"""Columns of a logical switch port."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import pytest
-
-from pileus.agent.commands import FixedIP, GuestPort, NetworkSpec, PortSpec
-from pileus.agent.network.nb_port import addresses, dns_records
-from pileus.agent.network.ovn import OvnNetwork
+from pileus.agent.commands import FixedIP, PortSpec
+from pileus.network.northbound.ports import addresses, dns_records
 
 MAC, OTHER = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 
@@ -59,23 +54,3 @@ def test_dns_records() -> None:
     }
     assert dns_records("", "10.0.0.5/24", "example") == {}
     assert dns_records("web", "", "example") == {}
-
-
-@pytest.mark.parametrize("datapath", ["netdev", "system"])
-def test_interface(tmp_path: Path, datapath: str) -> None:
-    driver = OvnNetwork(tmp_path, "host")
-    driver._daemons.datapath_type = datapath
-    network = NetworkSpec(id="n", name="n", project_id="p", mtu=1442, revision=1)
-    xml = driver.interface_xml(GuestPort(port=port("10.0.0.5"), network=network))
-    interface = ElementTree.fromstring(xml)
-    found = {element.tag: element.attrib for element in interface.iter()}
-    assert found["interface"] == {"type": "bridge"}
-    assert found["source"] == {"bridge": "br-int"}
-    assert found["virtualport"] == {"type": "openvswitch"}
-    assert found["parameters"] == {"interfaceid": port().id}
-    assert found["mac"] == {"address": MAC}
-    assert found["target"] == {"dev": "tap0ab6a346-61"}
-    assert found["mtu"] == {"size": "1442"}
-    assert ("driver" in found) == (datapath == "netdev")
-    if datapath == "netdev":
-        assert set(found["host"].values()) == set(found["guest"].values()) == {"off"}

@@ -6,6 +6,7 @@ Operations in flight go on: their steps get keys, and those of a boot the undos 
 from collections import Counter
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,13 +53,14 @@ def _add_tables() -> None:
         sa.Column("name", TEXT, nullable=False),
         sa.Column("arguments", JSON, nullable=False),
         sa.Column("request_id", TEXT, nullable=False),
-        sa.Column("generation", BIG, nullable=False),
+        sa.Column("token", TEXT, nullable=False),
         sa.Column("tries", BIG, nullable=False),
         sa.Column("next_try", sa.DateTime(), nullable=False),
         sa.Column("error", TEXT, nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_debts")),
         sa.UniqueConstraint("host", "subject_id", "name", name=op.f("uq_debts_host_subject_id_name")),
+        sa.UniqueConstraint("token", name=op.f("uq_debts_token")),
     )
     op.create_index(op.f("ix_debts_next_try"), "debts", ["next_try"])
     op.create_table(
@@ -199,13 +201,14 @@ def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any])
     if noun in SYNCS:
         host, name, owed = "(network)", f"sync {noun.replace('_', ' ')}", {SYNCS[noun]: subject_id}
     elif kind == "guest.update_data":
-        host, name, owed = arguments["host"], "update instance data", {"server_id": subject_id}
+        host, name = arguments["host"], "update instance data"
+        owed = {"server_id": subject_id, "host": host}
     else:
         return  # a guest that was to be reaped: nothing that no row condemns is destroyed any more
     now = datetime.now()
     debts = sa.table(
         "debts",
-        *map(sa.column, ("host", "subject_id", "name", "request_id", "generation", "tries")),
+        *map(sa.column, ("host", "subject_id", "name", "request_id", "token", "tries")),
         sa.column("arguments", JSON),
         sa.column("next_try", sa.DateTime()),
         sa.column("created_at", sa.DateTime()),
@@ -213,4 +216,4 @@ def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any])
     known = sa.select(debts.c.name).where(debts.c.host == host, debts.c.subject_id == subject_id, debts.c.name == name)
     if connection.execute(known).first() is None:
         values = {"host": host, "subject_id": subject_id, "name": name, "arguments": owed, "request_id": ""}
-        connection.execute(sa.insert(debts).values(**values, generation=1, tries=0, next_try=now, created_at=now))
+        connection.execute(sa.insert(debts).values(**values, token=str(uuid4()), tries=0, next_try=now, created_at=now))

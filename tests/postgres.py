@@ -1,0 +1,58 @@
+"""A PostgreSQL server of a test run's own, from Debian's package, that can be restarted the hard way."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+from tests.support import free_port
+
+
+class Postgres:
+    """Listens on a loopback port; its data are gone with `remove`."""
+
+    def __init__(self) -> None:
+        self._programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        self._folder = Path(tempfile.mkdtemp(prefix="pileus-postgres-", dir="/var/tmp"))
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam("postgres")
+            os.chown(self._folder, entry.pw_uid, entry.pw_gid)
+        port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{port}"
+        settings = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} -c max_connections=300"
+        self._options = f"-p {port} {settings} -c log_min_messages=warning"
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-D", str(self._folder / "data"))
+        self._control("start")
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"pileus_{uuid.uuid4().hex[:12]}"
+        subprocess.run(["psql", f"{self.url}/postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+        return f"{self.url}/{name}"
+
+    def restart(self) -> None:
+        """As after a power cut: every connection is lost, whatever was not committed is gone."""
+        self._control("restart", "-m", "immediate")
+
+    def log(self) -> str:
+        """What the server said, deadlocks among it."""
+        return (self._folder / "log").read_text()
+
+    def remove(self) -> None:
+        self._control("stop", "-m", "immediate")
+        shutil.rmtree(self._folder)
+
+    def _control(self, *verb: str) -> None:
+        data, log = str(self._folder / "data"), str(self._folder / "log")
+        self._run("pg_ctl", "-D", data, "-w", "-o", self._options, "-l", log, *verb)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """PostgreSQL refuses to run as root."""
+        argv = [str(self._programs / program), *arguments]
+        argv = ["runuser", "-u", "postgres", "--", *argv] if os.geteuid() == 0 else argv
+        subprocess.run(argv, check=True, capture_output=True, cwd="/")

@@ -1,0 +1,194 @@
+"""The hosts: guests that outlive their agent, and an agent that dies and starts again as the seed says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pileus import clock
+from pileus.agent.commands import GuestEvent, GuestReport, GuestSpec, HostReport, Inventory, PowerState
+from pileus.agent.errors import CommandFailed
+from pileus.agent.executor import Executor
+from pileus.agent.journal import Journal
+from pileus.agent.server import Agent
+from pileus.agent.timeline import Timeline
+from tests.simulation.dice import Dice
+
+
+class Killed(BaseException):
+    """The process that was playing is no more."""
+
+
+class Hangs(BaseException):
+    """A command never comes back; its thread is lost."""
+
+
+class FaultyJournal(Journal):
+    """The agent's journal on a disk that is full now and then."""
+
+    def __init__(self, dice: Dice) -> None:
+        super().__init__(":memory:")
+        self._dice = dice
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with super()._writing() as connection:
+            yield connection
+            if self._dice.strikes("agent's disk full"):
+                raise sqlite3.OperationalError("database or disk is full")
+
+
+class Guest(msgspec.Struct):
+    """What is on a host of a guest. `defined`: it is a domain; before, only files and instance data are there."""
+
+    incarnation: int
+    defined: bool = False
+    power_state: int = PowerState.SHUTDOWN
+    ports: tuple[str, ...] = ()
+
+
+class SimulatedHypervisor:
+    """Implements Hypervisor for the hosts of one agent; guests are made and removed in the stages of a real one."""
+
+    def __init__(self, dice: Dice, hosts: list[str]) -> None:
+        self._dice, self.hosts = dice, hosts
+        self.guests: dict[tuple[str, str], Guest] = {}
+
+    def start(self, listener: Any) -> None:
+        """Guests run already."""
+
+    def reports(self) -> list[HostReport]:
+        sizes = {"VCPU": 16, "MEMORY_MB": 8192, "DISK_GB": 99}
+        inventories = {name: Inventory(total=total) for name, total in sizes.items()}
+        return [
+            HostReport(
+                name=host,
+                hypervisor_type="fake",
+                hypervisor_version=1,
+                host_ip="127.0.0.1",
+                inventories=inventories,
+                cpu_info={"arch": "x86_64"},
+                guests=tuple(
+                    GuestReport(server_id=server_id, power_state=guest.power_state if guest.defined else None)
+                    for (on, server_id), guest in self.guests.items()
+                    if on == host
+                ),
+            )
+            for host in self.hosts
+        ]
+
+    def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+        key = (host, guest.server_id)
+        with timeline.stage("fetch image"):
+            self._trouble()
+        with timeline.stage("create disk"):
+            there = self.guests.get(key)
+            if there is not None and there.defined and there.power_state == PowerState.RUNNING:
+                return there.power_state
+            ports = tuple(wiring.port.id for wiring in guest.ports)
+            assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
+            self.guests[key] = there or Guest(guest.incarnation, ports=ports)
+            self._trouble()
+        with timeline.stage("define guest"):
+            self.guests[key].defined = True
+            self._trouble()
+        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+
+    def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
+        with timeline.stage("destroy guest"):
+            self._trouble(0.3)
+            if found := self.guests.get((host, server_id)):
+                found.defined, found.power_state = False, PowerState.SHUTDOWN
+        with timeline.stage("unplug port"):
+            self.guests.pop((host, server_id), None)
+
+    def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+
+    def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
+        return self._set(host, server_id, PowerState.SHUTDOWN, timeline)
+
+    def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
+        self._set(host, guest.server_id, PowerState.SHUTDOWN, timeline)
+        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+
+    def update_data(self, host: str, guest: GuestSpec) -> None:
+        if (host, guest.server_id) not in self.guests:
+            raise CommandFailed("no-such-guest", "there is no such guest")
+
+    def console(self, host: str, server_id: str, lines: int | None) -> str:
+        return ""
+
+    def remembered(self, host: str, server_id: str) -> GuestSpec:
+        raise CommandFailed("no-guest", "nothing is remembered")
+
+    def housekeep(self) -> None:
+        """Nothing grows."""
+
+    def stop(self, keep_guests: bool) -> None:
+        """Guests stay."""
+
+    def _set(self, host: str, server_id: str, power_state: int, timeline: Timeline) -> int:
+        with timeline.stage("running" if power_state == PowerState.RUNNING else "power off"):
+            self._trouble()
+            found = self.guests.get((host, server_id))
+            if found is None or not found.defined:
+                raise CommandFailed("no-such-guest", "there is no such guest")
+            found.power_state = power_state
+            return power_state
+
+    def _trouble(self, factor: float = 1.0) -> None:
+        if self._dice.strikes("host hangs"):
+            raise Hangs
+        if self._dice.chance(factor) and self._dice.strikes("host refuses"):
+            raise CommandFailed("hypervisor", "the host is not well")
+
+
+class SimulatedAgent:
+    """An agent process: its journal and its guests outlive it."""
+
+    def __init__(self, name: str, dice: Dice, hosts: list[str], folder: Path) -> None:
+        self.name, self._dice, self._folder = name, dice, folder
+        self.journal = FaultyJournal(dice)
+        self.hypervisor = SimulatedHypervisor(dice, hosts)
+        self.agent: Agent | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A new life; what was under way in the former is forgotten."""
+        if self.agent is None:
+            executor = Executor(self.hypervisor, self.journal)
+            self.agent = Agent(self.hypervisor, "fake", executor, self.journal, self._folder / self.name)
+
+    def kill(self) -> None:
+        self.agent = None
+
+    def work(self) -> bool:
+        """Carry one command out; False if there is none."""
+        if self.agent is None:
+            return False
+        try:
+            return self.agent.executor.work(0)
+        except Hangs:
+            return True
+
+    def look_after(self) -> None:
+        if self.agent is not None:
+            self.agent.executor.look_after()
+
+    def something_happens(self) -> None:
+        """A guest changes its power state by itself, and the agent says so."""
+        defined = [(key, guest) for key, guest in self.hypervisor.guests.items() if guest.defined]
+        if self.agent is None or not defined:
+            return
+        (host, server_id), guest = self._dice.pick(defined)
+        state = PowerState.SHUTDOWN if guest.power_state == PowerState.RUNNING else PowerState.RUNNING
+        event = GuestEvent(server_id=server_id, host=host, power_state=state, at=clock.time())
+        guest.power_state = state
+        with suppress(sqlite3.Error):  # what the agent cannot write down its next report tells
+            self.journal.report(event)

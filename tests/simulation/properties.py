@@ -1,0 +1,124 @@
+"""What must hold after every storm, whatever failed in it, over our rows, the hosts and the network's database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import func, select
+
+from pileus.agent.commands import PowerState
+from pileus.compute.model import Host, Server, UnknownGuest
+from pileus.db import Database, Session
+from pileus.network.model import Port
+from pileus.network.northbound.fake import FakeNorthbound
+from pileus.network.quotas import METADATA_OWNER
+from pileus.network.wiring import wire
+from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
+from pileus.operations.notifications import Notification
+from pileus.placement.model import Allocation, Consumer
+from tests.simulation.hosts import Guest, SimulatedAgent
+
+GuestsByServer = dict[str, list[tuple[str, Guest]]]
+
+
+def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
+    """Raises AssertionError naming the property that does not hold."""
+    guests: GuestsByServer = {}
+    for agent in agents:
+        for (host, server_id), guest in agent.hypervisor.guests.items():
+            guests.setdefault(server_id, []).append((host, guest))
+    with db.read() as session:
+        _everything_ended(session)
+        servers = {server.id: server for server in session.scalars(select(Server))}
+        assert accepted <= servers.keys(), "an accepted server is not there"
+        assert guests.keys() <= servers.keys(), "a guest belongs to no server"
+        for server in servers.values():
+            _server_and_guest(server, guests.get(server.id, []))
+        _resources(session, servers)
+        _ports(session, servers, northbound)
+        _told_once(session)
+
+
+def _everything_ended(session: Session) -> None:
+    live = [
+        (row.kind, row.state) for row in session.scalars(select(OperationRow).where(OperationRow.finished_at.is_(None)))
+    ]
+    assert not live, f"operations never ended: {live}"
+    states = set(session.scalars(select(OperationRow.state).distinct()))
+    assert states <= {"succeeded", "failed", "cancelled"}, states
+    assert not session.scalar(select(func.count()).select_from(SubjectRow)), "an ended operation has a subject"
+    debts = [(row.name, row.host, row.error) for row in session.scalars(select(DebtRow))]
+    assert not debts, f"debts that are not paid: {debts}"
+    unknown = [(row.host, row.server_id) for row in session.scalars(select(UnknownGuest))]
+    assert not unknown, f"guests that nobody accounts for: {unknown}"
+    defects = [row.error for row in session.scalars(select(OperationRow)) if row.error and "defect" in row.error]
+    assert not defects, defects
+    internal = [row.name for row in session.scalars(select(StepRow)) if row.error and row.error["code"] == "internal"]
+    assert not internal, f"steps that hit a defect: {internal}"
+
+
+def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
+    where = [host for host, _ in guests]
+    assert len(guests) <= 1, f"{server.vm_state} server {server.id} has guests on {where}"
+    if server.deleted_at is not None:
+        assert not guests, f"a deleted server has a guest on {where}"
+        assert server.host is None and server.admin_pass is None
+        return
+    assert server.vm_state in ("active", "stopped", "error"), f"server {server.id} is stuck in {server.vm_state}"
+    if server.host is None:
+        assert server.vm_state == "error", f"{server.vm_state} server {server.id} is on no host"
+        assert not guests, f"a server on no host has a guest on {where}"
+        return
+    if server.vm_state == "error":
+        return
+    assert where == [server.host], f"server {server.id} is on {server.host}, its guest on {where}"
+    guest = guests[0][1]
+    assert guest.incarnation == server.incarnation, "the guest is of another incarnation"
+    assert guest.defined, "the guest is half made"
+    assert guest.power_state == server.power_state, f"power state {server.power_state}, really {guest.power_state}"
+    wanted = PowerState.RUNNING if server.vm_state == "active" else PowerState.SHUTDOWN
+    assert guest.power_state == wanted, f"{server.vm_state}, really {guest.power_state}"
+
+
+def _resources(session: Session, servers: dict[str, Server]) -> None:
+    providers = {host.provider_id: host.name for host in session.scalars(select(Host))}
+    held: dict[str, set[str]] = {}
+    for row in session.scalars(select(Allocation)):
+        held.setdefault(row.consumer_id, set()).add(providers[row.provider_id])
+    placed = {server.id: {server.host} for server in servers.values() if server.host and server.deleted_at is None}
+    assert held == placed, f"allocations {held}, servers {placed}"
+    assert set(session.scalars(select(Consumer.id))) == placed.keys(), "a consumer without a server"
+
+
+def _ports(session: Session, servers: dict[str, Server], northbound: FakeNorthbound) -> None:
+    ports = {port.id: port for port in session.scalars(select(Port)) if port.device_owner != METADATA_OWNER}
+    owners = Counter(port.device_id for port in ports.values())
+    placed = {server.id: 1 for server in servers.values() if server.host and server.deleted_at is None}
+    assert owners == placed, f"ports of {dict(owners)}, servers {placed}"
+    for port in ports.values():
+        assert port.host == servers[port.device_id].host, "a port is bound to another host than its server"
+    wired = {id: spec.host for id, spec in northbound.ports.items() if spec.device_owner != METADATA_OWNER}
+    assert wired == {port.id: port.host for port in ports.values()}, "the network's database has other ports"
+    for wiring in wire(session, list(ports)):
+        assert _as_of(northbound.ports[wiring.port.id]) == _as_of(wiring.port), "an older state of a port is wired"
+        assert _as_of(northbound.networks[wiring.network.id]) == _as_of(wiring.network), "or of a network"
+        for group in wiring.security_groups:
+            assert _as_of(northbound.groups[group.id]) == _as_of(group), "or of a security group"
+
+
+def _as_of(spec: Any) -> Any:
+    """A specification without its revision, which moves with changes that the network need not follow, too."""
+    return replace(spec, revision=0)
+
+
+def _told_once(session: Session) -> None:
+    """Every effect happens once: who reads the notifications sees each server come up at most once."""
+    query = select(Notification).where(Notification.event_type == "instance.create.end")
+    told = Counter(row.payload["nova_object.data"]["uuid"] for row in session.scalars(query))
+    booted = select(OperationRow.subject_id).where(
+        OperationRow.kind == "server.boot", OperationRow.state == "succeeded"
+    )
+    assert told == Counter(session.scalars(booted)), "a server's boot was told twice, or never"

@@ -1,0 +1,203 @@
+"""One run: a storm of requests and faults under a seed, then calm, then the properties."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from pileus import clock, holds
+from pileus.db import Contended
+from pileus.network.northbound.fake import FakeNorthbound
+from pileus.operations import ids
+from pileus.operations.model import DebtRow, OperationRow
+from tests.simulation import properties, upgrades
+from tests.simulation.database import FaultyDatabase
+from tests.simulation.dice import Dice
+from tests.simulation.hosts import Killed, SimulatedAgent
+from tests.simulation.replicas import Replica, dies
+from tests.simulation.requests import Clients
+
+STORM_STEPS = (150, 500)
+CALM_STEPS = 6000
+START = 1_800_000_000.0
+
+
+class SimulatedClock(clock.Clock):
+    """Stands still unless it is moved; a replica's own clock may be wrong."""
+
+    def __init__(self) -> None:
+        self.now, self.skew = START, 0.0
+
+    def time(self) -> float:
+        return self.now + self.skew
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def database(self) -> float:
+        return self.now
+
+
+class Storm:
+    """The world of one seed."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.dice = Dice(seed)
+        self.db = FaultyDatabase(self.dice)
+        self.clock = SimulatedClock()
+        self.northbound = FakeNorthbound()
+        with self.db.read() as session:
+            cloud = ids.cloud_id(session)
+        layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
+        self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        count = self.dice.pick((1, 1, 2))
+        self.replicas = [
+            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound) for n in range(count)
+        ]
+        self.clients = Clients(self.db, self.dice, servers=self.dice.pick((2, 3, 5)))
+        self.trips = upgrades.Trips(self.db, self.dice)
+        self._beaten = START
+
+    def run(self) -> None:
+        for _ in range(int(self.dice.between(*STORM_STEPS))):
+            self._fault()
+            self._step()
+            if self.dice.chance(0.06):
+                self.clients.ask()
+            if self.dice.chance(0.01):
+                self.trips.ask()
+        self.dice.calm = True
+        self._calm_down()
+        properties.check(self.db, self.agents, self.northbound, self.clients.accepted)
+        self.trips.check()
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Something that some process would do next; the clock goes on a little, or a lot."""
+        self.clock.now += self.dice.between(0.0, 0.05) if self.dice.chance(0.97) else self.dice.between(0.1, 20.0)
+        if self.clock.now - self._beaten > 5:
+            self._beaten = self.clock.now
+            for replica in self.replicas:
+                if replica.paused_until <= self.clock.now:
+                    self._play(replica, replica.beat)
+            for agent in self.agents:
+                agent.look_after()
+        actor = self.dice.pick([*self.replicas, *self.replicas, *self.agents])
+        if isinstance(actor, SimulatedAgent):
+            self._play(actor, actor.work)
+        elif actor.paused_until <= self.clock.now and (turns := actor.turns()):
+            upgrades.install(actor.release)
+            self._play(actor, self.dice.pick(turns))
+
+    def _play(self, actor: Replica | SimulatedAgent, turn: Callable[[], object]) -> None:
+        try:
+            turn()
+        except Killed:
+            actor.kill()
+        except (OperationalError, Contended):
+            pass  # its loop tries again
+
+    def _fault(self) -> None:
+        """What happens to processes and machines by themselves."""
+        dice = self.dice
+        if dice.strikes("replica killed"):
+            dice.pick(self.replicas).kill()
+        if dice.strikes("agent killed"):
+            dice.pick(self.agents).kill()
+        if dice.strikes("guest event"):
+            dice.pick(self.agents).something_happens()
+        if dice.chance(0.003 * dice.strength):
+            replica = dice.pick(self.replicas)
+            replica.paused_until = self.clock.now + dice.between(1, 60)
+            dice.happened["replica paused"] += 1
+        if dice.chance(0.004 * dice.strength):
+            self._cut()
+        if dice.chance(0.002 * dice.strength):
+            self.clock.skew = dice.between(-7200, 7200)
+            dice.happened["clock moved"] += 1
+        for process in (*self.replicas, *self.agents):
+            if dice.chance(0.1):
+                self._revive(process)
+
+    def _cut(self) -> None:
+        """An agent cannot be reached for a while, perhaps for so long that its hosts count as down."""
+        agent = self.dice.pick(self.agents)
+        for replica in self.replicas:
+            for connection in replica.connections:
+                if connection.agent is agent:
+                    connection.cut = not connection.cut
+        if self.dice.chance(0.3):
+            self.clock.now += self.dice.between(10, 90)
+        self.dice.happened["link cut"] += 1
+
+    def _revive(self, process: Replica | SimulatedAgent) -> None:
+        if isinstance(process, Replica) and process.runner is None:
+            process.release = self.dice.pick((process.release, 2))
+        process.start()
+
+    # --- the calm ---------------------------------------------------------------------------------------------
+
+    def _calm_down(self) -> None:
+        """Everything works again; until nothing is left to do."""
+        for replica in self.replicas:
+            replica.paused_until = 0.0
+            replica.start()
+            for connection in replica.connections:
+                connection.cut = False
+        for agent in self.agents:
+            agent.start()
+        for step in range(CALM_STEPS):
+            self._step()
+            if step % 50 == 49:
+                self.clock.now += 10
+                if self._quiet():
+                    break
+        for replica in self.replicas:
+            for connection in replica.connections:
+                for _ in range(20):
+                    self._play(replica, connection.move)
+                self._play(replica, connection.report)
+
+    def _quiet(self) -> bool:
+        """Whether nothing is under way, at all replicas, agents and on the way between them."""
+        with self.db.read() as session:
+            live = session.scalar(select(OperationRow.id).where(OperationRow.finished_at.is_(None)).limit(1))
+            debt = session.scalar(select(DebtRow.id).limit(1))
+        return live is None and debt is None and not any(replica.letters() for replica in self.replicas)
+
+
+def run(seed: int) -> Counter[str]:
+    """Play one seed; returns how often each kind of fault happened.
+
+    Raises:
+        AssertionError: a property does not hold.
+    """
+    logging.disable(logging.CRITICAL)
+    numbers = Random(seed)
+    former = uuid.uuid4
+    uuid.uuid4 = lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)  # type: ignore[assignment]  # the same ids for the same seed
+    with tempfile.TemporaryDirectory(prefix="pileus-storm-") as folder:
+        try:
+            storm = Storm(seed, Path(folder))
+            clock.current, holds.listener = storm.clock, dies(storm.dice)
+            storm.run()
+        finally:
+            uuid.uuid4 = former
+            clock.current, holds.listener = clock.Clock(), None
+            logging.disable(logging.NOTSET)
+    return storm.dice.happened
+
+
+def explain(seed: int) -> dict[str, Any]:
+    """What a seed's faults were, for a report."""
+    return dict(run(seed))
