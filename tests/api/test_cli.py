@@ -259,14 +259,14 @@ def test_guests_outlive_a_database_that_was_taken_away(
         other.database = other.environment["PILEUS_DATABASE"] = str(new_database())
     other.up()
     status = other.pileus("status")
-    assert "agent      belongs to cloud" in status and "pileus host take" in status
+    assert "agent      belongs to another cloud" in status and "pileus host take" in status
     refused = run(other, "host", "take")
     assert refused.returncode == 1 and f"  fake-1 {server.id}" in refused.stdout
-    assert "belongs to cloud" in other.pileus("status"), "not without being asked to"
+    assert "another cloud" in other.pileus("status"), "not without being asked to"
     assert "1 guests are on this machine, 1 of them" in other.pileus("host", "take", "--yes")
     assert other.pileus("host", "take") == "the agent serves this cloud\n"
     eventually(lambda: server.id in other.pileus("guest", "list"), what="the host's report")
-    assert "belongs to cloud" not in other.pileus("status") and guest.read_text() == "1"
+    assert "another cloud" not in other.pileus("status") and guest.read_text() == "1"
 
     refused = run(other, "guest", "adopt", "fake-1", server.id)
     assert refused.returncode == 1 and "say which is to have it" in refused.stderr

@@ -95,5 +95,5 @@ def _show_other_cloud(session: Session, settings: Settings) -> None:
 
     ours, theirs = cloud_id(session), agents_cloud(settings)
     if ours and theirs and ours != theirs:
-        click.echo(f"agent      belongs to cloud {theirs}, this is {ours}: it does nothing for this one.")
+        click.echo(f"agent      belongs to another cloud, {theirs}; this is {ours}, for which it does nothing.")
         click.echo("           Was the database replaced? `pileus host take` gives the agent to this cloud.")

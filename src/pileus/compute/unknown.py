@@ -101,7 +101,7 @@ def adopt(
     origin = Origin(request_id, rows.named(session, User, user).id, _project(session, told, project))
     server = _live(session, server_id)
     adopted = _give_back(session, server, guest, origin) if server else _make(session, guest, told, origin, flavor)
-    debts.owe(session, host, server_id, spec.update_data.owed(server_id=server_id), request_id)
+    debts.owe(session, host, server_id, spec.update_data.owed(server_id=server_id, host=host), request_id)
     session.delete(guest)
     return adopted
 

@@ -27,8 +27,9 @@ STAGES = ("prepare network", "fetch image", "inspect and convert image", "create
 
 
 class FakeHypervisor:
-    """Implements Hypervisor. A guest is a file that holds its power state, with its specification beside it in JSON:
-    like a real one it survives the agent.
+    """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent.
+
+    `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with.
     """
 
     def __init__(self, state: Path, network: Network, hosts: int) -> None:
@@ -123,7 +124,7 @@ class FakeHypervisor:
 
     def _guests(self, host: str) -> list[Path]:
         folder = self._root / host
-        return [path for path in folder.iterdir() if not path.suffix] if folder.is_dir() else []
+        return list(folder.iterdir()) if folder.is_dir() else []
 
     def _guest_reports(self, host: str) -> Iterator[GuestReport]:
         for path in self._guests(host):
@@ -141,7 +142,7 @@ class FakeHypervisor:
         return power_state
 
     def _memory(self, host: str, server_id: str) -> Path:
-        return self._root / host / f"{server_id}.json"
+        return self._root / "remembered" / host / f"{server_id}.json"
 
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""
@@ -154,8 +155,8 @@ class FakeHypervisor:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once, so that nobody reads half of it."""
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
+    """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
     fresh.write_bytes(content)
     fresh.replace(path)
