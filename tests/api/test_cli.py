@@ -7,15 +7,21 @@ import re
 import socket
 import sqlite3
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import openstack as sdk
 import pytest
 
+from pileus.compute import spec
+from pileus.db import Database, Session, utcnow
+from pileus.operations import OperationRow, debts
 from tests.api.compute import User
 from tests.api.conftest import FAKE
-from tests.support import BIN, CloudUnderTest
+from tests.support import BIN, CloudUnderTest, eventually
 
 
 def run(cloud: CloudUnderTest, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -136,7 +142,10 @@ def test_a_bad_address_is_refused(other: CloudUnderTest, listen: str) -> None:
 
 
 def test_verbs_where_there_is_no_cloud(other: CloudUnderTest) -> None:
-    for verb in (["status"], ["openrc"], ["clouds-yaml"], ["trace", "x"], ["db", "version"], ["down"]):
+    for verb in (
+        ["status"], ["openrc"], ["clouds-yaml"], ["trace", "x"], ["db", "version"], ["db", "purge"], ["down"],
+        ["guest", "list"], ["debt", "list"], ["host", "take"],
+    ):  # fmt: skip
         failed = run(other, *verb)
         assert failed.returncode == 1 and "there is no cloud in" in failed.stderr, verb
 
@@ -172,3 +181,134 @@ def test_no_fake_hosts(new_database: Callable[[], str | None]) -> None:
         assert server["status"] == "ERROR" and "no host is known" in server["fault"]["message"]
     finally:
         cloud.remove()
+
+
+# --- what an operator sees and decides --------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(cloud: CloudUnderTest) -> Iterator[Session]:
+    """A transaction on the cloud's own database."""
+    url = cloud.database or f"sqlite:///{cloud.state}/db/pileus.db"
+    db = Database(url.replace("postgresql://", "postgresql+psycopg://"), pool_size=1)
+    with db.write() as session:
+        yield session
+    db.dispose()
+
+
+def restart(cloud: CloudUnderTest) -> None:
+    """The agent reports at once, not only within a minute."""
+    cloud.down("--keep-guests")
+    cloud.up()
+
+
+def operation(**values: object) -> OperationRow:
+    now = utcnow()
+    fields = {
+        "id": str(uuid.uuid4()), "request_id": "req-1", "kind": "server.stop", "subject_id": "a-server",
+        "arguments": {}, "state": "failed", "created_at": now, "finished_at": now,
+    }  # fmt: skip
+    return OperationRow(**fields | values)
+
+
+def test_an_unknown_guest_is_shown_and_discarded(other: CloudUnderTest) -> None:
+    other.up()
+    assert other.pileus("guest", "list") == "no guest is unknown\n"
+    guest_id = str(uuid.uuid4())
+    guest = other.state / "agent" / "fake" / "fake-1" / guest_id
+    guest.parent.mkdir(exist_ok=True)
+    guest.write_text("1")
+    restart(other)
+    eventually(lambda: guest_id in other.pileus("guest", "list"), what="the host's report")
+    status = other.pileus("status")
+    assert re.search(r"unknown +1 guests", status) and re.search(rf"fake-1 +{guest_id} +0 +running", status)
+    for wrong, code, said in (
+        (["fake-1", "../../etc"], 2, "it must be a UUID"),
+        (["fake-1", guest_id.upper()], 2, "it must be a UUID"),
+        (["fake-2", guest_id], 1, "Host fake-2 reports no unknown guest"),
+    ):
+        for verb in ("discard", "adopt"):
+            refused = run(other, "guest", verb, *wrong)
+            assert refused.returncode == code and said in refused.stderr, refused.stderr
+    refused = run(other, "guest", "adopt", "fake-1", guest_id)
+    assert refused.returncode == 1 and "remembers nothing of guest" in refused.stderr
+    assert guest.exists(), "nothing was destroyed unasked"
+    other.pileus("guest", "discard", "fake-1", guest_id)
+    eventually(lambda: not guest.exists(), what="the end of the guest")
+    eventually(lambda: other.pileus("debt", "list") == "nothing is owed\n", what="the end of the debt")
+    assert other.pileus("guest", "list") == "no guest is unknown\n"
+
+
+def test_guests_outlive_a_database_that_was_taken_away(
+    other: CloudUnderTest, new_database: Callable[[], str | None]
+) -> None:
+    other.up()
+    demo = other.connect("demo")
+    image = other.connect("admin").image.create_image(
+        name="i", disk_format="raw", container_format="bare", visibility="public", data=bytes(512)
+    )
+    network = demo.network.create_network(name="net")
+    demo.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
+    server = demo.compute.create_server(name="kept", image_id=image.id, flavor_id="42", networks=[{"uuid": network.id}])
+    server = demo.compute.wait_for_server(server)
+    guest = other.state / "agent" / "fake" / "fake-1" / server.id
+
+    other.down("--keep-guests")
+    (other.state / "db").rename(other.state / "db.former")
+    if other.database:
+        other.database = other.environment["PILEUS_DATABASE"] = str(new_database())
+    other.up()
+    status = other.pileus("status")
+    assert "agent      belongs to another cloud" in status and "pileus host take" in status
+    refused = run(other, "host", "take")
+    assert refused.returncode == 1 and f"  fake-1 {server.id}" in refused.stdout
+    assert "another cloud" in other.pileus("status"), "not without being asked to"
+    assert "1 guests are on this machine, 1 of them" in other.pileus("host", "take", "--yes")
+    assert other.pileus("host", "take") == "the agent serves this cloud\n"
+    eventually(lambda: server.id in other.pileus("guest", "list"), what="the host's report")
+    assert "another cloud" not in other.pileus("status") and guest.read_text() == "1"
+
+    refused = run(other, "guest", "adopt", "fake-1", server.id)
+    assert refused.returncode == 1 and "say which is to have it" in refused.stderr
+    told = other.pileus("guest", "adopt", "fake-1", server.id, "--project", "demo")
+    assert re.search(r"flavor +m1.nano\nports +0 as before, 1 lost\nlost +port .* 10\.1\.0\.\d+\): Network", told)
+    owner = User.login(other, "demo", other.credentials("demo")["OS_PASSWORD"], "demo")
+    adopted = owner.server(server.id)
+    assert (adopted["name"], adopted["status"], adopted["flavor"]["original_name"]) == ("kept", "ACTIVE", "m1.nano")
+    assert "server.adopt" in other.pileus("trace", server.id)
+    assert owner.act(server.id, "os-stop").status_code == 202
+    assert owner.settled(server.id)["status"] == "SHUTOFF" and guest.read_text() == "4"
+    owner.delete(server.id)
+    assert list(guest.parent.iterdir()) == []
+
+
+def test_debts_and_defects_are_shown_until_they_are_settled(other: CloudUnderTest) -> None:
+    other.up()
+    assert re.search(r"debts +0 open\nunknown +0 guests\n", other.pileus("status"))
+    with writing(other) as session:
+        debts.owe(session, "far-away", "a-server", spec.discard.owed(server_id="a-server", incarnation=1))
+        session.add(operation(error={"code": "x", "message": "m", "defect": "KeyError: 'host'"}))
+        session.add(operation(error={"code": "x", "message": "no defect"}))
+    row = r"(\d+) +far-away +discard guest +a-server +\d+ s +[1-9]\d* +Host far-away is not connected\."
+    shown = eventually(lambda: re.search(row, other.pileus("debt", "list")), what="a try")
+    status = other.pileus("status")
+    assert re.search(r"debts +1 open", status) and re.search(row, status)
+    assert len(re.findall(r"defect +server.stop a-server, \d+ s ago: KeyError: 'host'", status)) == 1
+    assert "no defect" not in status
+    refused = run(other, "debt", "forget", str(int(shown[1]) + 1))
+    assert refused.returncode == 1 and "there is no debt" in refused.stderr
+    assert "it is shown as unknown when its host next reports" in other.pileus("debt", "forget", shown[1])
+    assert other.pileus("debt", "list") == "nothing is owed\n"
+
+
+def test_purge(other: CloudUnderTest) -> None:
+    other.up()
+    assert other.pileus("db", "purge") == "forgotten: 0 operations, 0 deleted servers\n"
+    ended = utcnow() - timedelta(days=3)
+    with writing(other) as session:
+        session.add_all(operation(finished_at=ended) for _ in range(1200))
+        session.add(operation())
+    assert other.pileus("db", "purge") == "forgotten: 0 operations, 0 deleted servers\n", "90 days by themselves"
+    assert other.pileus("db", "purge", "--older-than", "2") == "forgotten: 1200 operations, 0 deleted servers\n"
+    assert other.query("SELECT count(*) FROM operations")[0][0] == 1
+    assert run(other, "db", "purge", "--older-than", "0").returncode == 2

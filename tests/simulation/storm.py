@@ -19,7 +19,7 @@ from pileus.db import Contended
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids
 from pileus.operations.model import DebtRow, OperationRow
-from tests.simulation import properties, upgrades
+from tests.simulation import properties, trips
 from tests.simulation.database import FaultyDatabase
 from tests.simulation.dice import Dice
 from tests.simulation.hosts import Killed, SimulatedAgent
@@ -64,7 +64,7 @@ class Storm:
             Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound) for n in range(count)
         ]
         self.clients = Clients(self.db, self.dice, servers=self.dice.pick((2, 3, 5)))
-        self.trips = upgrades.Trips(self.db, self.dice)
+        self.trips = trips.Trips(self.db, self.dice)
         self._beaten = START
 
     def run(self) -> None:
@@ -79,6 +79,13 @@ class Storm:
         self._calm_down()
         properties.check(self.db, self.agents, self.northbound, self.clients.accepted)
         self.trips.check()
+        self._count()
+
+    def _count(self) -> None:
+        """How many operations of each kind ended in which way."""
+        with self.db.read() as session:
+            for kind, state in session.execute(select(OperationRow.kind, OperationRow.state)):
+                self.dice.happened[f"{kind} {state}"] += 1
 
     # --- one step ---------------------------------------------------------------------------------------------
 
@@ -96,7 +103,7 @@ class Storm:
         if isinstance(actor, SimulatedAgent):
             self._play(actor, actor.work)
         elif actor.paused_until <= self.clock.now and (turns := actor.turns()):
-            upgrades.install(actor.release)
+            trips.install(actor.release)
             self._play(actor, self.dice.pick(turns))
 
     def _play(self, actor: Replica | SimulatedAgent, turn: Callable[[], object]) -> None:

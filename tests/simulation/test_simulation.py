@@ -11,10 +11,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from pileus.operations import flows
 from tests.simulation.dice import ODDS
 from tests.simulation.storm import run
 
-SEEDS = int(os.environ.get("SEEDS", "3000"))
+SEEDS = int(os.environ.get("SEEDS", "2000"))
 FIRST = int(os.environ.get("FIRST_SEED", "1"))
 CHUNK = 25
 
@@ -44,6 +45,8 @@ def test_nothing_is_lost_whatever_fails() -> None:
     )
     if SEEDS >= 1000:
         assert happened.keys() >= ODDS.keys(), "a kind of fault never happened"
+        ends = {f"{kind} {state}" for kind in flows.kinds() for state in ("succeeded", "failed")}
+        assert happened.keys() >= ends, "an end of a registered flow was never played"
 
 
 @pytest.mark.parametrize("seed", [7, 11])

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -81,7 +82,7 @@ class ImageCache:
             with self._lock:
                 promise = self._under_way.get(target.name)
                 if promise is None:
-                    if target.exists():
+                    if _used_now(target):
                         timeline.mark("fetch image", cached=True, shared=False, bytes=image.size_bytes)
                         return target
                     mine = self._under_way[target.name] = Future()
@@ -89,6 +90,30 @@ class ImageCache:
                 return self._make(image, target, mine, timeline)
             if _await_other(promise, image, timeline):
                 return target
+
+    def purge(self, in_use: set[str], older_than_s: float) -> list[str]:
+        """Remove bases that no guest uses and that nobody asked for lately.
+
+        A base handed out by `base` counts as asked for, so that one whose overlay is still being made stays.
+
+        Args:
+            in_use: names of the bases that guests' disks stand on, `InstanceFiles.bases()`; gathered before this call.
+
+        Returns:
+            The names of those removed.
+        """
+        oldest = time.time() - older_than_s
+        removed: list[str] = []
+        with self._lock:
+            for path in self._directory.iterdir():
+                if not _BASE_NAME.fullmatch(path.name) or path.name in in_use or path.name in self._under_way:
+                    continue
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+                    removed.append(path.name)
+        if removed:
+            log.info("removed %d images that no guest uses", len(removed))
+        return removed
 
     def _make(self, image: ImageSource, target: Path, promise: Future[Path], timeline: Timeline) -> Path:
         try:
@@ -102,6 +127,15 @@ class ImageCache:
         finally:
             with self._lock:
                 del self._under_way[target.name]
+
+
+def _used_now(base: Path) -> bool:
+    """Whether a base is there; if so, its time is now, so that it is not purged."""
+    try:
+        os.utime(base)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _await_other(promise: Future[Path], image: ImageSource, timeline: Timeline) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pileus import __version__
-from pileus.cli import credentials, db, down, status, trace, up
+from pileus.cli import credentials, db, debt, down, guest, host, status, trace, up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,6 +21,9 @@ for command in (
     credentials.openrc,
     credentials.clouds_yaml,
     trace.trace,
+    guest.guest,
+    debt.debt,
+    host.host,
     db.db,
 ):
     main.add_command(command)

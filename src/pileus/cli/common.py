@@ -42,6 +42,16 @@ def database(settings: Settings) -> Database:
     return Database(settings.database_url, pool_size=1)
 
 
+def agents_cloud(settings: Settings) -> str:
+    """The id of the cloud that this machine's agent serves; "" while it serves none."""
+    try:
+        return (settings.directory / "agent" / "cloud").read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be read by this user") from error
+
+
 def _readable(path: Any) -> bool:
     try:
         next(iter(path.iterdir()), None)

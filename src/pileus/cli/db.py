@@ -1,10 +1,11 @@
-"""pileus db: the schema's version, its upgrade, backups."""
+"""pileus db: the schema's version, its upgrade, backups, what is forgotten."""
 
 from __future__ import annotations
 
 import click
 
 from pileus.cli.common import database, settings_of, state_option
+from pileus.db import Database
 
 
 @click.group()
@@ -44,3 +45,35 @@ def backup(state: str) -> None:
         click.echo(migrate.backup(database(settings), settings.directory / "db" / "backups"))
     except PileusError as error:
         raise click.ClickException(error.message) from error
+
+
+@db.command()
+@state_option
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="What ended, or was deleted, before that.  [default: as the settings say]",
+)
+def purge(state: str, days: int | None) -> None:
+    """Forget finished operations and deleted servers now; the running cloud does it, too, little by little."""
+    settings = settings_of(state)
+    found = database(settings)
+    seconds = days * 86400.0 if days else None
+    operations = _purge(found, settings.keep_operations_s if seconds is None else seconds, 0.0)
+    servers = _purge(found, 0.0, settings.keep_deleted_s if seconds is None else seconds)
+    click.echo(f"forgotten: {operations} operations, {servers} deleted servers")
+
+
+def _purge(found: Database, operations_s: float, deleted_s: float) -> int:
+    """A transaction for each thousand, so that a running cloud never waits long; returns how many."""
+    from pileus.cloud import purge
+
+    total = 0
+    while True:
+        with found.write() as session:
+            count = purge(session, operations_s, deleted_s)
+        if not count:
+            return total
+        total += count

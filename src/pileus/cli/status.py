@@ -1,19 +1,29 @@
-"""pileus status: what runs."""
+"""pileus status: what runs, what is still owed, and what an operator has to decide."""
 
 from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy import func, select
 
-from pileus.cli.common import database, settings_of, state_option
+from pileus.cli import tables
+from pileus.cli.common import agents_cloud, database, settings_of, state_option
+from pileus.clock import utcnow
+from pileus.settings import Settings
+
+if TYPE_CHECKING:
+    from pileus.db import Session
+
+SHOWN = 20
+"""Rows of each table, at most."""
 
 
 @click.command()
 @state_option
 def status(state: str) -> None:
-    """Show whether the cloud runs, its hosts, servers and operations under way. Exit 3 when it is down."""
-    from pileus.compute.model import Host, Server
-    from pileus.operations import OperationRow
+    """Show whether the cloud runs, its hosts and servers, and what is under way, owed or unknown. Exit 3 when down."""
     from pileus.supervisor import running
 
     settings = settings_of(state)
@@ -21,18 +31,69 @@ def status(state: str) -> None:
     click.echo(f"cloud      {'running, pid ' + str(pid) if pid else 'down'}")
     click.echo(f"state      {settings.state}")
     click.echo(f"identity   {settings.url}/identity" + (f" in namespace {settings.netns}" if settings.netns else ""))
-    db = database(settings)
-    with db.read() as session:
-        hosts = list(session.scalars(select(Host)))
-        counted = session.execute(
-            select(Server.vm_state, func.count()).where(Server.deleted_at.is_(None)).group_by(Server.vm_state)
-        )
-        servers = ", ".join(f"{count} {state}" for state, count in counted) or "none"
-        live = session.scalar(select(func.count()).where(OperationRow.finished_at.is_(None)))
-    kinds = ", ".join(sorted({host.hypervisor_type for host in hosts}))
-    up = sum(host.alive for host in hosts) if pid else 0
-    click.echo(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
-    click.echo(f"servers    {servers}")
-    click.echo(f"operations {live} under way")
+    with database(settings).read() as session:
+        _show_hosts(session, running=pid is not None)
+        _show_servers(session)
+        _show_operations(session)
+        _show_debts(session)
+        _show_unknown(session)
+        _show_other_cloud(session, settings)
     if pid is None:
         raise SystemExit(3)
+
+
+def _show_hosts(session: Session, running: bool) -> None:
+    from pileus.compute.model import Host
+
+    hosts = list(session.scalars(select(Host)))
+    kinds = ", ".join(sorted({host.hypervisor_type for host in hosts}))
+    up = sum(host.alive for host in hosts) if running else 0
+    click.echo(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
+
+
+def _show_servers(session: Session) -> None:
+    from pileus.compute.model import Server
+
+    query = select(Server.vm_state, func.count()).where(Server.deleted_at.is_(None)).group_by(Server.vm_state)
+    counted = ", ".join(f"{count} {state}" for state, count in session.execute(query))
+    click.echo(f"servers    {counted or 'none'}")
+
+
+def _show_operations(session: Session) -> None:
+    from pileus.operations import OperationRow
+
+    live = session.scalar(select(func.count()).select_from(OperationRow).where(OperationRow.finished_at.is_(None)))
+    click.echo(f"operations {live} under way")
+    ended = (OperationRow.finished_at > utcnow() - timedelta(days=1), OperationRow.error.is_not(None))
+    query = select(OperationRow).where(*ended).order_by(OperationRow.finished_at)
+    broken = [row for row in session.scalars(query) if "defect" in (row.error or {})]
+    for row in broken[-SHOWN:]:
+        assert row.error is not None and row.finished_at is not None
+        click.echo(f"defect     {row.kind} {row.subject_id}, {tables.age(row.finished_at)} ago: {row.error['defect']}")
+
+
+def _show_debts(session: Session) -> None:
+    from pileus.operations import debts
+
+    click.echo(f"debts      {debts.count(session)} open")
+    if rows := debts.open_debts(session, SHOWN):
+        tables.console().print(tables.debts(rows))
+
+
+def _show_unknown(session: Session) -> None:
+    from pileus.compute import unknown
+
+    rows = unknown.everyone(session)
+    click.echo(f"unknown    {len(rows)} guests" + (": `pileus guest adopt` or `discard` decides" if rows else ""))
+    if rows:
+        tables.console().print(tables.unknown_guests(rows[:SHOWN]))
+
+
+def _show_other_cloud(session: Session, settings: Settings) -> None:
+    """A line if this machine's agent serves another cloud."""
+    from pileus.operations.ids import cloud_id
+
+    ours, theirs = cloud_id(session), agents_cloud(settings)
+    if ours and theirs and ours != theirs:
+        click.echo(f"agent      belongs to another cloud, {theirs}; this is {ours}, for which it does nothing.")
+        click.echo("           Was the database replaced? `pileus host take` gives the agent to this cloud.")

@@ -29,6 +29,8 @@ STOCK = {
 }
 """Id to name, vcpus, MiB of memory, GiB of disk: what developers' clouds have (FLOWS F)."""
 
+SIZES = ("vcpus", "ram_mib", "root_gib", "ephemeral_gib", "swap_mib")
+
 COLUMNS: dict[str, Any] = {
     "flavorid": Flavor.id,
     "id": Flavor.id,
@@ -80,6 +82,25 @@ def get(session: Session, flavor_id: str, project_id: str | None, is_admin: bool
     if flavor is None:
         raise missing(flavor_id)
     return flavor
+
+
+def named(session: Session, wanted: str) -> Flavor:
+    """A flavor by its id or name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    flavor = session.get(Flavor, wanted) or session.scalar(select(Flavor).where(Flavor.name == wanted))
+    if flavor is None:
+        raise missing(wanted)
+    return flavor
+
+
+def like(session: Session, sizes: Flavor) -> Flavor | None:
+    """A flavor with exactly these sizes and extra specs, a public one if there is any."""
+    same = [getattr(Flavor, name) == getattr(sizes, name) for name in SIZES]
+    found = session.scalars(select(Flavor).where(*same).order_by(Flavor.is_public.desc(), Flavor.id))
+    return next((flavor for flavor in found if flavor.extra_specs == sizes.extra_specs), None)
 
 
 def snapshot(flavor: Flavor) -> dict[str, Any]:

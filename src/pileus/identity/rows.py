@@ -47,6 +47,17 @@ def find(session: Session, model: type[Noun], row_id: str) -> Noun:
     return row
 
 
+def named(session: Session, model: type[Noun], wanted: str, domain_id: str = "default") -> Noun:
+    """A row by its id, or by its name in a domain.
+
+    Raises:
+        NotFound: there is none.
+    """
+    table: Any = model
+    query = select(model).where(table.name == wanted, table.domain_id == domain_id)
+    return session.get(model, wanted) or session.scalar(query) or find(session, model, wanted)
+
+
 def save(session: Session, row: Noun) -> Noun:
     """Write a new or changed row.
 

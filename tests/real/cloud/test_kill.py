@@ -57,7 +57,7 @@ def test_delete(cloud: RealCloud, held: Path, point: str) -> None:
     cloud.assert_nothing_left()
 
 
-@pytest.mark.parametrize("point", ["wire port:after", "define guest:after"])
+@pytest.mark.parametrize("point", ["prepare network:after", "define guest:after"])
 def test_delete_wins(cloud: RealCloud, held: Path, point: str) -> None:
     _hold(cloud, held, point)
     server = cloud.boot("held")

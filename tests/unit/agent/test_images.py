@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,37 @@ class Flight:
         self._release.set()
         for thread in self._threads:
             thread.join(10)
+
+
+WEEK_S = 7 * 86400.0
+
+
+def aged(base: Path) -> Path:
+    """A base that nobody asked for in eight days."""
+    os.utime(base, (time.time() - 8 * 86400,) * 2)
+    return base
+
+
+def test_purge_removes_what_no_guest_uses(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(1 << 20))
+    used, unused = (aged(cache.base(image_of(path, "raw"), Timeline())) for path in (raw, other))
+    assert cache.purge({used.name}, WEEK_S) == [unused.name]
+    assert used.exists() and not unused.exists()
+    assert cache.base(image_of(other, "raw"), Timeline()) == unused, "and it is made again where it is wanted again"
+
+
+def test_purge_keeps_a_base_that_was_just_handed_out(cache: ImageCache, raw: Path) -> None:
+    image = image_of(raw, "raw")
+    base = aged(cache.base(image, Timeline()))
+    assert cache.base(image, Timeline()) == base, "its overlay may be being made, and nobody can know"
+    assert cache.purge(set(), WEEK_S) == [] and base.exists()
+
+
+def test_purge_touches_nothing_but_bases(cache: ImageCache, tmp_path: Path) -> None:
+    for name in ("notes.txt", f"{'a' * 128}.new", f"{'b' * 127}.raw"):
+        aged_file = tmp_path / "images" / name
+        aged_file.touch()
+        aged(aged_file)
+    assert cache.purge(set(), WEEK_S) == []
+    assert len(list((tmp_path / "images").iterdir())) == 3

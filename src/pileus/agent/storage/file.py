@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,20 @@ class InstanceFiles:
         """Ids of the guests that have a directory."""
         return [path.name for path in self._directory.iterdir() if path.is_dir()]
 
+    def bases(self) -> set[str] | None:
+        """Names of the image bases that root disks stand on; None while that of any guest is not known.
+
+        A directory that was made by an earlier release, or is being made or removed, does not say.
+        """
+        found: set[str] = set()
+        for path in self._directory.iterdir():
+            if path.is_dir():
+                base = GuestFiles(path).base_name()
+                if base is None and path.exists():
+                    return None
+                found.add(base or "")
+        return found - {""}
+
 
 class GuestFiles:
     """The files of one guest.
@@ -47,6 +62,8 @@ class GuestFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.root = directory / "disk"
+        self.base = directory / "base"
+        """Names the image base that the root disk stands on; written before the disk is made."""
         self.ephemeral = directory / "disk.eph0"
         self.swap = directory / "disk.swap"
         self.config_drive = directory / "disk.config"
@@ -71,6 +88,7 @@ class GuestFiles:
         if not self.root.exists():
             size_bytes = root_bytes(guest, base.stat().st_size)
             with _blamed("root disk"):
+                self._note_base(base)
                 self._make_root(size_bytes, base)
         if guest.ephemeral_gib and not self.ephemeral.exists():
             with _blamed("ephemeral disk"):
@@ -115,6 +133,19 @@ class GuestFiles:
                 log.write(tail)
         except FileNotFoundError:
             return
+
+    def base_name(self) -> str | None:
+        """The name of the image base that the root disk stands on; None if that is not known."""
+        try:
+            return self.base.read_text() or None
+        except OSError:
+            return None
+
+    def _note_base(self, base: Path) -> None:
+        with _made(self.base) as fresh, open(fresh, "w") as file:
+            file.write(base.name)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _make_root(self, size_bytes: int, base: Path) -> None:
         with _made(self.root) as fresh:

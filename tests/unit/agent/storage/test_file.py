@@ -44,7 +44,7 @@ def test_root_is_an_overlay_of_the_flavors_size(files: GuestFiles, base: Path) -
     assert (shown["format"], shown["virtual-size"]) == ("qcow2", 3 * GIB)
     assert (shown["backing-filename"], shown["backing-filename-format"]) == (str(base), "raw")
     assert files.root.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in files.directory.iterdir()) == ["disk"]
+    assert sorted(path.name for path in files.directory.iterdir()) == ["base", "disk"]
 
 
 def test_root_of_a_flavor_without_disk_is_as_large_as_the_image(files: GuestFiles, base: Path) -> None:
@@ -78,7 +78,7 @@ def test_ephemeral_and_swap(files: GuestFiles, base: Path, tmp_path: Path) -> No
         assert disk.read(10) == b"ephemeral0"
     assert files.swap.stat().st_size == 16 << 20
     assert files.swap.read_bytes()[4086:4096] == b"SWAPSPACE2"
-    assert {path.name for path in files.directory.iterdir()} == {"disk", "disk.eph0", "disk.swap"}
+    assert {path.name for path in files.directory.iterdir()} == {"base", "disk", "disk.eph0", "disk.swap"}
 
 
 def test_a_failing_tool_names_no_path(files: GuestFiles, tmp_path: Path) -> None:
@@ -121,3 +121,34 @@ def test_remove(files: GuestFiles, base: Path) -> None:
     files.remove()
     files.remove()
     assert not files.directory.exists()
+
+
+def test_every_root_disk_says_which_base_it_stands_on(tmp_path: Path, base: Path) -> None:
+    all_files = InstanceFiles(tmp_path / "instances")
+    assert all_files.bases() == set()
+    first, second = (all_files.guest(SERVER[:-1] + digit) for digit in "56")
+    for one, its in ((first, base), (second, sized(tmp_path / "other.raw", 1 << 20))):
+        one.make_directory()
+        one.make_disks(guest(root_gib=1), its)
+    assert all_files.bases() == {"base.raw", "other.raw"}
+    second.remove()
+    assert all_files.bases() == {"base.raw"}
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_directory_that_does_not_say_its_base_makes_all_bases_unknown(
+    files: GuestFiles, base: Path, tmp_path: Path, content: str | None
+) -> None:
+    files.make_disks(guest(), base)
+    files.base.unlink() if content is None else files.base.write_text(content)
+    assert InstanceFiles(tmp_path / "instances").bases() is None
+
+
+def test_the_base_is_said_before_the_disk_is_made(files: GuestFiles, base: Path, monkeypatch: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise CommandFailed("storage", "interrupted")
+
+    monkeypatch.setattr(files, "_make_root", fail)
+    with pytest.raises(CommandFailed):
+        files.make_disks(guest(), base)
+    assert (files.base_name(), files.root.exists()) == ("base.raw", False)

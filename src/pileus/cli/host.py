@@ -1,0 +1,93 @@
+"""pileus host: which cloud this machine belongs to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from sqlalchemy import select
+
+from pileus.cli.common import agents_cloud, database, settings_of, state_option
+from pileus.errors import PileusError
+from pileus.settings import Settings
+
+if TYPE_CHECKING:
+    from pileus.db import Session
+
+
+@click.group()
+def host() -> None:
+    """Look after this machine as a host."""
+
+
+@host.command()
+@state_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def take(state: str, yes: bool) -> None:
+    """Give this machine's agent to this state's cloud, after the database was replaced. No guest is touched."""
+    from pileus.operations.ids import cloud_id
+
+    settings = settings_of(state)
+    with database(settings).read() as session:
+        ours, theirs = cloud_id(session), agents_cloud(settings)
+        if not ours:
+            raise click.ClickException("the cloud has no id yet; start it once with `pileus up`")
+        if theirs in ("", ours):
+            click.echo(
+                "the agent serves this cloud" if theirs else "the agent serves no cloud yet: the first that asks"
+            )
+            return
+        _announce(settings, theirs, session)
+    if not yes:
+        click.confirm(f"Give the agent of cloud {theirs} to cloud {ours}?", abort=True)
+    _write(settings.directory / "agent" / "cloud", ours)
+    click.echo(f"the agent serves cloud {ours} from now on")
+
+
+def _announce(settings: Settings, theirs: str, session: Session) -> None:
+    """Say which of the agent's guests this cloud will not know."""
+    found = _guests(settings, theirs)
+    if found is None:
+        click.echo("The agent does not run: what it has will be in `pileus guest list` once the cloud is up.")
+        return
+    unknown = [pair for pair in found if not _known(session, *pair)]
+    click.echo(
+        f"{len(found)} guests are on this machine, {len(unknown)} of them no server of this cloud's accounts for"
+    )
+    for name, server_id in unknown:
+        click.echo(f"  {name} {server_id}")
+    if unknown:
+        click.echo("These go on running, as unknown guests: `pileus guest adopt` or `discard` decides about each.")
+
+
+def _guests(settings: Settings, theirs: str) -> list[tuple[str, str]] | None:
+    """Host and id of each guest that the agent has; None if it does not answer."""
+    from pileus.operations.agents import ask
+
+    try:
+        report: dict[str, Any] = ask(settings.agent_socket, "/report", theirs)["report"]
+    except PileusError:
+        return None
+    return [(one["name"], guest["server_id"]) for one in report["hosts"] for guest in one.get("guests", ())]
+
+
+def _known(session: Session, host_name: str, server_id: str) -> bool:
+    from pileus.compute.model import Server
+
+    here = (Server.id == server_id, Server.host == host_name, Server.deleted_at.is_(None))
+    return session.scalar(select(Server.id).where(*here)) is not None
+
+
+def _write(path: Path, cloud: str) -> None:
+    """Whole or not at all."""
+    fresh = path.with_suffix(".taken")
+    try:
+        with open(fresh, "w") as file:
+            file.write(cloud)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,57 @@
+"""What several verbs print: debts and unknown guests as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from pileus.clock import utcnow
+
+if TYPE_CHECKING:
+    from pileus.compute.model import UnknownGuest
+    from pileus.operations.model import DebtRow
+
+POWER_STATES = {0: "unclear", 1: "running", 3: "paused", 4: "off", 6: "crashed", 7: "suspended"}
+
+
+def console() -> Console:
+    """As wide as the terminal; wide enough for ids where there is none."""
+    return Console(width=None if Console().is_terminal else 160, highlight=False)
+
+
+def debts(rows: Iterable[DebtRow]) -> Table:
+    """What is owed, to whom, and why it was not paid yet."""
+    table = _table("debt", "host", "what", "about", "age", "tries", "last error")
+    for row in rows:
+        values = (str(row.id), row.host, row.name, row.subject_id, age(row.created_at), str(row.tries))
+        table.add_row(*values, row.error or "")
+    return table
+
+
+def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
+    """What hosts have that no server accounts for."""
+    table = _table("host", "guest", "incarnation", "state", "known for")
+    for row in rows:
+        state = "files only" if row.power_state is None else POWER_STATES.get(row.power_state, str(row.power_state))
+        table.add_row(row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
+    return table
+
+
+def age(since: datetime) -> str:
+    """How long ago that was, in its largest unit: 40 s, 12 min, 3 h, 5 d."""
+    seconds = max(0, int((utcnow() - since).total_seconds()))
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < most:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} d"
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table

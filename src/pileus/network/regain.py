@@ -1,0 +1,105 @@
+"""Ports of a guest that is made a server: had again as the guest has them, where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pileus.agent.commands import GuestPort, PortSpec
+from pileus.db import Session
+from pileus.errors import Conflict, Invalid, PileusError
+from pileus.network import ipam, mac, networks, ports, security_groups, sync
+from pileus.network.model import Network, Port, PortSecurityGroup
+
+
+def group_of(session: Session, project_id: str) -> list[str]:
+    """The security groups of ports had again: the project's default one."""
+    return [security_groups.default(session, project_id).id]
+
+
+def ports_of(
+    session: Session,
+    wirings: Sequence[GuestPort],
+    server_id: str,
+    project_id: str,
+    host: str,
+    groups: list[str],
+    request_id: str,
+    lost: list[str],
+) -> list[Port]:
+    """A guest's ports: with the same ids, MACs and addresses, bound to its host.
+
+    Args:
+        lost: gets a sentence for each port that cannot be had again.
+    """
+    for network_id in sorted({one.port.network_id for one in wirings}):
+        ipam.lock(session, network_id)
+    found: list[Port] = []
+    for one in wirings:
+        try:
+            port = _taken(session, one.port, server_id) or _made(session, one.port, project_id, groups)
+        except PileusError as error:
+            addresses = ", ".join(fixed.ip_address for fixed in one.port.fixed_ips) or "no address"
+            lost.append(f"port {one.port.id} ({one.port.mac_address}, {addresses}): {error.message}")
+            continue
+        port.device_id, port.device_owner, port.position = server_id, ports.COMPUTE_OWNER, len(found)
+        ports.bind(session, port, host)
+        found.append(port)
+    session.flush()
+    for port in found:
+        sync.port_changed(session, port, request_id)
+    return found
+
+
+def _taken(session: Session, told: PortSpec, server_id: str) -> Port | None:
+    """The port itself, where it exists and nobody uses it.
+
+    Raises:
+        Conflict: somebody does, or it is not the same any more.
+    """
+    port = session.get(Port, told.id, with_for_update=True)
+    if port is None:
+        return None
+    if port.device_id not in ("", server_id) or port.device_owner not in ("", ports.COMPUTE_OWNER):
+        raise Conflict(f"Port {port.id} is in use.")
+    addresses = {(one.subnet_id, one.ip_address) for one in port.fixed_ips}
+    same = {(one.subnet_id, one.ip_address) for one in told.fixed_ips}
+    if (port.network_id, port.mac_address, addresses) != (told.network_id, told.mac_address, same):
+        raise Conflict(f"Port {port.id} has another network, MAC or addresses now.")
+    return port
+
+
+def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) -> Port:
+    """The port made again.
+
+    Raises:
+        NotFound, Conflict, Invalid: its network is gone, or its MAC or an address is not to be had.
+    """
+    network = session.get(Network, told.network_id)
+    if network is None:
+        raise networks.missing(told.network_id)
+    if mac.taken(session, network.id, told.mac_address):
+        raise Conflict(f"Another port has MAC {told.mac_address}.")
+    wanted = [{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in told.fixed_ips]
+    if len({one["subnet_id"] for one in wanted} - {subnet.id for subnet in network.subnets}):
+        raise Invalid("A subnet of it is gone.")
+    port = Port(
+        id=told.id,
+        network_id=network.id,
+        network=network,
+        project_id=project_id,
+        name=told.name,
+        mac_address=told.mac_address,
+        admin_state_up=told.admin_state_up,
+        port_security_enabled=told.port_security_enabled,
+        allowed_address_pairs=list(told.allowed_address_pairs),
+        dns_name=told.dns_name,
+        created_by_compute=True,
+        # The network's database may hold the former port, and follows nothing that is older.
+        revision_number=told.revision + 1,
+        fixed_ips=ipam.allocate(session, network, told.mac_address, wanted),
+    )
+    if told.port_security_enabled:
+        port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]
+    session.add(port)
+    session.flush()
+    return port
