@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import datetime
 from typing import Any
 
 import falcon
@@ -112,9 +113,9 @@ class Hearing:
         self._db, self._runner, self._collector = db, runner, collector
         self._noted: dict[str, float] = {}
 
-    def report(self, report: AgentReport) -> None:
+    def report(self, report: AgentReport, asked: datetime) -> None:
         with self._db.write() as session:
-            hosts.register(session, report)
+            hosts.register(session, report, asked)
 
     def alive(self, names: list[str]) -> None:
         """A sign of life is written down only now and then."""

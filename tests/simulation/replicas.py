@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
+from pileus import clock
 from pileus.cloud import Hearing
 from pileus.compute import hosts
 from pileus.db import Database, Session
@@ -33,6 +35,7 @@ class Connection:
         self._post, self._listener = post, listener
         self._link: Link | None = None
         self._life: object = None
+        self._under_way: tuple[bytes, datetime] | None = None
         self.cut = False
 
     @property
@@ -43,7 +46,7 @@ class Connection:
     def close(self) -> None:
         if self._link is not None:
             self._post.closed(self._link)
-        self._link = None
+            self._link = self._under_way = None
 
     def move(self) -> None:
         """Connect, or deliver, or read: the next thing that a conversation does."""
@@ -51,7 +54,7 @@ class Connection:
             if not self.open:
                 self.close()
                 self._connect()
-            elif not self._deliver():
+            elif not self._hear() and not self._deliver():
                 self._read()
         except (ConnectionError, sqlite3.Error):
             self.close()
@@ -59,17 +62,35 @@ class Connection:
             self.close()
             raise
 
-    def report(self) -> None:
-        """The report of every minute."""
-        if self.open and self._link is not None and self.agent.agent is not None:
-            self._link.reported(msgspec.json.encode(self.agent.agent.greeting()))
+    def ask(self) -> None:
+        """Begin the report of every minute; it arrives in a later move."""
+        if self.open and self._under_way is None:
+            self._under_way = self._question()
 
     def _connect(self) -> None:
+        """Ask for a report, and later begin with what it said then."""
         if self.cut or self.agent.agent is None or not self.agent.agent.belongs_to(self._cloud):
-            return
-        link = Link(self._post, self._listener)
-        link.greeted(msgspec.json.encode(self.agent.agent.greeting()))
-        self._link, self._life = link, self.agent.agent
+            self._under_way = None
+        elif self._under_way is None or self._life is not self.agent.agent:
+            self._under_way, self._life = self._question(), self.agent.agent
+        else:
+            link = Link(self._post, self._listener)
+            question, self._under_way = self._under_way, None
+            link.greeted(*question)
+            self._link = link
+
+    def _question(self) -> tuple[bytes, datetime]:
+        assert self.agent.agent is not None
+        asked = clock.utcnow()
+        return msgspec.json.encode(self.agent.agent.greeting()), asked
+
+    def _hear(self) -> bool:
+        """A report that was asked for arrives."""
+        if self._under_way is None or self._link is None:
+            return False
+        question, self._under_way = self._under_way, None
+        self._link.reported(*question)
+        return True
 
     def _deliver(self) -> bool:
         assert self._link is not None and self.agent.agent is not None
@@ -166,7 +187,7 @@ class Replica:
             self.runner.beat()
             for connection in self.connections:
                 if self._dice.chance(REPORTS):
-                    connection.report()
+                    connection.ask()
 
 
 def dies(dice: Dice) -> Callable[[str], None]:

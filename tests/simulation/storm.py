@@ -173,7 +173,8 @@ class Storm:
             for connection in replica.connections:
                 for _ in range(20):
                     self._play(replica, connection.move)
-                self._play(replica, connection.report)
+                connection.ask()
+                self._play(replica, connection.move)
 
     def _quiet(self) -> bool:
         """Whether nothing is under way, at all replicas, agents and on the way between them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
 
@@ -15,8 +16,12 @@ from pileus.operations import debts, task_states
 from pileus.placement import providers
 
 
-def register(session: Session, report: AgentReport) -> None:
-    """Take over what an agent says of its hosts: inventories, traits, guests; what they are owed is due now."""
+def register(session: Session, report: AgentReport, asked: datetime) -> None:
+    """Take over what an agent says of its hosts: inventories, traits, guests; what they are owed is due now.
+
+    Args:
+        asked: when the report was asked for: what we changed since then it may not know.
+    """
     known = {host.name: host for host in session.scalars(select(Host))}
     next_id = (session.scalar(select(func.max(Host.id))) or 0) + 1
     for one in report.hosts:
@@ -32,9 +37,9 @@ def register(session: Session, report: AgentReport) -> None:
     session.flush()
     names = [one.name for one in report.hosts]
     heard_of(session, names)
-    debts.hurry(session, names)
     for one in report.hosts:
-        _compare_guests(session, one)
+        _compare_guests(session, one, asked)
+    debts.hurry(session, names)
 
 
 def heard_of(session: Session, names: list[str]) -> None:
@@ -57,7 +62,7 @@ def observe(session: Session, event: GuestEvent) -> None:
         servers.hear(server, event.power_state, event.at, busy)
 
 
-def _compare_guests(session: Session, report: HostReport) -> None:
+def _compare_guests(session: Session, report: HostReport, asked: datetime) -> None:
     """Bring servers' power states up to date; what no server accounts for is shown, never touched."""
     query = select(Server).where(Server.host == report.name, Server.deleted_at.is_(None))
     ours = {server.id: server for server in session.scalars(query.order_by(Server.id).with_for_update())}
@@ -66,17 +71,23 @@ def _compare_guests(session: Session, report: HostReport) -> None:
     for server in ours.values():
         guest = here.get(server.id)
         state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
-        if server.id not in busy and server.launched_at is not None:
+        if server.id not in busy and server.launched_at is not None and server.updated_at < asked:
             servers.hear(server, state, clock.time(), busy=False)
-    _show_unknown(session, report.name, [guest for guest in report.guests if not _accounted_for(session, ours, guest)])
+    strangers = [guest for guest in report.guests if not _is_ours(ours.get(guest.server_id), guest)]
+    _show_unknown(session, report.name, [one for one in strangers if not _accounted_for(session, one, asked)])
 
 
-def _accounted_for(session: Session, ours: dict[str, Server], guest: GuestReport) -> bool:
-    """Whether a row says what is to become of a guest: its server is here, or an operation or a debt is about it."""
-    server = ours.get(guest.server_id)
-    if server is not None:
-        return guest.incarnation in (0, server.incarnation) or bool(task_states(session, [server.id]))
-    return bool(task_states(session, [guest.server_id])) or debts.about(session, guest.server_id)
+def _is_ours(server: Server | None, guest: GuestReport) -> bool:
+    """Whether a guest is the one that its server has on this host."""
+    return server is not None and guest.incarnation in (0, server.incarnation)
+
+
+def _accounted_for(session: Session, guest: GuestReport, asked: datetime) -> bool:
+    """Whether a row says what is to become of a guest: an operation, a debt, or a change later than the report."""
+    changed = select(Server.id).where(Server.id == guest.server_id, Server.updated_at >= asked)
+    if task_states(session, [guest.server_id]) or debts.about(session, guest.server_id):
+        return True
+    return session.scalar(changed) is not None
 
 
 def _show_unknown(session: Session, host: str, unknown: list[GuestReport]) -> None:

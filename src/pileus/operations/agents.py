@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import h11
 import msgspec
 
+from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations.post import Link, Listener, Post, Refused
 
@@ -105,7 +106,8 @@ class _Conversation:
         try:
             await commands.open()
             await feed.open()
-            await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"))
+            asked = utcnow()
+            await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"), asked)
             await _until_one_ends(self._deliver(commands), self._read(feed))
         finally:
             self._post.closed(self._link)
@@ -124,7 +126,8 @@ class _Conversation:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
             if loop.time() >= due:
-                await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"))
+                asked = utcnow()
+                await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"), asked)
                 due = loop.time() + REPORT_EVERY_S
 
     async def _read(self, wire: _Wire) -> None:

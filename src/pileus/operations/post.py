@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -88,8 +89,8 @@ class Post:
 class Listener(Protocol):
     """What the replica makes of what agents say. May raise: a report or an event is then given again."""
 
-    def report(self, report: AgentReport) -> None:
-        """An agent is (again) connected, or a minute has passed."""
+    def report(self, report: AgentReport, asked: datetime) -> None:
+        """An agent is (again) connected, or a minute has passed. `asked`: when it was asked for this report."""
 
     def alive(self, hosts: list[str]) -> None:
         """The agent of these hosts was heard of."""
@@ -154,23 +155,26 @@ class Link:
 
     # --- from the agent ---------------------------------------------------------------------------------------
 
-    def greeted(self, content: bytes) -> None:
+    def greeted(self, content: bytes, asked: datetime) -> None:
         """The agent is connected; from its report on, its feed is read.
+
+        Args:
+            content: what it answered to GET /report; asked: when that was asked.
 
         Raises:
             Refused: the agent speaks a contract that is too old. msgspec.DecodeError: or one that is not understood.
         """
-        greeting = self.reported(content)
+        greeting = self.reported(content, asked)
         self.after = greeting.last
         self._hosts = [host.name for host in greeting.report.hosts]
         self._post.opened(self, self._hosts)
 
-    def reported(self, content: bytes) -> Greeting:
+    def reported(self, content: bytes, asked: datetime) -> Greeting:
         """The agent told of its hosts."""
         greeting = msgspec.json.decode(content, type=Greeting)
         if greeting.report.contract < CONTRACT - 1:
             raise Refused("its contract is too old: bring the host to this release first")
-        self._listener.report(greeting.report)
+        self._listener.report(greeting.report, asked)
         return greeting
 
     def take(self, content: bytes) -> None:

@@ -33,6 +33,8 @@ PAUSE_S = 0.2
 """Before something that failed for a passing reason is tried again."""
 MAX_DEFECTS = 3
 """How often the end of an operation may hit a defect before it is ended without its hook."""
+PATIENCE_S = 60.0
+"""How long a replica that has just begun waits for its hosts' agents, which may have begun with it."""
 LATE_S = 60.0
 """How much longer than its deadline a command is waited for: its host says itself when it gives one up."""
 
@@ -69,6 +71,7 @@ class Runner:
         self._groups: FairQueue[Grouped] = FairQueue()
         self._later: list[tuple[float, int, Run]] = []
         self._order = itertools.count()
+        self._began = clock.monotonic()
         self._lost_track = False
         """A commit that took operations up may have happened unseen."""
 
@@ -184,9 +187,11 @@ class Runner:
         letters = self._post.letters()
         if not letters:
             return
-        with self._db.read() as session:
-            down = self._down(session, sorted({letter.envelope.host for letter in letters}))
         now = clock.monotonic()
+        down: set[str] = set()
+        if now > self._began + PATIENCE_S:
+            with self._db.read() as session:
+                down = self._down(session, sorted({letter.envelope.host for letter in letters}))
         for letter in letters:
             envelope = letter.envelope
             if envelope.host in down:

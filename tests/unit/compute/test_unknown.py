@@ -56,7 +56,7 @@ def report(session: Session, *guests: GuestReport) -> None:
         name="host-1", hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1", inventories=inventories,
         guests=guests,
     )  # fmt: skip
-    hosts.register(session, AgentReport(started=0.0, network="fake", hosts=(host,)))
+    hosts.register(session, AgentReport(started=0.0, network="fake", hosts=(host,)), utcnow())
     session.flush()
 
 

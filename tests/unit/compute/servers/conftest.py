@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from pileus.agent.commands import AgentReport, HostReport, Inventory
+from pileus.clock import utcnow
 from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
 from pileus.network import bootstrap as network_bootstrap
@@ -39,7 +40,7 @@ def serving(tmp_path: Path) -> Serving:
     with serving.db.write() as session:
         flavors.bootstrap(session)
         network_bootstrap.bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
-        hosts.register(session, reported(2))
+        hosts.register(session, reported(2), utcnow())
     return serving
 
 
