@@ -70,13 +70,18 @@ class Victim:
         return [path for path in (self.cloud.state / "agent" / "fake").glob("fake-*/*") if path.is_file()]
 
     def assert_holds_exactly(self, servers: int) -> None:
-        """Allocations, ports and guests of `servers` servers and no others; nothing under way."""
+        """Allocations, ports and guests of `servers` servers and no others; nothing under way, owed or unaccounted."""
         eventually(lambda: len(self.guests()) == servers, 20, f"{servers} guests on the hosts")
         assert self.count_ports() - self.ports == servers
         assert self.cloud.query("SELECT count(*) FROM consumers")[0][0] == servers
         assert self.cloud.query("SELECT count(DISTINCT consumer_id) FROM allocations")[0][0] == servers
-        live = "SELECT kind, state FROM operations WHERE finished_at IS NULL"
-        eventually(lambda: not self.cloud.query(live), 20, "the end of every operation")
+        self._comes_to_none("the end of every operation", "kind, state FROM operations WHERE finished_at IS NULL")
+        self._comes_to_none("the payment of every debt", "host, subject_id, name, error FROM debts")
+        assert self.cloud.query("SELECT subject_id, operation_id FROM operation_subjects") == []
+        assert self.cloud.query("SELECT host, server_id FROM unknown_guests") == []
+
+    def _comes_to_none(self, what: str, rows: str) -> None:
+        eventually(lambda: not self.cloud.query(f"SELECT {rows}"), 20, what)
 
 
 @pytest.fixture(scope="session")
