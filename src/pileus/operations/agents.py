@@ -55,9 +55,18 @@ class Agents:
             asyncio.run_coroutine_threadsafe(self._keep(path), self._loop)
 
     def stop(self) -> None:
+        """Hang up."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop)
             self._thread.join(timeout=5)
+
+    async def _hang_up(self) -> None:
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for talk in talks:
+            talk.cancel()
+        if talks:
+            await asyncio.wait(talks, timeout=2)
+        self._loop.stop()
 
     async def _keep(self, path: Path) -> None:
         """Be connected to an agent, whatever happens."""

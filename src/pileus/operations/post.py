@@ -112,6 +112,12 @@ class Greeting(msgspec.Struct):
     last: int
 
 
+class Numbered(msgspec.Struct):
+    """As much of an entry of a feed as is understood of every release's."""
+
+    sequence: int
+
+
 class Link:
     """The way to one agent: what is to be delivered, first things first, and how far its feed was read."""
 
@@ -179,14 +185,15 @@ class Link:
                 entry = msgspec.json.decode(raw, type=FeedEntry)
             except msgspec.DecodeError:
                 log.exception("an entry of the feed of %s is not understood", self._hosts)
+                self.after = msgspec.json.decode(raw, type=Numbered).sequence
                 continue
             self._take(entry)
             self.after = entry.sequence
 
     def _take(self, entry: FeedEntry) -> None:
         if entry.answer is not None:
-            self._post.withdraw(entry.answer.key)
             self._listener.answer(entry.answer)
+            self._post.withdraw(entry.answer.key)  # not before: it is asked for again otherwise
         if entry.guest is not None:
             self._listener.guest(entry.guest)
         if entry.progress is not None:

@@ -1,72 +1,43 @@
-"""Commands are carried out once each, in order for each subject, and answered from the journal when they come again."""
+"""Commands are carried out once each, in order for each guest, and answered from the journal when they come again."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pileus.agent.commands import Answer, BuildGuest, Command, DiscardGuest, DropPort, Envelope, FeedEntry, SyncPort
+from pileus.agent.commands import (
+    BuildGuest,
+    Command,
+    DiscardGuest,
+    GuestSpec,
+    StartGuest,
+    StopGuest,
+    UpdateInstanceData,
+)
 from pileus.agent.errors import CommandFailed
-from pileus.agent.executor import Executor
-from pileus.agent.hypervisor.fake import FakeHypervisor
-from pileus.agent.journal import Journal
-from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.journal import Known
 from pileus.agent.timeline import Timeline
-from tests.unit.agent.specs import guest
+from tests.unit.agent.desk import Desk, Gate, parcel, stop
+from tests.unit.agent.specs import SERVER, guest
 
 
-def envelope(command: Command, key: str = "op:0", attempt: int = 1, host: str = "fake-1") -> Envelope:
-    return Envelope(key=key, operation_id=key.split(":")[0], attempt=attempt, host=host, command=command)  # type: ignore[arg-type]
-
-
-class Desk:
-    """An executor over the fake drivers, and the answers it gives."""
-
-    def __init__(self, state: Path) -> None:
-        self.network = FakeNetwork()
-        self.hypervisor = FakeHypervisor(state, self.network, 1)
-        self.hypervisor.start(lambda host, server_id, power_state: None)
-        self.journal = Journal(state / "journal.db")
-        self.executor = Executor(self.hypervisor, self.network, self.journal, threads=4)
-        self.read = 0
-
-    def next_answer(self) -> Answer:
-        entries: list[FeedEntry] = self.journal.feed(self.read, wait_s=10, limit=1)
-        assert entries, "no answer came"
-        self.read = entries[0].sequence
-        assert entries[0].answer is not None
-        return entries[0].answer
-
-    def guests(self) -> dict[str, int]:
-        return self.hypervisor.reports()[0].guests
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    yield Desk(tmp_path)
-
-
-def test_a_guest_is_built_and_discarded_with_its_ports(desk: Desk) -> None:
+def test_a_guest_is_built_and_discarded(desk: Desk) -> None:
     spec = guest()
-    desk.executor.submit(envelope(BuildGuest(guest=spec), "op:0"))
+    desk.submit(BuildGuest(guest=spec), "op:0")
     answer = desk.next_answer()
-    assert answer.failure is None and answer.result == {"power_state": 1}
+    assert answer.failure is None and answer.result == {"power_state": 1} and answer.host == "fake-1"
     names = [event.name for event in answer.events]
-    assert names[0] == "wire port" and names[-1] == "running"
+    assert names[0] == "prepare network" and names[-1] == "running" and "plug port" in names
     assert desk.guests() == {spec.server_id: 1}
-    ports = tuple(wiring.port.id for wiring in spec.ports)
-    assert set(desk.network.ports) == set(ports)
-    desk.executor.submit(envelope(DiscardGuest(server_id=spec.server_id, port_ids=ports), "op:1"))
+    desk.submit(DiscardGuest(server_id=spec.server_id), "op:1")
     assert desk.next_answer().failure is None
-    assert desk.guests() == {} and desk.network.ports == {}
+    assert desk.guests() == {}
 
 
 def test_a_repeated_command_gets_the_recorded_answer(desk: Desk) -> None:
     spec = guest()
-    command = envelope(BuildGuest(guest=spec))
+    command = parcel(BuildGuest(guest=spec))
     desk.executor.submit(command)
     first = desk.next_answer()
     desk.hypervisor.discard("fake-1", spec.server_id, Timeline())
@@ -75,68 +46,88 @@ def test_a_repeated_command_gets_the_recorded_answer(desk: Desk) -> None:
     assert desk.guests() == {}, "it was answered, not carried out again"
 
 
+def test_a_command_that_comes_again_while_it_is_carried_out_is_carried_out_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, desk.hypervisor, "build")
+    desk.submit(BuildGuest(guest=guest()))
+    assert gate.entered.wait(10)
+    for attempt in (1, 2):
+        desk.submit(BuildGuest(guest=guest()), attempt=attempt)
+    gate.opened.set()
+    assert desk.next_answer().failure is None
+    desk.carry_out(stop(), "other:0")
+    assert desk.nothing_more()
+
+
 def test_an_answer_outlives_the_agent(desk: Desk, tmp_path: Path) -> None:
-    command = envelope(DropPort(port_id="p"))
-    desk.executor.submit(command)
-    first = desk.next_answer()
+    first = desk.carry_out(stop(), "op:0")
     again = Desk(tmp_path)
     again.read = again.journal.last()
-    again.executor.submit(command)
-    assert again.next_answer() == first
+    assert again.carry_out(stop(), "op:0") == first
 
 
 def test_a_stale_attempt_is_ignored(desk: Desk) -> None:
-    desk.executor.submit(envelope(DropPort(port_id="p"), "op:1", attempt=3))
-    assert desk.next_answer().key == "op:1"
-    desk.executor.submit(envelope(BuildGuest(guest=guest()), "op:0", attempt=2))
-    desk.executor.submit(envelope(DropPort(port_id="q"), "other:0"))
-    assert desk.next_answer().key == "other:0"
-    assert desk.guests() == {}
+    desk.carry_out(stop(), "op:1", attempt=3)
+    desk.submit(BuildGuest(guest=guest()), "op:0", attempt=2)
+    desk.carry_out(stop("q"), "other:0")
+    assert desk.guests() == {} and desk.nothing_more()
 
 
 def test_what_a_driver_refuses_is_answered_with_its_reason(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "fake" / "behaviour.json").write_text('{"fail_build": {"fake-1": "the disk is broken"}}')
-    desk.executor.submit(envelope(BuildGuest(guest=guest())))
-    failure = desk.next_answer().failure
+    failure = desk.carry_out(BuildGuest(guest=guest()), "op:0").failure
     assert failure is not None and (failure.code, failure.message) == ("hypervisor", "the disk is broken")
 
 
 def test_a_defect_of_a_driver_is_answered_without_its_insides(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(port_id: str) -> None:
+    def broken(*arguments: object) -> None:
         raise ZeroDivisionError("secret path")
 
-    monkeypatch.setattr(desk.network, "drop_port", broken)
-    desk.executor.submit(envelope(DropPort(port_id="p")))
-    failure = desk.next_answer().failure
+    monkeypatch.setattr(desk.hypervisor, "update_data", broken)
+    failure = desk.carry_out(UpdateInstanceData(guest=guest()), "op:0").failure
     assert failure is not None and failure.code == "internal" and "secret" not in failure.message
+
+
+def test_a_command_that_is_not_known_is_answered_and_can_be_asked_for_again(desk: Desk) -> None:
+    for unknown in (b'{"type": "MigrateGuest", "server_id": "s"}', b'{"type": "StopGuest"}', b"[]"):
+        for _ in range(2):
+            desk.executor.submit(parcel(unknown, f"op:{len(unknown)}"))
+            failure = desk.next_answer().failure
+            assert failure is not None and failure.code == "unsupported" and "fake-1" in failure.message
 
 
 def test_discard_waits_for_the_build_and_cuts_it_short(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = guest()
-    entered, go_on = threading.Event(), threading.Event()
-
-    def wait(wiring: object) -> None:
-        entered.set()
-        assert go_on.wait(10)
-
-    monkeypatch.setattr(desk.network, "sync_port", wait)
-    desk.executor.submit(envelope(BuildGuest(guest=spec), "boot:0"))
-    assert entered.wait(10)
-    desk.executor.submit(envelope(DiscardGuest(server_id=spec.server_id), "boot:0:undo"))
-    go_on.set()
+    gate = Gate(monkeypatch, desk.hypervisor, "build")
+    desk.submit(BuildGuest(guest=spec), "boot:0")
+    assert gate.entered.wait(10)
+    desk.submit(DiscardGuest(server_id=spec.server_id), "boot:0:undo")
+    gate.opened.set()
     built, discarded = desk.next_answer(), desk.next_answer()
     assert built.failure is not None and built.failure.code == "abandoned"
     assert discarded.key == "boot:0:undo" and discarded.failure is None
     assert desk.guests() == {}
 
 
+def test_commands_about_one_guest_keep_their_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, desk.hypervisor, "build")
+    desk.submit(BuildGuest(guest=guest()), "a:0")
+    assert gate.entered.wait(10)
+    desk.submit(StopGuest(server_id=SERVER), "b:0")
+    desk.submit(StartGuest(guest=guest()), "c:0")
+    desk.submit(StopGuest(server_id=SERVER), "d:0")
+    gate.opened.set()
+    assert [desk.next_answer().key for _ in range(4)] == ["a:0", "b:0", "c:0", "d:0"]
+    assert desk.guests() == {SERVER: 4}
+
+
 def test_other_subjects_do_not_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-    monkeypatch.setattr(desk.network, "sync_port", lambda wiring: go_on.wait(10))
-    desk.executor.submit(envelope(SyncPort(wiring=guest().ports[0]), "slow:0"))
-    desk.executor.submit(envelope(DropPort(port_id="other"), "quick:0"))
+    gate = Gate(monkeypatch, desk.hypervisor, "build")
+    desk.submit(BuildGuest(guest=guest()), "slow:0")
+    desk.submit(stop("other"), "quick:0")
     assert desk.next_answer().key == "quick:0"
-    go_on.set()
+    gate.opened.set()
     assert desk.next_answer().key == "slow:0"
 
 
@@ -145,3 +136,87 @@ def test_an_abandoned_timeline_begins_no_stage() -> None:
     timeline.abandon()
     with pytest.raises(CommandFailed, match="create disk"), timeline.stage("create disk"):
         pytest.fail("the stage was begun")
+
+
+# --- incarnations -------------------------------------------------------------------------------------------------
+
+
+def test_a_late_build_after_its_discard_is_refused(desk: Desk) -> None:
+    assert desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "boot:0:undo").failure is None
+    failure = desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "late:0").failure
+    assert failure is not None and failure.code == "stale" and desk.guests() == {}
+    assert desk.carry_out(BuildGuest(guest=guest(incarnation=2)), "next:0").failure is None
+    assert desk.guests() == {SERVER: 1}
+
+
+def test_a_late_discard_of_an_older_incarnation_leaves_the_newer_guest(desk: Desk) -> None:
+    desk.carry_out(BuildGuest(guest=guest(incarnation=2)), "boot:0")
+    answer = desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "late:0")
+    assert answer.failure is None and [event.name for event in answer.events] == ["newer guest"]
+    assert answer.events[0].detail == {"incarnation": 2}
+    assert desk.guests() == {SERVER: 1} and desk.journal.known("fake-1", SERVER) == Known(2, False)
+    assert desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=2), "delete:0").failure is None
+    assert desk.guests() == {}
+
+
+def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    build, discard = desk.hypervisor.build, desk.hypervisor.discard
+
+    def built(host: str, spec: GuestSpec, timeout_s: float, timeline: Timeline) -> int:
+        happened.append(f"build {spec.incarnation}")
+        return build(host, spec, timeout_s, timeline)
+
+    def discarded(host: str, server_id: str, timeline: Timeline) -> None:
+        happened.append("discard")
+        discard(host, server_id, timeline)
+
+    monkeypatch.setattr(desk.hypervisor, "build", built)
+    monkeypatch.setattr(desk.hypervisor, "discard", discarded)
+    for incarnation in (1, 2, 2):
+        assert desk.carry_out(BuildGuest(guest=guest(incarnation=incarnation)), f"op{len(happened)}:0").failure is None
+    assert happened == ["build 1", "discard", "build 2", "build 2"]
+    assert desk.journal.known("fake-1", SERVER) == Known(2, False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        BuildGuest(guest=guest(incarnation=1)),
+        StartGuest(guest=guest(incarnation=1)),
+        StopGuest(server_id=SERVER, incarnation=1),
+        UpdateInstanceData(guest=guest(incarnation=1)),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_what_is_late_does_not_touch_a_newer_guest(desk: Desk, command: Command) -> None:
+    desk.carry_out(BuildGuest(guest=guest(incarnation=2)), "boot:0")
+    failure = desk.carry_out(command, "late:0").failure
+    assert failure is not None and failure.code == "stale" and desk.guests() == {SERVER: 1}
+
+
+def test_instance_data_of_a_discarded_guest_does_not_come_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(desk.hypervisor, "update_data", lambda host, spec: told.append(spec.incarnation))
+    desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "boot:0")
+    desk.carry_out(UpdateInstanceData(guest=guest(incarnation=1)), "data:0")
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "delete:0")
+    failure = desk.carry_out(UpdateInstanceData(guest=guest(incarnation=1)), "data:1").failure
+    assert failure is not None and failure.code == "stale" and told == [1]
+
+
+def test_a_discard_of_an_older_incarnation_does_not_let_a_discarded_one_be_built(desk: Desk) -> None:
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=5), "a:0")
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3), "b:0")
+    failure = desk.carry_out(BuildGuest(guest=guest(incarnation=4)), "late:0").failure
+    assert failure is not None and failure.code == "stale" and desk.guests() == {}
+
+
+def test_incarnations_are_remembered_over_a_restart(desk: Desk, tmp_path: Path) -> None:
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "boot:0:undo")
+    again = Desk(tmp_path)
+    again.read = again.journal.last()
+    failure = again.carry_out(BuildGuest(guest=guest(incarnation=1)), "late:0").failure
+    assert failure is not None and failure.code == "stale"

@@ -44,7 +44,8 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert second.port.fixed_ips[0].ip_address == "10.0.0.99"
         assert second.port.fixed_ips[1].prefix_length == 64
         assert second.network.metadata_port is not None and len(second.network.subnets) == 2
-        assert [group.name for group in first.security_groups] == ["default"]
+        (wired,) = wiring.wire(session, ids[:1])
+        assert wired.port == first.port and [group.name for group in wired.security_groups] == ["default"]
         (group_id,) = first.port.security_group_ids
         assert session.get_one(Network, network["id"]).wired and session.get_one(SecurityGroup, group_id).wired
         rows = addresses.for_servers(session, ["s1", "s2"])

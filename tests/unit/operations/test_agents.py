@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import socket
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from pileus.agent.commands import AgentReport, Answer, BuildGuest, DropPort, Envelope, GuestEvent
+from pileus.agent.commands import AgentReport, Answer, BuildGuest, Command, DiscardGuest, Envelope, GuestEvent, Progress
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.server import Agent, UnixServer, serve
 from pileus.errors import Conflict, Unavailable
-from pileus.operations.agents import AgentLink
+from pileus.operations import agents as link_module
+from pileus.operations.agents import Agents, ask
+from pileus.operations.post import Post
+from tests.support import eventually
 from tests.unit.agent.specs import guest
+
+CLOUD = "cloud-1"
 
 
 class Machine:
@@ -25,15 +35,24 @@ class Machine:
     def __init__(self, state: Path) -> None:
         self.state, self.socket = state, state / "agent.sock"
         self.server: UnixServer | None = None
-        self.journal: Journal | None = None
+        self.journal = Journal(self.state / "journal.db")
+        self._connections: list[socket.socket] = []
 
     def start(self) -> None:
-        network = FakeNetwork()
-        hypervisor = FakeHypervisor(self.state, network, 2)
+        hypervisor = FakeHypervisor(self.state, FakeNetwork(), 2)
         hypervisor.start(lambda host, server_id, power_state: None)
-        self.journal = Journal(self.state / "journal.db")
-        agent = Agent(hypervisor, "fake", Executor(hypervisor, network, self.journal, threads=2), self.journal)
-        self.server = serve(agent, self.socket, None)
+        executor = Executor(hypervisor, self.journal)
+        executor.start(2)
+        self.agent = Agent(hypervisor, "fake", executor, self.journal, self.state / "cloud")
+        self.server = serve(self.agent, self.socket, None)
+        accept = self.server.get_request
+
+        def remember() -> tuple[socket.socket, Any]:
+            connection, address = accept()
+            self._connections.append(connection)
+            return connection, address
+
+        self.server.get_request = remember  # type: ignore[method-assign]
 
     def stop(self) -> None:
         if self.server:
@@ -41,6 +60,52 @@ class Machine:
             self.server.server_close()
             self.socket.unlink()
             self.server = None
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+
+    def guests(self) -> set[str]:
+        return {one.server_id for host in self.agent.report().hosts for one in host.guests}
+
+
+class Ears:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.answers, self.reports = queue.Queue[Answer](), queue.Queue[AgentReport]()
+        self.events, self.told = queue.Queue[GuestEvent](), queue.Queue[Progress]()
+        self.lively = queue.Queue[list[str]]()
+        self.report, self.answer = self.reports.put, self.answers.put
+        self.guest, self.progress, self.alive = self.events.put, self.told.put, self.lively.put
+
+    def next_answer(self) -> Answer:
+        return self.answers.get(timeout=10)
+
+
+class Desk:
+    """A replica's side: its post, and what it hears."""
+
+    def __init__(self, path: Path, cloud: str) -> None:
+        self.post, self.ears = Post(), Ears()
+        self.agents = Agents(self.post, self.ears, lambda: cloud)  # type: ignore[arg-type]  # methods as attributes
+        self.agents.add(path)
+
+    def start(self) -> Desk:
+        self.agents.start()
+        return self
+
+    def send(self, key: str, command: Command | None = None, host: str = "fake-1") -> None:
+        self.post.send(
+            Envelope(
+                key=key,
+                operation_id=key.split(":")[0],
+                attempt=1,
+                host=host,
+                deadline_s=60,
+                command=command or DiscardGuest(server_id=key),  # type: ignore[arg-type]
+            )
+        )
 
 
 @pytest.fixture
@@ -51,78 +116,204 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def new_link(machine: Machine) -> Iterator[Callable[..., AgentLink]]:
-    links: list[AgentLink] = []
+def new_desk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Desk]]:
+    monkeypatch.setattr(link_module, "REFUSED_S", 0.2)
+    desks: list[Desk] = []
 
-    def create(give_up_s: float = 60) -> AgentLink:
-        link = AgentLink(machine.socket, give_up_s)
-        links.append(link)
-        return link
+    def create(cloud: str = CLOUD) -> Desk:
+        desks.append(Desk(machine.socket, cloud))
+        return desks[-1]
 
     yield create
-    for link in links:
-        link.stop()
+    for desk in desks:
+        desk.agents.stop()
 
 
-def drop(key: str) -> Envelope:
-    return Envelope(key=key, operation_id=key.split(":")[0], attempt=1, host="", command=DropPort(port_id="p"))
-
-
-def test_commands_are_answered(machine: Machine, new_link: Callable[..., AgentLink]) -> None:
+def test_commands_are_answered(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
-    link, answers, reports = new_link(), queue.Queue[Answer](), queue.Queue[AgentReport]()
-    link.on_answer, link.on_report = answers.put, reports.put
-    link.start()
-    assert [host.name for host in reports.get(timeout=10).hosts] == ["fake-1", "fake-2"]
+    desk = new_desk().start()
+    assert [host.name for host in desk.ears.reports.get(timeout=10).hosts] == ["fake-1", "fake-2"]
     for number in range(300):
-        link.send(drop(f"op{number}:0"))
-    assert {answers.get(timeout=10).key for _ in range(300)} == {f"op{number}:0" for number in range(300)}
+        desk.send(f"op{number}:0")
+    assert {desk.ears.next_answer().key for _ in range(300)} == {f"op{number}:0" for number in range(300)}
+    assert desk.post.letters() == []
+    assert desk.ears.lively.get(timeout=10) == ["fake-1", "fake-2"]
 
 
-def test_a_command_waits_for_an_agent_that_comes_late(machine: Machine, new_link: Callable[..., AgentLink]) -> None:
-    link, answers = new_link(), queue.Queue[Answer]()
-    link.on_answer = answers.put
-    link.start()
-    link.send(drop("op:0"))
+def test_a_command_waits_for_an_agent_that_comes_late(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    desk = new_desk().start()
+    desk.send("op:0")
     machine.start()
-    answer = answers.get(timeout=10)
+    answer = desk.ears.next_answer()
     assert answer.key == "op:0" and answer.failure is None
 
 
-def test_an_absent_agent_fails_its_commands_in_the_end(machine: Machine, new_link: Callable[..., AgentLink]) -> None:
-    link, answers = new_link(give_up_s=0.3), queue.Queue[Answer]()
-    link.on_answer = answers.put
-    link.start()
-    link.send(drop("op:0"))
-    failure = answers.get(timeout=10).failure
-    assert failure is not None and failure.code == "host-down"
-
-
-def test_guests_that_change_by_themselves_are_told(machine: Machine, new_link: Callable[..., AgentLink]) -> None:
+def test_a_command_outlives_the_agents_restart(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
-    link, events, alive = new_link(), queue.Queue[GuestEvent](), queue.Queue[bool]()
-    link.on_guest, link.on_report = events.put, lambda report: alive.put(True)
-    link.start()
-    assert alive.get(timeout=10)
-    assert machine.journal is not None
+    desk = new_desk().start()
+    desk.send("op:0")
+    desk.ears.next_answer()
+    machine.stop()
+    desk.send("op:1", BuildGuest(guest=guest()))
+    machine.start()
+    answer = desk.ears.next_answer()
+    assert answer.key == "op:1" and answer.failure is None and machine.guests() == {guest().server_id}
+
+
+def test_what_was_answered_while_nobody_listened_is_heard_later(
+    machine: Machine, new_desk: Callable[..., Desk]
+) -> None:
+    machine.start()
+    first = new_desk().start()
+    first.send("op:0")
+    answered = first.ears.next_answer()
+    first.agents.stop()
+    second = new_desk()
+    second.send("op:0")
+    second.start()
+    assert second.ears.next_answer() == answered
+
+
+def test_guests_that_change_by_themselves_are_told(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    desk = new_desk().start()
+    assert desk.ears.reports.get(timeout=10)
     told = GuestEvent(server_id="s", host="fake-1", power_state=4, at=1.0)
     machine.journal.report(told)
-    assert events.get(timeout=10) == told
+    assert desk.ears.events.get(timeout=10) == told
 
 
-def test_console(machine: Machine, new_link: Callable[..., AgentLink]) -> None:
-    link = new_link()
+def test_progress_is_told(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    desk = new_desk().start()
+    assert desk.ears.reports.get(timeout=10)
+    told = Progress(key="op:0", stage="fetch image", done=1, total=2)
+    machine.journal.progress(told)
+    assert desk.ears.told.get(timeout=10) == told
+
+
+def test_console(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     spec = guest()
+
+    def console(**query: Any) -> str:
+        return str(ask(machine.socket, "/console", CLOUD, host="fake-1", server_id=spec.server_id, **query)["output"])
+
     with pytest.raises(Unavailable):
-        link.console("fake-1", spec.server_id, None)
+        console()
     machine.start()
     with pytest.raises(Conflict):
-        link.console("fake-1", spec.server_id, None)
-    answers = queue.Queue[Answer]()
-    link.on_answer = answers.put
-    link.start()
-    build = BuildGuest(guest=spec)
-    link.send(Envelope(key="op:0", operation_id="op", attempt=1, host="fake-1", command=build))
-    assert answers.get(timeout=10).failure is None
-    assert link.console("fake-1", spec.server_id, 1) == "login: "
-    assert spec.server_id in link.console("fake-1", spec.server_id, None)
+        console()
+    desk = new_desk().start()
+    desk.send("op:0", BuildGuest(guest=spec))
+    assert desk.ears.next_answer().failure is None
+    assert console(lines=1) == "login: "
+    assert spec.server_id in console()
+
+
+# --- what an agent refuses ----------------------------------------------------------------------------------------
+
+
+def test_an_agent_of_another_cloud_refuses_and_accepts_nothing(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    ours = new_desk().start()
+    assert ours.ears.reports.get(timeout=10)
+    ours.send("op:0", BuildGuest(guest=guest()))
+    ours.ears.next_answer()
+    stranger = new_desk("cloud-2").start()
+    stranger.send("theirs:0", DiscardGuest(server_id=guest().server_id, incarnation=9))
+    with pytest.raises(Conflict, match="another cloud"):
+        ask(machine.socket, "/console", "cloud-2", host="fake-1", server_id=guest().server_id)
+    with pytest.raises(Conflict, match="another cloud"):
+        ask(machine.socket, "/console", "", host="fake-1", server_id=guest().server_id)
+    body = msgspec.json.encode([letter.envelope for letter in stranger.post.letters()])
+    assert _post(machine, body, "cloud-2") == 409
+    ours.send("op:1")
+    assert ours.ears.next_answer().key == "op:1", "its own is served as before"
+    assert machine.guests() == {guest().server_id} and machine.journal.answer("theirs:0") is None
+    assert stranger.ears.reports.empty() and stranger.ears.answers.empty()
+    assert len(stranger.post.letters()) == 1
+
+
+def test_an_agent_keeps_to_its_cloud_over_a_restart(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    assert new_desk().start().ears.reports.get(timeout=10)
+    machine.stop()
+    machine.start()
+    assert not machine.agent.belongs_to("cloud-2") and machine.agent.belongs_to(CLOUD)
+
+
+def test_a_cloud_without_an_id_gets_no_host(machine: Machine) -> None:
+    machine.start()
+    assert not machine.agent.belongs_to("")
+    assert machine.agent.belongs_to(CLOUD) and not machine.agent.belongs_to("")
+
+
+def test_a_command_that_the_agent_does_not_know_is_answered_and_the_others_are_carried_out(
+    machine: Machine, new_desk: Callable[..., Desk]
+) -> None:
+    class MigrateGuest(Command, frozen=True, kw_only=True):
+        """A command of a later release."""
+
+        server_id: str
+
+        @property
+        def subject(self) -> str:
+            return self.server_id
+
+    desk = new_desk()
+    desk.send("a:0")
+    desk.send("b:0", MigrateGuest(server_id="s"))
+    desk.send("c:0", BuildGuest(guest=guest()))
+    machine.start()
+    desk.start()
+    answers = {answer.key: answer for answer in (desk.ears.next_answer() for _ in range(3))}
+    failure = answers["b:0"].failure
+    assert failure is not None and failure.code == "unsupported" and "fake-1" in failure.message
+    assert answers["a:0"].failure is None and answers["c:0"].failure is None
+    assert machine.guests() == {guest().server_id} and desk.post.letters() == []
+
+
+def test_what_is_no_parcel_does_not_keep_the_others_from_the_host(machine: Machine) -> None:
+    machine.start()
+    command = msgspec.to_builtins(DiscardGuest(server_id="s"))
+    bad = [{"key": 1}, "text", None, {"host": "fake-1", "command": command}]
+    good = {"key": "op:0", "host": "fake-1", "operation_id": "op", "attempt": 1, "command": command}
+    assert _post(machine, msgspec.json.encode([*bad, good]), CLOUD) == 200
+    assert eventually(lambda: machine.journal.answer("op:0"), 10).failure is None
+    assert _post(machine, b"{", CLOUD) == 400
+
+
+def test_a_full_journal_is_tried_again(
+    machine: Machine, new_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.start()
+    full, admit = [True], machine.journal.admit
+    tries: list[str] = []
+
+    def refuse(operation_id: str, attempt: int) -> bool:
+        tries.append(operation_id)
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        return admit(operation_id, attempt)
+
+    monkeypatch.setattr(machine.journal, "admit", refuse)
+    desk = new_desk()
+    desk.send("a:0")
+    desk.send("b:0")
+    assert _post(machine, msgspec.json.encode([one.envelope for one in desk.post.letters()]), CLOUD) == 503
+    desk.start()
+    eventually(lambda: len(tries) > 2, 10, "the second try")
+    assert machine.journal.answer("a:0") is None and desk.ears.answers.empty()
+    full.clear()
+    assert [desk.ears.next_answer().key for _ in range(2)] == ["a:0", "b:0"]
+    assert desk.post.letters() == []
+
+
+def _post(machine: Machine, body: bytes, cloud: str) -> int:
+    """POST /commands; the status."""
+    connection = link_module.UnixConnection(machine.socket, 10.0)
+    try:
+        connection.request("POST", "/commands", body, {link_module.CLOUD_HEADER: cloud})
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pileus.compute import scheduler, servers, spec, views
+from pileus.agent.commands import UpdateInstanceData
+from pileus.compute import scheduler, servers, views
 from pileus.compute.flows import boot as boot_flow
+from pileus.db import Session
 from pileus.network.addresses import AddressRow
-from pileus.operations import OperationRow, Origin
+from pileus.operations import OperationRow, Origin, Owed
+from pileus.operations.debts import open_debts
+from pileus.operations.model import SubjectRow
 from tests.unit.serving import Api, Serving
 
 MAC = "fa:16:3e:00:00:01"
@@ -45,11 +49,10 @@ def test_a_new_server_is_building_and_being_scheduled(demo: Api, boot: Callable[
 def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Api, boot: Callable[..., str]) -> None:
     rebooting, idle = boot(), boot()
     with serving.db.write() as session:
-        for row in session.query(OperationRow):
-            row.finished_at = row.created_at
         for server_id in (rebooting, idle):
             boot_flow.scheduler.place(session, [(server_id, [])])
-            boot_flow.activate(session, server_id, 1, Origin("req-1", None, None))
+            boot_flow.activate(session, server_id, {"power_state": 1}, Origin("req-1", None, None))
+        end_all(session)
     assert (
         demo("POST", f"/compute/v2.1/servers/{rebooting}/action", json={"reboot": {"type": "HARD"}}).status_code == 202
     )
@@ -78,19 +81,27 @@ def test_a_building_server_waits(demo: Api, boot: Callable[..., str]) -> None:
 
 
 def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Api, boot: Callable[..., str]) -> None:
-    """Changes follow one another: the last one told is the last one made."""
+    """Several changes are told as one: the last one made."""
     server_id = boot(metadata={"a": "1"})
     with serving.db.write() as session:
         (placed,) = scheduler.place(session, [(server_id, [])])
         assert isinstance(placed, dict)
-        boot_flow.activate(session, server_id, 1, Origin("req-1", None, None))
-        for row in session.query(OperationRow):
-            row.finished_at = row.created_at
+        boot_flow.activate(session, server_id, {"power_state": 1}, Origin("req-1", None, None))
+        end_all(session)
     path = f"/compute/v2.1/servers/{server_id}/metadata"
     for value in ("2", "3"):
         assert demo("PUT", f"{path}/a", json={"meta": {"a": value}}).status_code == 200
     with serving.db.read() as session:
-        first, second = session.query(OperationRow).filter_by(kind="guest.update_data").order_by("created_at")
-        assert (first.after_id, second.after_id) == (None, first.id)
-        assert spec.update_data(session, server_id).guest.data.metadata == {"a": "3"}  # type: ignore[attr-defined]
-        assert servers.task_states(session, [server_id]) == {server_id: None}
+        [debt] = open_debts(session)
+        assert (debt.host, debt.subject_id) == (placed["host"], server_id)
+        command = Owed(debt.name, debt.arguments).carry_out(session)
+        assert isinstance(command, UpdateInstanceData) and command.guest.server_id == server_id
+        assert command.guest.data.metadata == {"a": "3"}
+        assert servers.task_states(session, [server_id]) == {}
+
+
+def end_all(session: Session) -> None:
+    """What is under way ends, with all it has to itself."""
+    for row in session.query(OperationRow):
+        row.finished_at = row.created_at
+    session.query(SubjectRow).delete()

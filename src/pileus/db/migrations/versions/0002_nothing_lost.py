@@ -113,6 +113,7 @@ def _widen_steps() -> None:
         steps.create_unique_constraint(
             op.f("uq_operation_steps_operation_id_position_undo"), ["operation_id", "position", "undo"]
         )
+    _note_builds_under_way()
 
 
 def _key_live_steps() -> None:
@@ -135,6 +136,41 @@ def _key_live_steps() -> None:
         if live[row.operation_id].kind == "server.boot" and not row.undo:
             values["take_back"] = _undo_of_boot(row.name, live[row.operation_id].subject_id, row.host)
         connection.execute(sa.update(steps).where(steps.c.id == row.id).values(**values))
+
+
+def _note_builds_under_way() -> None:
+    """A command was journaled only with its answer: what a host may be building is noted, so that it can be undone."""
+    columns = ("operation_id", "position", "name", "key", "host", "outcome", "attempt", "started_at", "finished_at")
+    steps = sa.table(
+        "operation_steps",
+        *(sa.column(name) for name in columns),
+        sa.column("undo", sa.Boolean()),
+        sa.column("result", JSON),
+        sa.column("take_back", JSON),
+    )
+    connection = op.get_bind()
+    operations = sa.table("operations", *(sa.column(name) for name in ("id", "kind", "subject_id", "finished_at")))
+    live = sa.select(operations).where(operations.c.finished_at.is_(None), operations.c.kind == "server.boot")
+    for operation in connection.execute(live).all():
+        query = sa.select(steps).where(steps.c.operation_id == operation.id, steps.c.undo.is_(sa.false()))
+        done = connection.execute(query.order_by(steps.c.position)).all()
+        if not done or done[-1].name != "allocate network" or done[-1].outcome != "finished":
+            continue
+        last, occurrence = done[-1], sum(row.name == "build guest" for row in done) + 1
+        host = next(row.result["host"] for row in reversed(done) if row.name == "schedule")
+        begun = {
+            "operation_id": operation.id,
+            "position": last.position + 1,
+            "name": "build guest",
+            "key": "build guest" if occurrence == 1 else f"build guest#{occurrence}",
+            "host": host,
+            "outcome": "begun",
+            "attempt": last.attempt,
+            "started_at": last.finished_at,
+            "undo": False,
+            "take_back": _undo_of_boot("build guest", operation.subject_id, host),
+        }
+        connection.execute(sa.insert(steps).values(**begun))
 
 
 def _undo_of_boot(step: str, server_id: str, host: str | None) -> dict[str, Any] | None:
@@ -194,6 +230,9 @@ def _carry_over_live() -> None:
         connection.execute(sa.insert(subjects).values(**values))
     for kind, subject_id in connection.execute(sa.text("SELECT kind, subject_id FROM network_unsynced")).all():
         _owe(connection, f"{kind}.sync", subject_id, {})
+    # Hosts used to write the ports that they plugged: one may not have come to it.
+    for (port_id,) in connection.execute(sa.text("SELECT id FROM ports WHERE host <> ''")).all():
+        _owe(connection, "port.sync", port_id, {})
 
 
 def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any]) -> None:

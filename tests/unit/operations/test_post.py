@@ -1,0 +1,237 @@
+"""The post without I/O: what goes to an agent, in which order, and what is made of what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pileus.agent.commands import (
+    CONTRACT,
+    AgentReport,
+    Answer,
+    DiscardGuest,
+    Envelope,
+    FeedEntry,
+    GuestEvent,
+    HostReport,
+    Progress,
+)
+from pileus.operations.post import BATCH, Link, Post, Refused
+
+
+class Ears:
+    """A listener that keeps what it hears; raises as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.raises: Exception | None = None
+
+    def _hear(self, what: Any) -> None:
+        if self.raises:
+            raise self.raises
+        self.heard.append(what)
+
+    def report(self, report: AgentReport) -> None:
+        self._hear(report)
+
+    def alive(self, hosts: list[str]) -> None:
+        """Every answer of the agent is a sign of life."""
+
+    def answer(self, answer: Answer) -> None:
+        self._hear(answer)
+
+    def guest(self, event: GuestEvent) -> None:
+        self._hear(event)
+
+    def progress(self, progress: Progress) -> None:
+        self._hear(progress)
+
+
+def envelope(key: str, host: str = "h", attempt: int = 1) -> Envelope:
+    command = DiscardGuest(server_id="s")
+    return Envelope(key=key, operation_id="op", attempt=attempt, host=host, deadline_s=10, command=command)
+
+
+def greeting(*hosts: str, last: int = 0, contract: int = CONTRACT) -> bytes:
+    reports = tuple(
+        HostReport(name=name, hypervisor_type="fake", hypervisor_version=1, host_ip="", inventories={})
+        for name in hosts
+    )
+    report = AgentReport(started=1.0, network="fake", contract=contract, hosts=reports)
+    return msgspec.json.encode({"report": report, "last": last})
+
+
+def keys(envelopes: list[Envelope]) -> list[str]:
+    return [one.key for one in envelopes]
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def link(post: Post, ears: Ears) -> Link:
+    """The way to the agent of host h."""
+    link = Link(post, ears)
+    link.greeted(greeting("h"))
+    del ears.heard[:]
+    return link
+
+
+def test_commands_go_to_the_agent_of_their_host(post: Post, ears: Ears, link: Link) -> None:
+    other = Link(post, ears)
+    other.greeted(greeting("a", "b"))
+    assert post.send(envelope("1")) and post.send(envelope("2", "b")) and post.send(envelope("3", "a"))
+    assert not post.send(envelope("4", "nobody's"))
+    assert keys(link.batch()) == ["1"] and keys(other.batch()) == ["2", "3"]
+
+
+def test_the_link_is_told_that_there_is_something_to_deliver(post: Post, link: Link) -> None:
+    rung: list[str] = []
+    link.ready = lambda: rung.append("ready")
+    post.send(envelope("1"))
+    assert rung == ["ready"]
+    post.send(envelope("1", attempt=2))
+    assert rung == ["ready"], "it is on its way"
+
+
+def test_a_failed_delivery_keeps_the_order(post: Post, link: Link) -> None:
+    for number in range(3):
+        post.send(envelope(f"{number}"))
+    failed = link.batch()
+    post.send(envelope("later"))
+    assert keys(failed) == ["0", "1", "2"] and keys(link.batch()) == ["0", "1", "2", "later"]
+    link.delivered(failed)
+    assert keys(link.batch()) == ["later"]
+    link.delivered(link.batch())
+    assert link.batch() == []
+
+
+def test_a_large_number_is_delivered_in_batches(post: Post, link: Link) -> None:
+    for number in range(2 * BATCH + 1):
+        post.send(envelope(f"{number}"))
+    sizes = []
+    while batch := link.batch():
+        sizes.append(len(batch))
+        link.delivered(batch)
+    assert sizes == [BATCH, BATCH, 1]
+
+
+def test_what_was_withdrawn_is_not_delivered(post: Post, link: Link) -> None:
+    for key in ("1", "2", "3"):
+        post.send(envelope(key))
+    post.withdraw("1")
+    post.withdraw("3")
+    post.withdraw("unknown")
+    assert keys(link.batch()) == ["2"]
+    link.delivered(link.batch())
+    assert link.batch() == [] and keys([one.envelope for one in post.letters()]) == ["2"]
+
+
+def test_the_newest_attempt_is_what_is_delivered(post: Post, link: Link) -> None:
+    post.send(envelope("1"))
+    post.send(envelope("2"))
+    post.send(envelope("1", attempt=2))
+    assert [(one.key, one.attempt) for one in link.batch()] == [("1", 2), ("2", 1)]
+
+
+def test_what_is_not_answered_is_delivered_again_after_reconnecting(post: Post, ears: Ears, link: Link) -> None:
+    for key in ("1", "2", "3"):
+        post.send(envelope(key))
+    link.delivered(link.batch())
+    link.take(msgspec.json.encode([FeedEntry(sequence=1, answer=Answer(key="2", host="h"))]))
+    post.closed(link)
+    assert not post.send(envelope("4")), "kept for when the agent is back"
+    again = Link(post, ears)
+    again.greeted(greeting("h", last=1))
+    assert keys(again.batch()) == ["1", "3", "4"] and link.batch() == []
+
+
+def test_an_agent_that_reconnects_takes_the_place_of_its_former_link(post: Post, ears: Ears, link: Link) -> None:
+    """The end of the former one is noticed late."""
+    again = Link(post, ears)
+    again.greeted(greeting("h"))
+    post.closed(link)
+    assert post.send(envelope("1")) and keys(again.batch()) == ["1"]
+
+
+def test_an_answer_ends_the_delivery_and_is_heard(post: Post, ears: Ears, link: Link) -> None:
+    post.send(envelope("1"))
+    answer = Answer(key="1", host="h", result={"power_state": 1})
+    link.take(msgspec.json.encode([FeedEntry(sequence=7, answer=answer)]))
+    assert ears.heard == [answer] and post.letters() == [] and link.batch() == [] and link.after == 7
+
+
+def test_the_feed_is_heard_in_order(ears: Ears, link: Link) -> None:
+    event = GuestEvent(server_id="s", host="h", power_state=4, at=1.0)
+    progress = Progress(key="1", stage="fetch image", done=1, total=2)
+    answer = Answer(key="1", host="h")
+    entries = [
+        FeedEntry(sequence=1, progress=progress),
+        FeedEntry(sequence=2, guest=event),
+        FeedEntry(sequence=3, answer=answer),
+    ]
+    link.take(msgspec.json.encode(entries))
+    assert ears.heard == [progress, event, answer] and link.after == 3
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_entry_that_is_not_understood_does_not_stop_the_feed(ears: Ears, link: Link, last: bool) -> None:
+    """Neither those behind it are kept waiting, nor is it asked for again and again."""
+    event = GuestEvent(server_id="s", host="h", power_state=4, at=1.0)
+    entries: list[Any] = [{"sequence": 5, "guest": {"of": "another release"}}]
+    entries.insert(0 if last else 1, FeedEntry(sequence=4 if last else 6, guest=event))
+    link.take(msgspec.json.encode(entries))
+    assert ears.heard == [event] and link.after == (5 if last else 6)
+
+
+def test_a_listener_that_raises_gets_the_entry_again(post: Post, ears: Ears, link: Link) -> None:
+    first, second = (GuestEvent(server_id="s", host="h", power_state=state, at=1.0) for state in (4, 1))
+    feed = [FeedEntry(sequence=number + 1, guest=event) for number, event in enumerate((first, second))]
+    link.take(msgspec.json.encode(feed[:1]))
+    ears.raises = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        link.take(msgspec.json.encode(feed[1:]))
+    assert link.after == 1
+    ears.raises = None
+    link.take(msgspec.json.encode(feed[1:]))
+    assert ears.heard == [first, second] and link.after == 2
+
+
+def test_an_answer_that_the_listener_could_not_take_is_asked_for_again(post: Post, ears: Ears, link: Link) -> None:
+    """The conversation begins anew then: from the feed's end, and with all that is not answered."""
+    post.send(envelope("1"))
+    link.delivered(link.batch())
+    ears.raises = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        link.take(msgspec.json.encode([FeedEntry(sequence=1, answer=Answer(key="1", host="h"))]))
+    ears.raises = None
+    post.closed(link)
+    again = Link(post, ears)
+    again.greeted(greeting("h", last=1))
+    assert keys(again.batch()) == ["1"]
+
+
+def test_an_agent_whose_contract_is_too_old_is_refused(post: Post, ears: Ears) -> None:
+    link = Link(post, ears)
+    with pytest.raises(Refused, match="too old"):
+        link.greeted(greeting("h", contract=CONTRACT - 2))
+    assert ears.heard == [] and not post.send(envelope("1"))
+    link.greeted(greeting("h", contract=CONTRACT - 1))
+    assert keys(link.batch()) == ["1"]
+
+
+def test_the_feed_is_read_from_where_it_was_before_the_report(post: Post, ears: Ears) -> None:
+    link = Link(post, ears)
+    link.greeted(greeting("h", last=42))
+    assert link.after == 42 and [host.name for host in ears.heard[0].hosts] == ["h"]
+    link.reported(greeting("h", last=50))
+    assert link.after == 42, "a later report does not skip what happened meanwhile"
