@@ -83,9 +83,10 @@ def open_debts(session: Session, limit: int = 100) -> Sequence[DebtRow]:
     return session.scalars(select(DebtRow).order_by(DebtRow.id).limit(limit)).all()
 
 
-def about(session: Session, subject_id: str) -> bool:
-    """Whether anything is owed about a subject."""
-    return session.scalar(select(DebtRow.id).where(DebtRow.subject_id == subject_id).limit(1)) is not None
+def about(session: Session, host: str, subject_id: str) -> bool:
+    """Whether a host is owed anything about a subject."""
+    same = (DebtRow.host == host, DebtRow.subject_id == subject_id)
+    return session.scalar(select(DebtRow.id).where(*same).limit(1)) is not None
 
 
 def count(session: Session) -> int:
