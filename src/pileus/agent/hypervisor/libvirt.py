@@ -291,7 +291,7 @@ class LibvirtHypervisor:
             self._clear(guest.server_id)
             self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
             interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-            disks = _disks(guest, files)
+            disks = domain.disks(guest, files)
             guest = replace(guest, instance_name=self._free_name(guest))
             text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
             defined = self._connection.get().defineXML(text)
@@ -302,7 +302,7 @@ class LibvirtHypervisor:
         return self._settled(guest.server_id)
 
     def _free_name(self, guest: GuestSpec) -> str:
-        """The guest's name, or one like it if another guest has that: of a database that was lost, numbers come again."""
+        """The guest's name, or one like it if another has that: the numbers of a lost database come again."""
         found = self._find(guest.server_id)
         if found is not None:
             return str(found.name())  # a definition can be replaced, not renamed
@@ -390,19 +390,3 @@ def _states(connection: Any) -> dict[str, int]:
         found.UUIDString(): power_state(stats["state.state"], stats["state.reason"])
         for found, stats in connection.getAllDomainStats(wanted)
     }
-
-
-def _disks(guest: GuestSpec, files: GuestFiles) -> list[domain.Disk]:
-    """The guest's disks in the order of their letters."""
-    if guest.image and guest.image.disk_format == "iso":
-        disks = [domain.Disk(files.root, "qcow2", "hda", "ide", cdrom=True)]
-    else:
-        disks = [domain.Disk(files.root, "qcow2", "vda", serial="root")]
-    letters = iter("bcd")
-    if files.ephemeral.exists():
-        disks.append(domain.Disk(files.ephemeral, "qcow2", f"vd{next(letters)}", serial="ephemeral0"))
-    if files.swap.exists():
-        disks.append(domain.Disk(files.swap, "raw", f"vd{next(letters)}", serial="swap"))
-    if files.config_drive.exists():
-        disks.append(domain.Disk(files.config_drive, "raw", "hdd", "ide", cdrom=True))
-    return disks
