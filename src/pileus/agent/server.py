@@ -147,6 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         except sqlite3.Error as error:
             log.error("the agent's journal cannot be used: %s", error)
             self._reply(503, {"code": "journal", "message": "The agent's journal cannot be written."})
+        except Exception:
+            log.exception("%s %s hit a defect", self.command, self.path)
+            self._reply(500, {"code": "internal", "message": "Internal error of the agent."})
 
     def _reply(self, status: int, body: Any) -> None:
         content = msgspec.json.encode(body)

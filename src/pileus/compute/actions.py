@@ -39,9 +39,8 @@ def delete(ctx: Context, server_id: str) -> None:
     Raises:
         NotFound: no such server for the caller. Conflict: it is locked.
     """
-    found = servers.get(ctx.session, server_id, scope(ctx))
     # Operations before servers, as everywhere (operations/model.py); none can be added once the server is locked.
-    under_way = live(ctx.session, found.id, lock=True)
+    under_way = live(ctx.session, server_id, lock=True)
     server = servers.get(ctx.session, server_id, scope(ctx), lock=True)
     require_unlocked(ctx, server)
     if len(live(ctx.session, server.id)) != len(under_way):

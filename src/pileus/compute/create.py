@@ -23,7 +23,7 @@ from pileus.image import images
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
-from pileus.operations import Origin, start
+from pileus.operations import Origin, start_many
 from pileus.settings import Settings
 
 MIB, GIB = 1024**2, 1024**3
@@ -132,20 +132,13 @@ def accept(
         {"name": name, "started": begun, "finished": ended, "outcome": "finished", "detail": {}}
         for name, begun, ended in (("validate", received, validated), ("quota", validated, counted))
     ]
-    origin = Origin(request_id, caller.user_id, project_id)
-    for server in servers:
-        start(
-            session,
-            "server.boot",
-            server.id,
-            origin,
-            fresh=True,
-            accepted=events,
-            server_id=server.id,
-            attempts=1 if wanted.host else settings.build_attempts,
-            plug_timeout_s=settings.plug_timeout_s,
-            deadline_s=settings.build_timeout_s,
-        )
+    boot = {
+        "attempts": 1 if wanted.host else settings.build_attempts,
+        "plug_timeout_s": settings.plug_timeout_s,
+        "deadline_s": settings.build_timeout_s,
+    }
+    each = [{"subject_id": server.id, "server_id": server.id} | boot for server in servers]
+    start_many(session, "server.boot", Origin(request_id, caller.user_id, project_id), events, each)
     return servers
 
 

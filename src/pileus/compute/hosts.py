@@ -67,14 +67,15 @@ def _compare_guests(session: Session, report: HostReport, asked: datetime) -> No
     query = select(Server).where(Server.host == report.name, Server.deleted_at.is_(None))
     ours = {server.id: server for server in session.scalars(query.order_by(Server.id).with_for_update())}
     busy = task_states(session, ours)
-    here = {guest.server_id: guest for guest in report.guests}
+    here = {guest.server_id: guest for guest in report.guests if _is_ours(ours.get(guest.server_id), guest)}
     for server in ours.values():
         guest = here.get(server.id)
         state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
         if server.id not in busy and server.launched_at is not None and server.updated_at < asked:
             servers.hear(server, state, clock.time(), busy=False)
-    strangers = [guest for guest in report.guests if not _is_ours(ours.get(guest.server_id), guest)]
-    _show_unknown(session, report.name, [one for one in strangers if not _accounted_for(session, one, asked)])
+    strangers = [guest for guest in report.guests if guest.server_id not in here]
+    unknown = [guest for guest in strangers if not _accounted_for(session, report.name, guest, asked)]
+    _show_unknown(session, report.name, unknown)
 
 
 def _is_ours(server: Server | None, guest: GuestReport) -> bool:
@@ -82,10 +83,10 @@ def _is_ours(server: Server | None, guest: GuestReport) -> bool:
     return server is not None and guest.incarnation in (0, server.incarnation)
 
 
-def _accounted_for(session: Session, guest: GuestReport, asked: datetime) -> bool:
+def _accounted_for(session: Session, host: str, guest: GuestReport, asked: datetime) -> bool:
     """Whether a row says what is to become of a guest: an operation, a debt, or a change later than the report."""
     changed = select(Server.id).where(Server.id == guest.server_id, Server.updated_at >= asked)
-    if task_states(session, [guest.server_id]) or debts.about(session, guest.server_id):
+    if task_states(session, [guest.server_id]) or debts.about(session, host, guest.server_id):
         return True
     return session.scalar(changed) is not None
 

@@ -2,9 +2,10 @@
 
 from pileus.operations.flow import CommandError, Flow, Origin, flow, flows
 from pileus.operations.model import OperationRow, StepRow
-from pileus.operations.operation import Asked, Operation
+from pileus.operations.operation import Operation
 from pileus.operations.owed import Owed, recorded
-from pileus.operations.start import cancel, live, note, start, task_states
+from pileus.operations.start import cancel, live, note, start, start_many, task_states
+from pileus.operations.steps import Asked
 
 __all__ = [
     "Asked",
@@ -22,5 +23,6 @@ __all__ = [
     "note",
     "recorded",
     "start",
+    "start_many",
     "task_states",
 ]

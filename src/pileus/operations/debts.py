@@ -83,9 +83,10 @@ def open_debts(session: Session, limit: int = 100) -> Sequence[DebtRow]:
     return session.scalars(select(DebtRow).order_by(DebtRow.id).limit(limit)).all()
 
 
-def about(session: Session, subject_id: str) -> bool:
-    """Whether anything is owed about a subject."""
-    return session.scalar(select(DebtRow.id).where(DebtRow.subject_id == subject_id).limit(1)) is not None
+def about(session: Session, host: str, subject_id: str) -> bool:
+    """Whether a host is owed anything about a subject."""
+    same = (DebtRow.host == host, DebtRow.subject_id == subject_id)
+    return session.scalar(select(DebtRow.id).where(*same).limit(1)) is not None
 
 
 def count(session: Session) -> int:
@@ -105,13 +106,16 @@ class Collector:
         self._db, self._send, self._apply = db, send, apply
 
     def collect(self) -> int:
-        """Try what is due; returns how much that was."""
+        """Try what is due; returns how much that was.
+
+        Replicas may try the same: every action bears it, and the token tells which state was paid.
+        """
         with self._db.read() as session:
-            if session.scalar(select(DebtRow.id).where(DebtRow.next_try <= in_seconds(0)).limit(1)) is None:
-                return 0
-        with self._db.write() as session:
-            rows = self._take(session)
+            query = select(DebtRow).where(DebtRow.next_try <= in_seconds(0))
+            rows = session.scalars(query.order_by(DebtRow.next_try, DebtRow.id).limit(BATCH)).all()
             built = _build(session, rows)
+        if told := [row for row in rows if row.host not in (NETWORK, DATABASE)]:
+            self._wait_for(told)
         done = [(row, self._try(row, command)) for row, command in built]
         self._settle([(row, error) for row, error in done if error is not SENT])
         return len(rows)
@@ -124,20 +128,11 @@ class Collector:
         if row is not None:
             self._settle([(row, answer.failure.message if answer.failure else None)])
 
-    def _take(self, session: Session) -> list[DebtRow]:
-        """Debts that are due; nobody else tries them meanwhile."""
-        query = (
-            select(DebtRow)
-            .where(DebtRow.next_try <= in_seconds(0))
-            .order_by(DebtRow.next_try, DebtRow.id)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        )
-        rows = list(session.scalars(query))
-        if rows:
-            taken = {"next_try": in_seconds(TAKEN_S), "tries": DebtRow.tries + 1}
-            session.change(update(DebtRow).where(DebtRow.id.in_([row.id for row in rows])).values(**taken))
-        return rows
+    def _wait_for(self, rows: list[DebtRow]) -> None:
+        """Hosts answer later: until then these are not tried again."""
+        tried = {"next_try": in_seconds(TAKEN_S), "tries": DebtRow.tries + 1}
+        with self._db.write() as session:
+            session.change(update(DebtRow).where(DebtRow.token.in_([row.token for row in rows])).values(**tried))
 
     def _try(self, row: DebtRow, built: Any) -> str | _Sent | None:
         """None: paid; SENT: the answer will tell; else why not."""
@@ -179,7 +174,7 @@ class Collector:
     def _put_off(self, session: Session, row: DebtRow, error: str) -> None:
         log.warning("debt %d (%s, %s) is still open: %s", row.id, row.name, row.host, error)
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row.tries, 20))
-        values = {"error": error[:255], "next_try": in_seconds(pause)}
+        values = {"error": error[:255], "next_try": in_seconds(pause), "tries": row.tries + 1}
         session.change(update(DebtRow).where(DebtRow.token == row.token).values(**values))
 
 

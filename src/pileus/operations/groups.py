@@ -19,7 +19,7 @@ from pileus.operations import journal
 from pileus.operations.flow import CommandError
 from pileus.operations.journal import FAILED, FINISHED
 from pileus.operations.model import OperationRow
-from pileus.operations.operation import KEEP, Grouped
+from pileus.operations.steps import KEEP, Grouped
 
 T = TypeVar("T")
 GroupFunction = Callable[[Session, list[tuple[Any, ...]]], "list[dict[str, Any] | CommandError]"]

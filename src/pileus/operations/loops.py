@@ -16,6 +16,8 @@ from pileus.operations.wake import bell, debts_bell, wake
 log = logging.getLogger(__name__)
 POLL_S = 1.0
 """How late a wake-up that was lost is noticed."""
+GATHER_S = 0.02
+"""How long a debt may wait for others, to be paid with them: less than a host takes to plug a port."""
 
 
 class Loops:
@@ -69,6 +71,8 @@ class Loops:
             bell.wait(POLL_S)
 
     def _collect(self) -> None:
+        if debts_bell.wait(POLL_S):
+            self._stopping.wait(GATHER_S)
         debts_bell.clear()
-        if self._collector.collect() < DEBTS_AT_ONCE:
-            debts_bell.wait(POLL_S)
+        while self._collector.collect() == DEBTS_AT_ONCE:
+            pass

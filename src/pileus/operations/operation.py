@@ -15,66 +15,30 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import Answer, Command, Envelope
+from pileus.agent.commands import Answer, Envelope
 from pileus.clock import utcnow
 from pileus.db import Database, Session, is_transient
-from pileus.errors import PileusError
 from pileus.holds import hold
 from pileus.operations import debts, journal
 from pileus.operations.flow import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
 from pileus.operations.owed import Owed
+from pileus.operations.steps import (
+    DEADLINE_S,
+    KEEP,
+    Asked,
+    Diverged,
+    Grouped,
+    Host,
+    Released,
+    StepFailed,
+    StepFunction,
+    Suspended,
+    as_command_error,
+    envelope,
+)
 
 log = logging.getLogger(__name__)
-KEEP = "<keep>"
-"""`then` of a step that leaves the task_state as it is."""
-DEADLINE_S = 300.0
-"""How long a host may take for a command, unless the flow says otherwise."""
-
-Host = str | Callable[[Session], str]
-"""A host's name, or what reads it from the database when the command is sent."""
-StepFunction = Callable[..., Any]
-"""Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
-
-
-class Suspended(BaseException):
-    """The flow waits for a host's answer or a grouped step; it is run again when the outcome is there."""
-
-
-class Released(BaseException):
-    """The operation waits for a time, and is in nobody's hands meanwhile."""
-
-
-class Diverged(CommandError):
-    """The journal has other steps than the flow: this release cannot carry the operation on."""
-
-    def __init__(self, wanted: str, found: str) -> None:
-        super().__init__("diverged", f"The operation cannot be carried on: its journal has {found!r} for {wanted!r}.")
-
-
-class StepFailed(CommandError):
-    """What a step's work raised; the transaction was rolled back."""
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A host command that a flow asks for (`Operation.together`)."""
-
-    name: str
-    host: Host
-    command: Owed
-    undo: Owed | None = None
-    deadline_s: float = DEADLINE_S
-
-
-class Grouped(msgspec.Struct, kw_only=True):
-    """One operation's call of a grouped step."""
-
-    held: Held
-    outcome: Outcome
-    do: Any
-    arguments: tuple[Any, ...]
-    then: str | None
-    limit: int
 
 
 class Operation:
@@ -104,6 +68,7 @@ class Operation:
         then: str | None = KEEP,
         last: bool = False,
         forward: bool = False,
+        ahead: Asked | None = None,
     ) -> dict[str, Any]:
         """Run `do(session, *arguments)` once, its changes and its outcome in one transaction.
 
@@ -113,6 +78,8 @@ class Operation:
             then: task_state from this step's commit on.
             last: the operation is finished in the same commit.
             forward: nothing is undone any more from this step's commit on.
+            ahead: the host command that the flow goes on with: journaled as begun in this step's commit, not in one of
+                its own.
 
         Raises:
             CommandError: what `do` raised (a PileusError becomes one), now or when it first ran.
@@ -134,6 +101,8 @@ class Operation:
                 journal.show(session, self._held, then)
             if forward:
                 journal.go_forward(session, self._held)
+            if ahead:
+                journal.record(session, self._held, self._begun(ahead))
             return result
 
         return self._run(outcome, work, last)
@@ -152,7 +121,11 @@ class Operation:
         Raises:
             CommandError: the host said why it could not.
         """
-        return self.together(Asked(name, host, command, undo, deadline_s))[0]
+        return self.ask(Asked(name, host, command, undo, deadline_s))
+
+    def ask(self, asked: Asked) -> dict[str, Any]:
+        """As `command`, for one that was announced by a step's `ahead`."""
+        return self.together(asked)[0]
 
     def together(self, *asked: Asked) -> list[dict[str, Any]]:
         """Have several commands carried out side by side; their results in order, once all are answered.
@@ -248,6 +221,14 @@ class Operation:
             return Outcome(position=self._position, name=name, key=key), False
         return found, self._done(found)
 
+    def _begun(self, asked: Asked) -> Outcome:
+        """The outcome, so far, of the command that comes after the step that is being made."""
+        occurrence = self._names[asked.name] + 1
+        key = asked.name if occurrence == 1 else f"{asked.name}#{occurrence}"
+        outcome = Outcome(position=self._position + 1, name=asked.name, key=key)
+        _address(outcome, asked)
+        return outcome
+
     @staticmethod
     def _done(outcome: Outcome | None) -> bool:
         return outcome is not None and outcome.state != BEGUN
@@ -310,9 +291,7 @@ class Operation:
         that whoever carries the operation on knows of it.
         """
         for one, outcome in asked:
-            if one.undo:
-                assert isinstance(one.host, str), "what is taken back must know its host beforehand"
-                outcome.host, outcome.take_back = one.host, TakeBack(one.undo, one.host)
+            _address(outcome, one)
         begun = [outcome for _, outcome in asked if outcome.take_back and not outcome.written]
         unsent = [(one, outcome) for one, outcome in asked if self._key(outcome) not in self._held.sent]
         if begun or (unsent and self._unwritten):
@@ -395,24 +374,7 @@ class Operation:
         self._unwritten = []
 
 
-def envelope(
-    key: str, operation_id: str, attempt: int, host: str, command: Command, deadline_s: float = DEADLINE_S
-) -> Envelope:
-    """A command, ready to be sent."""
-    return Envelope(
-        key=key,
-        operation_id=operation_id,
-        attempt=attempt,
-        host=host,
-        deadline_s=deadline_s,
-        command=command,  # type: ignore[arg-type]  # a builder gives one of the contract's
-    )
-
-
-def as_command_error(error: Exception) -> CommandError:
-    """What a step raised, in the form the journal keeps."""
-    if isinstance(error, CommandError):
-        return error
-    if isinstance(error, PileusError):
-        return CommandError(error.kind, error.message)
-    return CommandError("internal", "Internal error; the log of the replica has the details.")
+def _address(outcome: Outcome, asked: Asked) -> None:
+    if asked.undo:
+        assert isinstance(asked.host, str), "what is taken back must know its host beforehand"
+        outcome.host, outcome.take_back = asked.host, TakeBack(asked.undo, asked.host)

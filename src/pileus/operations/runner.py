@@ -22,9 +22,10 @@ from pileus.operations import journal, leases
 from pileus.operations.flow import CommandError, Flow, flows
 from pileus.operations.groups import FairQueue, carry_out, fail
 from pileus.operations.journal import Fenced, Held
-from pileus.operations.operation import Grouped, Operation, Released, Suspended, as_command_error
+from pileus.operations.operation import Operation
 from pileus.operations.post import Post
 from pileus.operations.start import CANCELLED
+from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
 from pileus.operations.wake import wake
 
 log = logging.getLogger(__name__)

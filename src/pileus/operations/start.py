@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict
-from pileus.operations.flow import Origin, flows
+from pileus.operations.flow import Flow, Origin, flows
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.wake import wake
 
@@ -29,9 +29,7 @@ def start(
     origin: Origin,
     *,
     also: Iterable[str] = (),
-    fresh: bool = False,
     after: Sequence[OperationRow] = (),
-    accepted: list[dict[str, Any]] | None = None,
     **arguments: Any,
 ) -> OperationRow:
     """Accept an operation: once the transaction commits it will be finished or undone.
@@ -40,35 +38,17 @@ def start(
         kind: a registered flow.
         subject_id: the object it works on, and has to itself until it ends.
         also: further objects that it has to itself.
-        fresh: the subjects were made in this transaction, so that nobody can have them.
         after: operations that must have finished first; those on the same subjects give them up to this one.
-        accepted: timed stages of the request itself; they become the journal's first step, "accept".
         arguments: what the flow is called with; JSON values.
 
     Raises:
         Busy: another operation has one of the subjects.
     """
-    now, flow = utcnow(), flows.newest(kind)
-    row = OperationRow(
-        id=new_id(),
-        request_id=origin.request_id,
-        kind=kind,
-        version=flow.version,
-        subject_id=subject_id,
-        project_id=origin.project_id,
-        user_id=origin.user_id,
-        arguments=arguments,
-        state="pending",
-        attempt=0,
-        created_at=now,
-    )
+    flow = flows.newest(kind)
+    given_up = _given_up(session, [subject_id, *also], after)
+    row = OperationRow(**_row(flow, subject_id, origin, arguments))
     session.add(row)
-    if accepted is not None:
-        step = {"position": ACCEPT, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
-        session.add(StepRow(operation=row, **step, started_at=now, finished_at=now, events=accepted))
-    subjects = [subject_id, *also]
-    given_up = [] if fresh else _given_up(session, subjects, after)
-    for one in subjects:
+    for one in (subject_id, *also):
         if one not in given_up:
             session.add(SubjectRow(subject_id=one, operation=row, task_state=flow.task_state))
     if given_up:
@@ -78,6 +58,50 @@ def start(
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     session.after_commit(wake)
     return row
+
+
+def start_many(
+    session: Session, kind: str, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[dict[str, Any]]
+) -> None:
+    """Accept an operation for each of many new subjects, at the cost of three statements.
+
+    Args:
+        kind: a registered flow.
+        accepted: timed stages of the request itself; they become each journal's first step, "accept".
+        each: "subject_id", made in this transaction so that nobody can have it, and the flow's arguments.
+    """
+    flow = flows.newest(kind)
+    rows = []
+    for one in each:
+        arguments = dict(one)
+        rows.append(_row(flow, arguments.pop("subject_id"), origin, arguments))
+    now = utcnow()
+    step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
+    step |= {"started_at": now, "finished_at": now, "events": accepted}
+    session.flush()
+    session.execute(insert(OperationRow), rows)
+    session.execute(insert(StepRow), [step | {"operation_id": row["id"]} for row in rows])
+    shown = {"task_state": flow.task_state}
+    subjects = [shown | {"subject_id": row["subject_id"], "operation_id": row["id"]} for row in rows]
+    session.execute(insert(SubjectRow), subjects)
+    session.after_commit(wake)
+
+
+def _row(flow: Flow, subject_id: str, origin: Origin, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "request_id": origin.request_id,
+        "kind": flow.kind,
+        "version": flow.version,
+        "subject_id": subject_id,
+        "project_id": origin.project_id,
+        "user_id": origin.user_id,
+        "arguments": arguments,
+        "state": "pending",
+        "attempt": 0,
+        "forward": False,
+        "created_at": utcnow(),
+    }
 
 
 def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRow]) -> list[str]:
@@ -96,22 +120,12 @@ def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRo
 
 def note(session: Session, kind: str, subject_id: str, origin: Origin) -> None:
     """Journal what the request itself has done: an operation that needs nobody to carry it out."""
-    now = utcnow()
-    session.add(
-        OperationRow(
-            id=new_id(),
-            request_id=origin.request_id,
-            kind=kind,
-            subject_id=subject_id,
-            project_id=origin.project_id,
-            user_id=origin.user_id,
-            arguments={},
-            state="succeeded",
-            attempt=0,
-            created_at=now,
-            finished_at=now,
-        )
-    )
+    row = _row(Flow(kind, 1, _nothing, None, None, None), subject_id, origin, {})
+    session.add(OperationRow(**row | {"state": "succeeded", "finished_at": row["created_at"]}))
+
+
+def _nothing() -> None:
+    """What is left to do of what a request has done."""
 
 
 def live(session: Session, subject_id: str, lock: bool = False) -> list[OperationRow]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pileus.agent.commands import GuestSpec
 from pileus.agent.hypervisor import topology
+from pileus.agent.storage.file import GuestFiles
 
 _CHASSIS_ASSET = "OpenStack Nova"
 """cloud-init recognises an OpenStack guest without a config drive by this asset tag (DataSourceOpenStack)."""
@@ -24,6 +25,22 @@ class Disk:
     bus: str = "virtio"
     cdrom: bool = False
     serial: str = ""
+
+
+def disks(guest: GuestSpec, files: GuestFiles) -> list[Disk]:
+    """The guest's disks in the order of their letters."""
+    if guest.image and guest.image.disk_format == "iso":
+        disks = [Disk(files.root, "qcow2", "hda", "ide", cdrom=True)]
+    else:
+        disks = [Disk(files.root, "qcow2", "vda", serial="root")]
+    letters = iter("bcd")
+    if files.ephemeral.exists():
+        disks.append(Disk(files.ephemeral, "qcow2", f"vd{next(letters)}", serial="ephemeral0"))
+    if files.swap.exists():
+        disks.append(Disk(files.swap, "raw", f"vd{next(letters)}", serial="swap"))
+    if files.config_drive.exists():
+        disks.append(Disk(files.config_drive, "raw", "hdd", "ide", cdrom=True))
+    return disks
 
 
 def xml(guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Sequence[str], console: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import libvirt
+from msgspec.structs import replace
 
 from pileus.agent import configdrive
 from pileus.agent.commands import GuestPort, GuestReport, GuestSpec, HostReport, PowerState
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _STOP_TIMEOUT_S = 20.0
 """How long guests are given together to shut down when the agent stops."""
 _REBOOT_PLUG_TIMEOUT_S = 60.0
+_KEEP_BASES_S = 7 * 86400.0
 
 
 class LibvirtHypervisor:
@@ -101,9 +103,11 @@ class LibvirtHypervisor:
             ]
 
     def housekeep(self) -> None:
-        """Keep the console logs short."""
+        """Keep the console logs short; forget image bases that no guest has used for a week."""
         for server_id in self._files.known():
             self._files.guest(server_id).trim_console()
+        if (in_use := self._files.bases()) is not None:  # None: a directory of an earlier release does not say
+            self._images.purge(in_use, _KEEP_BASES_S)
 
     def stop(self, keep_guests: bool) -> None:
         """Stop serving; unless guests are kept, shut them down and end libvirtd."""
@@ -287,7 +291,8 @@ class LibvirtHypervisor:
             self._clear(guest.server_id)
             self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
             interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-            disks = _disks(guest, files)
+            disks = domain.disks(guest, files)
+            guest = replace(guest, instance_name=self._free_name(guest))
             text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
             defined = self._connection.get().defineXML(text)
             defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
@@ -295,6 +300,14 @@ class LibvirtHypervisor:
         with timeline.stage("running"):
             defined.resume()
         return self._settled(guest.server_id)
+
+    def _free_name(self, guest: GuestSpec) -> str:
+        """The guest's name, or one like it if another has that: the numbers of a lost database come again."""
+        found = self._find(guest.server_id)
+        if found is not None:
+            return str(found.name())  # a definition can be replaced, not renamed
+        other = _unless_gone(lambda: self._connection.get().lookupByName(guest.instance_name))
+        return guest.instance_name if other is None else f"{guest.instance_name}-{guest.server_id[:8]}"
 
     def _clear(self, server_id: str) -> None:
         """Make a definition, if there is one, ready to be replaced."""
@@ -377,19 +390,3 @@ def _states(connection: Any) -> dict[str, int]:
         found.UUIDString(): power_state(stats["state.state"], stats["state.reason"])
         for found, stats in connection.getAllDomainStats(wanted)
     }
-
-
-def _disks(guest: GuestSpec, files: GuestFiles) -> list[domain.Disk]:
-    """The guest's disks in the order of their letters."""
-    if guest.image and guest.image.disk_format == "iso":
-        disks = [domain.Disk(files.root, "qcow2", "hda", "ide", cdrom=True)]
-    else:
-        disks = [domain.Disk(files.root, "qcow2", "vda", serial="root")]
-    letters = iter("bcd")
-    if files.ephemeral.exists():
-        disks.append(domain.Disk(files.ephemeral, "qcow2", f"vd{next(letters)}", serial="ephemeral0"))
-    if files.swap.exists():
-        disks.append(domain.Disk(files.swap, "raw", f"vd{next(letters)}", serial="swap"))
-    if files.config_drive.exists():
-        disks.append(domain.Disk(files.config_drive, "raw", "hdd", "ide", cdrom=True))
-    return disks

@@ -11,7 +11,7 @@ from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session, utcnow
 from pileus.network import ports
 from pileus.network.requests import NetworkRequest
-from pileus.operations import CommandError, Operation, Origin, flow, recorded
+from pileus.operations import Asked, CommandError, Operation, Origin, flow, recorded
 
 
 def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
@@ -42,6 +42,13 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
         except CommandError as error:
             raise CommandError(error.code, " ".join([*reasons, error.message])) from error
         host, incarnation = placed["host"], placed.get("incarnation", 0)
+        build = Asked(
+            "build guest",
+            host,
+            spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s),
+            undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
+            deadline_s=deadline_s,
+        )
         try:
             with op.undoing():
                 op.step(
@@ -52,14 +59,9 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
                     op.origin,
                     undo=give_up_network.owed(server_id=server_id),
                     then="spawning",
+                    ahead=build,
                 )
-                built = op.command(
-                    "build guest",
-                    host,
-                    spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s),
-                    undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
-                    deadline_s=deadline_s,
-                )
+                built = op.ask(build)
         except CommandError as error:
             excluded.append(host)
             reasons.append(f"Host {host}: {error.message.rstrip('.')}.")

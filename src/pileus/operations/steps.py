@@ -1,0 +1,88 @@
+"""What steps are asked with, and how they interrupt or fail their flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pileus.agent.commands import Command, Envelope
+from pileus.db import Session
+from pileus.errors import PileusError
+from pileus.operations.flow import CommandError
+from pileus.operations.journal import Held, Outcome
+from pileus.operations.owed import Owed
+
+KEEP = "<keep>"
+"""`then` of a step that leaves the task_state as it is."""
+DEADLINE_S = 300.0
+"""How long a host may take for a command, unless the flow says otherwise."""
+
+Host = str | Callable[[Session], str]
+"""A host's name, or what reads it from the database when the command is sent."""
+StepFunction = Callable[..., Any]
+"""Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
+
+
+class Suspended(BaseException):
+    """The flow waits for a host's answer or a grouped step; it is run again when the outcome is there."""
+
+
+class Released(BaseException):
+    """The operation waits for a time, and is in nobody's hands meanwhile."""
+
+
+class Diverged(CommandError):
+    """The journal has other steps than the flow: this release cannot carry the operation on."""
+
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__("diverged", f"The operation cannot be carried on: its journal has {found!r} for {wanted!r}.")
+
+
+class StepFailed(CommandError):
+    """What a step's work raised; the transaction was rolled back."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A host command that a flow asks for (`Operation.together`)."""
+
+    name: str
+    host: Host
+    command: Owed
+    undo: Owed | None = None
+    deadline_s: float = DEADLINE_S
+
+
+class Grouped(msgspec.Struct, kw_only=True):
+    """One operation's call of a grouped step."""
+
+    held: Held
+    outcome: Outcome
+    do: Any
+    arguments: tuple[Any, ...]
+    then: str | None
+    limit: int
+
+
+def envelope(
+    key: str, operation_id: str, attempt: int, host: str, command: Command, deadline_s: float = DEADLINE_S
+) -> Envelope:
+    """A command, ready to be sent."""
+    return Envelope(
+        key=key,
+        operation_id=operation_id,
+        attempt=attempt,
+        host=host,
+        deadline_s=deadline_s,
+        command=command,  # type: ignore[arg-type]  # a builder gives one of the contract's
+    )
+
+
+def as_command_error(error: Exception) -> CommandError:
+    """What a step raised, in the form the journal keeps."""
+    if isinstance(error, CommandError):
+        return error
+    if isinstance(error, PileusError):
+        return CommandError(error.kind, error.message)
+    return CommandError("internal", "Internal error; the log of the replica has the details.")
