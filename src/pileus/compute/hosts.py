@@ -68,13 +68,13 @@ def _compare_guests(session: Session, report: HostReport, asked: datetime) -> No
     ours = {server.id: server for server in session.scalars(query.order_by(Server.id).with_for_update())}
     busy = task_states(session, ours)
     here = {guest.server_id: guest for guest in report.guests if _is_ours(ours.get(guest.server_id), guest)}
+    strangers = [guest for guest in report.guests if guest.server_id not in here]
+    unknown = [guest for guest in strangers if not _accounted_for(session, report.name, guest, asked)]
     for server in ours.values():
         guest = here.get(server.id)
         state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
         if server.id not in busy and server.launched_at is not None and server.updated_at < asked:
             servers.hear(server, state, clock.time(), busy=False)
-    strangers = [guest for guest in report.guests if guest.server_id not in here]
-    unknown = [guest for guest in strangers if not _accounted_for(session, report.name, guest, asked)]
     _show_unknown(session, report.name, unknown)
 
 

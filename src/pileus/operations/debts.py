@@ -122,10 +122,11 @@ class Collector:
 
     def answer(self, answer: Answer) -> None:
         """A host answered a debt's command."""
-        token = answer.key.split(":")[1]
+        token, tried = answer.key.split(":")[1:3]
         with self._db.read() as session:
             row = session.scalar(select(DebtRow).where(DebtRow.token == token))
         if row is not None:
+            row.tries = int(tried) - 1  # as it was when this try was sent
             self._settle([(row, answer.failure.message if answer.failure else None)])
 
     def _wait_for(self, rows: list[DebtRow]) -> None:
