@@ -7,6 +7,7 @@ import queue
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.server import Agent, UnixServer, serve
+from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
 from pileus.operations.agents import Agents, ask
@@ -76,8 +78,13 @@ class Ears:
         self.answers, self.reports = queue.Queue[Answer](), queue.Queue[AgentReport]()
         self.events, self.told = queue.Queue[GuestEvent](), queue.Queue[Progress]()
         self.lively = queue.Queue[list[str]]()
-        self.report, self.answer = self.reports.put, self.answers.put
+        self.asked: list[datetime] = []
+        self.answer = self.answers.put
         self.guest, self.progress, self.alive = self.events.put, self.told.put, self.lively.put
+
+    def report(self, report: AgentReport, asked: datetime) -> None:
+        self.asked.append(asked)
+        self.reports.put(report)
 
     def next_answer(self) -> Answer:
         return self.answers.get(timeout=10)
@@ -131,8 +138,10 @@ def new_desk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
 def test_commands_are_answered(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
+    before = utcnow()
     desk = new_desk().start()
     assert [host.name for host in desk.ears.reports.get(timeout=10).hosts] == ["fake-1", "fake-2"]
+    assert before <= desk.ears.asked[0] <= utcnow()
     for number in range(300):
         desk.send(f"op{number}:0")
     assert {desk.ears.next_answer().key for _ in range(300)} == {f"op{number}:0" for number in range(300)}

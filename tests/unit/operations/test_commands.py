@@ -8,8 +8,8 @@ from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
 from pileus.operations import Asked, CommandError, Operation, flow, recorded
-from pileus.operations.debts import DATABASE
-from pileus.operations.runner import LATE_S
+from pileus.operations.debts import DATABASE, owe
+from pileus.operations.runner import LATE_S, PATIENCE_S
 from tests.unit.operations.world import (
     FakeClock,
     Hosts,
@@ -105,7 +105,9 @@ def test_a_restart_asks_again_for_all_that_was_side_by_side(db: Database, hosts:
     assert row(db, operation_id).state == "succeeded"
 
 
-def test_a_host_that_is_down_is_answered_for(db: Database, replica: Replica, hosts: Hosts) -> None:
+def test_a_host_that_is_down_is_answered_for(
+    db: Database, replica: Replica, hosts: Hosts, fake_clock: FakeClock
+) -> None:
     @flow("t.down")
     def down(op: Operation) -> None:
         op.step("one", note, "one", undo=unnote.owed(word="one"))
@@ -114,6 +116,7 @@ def test_a_host_that_is_down_is_answered_for(db: Database, replica: Replica, hos
     hosts.away.add("gone")
     operation_id = begin(db, "t.down")
     replica.run()
+    fake_clock.move(PATIENCE_S + 1)
     replica.runner.beat()
     replica.run()
     assert row(db, operation_id).finished_at is None, "an agent may be restarted: its host is not down at once"
@@ -124,7 +127,30 @@ def test_a_host_that_is_down_is_answered_for(db: Database, replica: Replica, hos
     assert effects(db) == ["one", "undo one"] and hosts.posted() == []
 
 
-def test_others_wait_for_their_hosts_while_one_is_down(db: Database, replica: Replica, hosts: Hosts) -> None:
+def test_a_replica_that_has_just_begun_waits_for_agents_that_begin_with_it(
+    db: Database, replica: Replica, hosts: Hosts, fake_clock: FakeClock
+) -> None:
+    @flow("t.begun")
+    def begun(op: Operation) -> None:
+        op.command("build", "h", command.owed(name="x"))
+
+    hosts.automatic = None
+    hosts.dead.add("h")
+    operation_id = begin(db, "t.begun")
+    replica.run()
+    fake_clock.move(PATIENCE_S - 5)
+    replica.runner.beat()
+    replica.run()
+    assert row(db, operation_id).finished_at is None
+    hosts.dead.clear()
+    hosts.answer(hosts.sent[0])
+    replica.run()
+    assert row(db, operation_id).state == "succeeded"
+
+
+def test_others_wait_for_their_hosts_while_one_is_down(
+    db: Database, replica: Replica, hosts: Hosts, fake_clock: FakeClock
+) -> None:
     @flow("t.down")
     def down(op: Operation, host: str) -> None:
         op.command("build", host, command.owed(name=host))
@@ -133,6 +159,7 @@ def test_others_wait_for_their_hosts_while_one_is_down(db: Database, replica: Re
     ids = [begin(db, "t.down", host, host=host) for host in ("well", "gone")]
     replica.run()
     hosts.dead.add("gone")
+    fake_clock.move(PATIENCE_S + 1)
     replica.runner.beat()
     replica.run()
     assert [row(db, one).state for one in ids] == ["running", "failed"] and hosts.posted() == ["well@well"]
@@ -176,6 +203,7 @@ def test_an_undo_on_a_host_that_is_down_becomes_a_debt_and_is_paid_when_it_is_ba
     operation_id = begin(db, "t.undo", "server")
     replica.run()
     assert row(db, operation_id).state == "undoing" and debts(db) == []
+    fake_clock.move(PATIENCE_S + 1)
     replica.runner.beat()
     replica.run()
     assert row(db, operation_id).error == {"code": "Conflict", "message": "not now"}
@@ -301,3 +329,27 @@ def test_what_is_owed_about_a_subject_is_sent_before_a_new_command_about_it(
     assert row(db, operation_id).state == "succeeded" and debts(db) == []
     assert hosts.commands() == ["server@h", "server@h", "somebody else@h", "server@other"]
     assert [one.operation_id for one in hosts.sent] == [f"debt:{debt.token}", *[operation_id] * 3]
+
+
+def test_what_was_owed_and_refused_is_not_answered_from_the_hosts_memory(
+    db: Database, replica: Replica, hosts: Hosts, fake_clock: FakeClock
+) -> None:
+    """A try that came before another command, and one of its own, are two: the host carries both out."""
+    hosts.away.add("h")
+    with db.write() as session:
+        owe(session, "h", "server", command.owed(name="server"))
+    replica.run()
+
+    @flow("t.after")
+    def after(op: Operation) -> None:
+        op.command("build", "h", command.owed(name="server"))
+
+    hosts.away.clear()
+    hosts.automatic = lambda envelope: Failure(code="broken", message="no")
+    begin(db, "t.after", "server")
+    replica.run()
+    hosts.automatic = lambda envelope: None
+    replica.run_over(fake_clock, 60)
+    assert debts(db) == []
+    keys = [one.key for one in hosts.sent if one.operation_id.startswith("debt:")]
+    assert len(keys) == len(set(keys)) == 2

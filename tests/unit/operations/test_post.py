@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from pileus.agent.commands import (
 )
 from pileus.operations.post import BATCH, Link, Post, Refused
 
+ASKED = datetime(2026, 1, 2, 3, 4, 5)
+
 
 class Ears:
     """A listener that keeps what it hears; raises as long as it is told to."""
@@ -33,7 +36,8 @@ class Ears:
             raise self.raises
         self.heard.append(what)
 
-    def report(self, report: AgentReport) -> None:
+    def report(self, report: AgentReport, asked: datetime) -> None:
+        assert asked == ASKED
         self._hear(report)
 
     def alive(self, hosts: list[str]) -> None:
@@ -81,14 +85,14 @@ def ears() -> Ears:
 def link(post: Post, ears: Ears) -> Link:
     """The way to the agent of host h."""
     link = Link(post, ears)
-    link.greeted(greeting("h"))
+    link.greeted(greeting("h"), ASKED)
     del ears.heard[:]
     return link
 
 
 def test_commands_go_to_the_agent_of_their_host(post: Post, ears: Ears, link: Link) -> None:
     other = Link(post, ears)
-    other.greeted(greeting("a", "b"))
+    other.greeted(greeting("a", "b"), ASKED)
     assert post.send(envelope("1")) and post.send(envelope("2", "b")) and post.send(envelope("3", "a"))
     assert not post.send(envelope("4", "nobody's"))
     assert keys(link.batch()) == ["1"] and keys(other.batch()) == ["2", "3"]
@@ -151,14 +155,14 @@ def test_what_is_not_answered_is_delivered_again_after_reconnecting(post: Post, 
     post.closed(link)
     assert not post.send(envelope("4")), "kept for when the agent is back"
     again = Link(post, ears)
-    again.greeted(greeting("h", last=1))
+    again.greeted(greeting("h", last=1), ASKED)
     assert keys(again.batch()) == ["1", "3", "4"] and link.batch() == []
 
 
 def test_an_agent_that_reconnects_takes_the_place_of_its_former_link(post: Post, ears: Ears, link: Link) -> None:
     """The end of the former one is noticed late."""
     again = Link(post, ears)
-    again.greeted(greeting("h"))
+    again.greeted(greeting("h"), ASKED)
     post.closed(link)
     assert post.send(envelope("1")) and keys(again.batch()) == ["1"]
 
@@ -216,22 +220,22 @@ def test_an_answer_that_the_listener_could_not_take_is_asked_for_again(post: Pos
     ears.raises = None
     post.closed(link)
     again = Link(post, ears)
-    again.greeted(greeting("h", last=1))
+    again.greeted(greeting("h", last=1), ASKED)
     assert keys(again.batch()) == ["1"]
 
 
 def test_an_agent_whose_contract_is_too_old_is_refused(post: Post, ears: Ears) -> None:
     link = Link(post, ears)
     with pytest.raises(Refused, match="too old"):
-        link.greeted(greeting("h", contract=CONTRACT - 2))
+        link.greeted(greeting("h", contract=CONTRACT - 2), ASKED)
     assert ears.heard == [] and not post.send(envelope("1"))
-    link.greeted(greeting("h", contract=CONTRACT - 1))
+    link.greeted(greeting("h", contract=CONTRACT - 1), ASKED)
     assert keys(link.batch()) == ["1"]
 
 
 def test_the_feed_is_read_from_where_it_was_before_the_report(post: Post, ears: Ears) -> None:
     link = Link(post, ears)
-    link.greeted(greeting("h", last=42))
+    link.greeted(greeting("h", last=42), ASKED)
     assert link.after == 42 and [host.name for host in ears.heard[0].hosts] == ["h"]
-    link.reported(greeting("h", last=50))
+    link.reported(greeting("h", last=50), ASKED)
     assert link.after == 42, "a later report does not skip what happened meanwhile"

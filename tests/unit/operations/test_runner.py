@@ -129,7 +129,7 @@ def test_a_restart_goes_on_behind_the_finished_steps(
     assert len(keys) == 1 and attempts == sorted(set(attempts)), "same command, newer attempt"
 
 
-def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts, new_replica: Callable[[], Replica]) -> None:
+def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts) -> None:
     @flow("t.fence")
     def fenced(op: Operation) -> None:
         op.command("build", "h", command.owed(name="p"))
@@ -137,14 +137,14 @@ def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts, new_replica: Ca
 
     hosts.automatic = None
     operation_id = begin(db, "t.fence")
-    stale = new_replica()
-    eventually(lambda: hosts.sent, 10, "the command")
-    new_replica()  # takes the operation over: same replica name, a new life
-    eventually(lambda: len(hosts.sent) == 2, 10, "the command again")
+    stale = Replica(db, hosts).begin()
+    stale.run()
+    Replica(db, hosts).begin().run()  # takes the operation over: same replica name, a new life
+    assert [envelope.attempt for envelope in hosts.sent] == [1, 2]
     hosts.replicas = [stale]
     hosts.answer(hosts.sent[0])
-    eventually(lambda: not stale.runner.in_hand, 10, "the stale runner letting go")
-    assert effects(db) == []
+    stale.run()
+    assert stale.runner.in_hand == 0 and effects(db) == []
     assert row(db, operation_id).finished_at is None
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import event
 
 from pileus.db import Database
 from pileus.errors import Conflict
 from pileus.operations import Operation, OperationRow, cancel, flow, live, note, start, task_states
 from pileus.operations.model import WaitRow
-from pileus.operations.start import Busy
+from pileus.operations.start import Busy, start_many
+from pileus.operations.views import stages
 from tests.unit.operations.world import (
     ORIGIN,
     Hosts,
@@ -169,18 +171,39 @@ def test_a_note_during_an_operation_does_not_hide_it(db: Database, replica: Repl
         begin(db, "t.next", "server")
 
 
-def test_stages_of_the_request_come_first_in_the_journal(db: Database, replica: Replica) -> None:
-    from pileus.operations.views import stages
-
-    event = {"name": "check quota", "started": 1.0, "finished": 2.0}
-    operation_id = begin(db, "t.next", "server", accepted=[event])
-    replica.run()
-    with db.read() as session:
-        found = stages(session, session.get_one(OperationRow, operation_id))
-    assert [(stage.name, stage.depth) for stage in found] == [("accept", 0), ("check quota", 1), ("one", 0)]
-
-
-def test_a_new_subject_is_taken_without_looking(db: Database) -> None:
+def test_many_are_accepted_at_once_with_the_stages_of_their_request(db: Database, replica: Replica) -> None:
+    stage = {"name": "check quota", "started": 1.0, "finished": 2.0}
+    each = [{"subject_id": f"server-{number}", "word": f"word {number}"} for number in range(3)]
     with db.write() as session:
-        first = start(session, "t.hold", "server", ORIGIN, fresh=True)
-    assert subjects(db) == {"server": first.id}
+        start_many(session, "t.next", ORIGIN, [stage], each)
+    held = subjects(db)
+    assert sorted(held) == ["server-0", "server-1", "server-2"] and len(set(held.values())) == 3
+    assert set(shown(db, *held).values()) == {"following"}
+    with pytest.raises(Busy):
+        begin(db, "t.next", "server-1")
+    replica.run()
+    assert sorted(effects(db)) == ["word 0", "word 1", "word 2"] and subjects(db) == {}
+    with db.read() as session:
+        found = stages(session, session.get_one(OperationRow, held["server-1"]))
+    assert [(stage.name, stage.depth) for stage in found] == [("accept", 0), ("check quota", 1), ("one", 0)]
+    accepted = row(db, held["server-1"])
+    assert (accepted.request_id, accepted.project_id, accepted.version) == ("req-1", "p", 1)
+
+
+def test_accepting_many_takes_as_many_statements_as_accepting_one(db: Database) -> None:
+    def statements(each: list[dict[str, str]]) -> list[str]:
+        seen: list[str] = []
+
+        def note_one(_c: object, _k: object, statement: str, *_: object) -> None:
+            seen.append(statement.split()[0])
+
+        event.listen(db.engine, "before_cursor_execute", note_one)
+        try:
+            with db.write() as session:
+                start_many(session, "t.next", ORIGIN, [], each)
+        finally:
+            event.remove(db.engine, "before_cursor_execute", note_one)
+        return [word for word in seen if word != "BEGIN"]
+
+    many = [{"subject_id": f"server-{number}"} for number in range(50)]
+    assert statements([{"subject_id": "one"}]) == statements(many) == ["INSERT"] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from msgspec.structs import replace
@@ -71,13 +72,13 @@ class Cloud:
         with self.db.write() as session:
             hosts.observe(session, GuestEvent(server_id=server_id, host=where, power_state=power_state, at=at))
 
-    def report(self, **guests: GuestReport) -> None:
+    def report(self, asked: datetime | None = None, **guests: GuestReport) -> None:
         """An agent reports; `host_0` is what is on host-0."""
         names = {name.replace("_", "-"): guest for name, guest in guests.items()}
         report: AgentReport = reported(2)
         told = tuple(replace(one, guests=(names[one.name],) if one.name in names else ()) for one in report.hosts)
         with self.db.write() as session:
-            hosts.register(session, replace(report, hosts=told))
+            hosts.register(session, replace(report, hosts=told), asked or utcnow())
 
     def server(self, server_id: str) -> Server:
         with self.db.read() as session:
@@ -182,6 +183,22 @@ def test_a_report_during_an_operation_changes_nothing(cloud: Cloud, active: str)
     cloud.act(active, **{"os-stop": None})
     cloud.report()
     assert cloud.states(active) == ("active", RUNNING)
+
+
+def test_a_report_says_nothing_about_what_changed_after_it_was_asked_for(cloud: Cloud, active: str) -> None:
+    asked = utcnow()
+    cloud.act(active, **{"os-stop": None})
+    running = on(cloud, active)
+    cloud.answer(at=200.0, power_state=SHUTDOWN)
+    cloud.report(asked, **running)
+    assert cloud.states(active) == ("stopped", SHUTDOWN)
+    cloud.delete(active)
+    cloud.answer(at=300.0)
+    assert cloud.server(active).deleted_at is not None
+    cloud.report(asked, **running)
+    assert cloud.unknown() == []
+    cloud.report(**running)
+    assert [one[1] for one in cloud.unknown()] == [active], "it is there after all"
 
 
 @pytest.mark.parametrize("power_state", [RUNNING, SHUTDOWN, None])
