@@ -50,7 +50,7 @@ class Cloud:
         self.northbound = northbound(settings)
         self.post = Post()
         self.runner = Runner(db, settings.replica_id, self.post, hosts.down)
-        self.collector = Collector(db, self.post.send, lambda change: change(self.northbound))
+        self.collector = Collector(db, self.post.offer, lambda change: change(self.northbound))
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self.agents = Agents(self.post, Hearing(db, self.runner, self.collector), self._id)
         self.services = services(settings)

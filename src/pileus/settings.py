@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from pileus.files import write_private
+
 PUBLIC_GATEWAY = "203.0.113.1/24"
 """Gateway of the external network `public`, with its prefix."""
 
@@ -118,15 +120,3 @@ def load(state: str) -> Settings:
 def save(settings: Settings) -> None:
     """Keep the settings for the next verb (mode 0600: the database URL may hold a password)."""
     write_private(settings.directory / "settings.json", msgspec.json.format(msgspec.json.encode(settings)))
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

@@ -24,9 +24,10 @@ from pileus.agent.errors import CommandFailed
 from pileus.cloud import services
 from pileus.db import Database
 from pileus.db.migrate import upgrade
+from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
-from pileus.settings import PUBLIC_GATEWAY, Settings, save, write_private
+from pileus.settings import PUBLIC_GATEWAY, Settings, save
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0

@@ -246,7 +246,7 @@ class Envelope(Spec, frozen=True, kw_only=True):
     host: str
     """Which of the agent's hosts."""
     deadline_s: float
-    """Seconds after which the agent gives the command up and says so."""
+    """Seconds from its beginning after which the agent gives the command up and says so."""
     command: AnyCommand
 
 
@@ -277,8 +277,9 @@ class Event(Spec, frozen=True, kw_only=True):
 class Failure(Spec, frozen=True, kw_only=True):
     """Why a command failed. `code` is stable, `message` is for people and may be shown to the server's owner.
 
-    Codes of the contract itself: unsupported (the agent does not know the command), deadline, stale (a newer
-    incarnation is or was there), host-down (said by the control plane).
+    Codes of the contract itself: unsupported (the agent does not know the command), deadline, abandoned (a later
+    command took it back), stale (a newer incarnation is or was there), journal (the agent cannot write), internal,
+    host-down (said by the control plane).
     """
 
     code: str
@@ -368,6 +369,17 @@ class AgentReport(Spec, frozen=True, kw_only=True):
     contract: int = CONTRACT
     """Newest version of the contract that the agent speaks; it speaks the one before, too."""
     hosts: tuple[HostReport, ...]
+
+
+class Greeting(Spec, frozen=True, kw_only=True):
+    """What an agent answers to GET /report. `last`: where its feed was before the report was made."""
+
+    report: AgentReport
+    last: int
+
+
+CLOUD_HEADER = "Pileus-Cloud"
+"""Names the cloud of whoever talks to an agent."""
 
 
 class PowerState:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import socketserver
 import sqlite3
 import threading
 from collections.abc import Callable
-from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import msgspec
 from msgspec.structs import replace
 
 from pileus import clock
-from pileus.agent.commands import AgentReport, HostReport, Parcel
+from pileus.agent.commands import CLOUD_HEADER, AgentReport, Greeting, HostReport, Parcel
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
+from pileus.files import write_private
 
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -42,16 +43,15 @@ class Agent:
         self.hypervisor, self.executor, self.journal = hypervisor, executor, journal
         self.network_kind = network_kind
         self.started = clock.time()
-        self._cloud = cloud
+        self._cloud, self._belonging = cloud, threading.Lock()
         self.stop: Callable[[bool], None] = lambda keep_guests: None
 
     def belongs_to(self, cloud: str) -> bool:
         """Whether this host serves a cloud; one that serves none yet serves this one from now on."""
-        if not self._cloud.exists() and cloud:
-            fresh = self._cloud.with_suffix(".new")
-            fresh.write_text(cloud)
-            fresh.replace(self._cloud)
-        return self._cloud.read_text().strip() == cloud if self._cloud.exists() else False
+        with self._belonging:
+            if not self._cloud.exists() and cloud:
+                write_private(self._cloud, cloud.encode())
+            return self._cloud.exists() and self._cloud.read_text().strip() == cloud
 
     def report(self) -> AgentReport:
         """The agent and its hosts as they are now."""
@@ -73,10 +73,10 @@ class Agent:
             self.executor.submit(parcel)
         return {}
 
-    def greeting(self) -> dict[str, Any]:
+    def greeting(self) -> Greeting:
         """The report, and where the feed was before it was made: what happens meanwhile is then read from the feed."""
         last = self.journal.last()
-        return {"report": self.report(), "last": last}
+        return Greeting(report=self.report(), last=last)
 
     def _with_incarnations(self, host: HostReport) -> HostReport:
         known = self.journal.incarnations(host.name)
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         if question is None:
             self._reply(404, {"code": "not-found", "message": url.path})
         elif self._is_ours():
-            self._guarded(partial(question, **query))
+            self._guarded(lambda: _ask(question, query))
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(404, {"code": "not-found", "message": self.path})
 
     def _is_ours(self) -> bool:
-        if self.agent.belongs_to(self.headers.get("Pileus-Cloud") or ""):
+        if self.agent.belongs_to(self.headers.get(CLOUD_HEADER) or ""):
             return True
         self._reply(409, {"code": "other-cloud", "message": "This host belongs to another cloud."})
         return False
@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200, work())
         except CommandFailed as error:
             self._reply(409, {"code": error.code, "message": error.message})
-        except (TypeError, ValueError, KeyError, msgspec.DecodeError) as error:
+        except (InvalidQuestion, msgspec.DecodeError) as error:
             self._reply(400, {"code": "invalid", "message": str(error)})
         except sqlite3.Error as error:
             log.error("the agent's journal cannot be used: %s", error)
@@ -164,6 +164,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+class InvalidQuestion(Exception):
+    """A question lacks a parameter, or has one that is none."""
+
+
+def _ask(question: Callable[..., Any], query: dict[str, str]) -> Any:
+    try:
+        inspect.signature(question).bind(**query)
+    except TypeError as error:
+        raise InvalidQuestion(str(error)) from None
+    return question(**query)
 
 
 class UnixServer(socketserver.ThreadingUnixStreamServer):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from pileus.cli import tables
@@ -22,7 +20,7 @@ def list_debts(state: str) -> None:
     from pileus.operations import debts
 
     with database(settings_of(state)).read() as session:
-        rows = debts.open_debts(session, limit=sys.maxsize)
+        rows = debts.open_debts(session)
     if rows:
         tables.console().print(tables.debts(rows))
     else:

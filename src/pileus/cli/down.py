@@ -10,7 +10,7 @@ import time
 import click
 
 from pileus.cli.common import settings_of, state_option
-from pileus.settings import write_private
+from pileus.files import write_private
 
 TIMEOUT_S = 150.0
 

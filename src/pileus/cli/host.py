@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +9,7 @@ from sqlalchemy import select
 
 from pileus.cli.common import agents_cloud, database, settings_of, state_option
 from pileus.errors import PileusError
+from pileus.files import write_private
 from pileus.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +41,11 @@ def take(state: str, yes: bool) -> None:
         _announce(settings, theirs, session)
     if not yes:
         click.confirm(f"Give the agent of cloud {theirs} to cloud {ours}?", abort=True)
-    _write(settings.directory / "agent" / "cloud", ours)
+    path = settings.directory / "agent" / "cloud"
+    try:
+        write_private(path, ours.encode())
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
     click.echo(f"the agent serves cloud {ours} from now on")
 
 
@@ -78,16 +81,3 @@ def _known(session: Session, host_name: str, server_id: str) -> bool:
 
     here = (Server.id == server_id, Server.host == host_name, Server.deleted_at.is_(None))
     return session.scalar(select(Server.id).where(*here)) is not None
-
-
-def _write(path: Path, cloud: str) -> None:
-    """Whole or not at all."""
-    fresh = path.with_suffix(".taken")
-    try:
-        with open(fresh, "w") as file:
-            file.write(cloud)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error

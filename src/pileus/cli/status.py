@@ -76,7 +76,7 @@ def _show_debts(session: Session) -> None:
     from pileus.operations import debts
 
     click.echo(f"debts      {debts.count(session)} open")
-    if rows := debts.open_debts(session, SHOWN):
+    if rows := debts.open_debts(session, limit=SHOWN):
         tables.console().print(tables.debts(rows))
 
 

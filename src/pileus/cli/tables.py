@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from pileus.agent.commands import PowerState
 from pileus.clock import utcnow
 
 if TYPE_CHECKING:
     from pileus.compute.model import UnknownGuest
     from pileus.operations.model import DebtRow
 
-POWER_STATES = {0: "unclear", 1: "running", 3: "paused", 4: "off", 6: "crashed", 7: "suspended"}
+POWER_STATES = {
+    PowerState.NOSTATE: "pending",
+    PowerState.RUNNING: "running",
+    PowerState.PAUSED: "paused",
+    PowerState.SHUTDOWN: "shutdown",
+    PowerState.CRASHED: "crashed",
+    PowerState.SUSPENDED: "suspended",
+}
 
 
 def console() -> Console:

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
+from pileus.cli import tables
 from pileus.cli.common import database, settings_of, state_option
 from pileus.db import Session
+from pileus.operations.debts import open_debts
 from pileus.operations.model import OperationRow
 from pileus.operations.views import Stage, of, stages
 
@@ -28,8 +30,13 @@ def trace(state: str, server_or_request: str) -> None:
         console = Console(width=None if Console().is_terminal else 160)
         for operation in found:
             console.print(_table(operation, stages(session, operation)))
+            if operation.progress:
+                done = "{stage}: {done} of {total} bytes".format(**operation.progress)
+                console.print(done, highlight=False)
             if operation.error:
                 console.print(f"[red]{operation.state}: {operation.error['message']}[/red]", highlight=False)
+        if owed := open_debts(session, {operation.subject_id for operation in found}):
+            console.print(tables.debts(owed))
 
 
 def _find(session: Session, wanted: str) -> list[OperationRow]:

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from pileus.cli.common import state_option
-from pileus.settings import Settings, load, write_private
+from pileus.files import write_private
+from pileus.settings import Settings, load
 
 
 @click.command()

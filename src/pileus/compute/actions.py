@@ -66,7 +66,6 @@ def record(ctx: Context, server: Server, kind: str) -> None:
 def refresh_data(ctx: Context, server: Server) -> None:
     """Have the metadata service tell the guest what the server's row says now."""
     if server.host is not None and server.vm_state in states.SETTLED:
-        ctx.session.flush()
         owed = spec.update_data.owed(server_id=server.id, host=server.host)
         owe(ctx.session, server.host, server.id, owed, ctx.request_id)
 

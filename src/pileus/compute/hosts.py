@@ -33,13 +33,11 @@ def register(session: Session, report: AgentReport, asked: datetime) -> None:
             session.add(host)
         host.hypervisor_type, host.hypervisor_version = one.hypervisor_type, one.hypervisor_version
         host.host_ip, host.cpu_info = one.host_ip, one.cpu_info
-        host.last_seen, host.updated_at = utcnow(), utcnow()
+        host.last_seen, host.updated_at = in_seconds(0), utcnow()
     session.flush()
-    names = [one.name for one in report.hosts]
-    heard_of(session, names)
     for one in report.hosts:
         _compare_guests(session, one, asked)
-    debts.hurry(session, names)
+    debts.hurry(session, [one.name for one in report.hosts])
 
 
 def heard_of(session: Session, names: list[str]) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import h11
 import msgspec
 
+from pileus.agent.commands import CLOUD_HEADER
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations.post import Link, Listener, Post, Refused
@@ -29,7 +30,6 @@ FEED_WAIT_S = 10.0
 REPORT_EVERY_S = 60.0
 ANSWER_WITHIN_S = 30.0
 RECONNECT_S, REFUSED_S = 0.2, 5.0
-CLOUD_HEADER = "Pileus-Cloud"
 
 
 class Agents:

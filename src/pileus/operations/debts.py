@@ -24,13 +24,13 @@ from pileus.operations.wake import debts_bell
 
 log = logging.getLogger(__name__)
 NETWORK, DATABASE = "(network)", "(database)"
-"""Debtors that are no hosts."""
+"""Those that are owed something and are no hosts."""
 PREFIX = "debt"
 BATCH = 200
-TAKEN_S = 30.0
-"""How long a try is waited for before the next."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 DEADLINE_S = 120.0
+TAKEN_S = DEADLINE_S + 30.0
+"""How long a host's answer is waited for before the next try."""
 
 
 Apply = Callable[[Any], None]
@@ -73,14 +73,15 @@ def forget(session: Session, debt_id: int) -> bool:
 
 
 def hurry(session: Session, hosts: Iterable[str]) -> None:
-    """These hosts are back: what they are owed is due now."""
+    """These hosts were heard of: what they are owed is due now."""
     session.change(update(DebtRow).where(DebtRow.host.in_(list(hosts))).values(next_try=in_seconds(0)))
     session.after_commit(debts_bell.set)
 
 
-def open_debts(session: Session, limit: int = 100) -> Sequence[DebtRow]:
-    """What is owed, oldest first."""
-    return session.scalars(select(DebtRow).order_by(DebtRow.id).limit(limit)).all()
+def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: int | None = None) -> Sequence[DebtRow]:
+    """What is owed, oldest first; of everything, or about these subjects."""
+    query = select(DebtRow).order_by(DebtRow.id).limit(limit)
+    return session.scalars(query if subjects is None else query.where(DebtRow.subject_id.in_(list(subjects)))).all()
 
 
 def about(session: Session, host: str, subject_id: str) -> bool:

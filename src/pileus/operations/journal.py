@@ -1,4 +1,4 @@
-"""Read and write the journal: every function here works inside the caller's transaction.
+"""Read and write the journal: every function here works inside the caller's transaction, which was fenced first.
 
 What a runner remembers of an operation (`Held`) changes when a commit is known to have happened, never before; after
 any doubt it is read again (`read_again`).
@@ -77,7 +77,7 @@ class Held(msgspec.Struct, kw_only=True):
     answers: dict[str, Answer] = {}
     sent: dict[str, datetime] = {}
     defects: int = 0
-    """How often in a row it could not be ended."""
+    """How many of its turns hit a defect of ours."""
     defect: str | None = None
 
 
@@ -271,7 +271,6 @@ def turn_back(session: Session, held: Held, error: dict[str, str]) -> None:
 
 def put_off(session: Session, held: Held, seconds: float) -> None:
     """Let the operation go for a while."""
-    fence(session, held)
     _set(session, held, not_before=in_seconds(seconds), lease_owner=None)
 
 
@@ -284,7 +283,6 @@ def show_progress(session: Session, progress: Progress) -> None:
 
 def end(session: Session, held: Held, state: str, error: dict[str, Any] | None) -> None:
     """Finish the operation: it projects nothing any more, and has nothing to itself."""
-    fence(session, held)
     _set(session, held, state=state, finished_at=utcnow(), error=error, lease_owner=None, progress=None)
     session.change(delete(SubjectRow).where(SubjectRow.operation_id == held.id))
     session.after_commit(lambda: setattr(held, "finished", True))

@@ -1,7 +1,8 @@
 """Tables of the journal. It is also the user-visible action log: os-instance-actions and `pileus trace` read it.
 
-Every transaction locks rows in this order, so that no two wait for each other (docs/operations.md, Locks): operations,
-subjects, quotas, placement, servers, networks, ports, security groups, debts.
+Every transaction locks rows in this order, so that no two wait for each other: operations that exist (their subjects
+are changed only by who has locked them; new ones are inserted at any time), quotas, placement, hosts, servers,
+networks, ports, security groups, debts.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base
 
-LIVE = ("pending", "running", "undoing")
-"""States in which an operation is still owed its end."""
 _UNFINISHED = text("finished_at IS NULL")
 
 
@@ -38,7 +37,7 @@ class OperationRow(Base):
     """pending, running, undoing; then succeeded, failed or cancelled."""
     forward: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     """Past its point of no return: it is not undone any more."""
-    attempt: Mapped[int] = mapped_column(default=1)
+    attempt: Mapped[int] = mapped_column(default=0)
     """Fencing token: every commit of a runner names it, taking an operation over raises it."""
     lease_owner: Mapped[str | None]
     """The replica that carries it out, as long as that replica's own lease lasts."""

@@ -74,7 +74,7 @@ class Operation:
 
         Args:
             name: the field's word for the step; shown in the trace.
-            undo: a recorded action that takes it back when the flow fails later; must bear that `do` never ran.
+            undo: a recorded action that takes it back when the flow fails later; must bear being called twice.
             then: task_state from this step's commit on.
             last: the operation is finished in the same commit.
             forward: nothing is undone any more from this step's commit on.
@@ -150,6 +150,7 @@ class Operation:
             self._write(outcome)
             return
         with self._db.write() as session:
+            journal.fence(session, self._held)
             journal.put_off(session, self._held, seconds)
             journal.record(session, self._held, *self._unwritten, outcome)
         raise Released
@@ -168,15 +169,19 @@ class Operation:
 
     # --- what the runner calls --------------------------------------------------------------------------------
 
-    def unwind(self, first: int = 0, last: int | None = None) -> None:
-        """Take back the steps at these positions, last first. What cannot be taken back now becomes a debt."""
+    def unwind(self, first: int = 0, last: int | None = None, tried: bool = True) -> None:
+        """Take back the steps at these positions, last first. What cannot be taken back now becomes a debt.
+
+        Args:
+            tried: False: not even try, all of it becomes debts.
+        """
         steps = [outcome for (_, undo), outcome in self._held.outcomes.items() if not undo and outcome.take_back]
         for step in sorted(steps, key=lambda one: one.position, reverse=True):
             inside = step.position >= first and (last is None or step.position <= last)
             # A failed step changed no row; a failed command may have left something on its host.
             undoable = step.state != FAILED or step.host is not None
             if inside and undoable and not self._done(self._held.outcomes.get((step.position, True))):
-                self._take_back(step)
+                self._take_back(step, tried)
 
     def turn_back(self, error: dict[str, str]) -> None:
         """Commit that the operation is being undone from now on."""
@@ -339,12 +344,14 @@ class Operation:
 
     # --- undos ------------------------------------------------------------------------------------------------
 
-    def _take_back(self, step: Outcome) -> None:
+    def _take_back(self, step: Outcome, tried: bool) -> None:
         assert step.take_back is not None
         owed, host = step.take_back.owed, step.take_back.host
         undo = Outcome(position=step.position, name=step.name, key=step.key, undo=True, host=host, started=utcnow())
         answer = self._held.answers.get(self._key(undo))
         try:
+            if not tried:
+                raise StepFailed("defect", "The operation could not be undone in order.")
             if host is None:
                 self._commit(undo, owed.carry_out)
                 return

@@ -16,7 +16,16 @@ from typing import Protocol
 import msgspec
 
 from pileus import clock
-from pileus.agent.commands import CONTRACT, AgentReport, Answer, Envelope, FeedEntry, GuestEvent, Progress
+from pileus.agent.commands import (
+    CONTRACT,
+    AgentReport,
+    Answer,
+    Envelope,
+    FeedEntry,
+    Greeting,
+    GuestEvent,
+    Progress,
+)
 
 log = logging.getLogger(__name__)
 BATCH = 200
@@ -50,6 +59,12 @@ class Post:
             if link is not None and fresh:
                 link.put(envelope.key)
         return link is not None
+
+    def offer(self, envelope: Envelope) -> bool:
+        """Post a command if its host's agent is connected now; whether it is."""
+        with self._lock:
+            connected = envelope.host in self._links
+        return connected and self.send(envelope)
 
     def withdraw(self, key: str) -> None:
         """The command was answered, or nobody waits for it any more; an unknown one is no error."""
@@ -105,15 +120,8 @@ class Listener(Protocol):
         """A command under way tells how far it is."""
 
 
-class Greeting(msgspec.Struct):
-    """What an agent answers to GET /report. `last`: where its feed was when the report was made."""
-
-    report: AgentReport
-    last: int
-
-
 class Numbered(msgspec.Struct):
-    """As much of an entry of a feed as is understood of every release's."""
+    """As much of a feed entry as must be understood to pass it over."""
 
     sequence: int
 

@@ -33,11 +33,12 @@ BATCH = 256
 PAUSE_S = 0.2
 """Before something that failed for a passing reason is tried again."""
 MAX_DEFECTS = 3
-"""How often the end of an operation may hit a defect before it is ended without its hook."""
+"""An operation whose turns hit defects is ended all the same: by its `failed` hook; at this many by its `broken` hook;
+with one more by none; with two more its undos are owed instead of tried."""
 PATIENCE_S = 60.0
 """How long a replica that has just begun waits for its hosts' agents, which may have begun with it."""
 LATE_S = 60.0
-"""How much longer than its deadline a command is waited for: its host says itself when it gives one up."""
+"""Added to twice a command's deadline, as it may queue at its host behind one that uses up its own."""
 
 Down = Callable[[Session, list[str]], "set[str]"]
 """Which of these hosts are down, by what the database knows."""
@@ -318,8 +319,8 @@ class Runner:
             self._take_back(held, operation)
 
     def _take_back(self, held: Held, operation: Operation) -> None:
-        if not held.forward and held.defects <= MAX_DEFECTS + 1:
-            operation.unwind()
+        if not held.forward:
+            operation.unwind(tried=held.defects <= MAX_DEFECTS + 1)
         error = held.error or CANCELLED
         if held.defect:
             error = error | {"defect": held.defect}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict
-from pileus.operations.flow import Flow, Origin, flows
+from pileus.operations.flow import Origin, flows
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.wake import wake
 
@@ -46,7 +46,7 @@ def start(
     """
     flow = flows.newest(kind)
     given_up = _given_up(session, [subject_id, *also], after)
-    row = OperationRow(**_row(flow, subject_id, origin, arguments))
+    row = OperationRow(**_row(kind, flow.version, subject_id, origin, arguments))
     session.add(row)
     for one in (subject_id, *also):
         if one not in given_up:
@@ -74,7 +74,7 @@ def start_many(
     rows = []
     for one in each:
         arguments = dict(one)
-        rows.append(_row(flow, arguments.pop("subject_id"), origin, arguments))
+        rows.append(_row(kind, flow.version, arguments.pop("subject_id"), origin, arguments))
     now = utcnow()
     step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
     step |= {"started_at": now, "finished_at": now, "events": accepted}
@@ -87,12 +87,12 @@ def start_many(
     session.after_commit(wake)
 
 
-def _row(flow: Flow, subject_id: str, origin: Origin, arguments: dict[str, Any]) -> dict[str, Any]:
+def _row(kind: str, version: int, subject_id: str, origin: Origin, arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": new_id(),
         "request_id": origin.request_id,
-        "kind": flow.kind,
-        "version": flow.version,
+        "kind": kind,
+        "version": version,
         "subject_id": subject_id,
         "project_id": origin.project_id,
         "user_id": origin.user_id,
@@ -114,29 +114,27 @@ def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRo
     held = {row.subject_id: row.operation_id for row in session.execute(query)}
     for subject_id, operation_id in held.items():
         if operation_id not in waited_for:
-            raise Busy(f"{subject_id} is in the hands of operation {operation_id}.")
+            raise Busy(f"Another operation is under way on {subject_id}.")
     return list(held)
 
 
 def note(session: Session, kind: str, subject_id: str, origin: Origin) -> None:
     """Journal what the request itself has done: an operation that needs nobody to carry it out."""
-    row = _row(Flow(kind, 1, _nothing, None, None, None), subject_id, origin, {})
+    row = _row(kind, 1, subject_id, origin, {})
     session.add(OperationRow(**row | {"state": "succeeded", "finished_at": row["created_at"]}))
 
 
-def _nothing() -> None:
-    """What is left to do of what a request has done."""
-
-
 def live(session: Session, subject_id: str, lock: bool = False) -> list[OperationRow]:
-    """The operations still under way on a subject, oldest first.
+    """The operations still under way on a subject, and the one that has it to itself, oldest first.
 
     Args:
         lock: nobody carries them on until this transaction ends. Take it before the subject's own row.
     """
+    holder = select(SubjectRow.operation_id).where(SubjectRow.subject_id == subject_id)
+    about = or_(OperationRow.subject_id == subject_id, OperationRow.id.in_(holder))
     query = (
         select(OperationRow)
-        .where(OperationRow.subject_id == subject_id, OperationRow.finished_at.is_(None))
+        .where(about, OperationRow.finished_at.is_(None))
         .order_by(OperationRow.created_at, OperationRow.id)
     )
     return list(session.scalars(query.with_for_update() if lock else query))

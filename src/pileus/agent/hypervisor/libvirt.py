@@ -250,7 +250,7 @@ class LibvirtHypervisor:
 
     def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
         if guest.image is None:
-            raise CommandFailed("unsupported", "this host boots servers from images only")
+            raise CommandFailed("no-image", "this host boots servers from images only")
         base = self._images.base(guest.image, timeline)
         files.make_directory()
         with timeline.stage("create disk") as detail:

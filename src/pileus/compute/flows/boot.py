@@ -41,7 +41,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
             )
         except CommandError as error:
             raise CommandError(error.code, " ".join([*reasons, error.message])) from error
-        host, incarnation = placed["host"], placed.get("incarnation", 0)
+        host, incarnation = placed["host"], placed.get("incarnation", 0)  # release 0001 journaled none
         build = Asked(
             "build guest",
             host,
@@ -65,7 +65,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
         except CommandError as error:
             excluded.append(host)
             reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
-            op.step("leave host", leave_host, server_id, then="scheduling")
+            op.step("leave host", scheduler.release, server_id, then="scheduling")
             continue
         op.step("activate", activate, server_id, built, op.origin, last=True)
         return
@@ -94,11 +94,6 @@ def allocate_network(session: Session, server_id: str, host: str, origin: Origin
 def give_up_network(session: Session, server_id: str) -> None:
     """Ports made for the server go, the owner's own are unbound."""
     ports.release_for_server(session, server_id)
-
-
-def leave_host(session: Session, server_id: str) -> None:
-    """After a failed build: the host's resources are free again."""
-    scheduler.release(session, server_id)
 
 
 def activate(session: Session, server_id: str, built: dict[str, Any], origin: Origin) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pileus.compute.model import Server
 from pileus.compute.states import DELETED
 from pileus.db import Session, utcnow
 from pileus.network import ports
-from pileus.operations import CommandError, Operation, Origin, flow
+from pileus.operations import CommandError, Operation, Origin, Owed, flow
 from pileus.operations.debts import owe
 
 
@@ -18,16 +18,17 @@ from pileus.operations.debts import owe
 def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
     place = op.step("find host", find_host, server_id)
-    owing = None
-    if place["host"]:
+    host, left_behind = place["host"], None
+    if host:
+        # Release 0001 journaled no incarnation.
         discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
         try:
-            op.command("discard guest", place["host"], discard)
+            op.command("discard guest", host, discard)
         except CommandError as error:
             if error.code != "host-down":
                 raise
-            owing = place
-    op.step("release", release, server_id, owing, op.origin, last=True)
+            left_behind = (host, discard)
+    op.step("release", release, server_id, left_behind, op.origin, last=True)
 
 
 def find_host(session: Session, server_id: str) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def find_host(session: Session, server_id: str) -> dict[str, Any]:
     return {"host": server.host, "incarnation": server.incarnation}
 
 
-def release(session: Session, server_id: str, owing: dict[str, Any] | None, origin: Origin) -> None:
-    """Ports, allocations and the server itself go in one commit."""
+def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | None, origin: Origin) -> None:
+    """Ports, allocations and the server itself go in one commit; a host that did not answer is owed the discarding."""
     scheduler.release(session, server_id)
     server = session.get_one(Server, server_id)
     servers.set_state(server, DELETED, 0)
     server.host = server.admin_pass = None
     server.deleted_at = utcnow()
     ports.release_for_server(session, server_id, origin.request_id)
-    if owing:
-        discard = spec.discard.owed(server_id=server_id, incarnation=owing.get("incarnation", 0))
-        owe(session, owing["host"], server_id, discard, origin.request_id)
+    if left_behind:
+        host, discard = left_behind
+        owe(session, host, server_id, discard, origin.request_id)

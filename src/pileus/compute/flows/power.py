@@ -11,6 +11,9 @@ from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session
 from pileus.operations import Operation, flow
 
+SLACK_S = 120.0
+"""What a host may take beyond the time its guest is given, seconds."""
+
 
 @flow("server.stop", task_state="powering-off", failed=stay, broken=broken)
 def stop(op: Operation, server_id: str, timeout_s: float) -> None:
@@ -49,7 +52,3 @@ def record(session: Session, server_id: str, vm_state: str, done: dict[str, Any]
     server = session.get_one(Server, server_id)
     servers.set_state(server, vm_state, done["power_state"])
     servers.catch_up(server, done.get("at"))
-
-
-SLACK_S = 120.0
-"""What a host may take beyond the time its guest is given, seconds."""
