@@ -209,13 +209,18 @@ class Link:
             self.after = entry.sequence
 
     def _take(self, entry: FeedEntry) -> None:
-        if entry.answer is not None:
+        if entry.answer is not None and self._was_asked(entry.answer.key, entry.answer.host):
             self._listener.answer(entry.answer)
             self._post.withdraw(entry.answer.key)  # not before: it is asked for again otherwise
-        if entry.guest is not None:
+        if entry.guest is not None and entry.guest.host in self.hosts:
             self._listener.guest(entry.guest)
-        if entry.progress is not None:
+        if entry.progress is not None and self._was_asked(entry.progress.key):
             self._listener.progress(entry.progress)
+
+    def _was_asked(self, key: str, host: str | None = None) -> bool:
+        """Whether a command was posted to one of this agent's hosts, and to no other: an agent speaks for its own."""
+        letter = self._post.letter(key)
+        return letter is not None and letter.envelope.host in self.hosts and host in (None, letter.envelope.host)
 
 
 class Refused(Exception):

@@ -32,7 +32,7 @@ class Stage(msgspec.Struct):
 
 def stages(session: Session, operation: OperationRow) -> list[Stage]:
     """Every stage of an operation in the order it happened, undos included."""
-    query = select(StepRow).where(StepRow.operation_id == operation.id).order_by(StepRow.id)
+    query = select(StepRow).where(StepRow.operation_id == operation.id).order_by(StepRow.started_at, StepRow.id)
     found: list[Stage] = []
     for step in session.scalars(query):
         name = f"undo {step.name}" if step.undo else step.name

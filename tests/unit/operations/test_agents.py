@@ -196,6 +196,9 @@ def test_progress_is_told(machine: Machine, new_desk: Callable[..., Desk]) -> No
     machine.start()
     desk = new_desk().start()
     assert desk.ears.reports.get(timeout=10)
+    (machine.state / "fake" / "behaviour.json").write_text('{"build_s": 1}')
+    build = BuildGuest(guest=guest())
+    desk.send("op:0", build)
     told = Progress(key="op:0", stage="fetch image", done=1, total=2)
     machine.journal.progress(told)
     assert desk.ears.told.get(timeout=10) == told

@@ -189,7 +189,8 @@ def test_an_answer_ends_the_delivery_and_is_heard(post: Post, ears: Ears, link: 
     assert ears.heard == [answer] and post.letters() == [] and link.batch() == [] and link.after == 7
 
 
-def test_the_feed_is_heard_in_order(ears: Ears, link: Link) -> None:
+def test_the_feed_is_heard_in_order(post: Post, ears: Ears, link: Link) -> None:
+    post.send(envelope("1"))
     event = GuestEvent(server_id="s", host="h", power_state=4, at=1.0)
     progress = Progress(key="1", stage="fetch image", done=1, total=2)
     answer = Answer(key="1", host="h")
