@@ -37,6 +37,8 @@ FLOWS = (compute_flows, sync)
 """Importing them registers every kind of operation and every action that rows may name."""
 HOUSEKEEPING_S = 30.0
 HEARTBEAT_S = 15.0
+COMPARE_S = 300.0
+"""How often the network's database is compared with the ports it should have."""
 
 
 class Cloud:
@@ -56,6 +58,7 @@ class Cloud:
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._stopping = threading.Event()
+        self._compared = clock.monotonic()
 
     def application(self) -> falcon.App[Any, Any]:
         """The WSGI application of every API."""
@@ -95,12 +98,17 @@ class Cloud:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            for chore in (self.keys.rotate, self._purge):
+            for chore in (self.keys.rotate, self._purge, self._compare_network):
                 try:
                     with self.db.write() as session:
                         chore(session)
                 except Exception:
                     log.exception("housekeeping failed; trying again")
+
+    def _compare_network(self, session: Session) -> None:
+        if clock.monotonic() - self._compared > COMPARE_S:
+            self._compared = clock.monotonic()
+            sync.reconcile(session, self.northbound.recorded_ports())
 
     def _purge(self, session: Session) -> None:
         purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)

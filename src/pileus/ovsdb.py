@@ -116,6 +116,8 @@ class _Work:
         self.body = body
         self.deadline = time.monotonic() + CHANGE_S
         self.done: Future[None] = Future()
+        self.lost = 0
+        """How often the connection was lost after this had been sent: perhaps because of it."""
 
 
 class Database:
@@ -263,7 +265,10 @@ class Database:
 
     def _attempt(self, work: _Work) -> bool:
         """Make a change; False when the database had changed under it, and the tables show that now."""
+        if work.lost > 1:
+            raise Lost("the server ended the connection each time that it was sent this change")
         self._await(lambda: self._away_since is None, work.deadline)
+        work.lost += 1
         seen = self._idl.change_seqno
         transaction = self._begin(work.body)
         self._await(lambda: transaction.commit() != transaction.INCOMPLETE, work.deadline)
@@ -272,6 +277,8 @@ class Database:
             return True
         if status != transaction.TRY_AGAIN:
             raise Lost(transaction.get_error())
+        if self._away_since is None:
+            work.lost -= 1  # somebody else was faster
         self._await(lambda: self._idl.change_seqno != seen, work.deadline)
         return False
 

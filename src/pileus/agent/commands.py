@@ -6,9 +6,17 @@ their unit; times are seconds since the epoch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+Word = Annotated[str, Meta(max_length=255)]
+Instant = Annotated[float, Meta(ge=0, le=1e11)]
+"""Seconds since the epoch."""
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+State = Annotated[int, Meta(ge=0, le=100)]
+"""A PowerState."""
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -267,10 +275,10 @@ class Parcel(Spec, frozen=True, kw_only=True):
 class Event(Spec, frozen=True, kw_only=True):
     """A timed stage inside a command."""
 
-    name: str
-    started: float
-    finished: float
-    outcome: str = "finished"
+    name: Word
+    started: Instant
+    finished: Instant
+    outcome: Word = "finished"
     detail: dict[str, Any] = {}
 
 
@@ -289,32 +297,32 @@ class Failure(Spec, frozen=True, kw_only=True):
 class Answer(Spec, frozen=True, kw_only=True):
     """The outcome of a command, recorded under its key before it is given."""
 
-    key: str
-    host: str
+    key: Word
+    host: Word
     result: dict[str, Any] = {}
     failure: Failure | None = None
     events: tuple[Event, ...] = ()
-    at: float = 0.0
+    at: Instant = 0.0
     """When the command ended, by the agent's clock; guest events after it are news."""
 
 
 class Progress(Spec, frozen=True, kw_only=True):
     """How far a long stage of a command under way is."""
 
-    key: str
-    stage: str
-    done: int
-    total: int
+    key: Word
+    stage: Word
+    done: Count
+    total: Count
     """Both in bytes."""
 
 
 class GuestEvent(Spec, frozen=True, kw_only=True):
     """A guest changed state outside of any command: started, stopped, crashed..."""
 
-    server_id: str
-    host: str
-    power_state: int
-    at: float
+    server_id: Word
+    host: Word
+    power_state: State
+    at: Instant
 
 
 class FeedEntry(Spec, frozen=True, kw_only=True):
@@ -340,10 +348,10 @@ class Inventory(Spec, frozen=True, kw_only=True):
 class GuestReport(Spec, frozen=True, kw_only=True):
     """What of a guest is on a host, told with every report."""
 
-    server_id: str
-    power_state: int | None
+    server_id: Word
+    power_state: State | None
     """None: only a directory or instance data of it is there."""
-    incarnation: int = 0
+    incarnation: Count = 0
     """0 where the agent does not know it."""
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
@@ -136,11 +137,15 @@ class Executor:
             envelope = lane.waiting.popleft()
             job = Job(envelope, Timeline(self._progress(envelope.key)), clock.monotonic() + envelope.deadline_s)
             lane.job = job
-        answer = self._answer(envelope, job.timeline)
+        # Looked up again: it may have been answered between its being repeated and its being accepted.
+        answer = self._journal.answer(envelope.key) or self._answer(envelope, job.timeline)
         with self._lock:
-            if job.given_up:
-                return False
-            lane.answer = answer
+            given_up = job.given_up
+            if not given_up:
+                lane.answer = answer
+        if given_up:
+            self._take_back(envelope)
+            return False
         self._finish(lane)
         return True
 
@@ -163,11 +168,25 @@ class Executor:
             self._finish(lane)
         return len(late)
 
+    def _take_back(self, envelope: Envelope) -> None:
+        """A command that was given up has come back: if its guest was discarded meanwhile, what it made goes, too."""
+        command = envelope.command
+        known = self._journal.known(envelope.host, command.subject)
+        if known and known.gone and command.age <= known.incarnation and not isinstance(command, DiscardGuest):
+            log.warning("command %s came back after its guest was discarded", envelope.key)
+            discard = DiscardGuest(server_id=command.subject, incarnation=command.age)
+            self._accept(replace(envelope, key=f"{envelope.key}:late", command=discard))
+
     def _finish(self, lane: Lane) -> None:
         """Record the answer of a lane's job, and let the next command have its turn."""
         assert lane.answer is not None
         try:
-            self._journal.record(lane.answer)
+            try:
+                self._journal.record(lane.answer)
+            except (msgspec.MsgspecError, UnicodeError):
+                log.exception("the answer of %s cannot be told", lane.answer.key)
+                failure = Failure(code="internal", message="Internal error of the agent.")
+                self._journal.record(replace(lane.answer, result={}, events=(), failure=failure))
         except sqlite3.Error as error:
             # Nobody has heard the answer: it is kept, and recorded when the journal can be written again.
             log.error("the answer of %s cannot be recorded; trying again: %s", lane.answer.key, error)

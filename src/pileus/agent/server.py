@@ -49,9 +49,10 @@ class Agent:
     def belongs_to(self, cloud: str) -> bool:
         """Whether this host serves a cloud; one that serves none yet serves this one from now on."""
         with self._belonging:
-            if not self._cloud.exists() and cloud:
+            ours = self._cloud.read_text().strip() if self._cloud.exists() else ""
+            if not ours and cloud:
                 write_private(self._cloud, cloud.encode())
-            return self._cloud.exists() and self._cloud.read_text().strip() == cloud
+            return bool(cloud) and ours in ("", cloud)
 
     def report(self) -> AgentReport:
         """The agent and its hosts as they are now."""
@@ -100,10 +101,11 @@ class Handler(BaseHTTPRequestHandler):
             self._guarded(lambda: _ask(question, query))
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY_BYTES:
-            self._reply(413, {"code": "too-large", "message": "The batch is too large."})
+        given = self.headers.get("Content-Length") or "0"
+        if not given.isdecimal() or int(given[:20]) > MAX_BODY_BYTES:
+            self._reply(413, {"code": "too-large", "message": "The batch is too large, or of no known length."})
             return
+        length = int(given)
         body = self.rfile.read(length)
         if self.path == "/commands":
             if self._is_ours():
@@ -125,13 +127,13 @@ class Handler(BaseHTTPRequestHandler):
     # --- questions --------------------------------------------------------------------------------------------
 
     def _feed(self, after: str, wait: str) -> Any:
-        return self.agent.journal.feed(int(after), min(float(wait), LONGEST_WAIT_S))
+        return self.agent.journal.feed(_number(after), min(_number(wait), LONGEST_WAIT_S))
 
     def _report(self) -> Any:
         return self.agent.greeting()
 
     def _console(self, host: str, server_id: str, lines: str | None = None) -> Any:
-        return {"output": self.agent.hypervisor.console(host, server_id, int(lines) if lines else None)}
+        return {"output": self.agent.hypervisor.console(host, server_id, _number(lines) if lines else None)}
 
     def _guest(self, host: str, server_id: str) -> Any:
         return self.agent.hypervisor.remembered(host, server_id)
@@ -168,6 +170,13 @@ class Handler(BaseHTTPRequestHandler):
 
 class InvalidQuestion(Exception):
     """A question lacks a parameter, or has one that is none."""
+
+
+def _number(text: str) -> int:
+    value = text.partition(".")[0]
+    if not (value.isascii() and value.isdecimal() and len(value) < 19):
+        raise InvalidQuestion(f"{text[:20]!r} is no number of a usual size")
+    return int(value)
 
 
 def _ask(question: Callable[..., Any], query: dict[str, str]) -> Any:

@@ -52,7 +52,7 @@ def backup(state: str) -> None:
 @click.option(
     "--older-than",
     "days",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 36500),
     metavar="DAYS",
     help="What ended, or was deleted, before that.  [default: as the settings say]",
 )

@@ -29,7 +29,7 @@ def list_debts(state: str) -> None:
 
 @debt.command()
 @state_option
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
 def forget(state: str, number: int) -> None:
     """Write a debt off: what it names is not done, and stays as it is on its host or in the network."""
     from pileus.operations import debts

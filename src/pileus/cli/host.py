@@ -33,13 +33,12 @@ def take(state: str, yes: bool) -> None:
         ours, theirs = cloud_id(session), agents_cloud(settings)
         if not ours:
             raise click.ClickException("the cloud has no id yet; start it once with `pileus up`")
-        if theirs in ("", ours):
-            click.echo(
-                "the agent serves this cloud" if theirs else "the agent serves no cloud yet: the first that asks"
-            )
+        if theirs == ours:
+            click.echo("the agent serves this cloud")
             return
-        _announce(settings, theirs, session)
-    if not yes:
+        if theirs:
+            _announce(settings, theirs, session)
+    if theirs and not yes:
         click.confirm(f"Give the agent of cloud {theirs} to cloud {ours}?", abort=True)
     path = settings.directory / "agent" / "cloud"
     try:

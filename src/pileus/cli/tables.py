@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pileus.agent.commands import PowerState
 from pileus.clock import utcnow
@@ -36,7 +37,7 @@ def debts(rows: Iterable[DebtRow]) -> Table:
     table = _table("debt", "host", "what", "about", "age", "tries", "last error")
     for row in rows:
         values = (str(row.id), row.host, row.name, row.subject_id, age(row.created_at), str(row.tries))
-        table.add_row(*values, row.error or "")
+        _add(table, *values, row.error or "")
     return table
 
 
@@ -45,7 +46,7 @@ def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
     table = _table("host", "guest", "incarnation", "state", "known for")
     for row in rows:
         state = "files only" if row.power_state is None else POWER_STATES.get(row.power_state, str(row.power_state))
-        table.add_row(row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
+        _add(table, row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
     return table
 
 
@@ -63,3 +64,8 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _add(table: Table, *values: str) -> None:
+    """A row as it is: what hosts say is no markup, and moves no cursor."""
+    table.add_row(*(Text("".join(one if one.isprintable() else "?" for one in value)) for value in values))

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 
 from pileus import clock
 from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
-from pileus.compute import servers
+from pileus.compute import servers, spec
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.operations import debts, task_states
@@ -84,7 +84,7 @@ def _is_ours(server: Server | None, guest: GuestReport) -> bool:
 def _accounted_for(session: Session, host: str, guest: GuestReport, asked: datetime) -> bool:
     """Whether a row says what is to become of a guest: an operation, a debt, or a change later than the report."""
     changed = select(Server.id).where(Server.id == guest.server_id, Server.updated_at >= asked)
-    if task_states(session, [guest.server_id]) or debts.about(session, host, guest.server_id):
+    if task_states(session, [guest.server_id]) or debts.is_owed(session, host, guest.server_id, spec.discard.name):
         return True
     return session.scalar(changed) is not None
 
@@ -95,7 +95,7 @@ def _show_unknown(session: Session, host: str, unknown: list[GuestReport]) -> No
     ids = {guest.server_id for guest in unknown}
     if gone := known.keys() - ids:
         session.change(delete(UnknownGuest).where(UnknownGuest.host == host, UnknownGuest.server_id.in_(gone)))
-    for guest in unknown:
+    for guest in {one.server_id: one for one in unknown}.values():
         row = known.get(guest.server_id) or UnknownGuest(host=host, server_id=guest.server_id, first_seen=utcnow())
         row.incarnation, row.power_state = guest.incarnation, guest.power_state
         session.add(row)

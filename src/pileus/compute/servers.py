@@ -100,6 +100,11 @@ def set_state(server: Server, vm_state: str, power_state: int | None = None) -> 
         server.power_state = power_state
 
 
+def held(session: Session, server_id: str) -> Server | None:
+    """A server for a step that writes it: as it is now, and nobody else's until the transaction ends."""
+    return session.get(Server, server_id, with_for_update=True, populate_existing=True)
+
+
 def host_of(server_id: str) -> Callable[[Session], str]:
     """A server's host, read when a command is sent to it; raises Conflict if it is on none."""
 

@@ -97,6 +97,7 @@ def adopt(
     guest = get(session, host, server_id)
     if told.server_id != server_id:
         raise Conflict(f"Host {host} remembers {told.server_id} under the name of {server_id}.")
+    _check(told)
     _require_uncondemned(session, host, server_id)
     origin = Origin(request_id, rows.named(session, User, user).id, _project(session, told, project))
     server = _live(session, server_id)
@@ -104,6 +105,16 @@ def adopt(
     debts.owe(session, host, server_id, spec.update_data.owed(server_id=server_id, host=host), request_id)
     session.delete(guest)
     return adopted
+
+
+def _check(told: GuestSpec) -> None:
+    """Raises Invalid: the host remembers what no server of ours can have had."""
+    sizes = (told.vcpus, told.memory_mib, told.root_gib, told.ephemeral_gib, told.swap_mib)
+    texts = (told.data.name, told.data.hostname, told.instance_name)
+    if told.vcpus < 1 or told.memory_mib < 1 or any(not 0 <= size < 2**31 for size in sizes):
+        raise Invalid("The guest's sizes, as its host remembers them, are none that a flavor can have.")
+    if any(len(text) > 255 or not text.isprintable() for text in texts):
+        raise Invalid("The guest's name, as its host remembers it, is none that a server can have.")
 
 
 def _alone(session: Session, server_id: str) -> None:
@@ -218,7 +229,7 @@ def _number(session: Session, instance_name: str) -> int:
     """The number that names the guest on its host, if no server has it; else the next."""
     own = re.fullmatch(r"instance-([0-9a-f]{8})", instance_name)
     number = int(own[1], 16) if own else 0
-    if number and session.scalar(select(Server.id).where(Server.number == number)) is None:
+    if 0 < number < 2**31 and session.scalar(select(Server.id).where(Server.number == number)) is None:
         return number
     return (session.scalar(select(func.max(Server.number))) or 0) + 1
 

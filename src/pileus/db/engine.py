@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm.exc import StaleDataError
 
 from pileus.db import now
 
-TRANSIENT_STATES = ("08", "40", "53", "57P")
-"""PostgreSQL's SQLSTATE classes: connection, rollback (deadlock, serialization), resources, shutdown."""
-TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "unable to open database")
+TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
+"""PostgreSQL's SQLSTATEs: connection, read only (a failover), rollback (deadlock, serialization), resources, shutdown,
+time-out, its machine."""
+TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "unable to open database", "readonly")
 """What SQLite, or a driver that lost its server, says of something that may pass."""
 ASK_AGAIN_S = 15.0
 """How long a lost COMMIT is asked after."""
@@ -140,7 +142,7 @@ def is_transient(error: BaseException) -> bool:
 
     Anything else the database says is a defect of ours, and trying again would try for ever.
     """
-    if isinstance(error, Contended):
+    if isinstance(error, Contended | StaleDataError):
         return True
     if not isinstance(error, DBAPIError):
         return False
@@ -156,6 +158,7 @@ def _engine(url: str, options: dict[str, Any]) -> Engine:
         url,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
+        hide_parameters=True,  # errors are logged, and parameters have passwords among them
         **options,
     )
     if engine.dialect.name == "sqlite":

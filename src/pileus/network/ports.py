@@ -151,10 +151,15 @@ def set_groups(session: Session, port: Port, group_ids: list[str]) -> None:
 # --- the ports of servers -----------------------------------------------------------------------------------
 
 
-def of_server(session: Session, server_id: str) -> list[Port]:
-    """A server's ports, in the order they were asked for."""
-    query = select(Port).where(Port.device_id == server_id)
-    return list(session.scalars(query.order_by(Port.position, Port.created_at, Port.id)))
+def of_server(session: Session, server_id: str, lock: bool = False) -> list[Port]:
+    """A server's ports, in the order they were asked for.
+
+    Args:
+        lock: nobody else changes them until the transaction ends.
+    """
+    query = select(Port).where(Port.device_id == server_id).order_by(Port.id)
+    query = query.with_for_update(of=Port).execution_options(populate_existing=True) if lock else query
+    return sorted(session.scalars(query), key=lambda port: (port.position, port.created_at, port.id))
 
 
 def allocate_for_server(
@@ -179,7 +184,7 @@ def allocate_for_server(
     Raises:
         QuotaExceeded, Invalid, Conflict.
     """
-    ports = of_server(session, server_id)
+    ports = of_server(session, server_id, lock=True)
     if not ports:
         groups = groups_of(session, project_id, security_groups)
         _lock(session, project_id, requests)
@@ -209,7 +214,7 @@ def _lock(session: Session, project_id: str, requests: list[NetworkRequest]) -> 
 
 def release_for_server(session: Session, server_id: str, request_id: str = "") -> None:
     """Take a server's ports away: those made for it are deleted, others live on unbound."""
-    for port in of_server(session, server_id):
+    for port in of_server(session, server_id, lock=True):
         sync.port_changed(session, port, request_id)
         if port.created_by_compute:
             session.delete(port)
@@ -222,7 +227,7 @@ def release_for_server(session: Session, server_id: str, request_id: str = "") -
 
 def set_up(session: Session, server_id: str, up: bool) -> None:
     """A server's ports carry traffic, or do not any more."""
-    for port in of_server(session, server_id):
+    for port in of_server(session, server_id, lock=True):
         port.status = "ACTIVE" if up and port.admin_state_up else "DOWN"
     session.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pileus.agent.commands import GuestPort, PortSpec
@@ -36,7 +37,7 @@ def ports_of(
     found: list[Port] = []
     for one in wirings:
         try:
-            port = _taken(session, one.port, server_id) or _made(session, one.port, project_id, groups)
+            port = _taken(session, one.port, server_id, project_id) or _made(session, one.port, project_id, groups)
         except PileusError as error:
             addresses = ", ".join(fixed.ip_address for fixed in one.port.fixed_ips) or "no address"
             lost.append(f"port {one.port.id} ({one.port.mac_address}, {addresses}): {error.message}")
@@ -50,7 +51,7 @@ def ports_of(
     return found
 
 
-def _taken(session: Session, told: PortSpec, server_id: str) -> Port | None:
+def _taken(session: Session, told: PortSpec, server_id: str, project_id: str) -> Port | None:
     """The port itself, where it exists and nobody uses it.
 
     Raises:
@@ -59,6 +60,8 @@ def _taken(session: Session, told: PortSpec, server_id: str) -> Port | None:
     port = session.get(Port, told.id, with_for_update=True)
     if port is None:
         return None
+    if port.project_id != project_id:
+        raise Conflict(f"Port {port.id} is another project's.")
     if port.device_id not in ("", server_id) or port.device_owner not in ("", ports.COMPUTE_OWNER):
         raise Conflict(f"Port {port.id} is in use.")
     addresses = {(one.subnet_id, one.ip_address) for one in port.fixed_ips}
@@ -75,8 +78,9 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         NotFound, Conflict, Invalid: its network is gone, or its MAC or an address is not to be had.
     """
     network = session.get(Network, told.network_id)
-    if network is None:
+    if network is None or not (network.shared or network.project_id == project_id):
         raise networks.missing(told.network_id)
+    _check(told)
     if mac.taken(session, network.id, told.mac_address):
         raise Conflict(f"Another port has MAC {told.mac_address}.")
     wanted = [{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in told.fixed_ips]
@@ -90,16 +94,23 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         name=told.name,
         mac_address=told.mac_address,
         admin_state_up=told.admin_state_up,
-        port_security_enabled=told.port_security_enabled,
-        allowed_address_pairs=list(told.allowed_address_pairs),
+        port_security_enabled=network.port_security_enabled,
         dns_name=told.dns_name,
         created_by_compute=True,
         # The network's database may hold the former port, and follows nothing that is older.
         revision_number=told.revision + 1,
         fixed_ips=ipam.allocate(session, network, told.mac_address, wanted),
     )
-    if told.port_security_enabled:
+    if port.port_security_enabled:
         port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]
     session.add(port)
     session.flush()
     return port
+
+
+def _check(told: PortSpec) -> None:
+    """Raises Invalid: the host remembers what no port of ours can have had."""
+    whole = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", told.id)
+    mac_address = re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", told.mac_address)
+    if not (whole and mac_address and 0 <= told.revision < 2**31 and len(told.name) <= 255):
+        raise Invalid("It has an id, MAC, name or revision that no port can have.")

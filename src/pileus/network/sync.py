@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 from operator import methodcaller
 from typing import Any
 
+from sqlalchemy import select
+
 from pileus.db import Session
 from pileus.network import wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.northbound.base import Northbound
+from pileus.network.quotas import METADATA_OWNER
 from pileus.operations.debts import NETWORK, owe
 from pileus.operations.owed import recorded, recorded_many
 
@@ -66,3 +69,15 @@ def group_changed(session: Session, group: SecurityGroup, request_id: str) -> No
     """A security group was changed, or is about to be deleted."""
     if group.wired:
         owe(session, NETWORK, group.id, sync_security_group.owed(group_id=group.id), request_id)
+
+
+def reconcile(session: Session, recorded: set[str]) -> int:
+    """Owe what differs between the bound ports and those that the network's database has; returns how many.
+
+    A write that was sent before a port's end and arrived after it would stay for ever otherwise.
+    """
+    bound = select(Port.id).where(Port.host != "", Port.device_owner != METADATA_OWNER)
+    differing = sorted(recorded ^ set(session.scalars(bound)))
+    for port_id in differing:
+        owe(session, NETWORK, port_id, sync_port.owed(port_id=port_id))
+    return len(differing)

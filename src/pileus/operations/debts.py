@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pileus import clock
 from pileus.agent.commands import Answer, Command, Envelope
 from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
@@ -29,6 +30,8 @@ PREFIX = "debt"
 BATCH = 200
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 DEADLINE_S = 120.0
+SLOW_S = 5.0
+"""After this long, what has been tried is settled before more is tried."""
 TAKEN_S = DEADLINE_S + 30.0
 """How long a host's answer is waited for before the next try."""
 
@@ -38,24 +41,32 @@ Apply = Callable[[Any], None]
 
 
 def owe(
-    session: Session, host: str, subject_id: str, owed: Owed, request_id: str = "", error: str | None = None
+    session: Session,
+    host: str,
+    subject_id: str,
+    owed: Owed,
+    request_id: str = "",
+    *,
+    key: str = "",
+    error: str | None = None,
 ) -> None:
     """Write down that `host` is owed an action, from this transaction's commit on.
 
     Args:
         host: a host's name, NETWORK or DATABASE.
         subject_id: what it is about; served before new commands about it.
+        key: tells debts apart that must all be paid; what is owed twice under one key is one debt, of the newest state.
         error: why a first try failed, if there was one.
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = {"host": host, "subject_id": subject_id, "name": owed.do, "arguments": owed.arguments}
+    row = {"host": host, "subject_id": subject_id, "name": owed.do, "key": key}
     again = {"arguments": owed.arguments, "token": new_id(), "next_try": in_seconds(0), "tries": 0}
     fresh = {"request_id": request_id, "error": error, "created_at": utcnow()}
     session.flush()
     session.change(
         insert(DebtRow)
         .values(row | again | fresh)
-        .on_conflict_do_update(index_elements=["host", "subject_id", "name"], set_=again)
+        .on_conflict_do_update(index_elements=["host", "subject_id", "name", "key"], set_=again)
     )
     session.after_commit(debts_bell.set)
 
@@ -84,9 +95,9 @@ def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: i
     return session.scalars(query if subjects is None else query.where(DebtRow.subject_id.in_(list(subjects)))).all()
 
 
-def about(session: Session, host: str, subject_id: str) -> bool:
-    """Whether a host is owed anything about a subject."""
-    same = (DebtRow.host == host, DebtRow.subject_id == subject_id)
+def is_owed(session: Session, host: str, subject_id: str, name: str) -> bool:
+    """Whether a host is owed this action about a subject."""
+    same = (DebtRow.host == host, DebtRow.subject_id == subject_id, DebtRow.name == name)
     return session.scalar(select(DebtRow.id).where(*same).limit(1)) is not None
 
 
@@ -115,11 +126,21 @@ class Collector:
             query = select(DebtRow).where(DebtRow.next_try <= in_seconds(0))
             rows = session.scalars(query.order_by(DebtRow.next_try, DebtRow.id).limit(BATCH)).all()
             built = _build(session, rows)
-        if told := [row for row in rows if row.host not in (NETWORK, DATABASE)]:
-            self._wait_for(told)
-        done = [(row, self._try(row, command)) for row, command in built]
-        self._settle([(row, error) for row, error in done if error is not SENT])
+        hosts = [(row, command) for row, command in built if row.host not in (NETWORK, DATABASE)]
+        if hosts:
+            self._wait_for([row for row, _ in hosts])
+            self._settle([(row, self._try(row, command)) for row, command in hosts])
+        self._settle(self._try_in_turn([(row, change) for row, change in built if row.host in (NETWORK, DATABASE)]))
         return len(rows)
+
+    def _try_in_turn(self, built: list[tuple[DebtRow, Any]]) -> list[tuple[DebtRow, Any]]:
+        """Try until one takes long: what is left must not wait with those that are paid for the ones that hang."""
+        began, done = clock.monotonic(), []
+        for row, change in built:
+            done.append((row, self._try(row, change)))
+            if clock.monotonic() - began > SLOW_S:
+                break
+        return done
 
     def answer(self, answer: Answer) -> None:
         """A host answered a debt's command."""
@@ -159,6 +180,7 @@ class Collector:
 
     def _settle(self, tried: list[tuple[DebtRow, Any]]) -> None:
         """Strike out what is paid, put off what is not. Each try is of the row as it was taken."""
+        tried = [(row, error) for row, error in tried if error is not SENT]
         if not tried:
             return
         paid = [row for row, error in tried if error is None]
@@ -168,7 +190,7 @@ class Collector:
             for row in paid:
                 if row.token not in struck:
                     # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
-                    owe(session, row.host, row.subject_id, _newest(session, row), row.request_id)
+                    owe(session, row.host, row.subject_id, _newest(session, row), row.request_id, key=row.key)
             for row, error in tried:
                 if error is not None:
                     self._put_off(session, row, str(error))
@@ -182,8 +204,8 @@ class Collector:
 
 def _newest(session: Session, row: DebtRow) -> Owed:
     """A debt as it was last owed; as it was taken, if it is struck out."""
-    same = (DebtRow.host == row.host, DebtRow.subject_id == row.subject_id, DebtRow.name == row.name)
-    arguments = session.scalar(select(DebtRow.arguments).where(*same))
+    query = select(DebtRow.arguments).where(DebtRow.host == row.host, DebtRow.subject_id == row.subject_id)
+    arguments = session.scalar(query.where(DebtRow.name == row.name, DebtRow.key == row.key))
     return Owed(row.name, row.arguments if arguments is None else arguments)
 
 
@@ -206,7 +228,8 @@ def _built(session: Session, name: str, rows: list[DebtRow]) -> list[Any]:
     if name == DATABASE:
         return [None] * len(rows)
     try:
-        return carry_out_many(session, name, [row.arguments for row in rows])
+        with session.begin_nested():  # what the database says of one must not spoil the others
+            return carry_out_many(session, name, [row.arguments for row in rows])
     except (PileusError, UnknownAction) as error:
         why = str(error)
     except Exception as error:

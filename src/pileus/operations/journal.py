@@ -20,6 +20,7 @@ from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.owed import Owed
 
 BEGUN, FINISHED, FAILED = "begun", "finished", "failed"
+CANCELLED = {"code": "cancelled", "message": "Cancelled by a later request."}
 
 
 class Fenced(Exception):
@@ -77,7 +78,7 @@ class Held(msgspec.Struct, kw_only=True):
     answers: dict[str, Answer] = {}
     sent: dict[str, datetime] = {}
     defects: int = 0
-    """How many of its turns hit a defect of ours."""
+    """How many of its turns hit a defect of ours since a step was last recorded."""
     defect: str | None = None
 
 
@@ -92,7 +93,8 @@ def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
     return (
         OperationRow.finished_at.is_(None),
         OperationRow.lease_owner.is_(None),
-        OperationRow.kind.in_(list(kinds)),
+        # What is only to be undone needs no flow.
+        OperationRow.kind.in_(list(kinds)) | (OperationRow.error["code"].as_string() == CANCELLED["code"]),
         OperationRow.not_before.is_(None) | (OperationRow.not_before <= in_seconds(0)),
         ~unfinished.exists(),
     )
@@ -227,6 +229,7 @@ def record(session: Session, held: Held, *outcomes: Outcome) -> None:
         for outcome in outcomes:
             outcome.written = True
             held.outcomes[outcome.position, outcome.undo] = outcome
+            held.defects, held.defect = 0, None
 
     session.after_commit(know)
 

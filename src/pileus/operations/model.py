@@ -127,6 +127,8 @@ class DebtRow(Base):
     subject_id: Mapped[str]
     name: Mapped[str]
     """The recorded action that pays it."""
+    key: Mapped[str] = mapped_column(default="")
+    """Whose undo it is (operation and step); empty for debts of the newest state, of which there is one."""
     arguments: Mapped[dict[str, Any]]
     request_id: Mapped[str]
     token: Mapped[str] = mapped_column(unique=True)
@@ -137,7 +139,7 @@ class DebtRow(Base):
     """Why the last try failed."""
     created_at: Mapped[datetime]
 
-    __table_args__ = (UniqueConstraint("host", "subject_id", "name"),)
+    __table_args__ = (UniqueConstraint("host", "subject_id", "name", "key"),)
 
 
 class CloudRow(Base):

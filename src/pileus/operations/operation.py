@@ -334,9 +334,11 @@ class Operation:
         self._send(envelope(key, self.id, self._held.attempt, host, command, deadline_s))
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
-        outcome.host = answer.host or outcome.host
+        outcome.host = answer.host
         outcome.started = self._held.sent[self._key(outcome)]
-        outcome.result = None if answer.failure else answer.result | {"at": answer.at}
+        # "_events" is for our own steps to say.
+        said = {name: value for name, value in answer.result.items() if name != "_events"}
+        outcome.result = None if answer.failure else said | {"at": answer.at}
         outcome.state = FAILED if answer.failure else FINISHED
         outcome.events = msgspec.to_builtins(answer.events)
         if answer.failure:
@@ -377,7 +379,9 @@ class Operation:
         with self._db.write() as session:
             journal.fence(session, self._held)
             journal.record(session, self._held, *self._unwritten, undo)
-            debts.owe(session, host, self.subject_id, owed, self.origin.request_id, error.message)
+            key = f"{self.id}:{undo.key}"
+            request_id = self.origin.request_id
+            debts.owe(session, host, self.subject_id, owed, request_id, key=key, error=error.message)
         self._unwritten = []
 
 

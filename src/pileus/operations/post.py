@@ -53,10 +53,11 @@ class Post:
             Whether the host's agent is connected now.
         """
         with self._lock:
-            fresh = envelope.key not in self._letters
+            former = self._letters.get(envelope.key)
             self._letters[envelope.key] = Letter(envelope, clock.monotonic())
             link = self._links.get(envelope.host)
-            if link is not None and fresh:
+            # An agent that has seen a newer attempt ignored the older one: it must get this one, too.
+            if link is not None and (former is None or former.envelope.attempt != envelope.attempt):
                 link.put(envelope.key)
         return link is not None
 
@@ -85,7 +86,10 @@ class Post:
         with self._lock:
             self._close(link)
             for host in hosts:
-                self._links[host] = link
+                if host in self._links:
+                    log.error("host %s is reported by a second agent, which is not believed", host)
+                else:
+                    self._links[host] = link
             for key, letter in self._letters.items():
                 if self._links.get(letter.envelope.host) is link:
                     link.put(key)
@@ -102,7 +106,7 @@ class Post:
 
 
 class Listener(Protocol):
-    """What the replica makes of what agents say. May raise: a report or an event is then given again."""
+    """What the replica makes of what agents say. May raise: the agent is then greeted anew, and reports anew."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
         """An agent is (again) connected, or a minute has passed. `asked`: when it was asked for this report."""

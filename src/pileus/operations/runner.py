@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from pileus import clock
 from pileus.agent.commands import Answer, Failure
@@ -21,17 +22,16 @@ from pileus.db import Database, Session, is_transient
 from pileus.operations import journal, leases
 from pileus.operations.flow import CommandError, Flow, flows
 from pileus.operations.groups import FairQueue, carry_out, fail
-from pileus.operations.journal import Fenced, Held
+from pileus.operations.journal import CANCELLED, Fenced, Held
 from pileus.operations.operation import Operation
 from pileus.operations.post import Post
-from pileus.operations.start import CANCELLED
 from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
 from pileus.operations.wake import wake
 
 log = logging.getLogger(__name__)
 BATCH = 256
-PAUSE_S = 0.2
-"""Before something that failed for a passing reason is tried again."""
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 60.0
+"""Before something that failed is tried again; longer after defects."""
 MAX_DEFECTS = 3
 """An operation whose turns hit defects is ended all the same: by its `failed` hook; at this many by its `broken` hook;
 with one more by none; with two more its undos are owed instead of tried."""
@@ -283,10 +283,10 @@ class Runner:
     def _doubt(self, run: Run, error: Exception) -> None:
         """After a failure of any kind the operation is what the journal says, and it is tried again in a while."""
         held, run.doubtful = run.held, True
-        if not is_transient(error):
+        if not is_transient(error) and not isinstance(error, DBAPIError):
             held.defects, held.defect = held.defects + 1, f"{type(error).__name__}: {error}"[:255]
         _complain(error, f"operation {held.id} ({held.kind}) was not carried on")
-        self._put_off(run, PAUSE_S * 4**held.defects)
+        self._put_off(run, min(LONGEST_PAUSE_S, PAUSE_S * 4**held.defects))
 
     def _read_again(self, run: Run) -> bool:
         """Forget what was remembered of an operation; False if it is not this runner's any more."""

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from pileus.db import Session, new_id, utcnow
+from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
 from pileus.operations.flow import Origin, flows
+from pileus.operations.journal import CANCELLED
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.wake import wake
 
 ACCEPT = -1
 """Position of the step before the flow's first."""
-CANCELLED = {"code": "cancelled", "message": "Cancelled by a later request."}
 
 
 class Busy(Conflict):
@@ -48,11 +49,13 @@ def start(
     given_up = _given_up(session, [subject_id, *also], after)
     row = OperationRow(**_row(kind, flow.version, subject_id, origin, arguments))
     session.add(row)
-    for one in (subject_id, *also):
-        if one not in given_up:
-            session.add(SubjectRow(subject_id=one, operation=row, task_state=flow.task_state))
-    if given_up:
+    for one in sorted({subject_id, *also} - set(given_up)):
+        session.add(SubjectRow(subject_id=one, operation=row, task_state=flow.task_state))
+    try:
         session.flush()
+    except IntegrityError as error:
+        raise Contended(f"another operation took {subject_id} at the same moment") from error
+    if given_up:
         mine = {"operation_id": row.id, "task_state": flow.task_state}
         session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(given_up)).values(**mine))
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)

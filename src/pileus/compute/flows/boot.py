@@ -16,7 +16,7 @@ from pileus.operations import Asked, CommandError, Operation, Origin, flow, reco
 
 def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """No host could build it: the server shows why."""
-    server = session.get(Server, subject_id)
+    server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR, 0)
         server.admin_pass = None
@@ -98,7 +98,8 @@ def give_up_network(session: Session, server_id: str) -> None:
 
 def activate(session: Session, server_id: str, built: dict[str, Any], origin: Origin) -> dict[str, Any]:
     """The guest runs: the server is ACTIVE."""
-    server = session.get_one(Server, server_id)
+    server = servers.held(session, server_id)
+    assert server is not None
     servers.set_state(server, ACTIVE, built["power_state"])
     server.launched_at = utcnow()
     server.admin_pass = None

@@ -40,7 +40,8 @@ def find_host(session: Session, server_id: str) -> dict[str, Any]:
 def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | None, origin: Origin) -> None:
     """Ports, allocations and the server itself go in one commit; a host that did not answer is owed the discarding."""
     scheduler.release(session, server_id)
-    server = session.get_one(Server, server_id)
+    server = servers.held(session, server_id)
+    assert server is not None
     servers.set_state(server, DELETED, 0)
     server.host = server.admin_pass = None
     server.deleted_at = utcnow()

@@ -13,7 +13,7 @@ from pileus.operations import Origin
 
 def stay(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """The guest is as it was; the owner sees why nothing happened."""
-    server = session.get(Server, subject_id)
+    server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.add_fault(session, server, error["message"])
         servers.catch_up(server, None)
@@ -21,7 +21,7 @@ def stay(session: Session, subject_id: str, origin: Origin, error: dict[str, str
 
 def break_down(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """It failed half-way: the server is in ERROR, from where a hard reboot or a delete helps."""
-    server = session.get(Server, subject_id)
+    server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR)
         servers.add_fault(session, server, error["message"])

@@ -6,7 +6,6 @@ from typing import Any
 
 from pileus.compute import servers, spec
 from pileus.compute.flows.failures import break_down, broken, stay
-from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session
 from pileus.operations import Operation, flow
@@ -49,6 +48,7 @@ def reboot_hard(op: Operation, server_id: str, timeout_s: float) -> None:
 
 def record(session: Session, server_id: str, vm_state: str, done: dict[str, Any]) -> None:
     """The host's answer is the server's state, unless the guest has done something since."""
-    server = session.get_one(Server, server_id)
+    server = servers.held(session, server_id)
+    assert server is not None
     servers.set_state(server, vm_state, done["power_state"])
     servers.catch_up(server, done.get("at"))

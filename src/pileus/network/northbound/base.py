@@ -75,5 +75,8 @@ class Northbound(Protocol):
     def drop_security_group(self, group_id: str) -> None:
         """Remove a group; nothing there is no error."""
 
+    def recorded_ports(self) -> set[str]:
+        """Ids of the ports that have a record, without the network's own."""
+
     def close(self) -> None:
         """End the connection; the next call makes a new one."""

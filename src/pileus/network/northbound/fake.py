@@ -55,6 +55,10 @@ class FakeNorthbound:
         with self._lock:
             self.groups.pop(group_id, None)
 
+    def recorded_ports(self) -> set[str]:
+        with self._lock:
+            return {id for id, port in self.ports.items() if not port.device_owner.startswith("network:")}
+
     def close(self) -> None:
         """Nothing is open."""
 

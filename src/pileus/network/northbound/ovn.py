@@ -72,6 +72,11 @@ class OvnNorthbound:
         """Remove a group; nothing there is no error."""
         self._change(lambda change: groups.drop_group(change, group_id))
 
+    def recorded_ports(self) -> set[str]:
+        """Ids of the ports that have a record, without the network's own."""
+        rows = self.database.look(lambda found: [(row.name, row.type) for row in found.rows("Logical_Switch_Port")])
+        return {name for name, kind in rows if not kind}
+
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
         with self._connecting:

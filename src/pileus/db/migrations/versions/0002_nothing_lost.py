@@ -4,7 +4,7 @@ Operations in flight go on: their steps get keys, and those of a boot the undos 
 """
 
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -51,6 +51,7 @@ def _add_tables() -> None:
         sa.Column("host", TEXT, nullable=False),
         sa.Column("subject_id", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
         sa.Column("arguments", JSON, nullable=False),
         sa.Column("request_id", TEXT, nullable=False),
         sa.Column("token", TEXT, nullable=False),
@@ -59,7 +60,7 @@ def _add_tables() -> None:
         sa.Column("error", TEXT, nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_debts")),
-        sa.UniqueConstraint("host", "subject_id", "name", name=op.f("uq_debts_host_subject_id_name")),
+        sa.UniqueConstraint("host", "subject_id", "name", "key", name=op.f("uq_debts_host_subject_id_name_key")),
         sa.UniqueConstraint("token", name=op.f("uq_debts_token")),
     )
     op.create_index(op.f("ix_debts_next_try"), "debts", ["next_try"])
@@ -223,7 +224,7 @@ def _carry_over_live() -> None:
                 connection.execute(sa.insert(waits).values(operation_id=row.id, after_id=row.after_id))
         else:
             _owe(connection, row.kind, row.subject_id, row.arguments)
-            ended = {"state": "succeeded", "finished_at": datetime.now()}
+            ended = {"state": "succeeded", "finished_at": _now()}
             connection.execute(sa.update(operations).where(operations.c.id == row.id).values(**ended))
     for subject_id, row in holders.items():
         values = {"subject_id": subject_id, "operation_id": row.id, "task_state": row.task_state}
@@ -235,6 +236,10 @@ def _carry_over_live() -> None:
         _owe(connection, "port.sync", port_id, {})
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any]) -> None:
     noun = kind.partition(".")[0]
     if noun in SYNCS:
@@ -244,15 +249,15 @@ def _owe(connection: Any, kind: str, subject_id: str, arguments: dict[str, Any])
         owed = {"server_id": subject_id, "host": host}
     else:
         return  # a guest that was to be reaped: nothing that no row condemns is destroyed any more
-    now = datetime.now()
+    now = _now()
     debts = sa.table(
         "debts",
-        *map(sa.column, ("host", "subject_id", "name", "request_id", "token", "tries")),
+        *map(sa.column, ("host", "subject_id", "name", "key", "request_id", "token", "tries")),
         sa.column("arguments", JSON),
         sa.column("next_try", sa.DateTime()),
         sa.column("created_at", sa.DateTime()),
     )
     known = sa.select(debts.c.name).where(debts.c.host == host, debts.c.subject_id == subject_id, debts.c.name == name)
     if connection.execute(known).first() is None:
-        values = {"host": host, "subject_id": subject_id, "name": name, "arguments": owed, "request_id": ""}
+        values = {"host": host, "subject_id": subject_id, "name": name, "key": "", "arguments": owed, "request_id": ""}
         connection.execute(sa.insert(debts).values(**values, token=str(uuid4()), tries=0, next_try=now, created_at=now))
