@@ -158,18 +158,26 @@ def read_json(request: falcon.Request, limit: int) -> Any:
         raise Invalid(f"Malformed JSON in request body: {error}") from None
     if not isinstance(body, dict | list):
         raise Invalid("The request body must be a JSON object.")
-    if b"\\u0000" in raw and holds_nul(body):
-        raise Invalid("The request body holds a NUL character, which no name or text may have.")
+    if b"\\u0000" in raw and (where := _nul(body, ())) is not None:
+        raise Invalid(f"Invalid input for field/attribute {'.'.join(where)}. It holds a NUL character.")
     return body
 
 
-def holds_nul(value: Any) -> bool:
-    """Whether a text in a parsed body has a NUL: databases of ours and of OVN's cannot keep it."""
+def _nul(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Where a parsed body has a NUL, if it has one: neither our databases nor OVN's can keep it."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, str):
+        return path if "\0" in value else None
     if isinstance(value, dict):
-        return any(holds_nul(name) or holds_nul(inner) for name, inner in value.items())
-    if isinstance(value, list):
-        return any(map(holds_nul, value))
-    return isinstance(value, str) and "\0" in value
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for name, one in inner:
+        if "\0" in str(name):
+            return path
+        if (found := _nul(one, (*path, str(name)))) is not None:
+            return found
+    return None
 
 
 def discard_body(request: falcon.Request) -> None:

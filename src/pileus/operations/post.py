@@ -5,10 +5,8 @@ No I/O here: `agents.py` moves the bytes, and the simulation does so in its own 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
@@ -81,17 +79,21 @@ class Post:
         """A command that is not answered."""
         return self._letters.get(key)
 
-    def opened(self, link: Link, hosts: Iterable[str]) -> None:
-        """An agent is connected: it gets all that its hosts were sent, as it may have missed any of it."""
+    def serves(self, link: Link, hosts: Iterable[str]) -> None:
+        """An agent says which hosts are its own; of those that were not yet, it gets all that they were sent.
+
+        A host has one agent: a second one is believed when the first is gone.
+        """
         with self._lock:
-            self._close(link)
+            fresh = set()
             for host in hosts:
-                if host in self._links:
+                if self._links.setdefault(host, link) is not link:
                     log.error("host %s is reported by a second agent, which is not believed", host)
-                else:
-                    self._links[host] = link
+                elif host not in link.hosts:
+                    fresh.add(host)
+            link.hosts |= fresh
             for key, letter in self._letters.items():
-                if self._links.get(letter.envelope.host) is link:
+                if letter.envelope.host in fresh:
                     link.put(key)
 
     def closed(self, link: Link) -> None:
@@ -101,6 +103,7 @@ class Post:
 
     def _close(self, link: Link) -> None:
         link.clear()
+        link.hosts.clear()
         for host in [host for host, one in self._links.items() if one is link]:
             del self._links[host]
 
@@ -135,8 +138,8 @@ class Link:
 
     def __init__(self, post: Post, listener: Listener) -> None:
         self._post, self._listener = post, listener
-        self._outbox: deque[str] = deque()
-        self._hosts: list[str] = []
+        self._outbox: dict[str, None] = {}
+        self.hosts: set[str] = set()
         self.after = 0
         self.ready: Callable[[], None] = lambda: None
         """Called from any thread when there is something to deliver."""
@@ -144,8 +147,10 @@ class Link:
     # --- to the agent -----------------------------------------------------------------------------------------
 
     def put(self, key: str) -> None:
-        self._outbox.append(key)
-        self.ready()
+        """Deliver a command, in the place that it may have already."""
+        if key not in self._outbox:
+            self._outbox[key] = None
+            self.ready()
 
     def clear(self) -> None:
         self._outbox.clear()
@@ -153,7 +158,7 @@ class Link:
     def batch(self) -> list[Envelope]:
         """The next commands to deliver; the same again until `delivered`, so that none overtakes another."""
         self._drop(set())
-        letters = [self._post.letter(key) for key in itertools.islice(list(self._outbox), BATCH)]
+        letters = [self._post.letter(key) for key in list(self._outbox)[:BATCH]]
         return [letter.envelope for letter in letters if letter is not None]
 
     def delivered(self, batch: list[Envelope]) -> None:
@@ -162,8 +167,10 @@ class Link:
 
     def _drop(self, delivered: set[str]) -> None:
         """Take from the front what was delivered or withdrawn."""
-        while self._outbox and (self._outbox[0] in delivered or self._post.letter(self._outbox[0]) is None):
-            self._outbox.popleft()
+        for key in list(self._outbox):
+            if key not in delivered and self._post.letter(key) is not None:
+                break
+            self._outbox.pop(key, None)
 
     # --- from the agent ---------------------------------------------------------------------------------------
 
@@ -178,8 +185,6 @@ class Link:
         """
         greeting = self.reported(content, asked)
         self.after = greeting.last
-        self._hosts = [host.name for host in greeting.report.hosts]
-        self._post.opened(self, self._hosts)
 
     def reported(self, content: bytes, asked: datetime) -> Greeting:
         """The agent told of its hosts."""
@@ -187,16 +192,17 @@ class Link:
         if greeting.report.contract < CONTRACT - 1:
             raise Refused("its contract is too old: bring the host to this release first")
         self._listener.report(greeting.report, asked)
+        self._post.serves(self, [host.name for host in greeting.report.hosts])
         return greeting
 
     def take(self, content: bytes) -> None:
         """What the agent's feed has, in its order; an entry that could not be dealt with is asked for again."""
-        self._listener.alive(self._hosts)
+        self._listener.alive(sorted(self.hosts))
         for raw in msgspec.json.decode(content, type=list[msgspec.Raw]):
             try:
                 entry = msgspec.json.decode(raw, type=FeedEntry)
             except msgspec.DecodeError:
-                log.exception("an entry of the feed of %s is not understood", self._hosts)
+                log.exception("an entry of the feed of %s is not understood", self.hosts)
                 self.after = msgspec.json.decode(raw, type=Numbered).sequence
                 continue
             self._take(entry)

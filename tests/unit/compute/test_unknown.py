@@ -165,7 +165,8 @@ def test_discard_of_a_servers_older_guest_and_of_one_on_another_host(session: Se
     report(session, running(incarnation=2))
     unknown.discard(session, "host-1", GUEST)
     assert owed(session)[0][3]["incarnation"] == 2
-    assert (server.host, server.incarnation, server.vm_state) == ("host-1", 3, ACTIVE)
+    assert (server.host, server.incarnation) == ("host-1", 3)
+    assert server.vm_state == STOPPED, "its own guest is not there"
     session.execute(delete(DebtRow))
     server.host = None
     report(session, running(incarnation=3))

@@ -20,10 +20,10 @@ from pileus.operations.debts import (
     LONGEST_PAUSE_S,
     NETWORK,
     TAKEN_S,
-    about,
     due,
     forget,
     hurry,
+    is_owed,
     open_debts,
     owe,
 )
@@ -340,8 +340,8 @@ def test_debts_are_shown_and_can_be_written_off(db: Database, replica: Replica, 
     with db.read() as session:
         assert [one.subject_id for one in open_debts(session)] == ["a", "b"]
         assert [one.subject_id for one in open_debts(session, limit=1)] == ["a"]
-        assert count_debts(session) == 2 and about(session, "h", "a")
-        assert not about(session, "h", "c") and not about(session, "other", "a")
+        assert count_debts(session) == 2 and is_owed(session, "h", "a", "test.command")
+        assert not is_owed(session, "h", "c", "test.command") and not is_owed(session, "other", "a", "test.command")
         assert [one.command.subject for one in due(session, "h", "b")] == ["b"]
         assert due(session, "other", "b") == []
         first = open_debts(session)[0]

@@ -105,6 +105,9 @@ def test_the_link_is_told_that_there_is_something_to_deliver(post: Post, link: L
     assert rung == ["ready"]
     post.send(envelope("1", attempt=2))
     assert rung == ["ready"], "it is on its way"
+    link.delivered(link.batch())
+    post.send(envelope("1", attempt=3))
+    assert rung == ["ready", "ready"], "an agent that has seen a newer attempt has ignored the former"
 
 
 def test_a_failed_delivery_keeps_the_order(post: Post, link: Link) -> None:
@@ -159,12 +162,24 @@ def test_what_is_not_answered_is_delivered_again_after_reconnecting(post: Post, 
     assert keys(again.batch()) == ["1", "3", "4"] and link.batch() == []
 
 
-def test_an_agent_that_reconnects_takes_the_place_of_its_former_link(post: Post, ears: Ears, link: Link) -> None:
-    """The end of the former one is noticed late."""
-    again = Link(post, ears)
-    again.greeted(greeting("h"), ASKED)
+def test_a_second_agent_of_a_host_is_believed_when_the_first_is_gone(post: Post, ears: Ears, link: Link) -> None:
+    second = Link(post, ears)
+    second.greeted(greeting("h"), ASKED)
+    assert post.send(envelope("1")) and keys(link.batch()) == ["1"] and second.batch() == []
     post.closed(link)
-    assert post.send(envelope("1")) and keys(again.batch()) == ["1"]
+    second.reported(greeting("h"), ASKED)
+    assert keys(second.batch()) == ["1"]
+
+
+def test_an_agent_answers_for_its_own_hosts_only(post: Post, ears: Ears, link: Link) -> None:
+    other = Link(post, ears)
+    other.greeted(greeting("other"), ASKED)
+    post.send(envelope("1"))
+    forged = [FeedEntry(sequence=n, answer=Answer(key="1", host=host)) for n, host in enumerate(("h", "other"), 1)]
+    event = FeedEntry(sequence=3, guest=GuestEvent(server_id="s", host="h", power_state=4, at=1.0))
+    other.take(msgspec.json.encode([*forged, event]))
+    said = [one for one in ears.heard if not isinstance(one, AgentReport)]
+    assert said == [] and len(post.letters()) == 1
 
 
 def test_an_answer_ends_the_delivery_and_is_heard(post: Post, ears: Ears, link: Link) -> None:

@@ -158,5 +158,6 @@ def _replace(path: Path, content: bytes) -> None:
     """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
+    fresh.touch(mode=0o600)
     fresh.write_bytes(content)
     fresh.replace(path)
