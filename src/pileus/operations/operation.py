@@ -101,11 +101,9 @@ class Operation:
                 journal.show(session, self._held, then)
             if forward:
                 journal.go_forward(session, self._held)
-            if ahead:
-                journal.record(session, self._held, self._begun(ahead))
             return result
 
-        return self._run(outcome, work, last)
+        return self._run(outcome, work, last, ahead)
 
     def command(
         self, name: str, host: Host, command: Owed, *, undo: Owed | None = None, deadline_s: float = DEADLINE_S
@@ -238,10 +236,10 @@ class Operation:
     def _done(outcome: Outcome | None) -> bool:
         return outcome is not None and outcome.state != BEGUN
 
-    def _run(self, outcome: Outcome, work: StepFunction, last: bool = False) -> dict[str, Any]:
+    def _run(self, outcome: Outcome, work: StepFunction, last: bool, ahead: Asked | None) -> dict[str, Any]:
         hold(f"{outcome.name}:before")
         try:
-            self._commit(outcome, work, last)
+            self._commit(outcome, work, last, ahead)
         except StepFailed as error:
             # Also a defect of ours is journaled: the flow must fail the same way when it is replayed.
             outcome.result, outcome.error, outcome.state = None, error.record(), FAILED
@@ -250,7 +248,7 @@ class Operation:
         hold(f"{outcome.name}:after")
         return outcome.result or {}
 
-    def _commit(self, outcome: Outcome, work: StepFunction, last: bool = False) -> None:
+    def _commit(self, outcome: Outcome, work: StepFunction, last: bool = False, ahead: Asked | None = None) -> None:
         """Do a step's work and journal it, in one transaction.
 
         Raises:
@@ -261,7 +259,7 @@ class Operation:
             journal.fence(session, self._held)
             journal.record(session, self._held, *self._unwritten)
             outcome.result, outcome.state = work(session) or {}, FINISHED
-            journal.record(session, self._held, outcome)
+            journal.record(session, self._held, outcome, *([self._begun(ahead)] if ahead else []))
             if last:
                 journal.end(session, self._held, "succeeded", None)
         self._unwritten = []

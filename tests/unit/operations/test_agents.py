@@ -317,7 +317,7 @@ def test_a_full_journal_is_tried_again(
     eventually(lambda: len(tries) > 2, 10, "the second try")
     assert machine.journal.answer("a:0") is None and desk.ears.answers.empty()
     full.clear()
-    assert [desk.ears.next_answer().key for _ in range(2)] == ["a:0", "b:0"]
+    assert {desk.ears.next_answer().key for _ in range(2)} == {"a:0", "b:0"}
     assert desk.post.letters() == []
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import CommandError, Operation, StepRow, flow
+from pileus.operations import Asked, CommandError, Operation, StepRow, flow
 from pileus.operations.groups import grouped
 from tests.unit.operations.world import (
     FakeClock,
@@ -123,6 +123,32 @@ def test_no_step_is_skipped_or_done_twice(
 
     # Taking up, one, place, build begun, its outcome before look is sent, and the last with look's outcome.
     assert one_after_another(commits, replica, fake_clock, done, round_of) == 6
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["refused", "unacknowledged"])
+def test_a_command_that_a_step_announces_is_journaled_with_it_and_behind_it(
+    db: Database, replica: Replica, hosts: Hosts, commits: Commits, fake_clock: FakeClock, done: bool
+) -> None:
+    @flow("t.ahead")
+    def announced(op: Operation) -> None:
+        build = Asked("build", "h", command.owed(name="s"), undo=command.owed(name="back"))
+        op.step("one", note, "one", ahead=build)
+        op.ask(build)
+        op.step("two", note, "two", last=True)
+
+    def round_of() -> Callable[[], None]:
+        before, sent = len(effects(db)), len(hosts.sent)
+        operation_id = begin(db, "t.ahead")
+
+        def check() -> None:
+            assert row(db, operation_id).state == "succeeded" and effects(db)[before:] == ["one", "two"]
+            assert steps(db, operation_id) == ["one finished", "build finished", "two finished"]
+            assert {envelope.key for envelope in hosts.sent[sent:]} == {f"{operation_id}:build"}
+
+        return check
+
+    # Taking up, one with build begun, and the last with build's outcome.
+    assert one_after_another(commits, replica, fake_clock, done, round_of) == 3
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["refused", "unacknowledged"])
