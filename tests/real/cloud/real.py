@@ -217,6 +217,7 @@ class RealCloud(CloudUnderTest):
 
     def assert_holds_exactly(self, *server_ids: str) -> None:
         """What belongs to these servers, each with one port, and nothing of any other."""
+        eventually(lambda: not self.query("SELECT name FROM debts"), 20, "what hosts and the network are owed")
         found, wanted = self.traces(), set(server_ids)
         for kind in ("domains", "directories", "instance data", "consumers"):
             assert found[kind] == wanted, kind
