@@ -27,6 +27,14 @@ def on_postgres(postgres: Postgres) -> Iterator[Victim]:
     cloud.remove()
 
 
+@pytest.fixture
+def on_sqlite() -> Iterator[Victim]:
+    """A cloud whose database is a file that can be put away."""
+    cloud = CloudUnderTest(None, *FAKE, "--fake-hosts", "2")
+    yield Victim(cloud)
+    cloud.remove()
+
+
 def _tried(ask: Callable[[], Any]) -> Any:
     """A client that asks again when it is told that the database was away, and only then."""
 
@@ -97,8 +105,8 @@ def test_deletes_during_boots_take_their_locks_in_one_order(on_postgres: Victim,
     assert "deadlock detected" not in postgres.log()
 
 
-def test_a_database_taken_away_costs_no_guest(victim: Victim) -> None:
-    victim.cloud.up() if not (victim.cloud.state / "pileus.pid").exists() else None
+def test_a_database_taken_away_costs_no_guest(on_sqlite: Victim) -> None:
+    victim = on_sqlite
     server_id = victim.boot()
     assert victim.settled(server_id).status == "ACTIVE"
     [guest] = victim.guests()
@@ -121,7 +129,8 @@ def test_a_database_taken_away_costs_no_guest(victim: Victim) -> None:
     victim.assert_holds_exactly(0)
 
 
-def test_an_older_backup_put_back_costs_no_guest(victim: Victim) -> None:
+def test_an_older_backup_put_back_costs_no_guest(on_sqlite: Victim) -> None:
+    victim = on_sqlite
     before = victim.boot()
     assert victim.settled(before).status == "ACTIVE"
     backup = victim.cloud.pileus("db", "backup").strip()
