@@ -11,6 +11,7 @@ from pileus.db import Contended
 from pileus.errors import Conflict
 from pileus.operations import Origin, cancel, live, note, start, task_states
 from pileus.operations.debts import owe
+from pileus.operations.start import Busy
 
 
 def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any) -> Server:
@@ -39,17 +40,18 @@ def delete(ctx: Context, server_id: str) -> None:
     Raises:
         NotFound: no such server for the caller. Conflict: it is locked.
     """
-    # Operations before servers, as everywhere (operations/model.py); none can be added once the server is locked.
+    # Operations before servers, as everywhere (operations/model.py).
     under_way = live(ctx.session, server_id, lock=True)
     server = servers.get(ctx.session, server_id, scope(ctx), lock=True)
     require_unlocked(ctx, server)
-    if len(live(ctx.session, server.id)) != len(under_way):
-        raise Contended(f"another request about instance {server.id} came first")
     if any(row.kind == "server.delete" for row in under_way):
         return
     for row in under_way:
         cancel(ctx.session, row)
-    start(ctx.session, "server.delete", server.id, origin(ctx, server), after=under_way, server_id=server.id)
+    try:
+        start(ctx.session, "server.delete", server.id, origin(ctx, server), after=under_way, server_id=server.id)
+    except Busy as error:
+        raise Contended(f"another request about instance {server.id} came first") from error
 
 
 def require_unlocked(ctx: Context, server: Server) -> None:

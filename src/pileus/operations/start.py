@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
@@ -133,11 +133,11 @@ def live(session: Session, subject_id: str, lock: bool = False) -> list[Operatio
     Args:
         lock: nobody carries them on until this transaction ends. Take it before the subject's own row.
     """
+    mine = select(OperationRow.id).where(OperationRow.subject_id == subject_id, OperationRow.finished_at.is_(None))
     holder = select(SubjectRow.operation_id).where(SubjectRow.subject_id == subject_id)
-    about = or_(OperationRow.subject_id == subject_id, OperationRow.id.in_(holder))
     query = (
         select(OperationRow)
-        .where(about, OperationRow.finished_at.is_(None))
+        .where(OperationRow.id.in_(union(mine, holder)))
         .order_by(OperationRow.created_at, OperationRow.id)
     )
     return list(session.scalars(query.with_for_update() if lock else query))
