@@ -15,7 +15,7 @@ from pileus.api import app
 from pileus.api.service import Service
 from pileus.compute import flows as compute_flows
 from pileus.compute import hosts
-from pileus.compute import purge as compute_purge
+from pileus.compute.model import Server
 from pileus.db import Database, Session
 from pileus.identity.keys import KeyRing
 from pileus.identity.tokens import Tokens
@@ -23,12 +23,13 @@ from pileus.image import store
 from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
-from pileus.operations import ids, journal, retention
+from pileus.operations import OperationRow, ids, journal
 from pileus.operations.agents import Agents, ask
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
 from pileus.operations.post import Post
+from pileus.operations.retention import forget
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 
@@ -150,8 +151,8 @@ class Hearing:
 
 def purge(session: Session, operations_s: float, deleted_s: float) -> int:
     """Forget finished operations and deleted servers that are older than that (0: never); returns how many rows."""
-    rows = retention.purge(session, operations_s) if operations_s else 0
-    return rows + (compute_purge.purge(session, deleted_s) if deleted_s else 0)
+    rows = forget(session, OperationRow.finished_at, operations_s) if operations_s else 0
+    return rows + (forget(session, Server.deleted_at, deleted_s) if deleted_s else 0)
 
 
 def northbound(settings: Settings) -> Northbound:

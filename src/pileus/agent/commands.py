@@ -13,7 +13,6 @@ from msgspec import Meta
 
 Word = Annotated[str, Meta(max_length=255)]
 Instant = Annotated[float, Meta(ge=0, le=1e11)]
-"""Seconds since the epoch."""
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 State = Annotated[int, Meta(ge=0, le=100)]
 """A PowerState."""

@@ -1,25 +1,30 @@
-"""How long the journal is kept."""
+"""How long rows of what has ended are kept."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.clock import utcnow
 from pileus.db import Session
-from pileus.operations.model import OperationRow, StepRow
 
 AT_ONCE = 1000
-"""Rows of operations forgotten in one transaction, so that nobody waits long for it."""
+"""Rows forgotten in one transaction, so that nobody waits long for it."""
 
 
-def purge(session: Session, older_than_s: float) -> int:
-    """Forget operations that ended more than `older_than_s` seconds ago, at most AT_ONCE; returns how many."""
-    before = utcnow() - timedelta(seconds=older_than_s)
-    old = select(OperationRow.id).where(OperationRow.finished_at < before).order_by(OperationRow.finished_at)
+def forget(session: Session, ended: InstrumentedAttribute[datetime | None], older_than_s: float) -> int:
+    """Forget the rows that ended more than `older_than_s` seconds ago, at most AT_ONCE, with all that hangs on them.
+
+    Args:
+        ended: the column that says when a row ended; its table has a key `id`.
+
+    Returns:
+        How many rows were forgotten.
+    """
+    model: Any = ended.class_
+    old = select(model.id).where(ended < utcnow() - timedelta(seconds=older_than_s)).order_by(ended)
     ids = list(session.scalars(old.limit(AT_ONCE)))
-    if ids:
-        session.change(delete(StepRow).where(StepRow.operation_id.in_(ids)))
-        session.change(delete(OperationRow).where(OperationRow.id.in_(ids)))
-    return len(ids)
+    return session.change(delete(model).where(model.id.in_(ids))) if ids else 0

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pileus.agent.commands import NetworkSpec
 from pileus.cloud import Cloud
 from pileus.errors import Unavailable
-from pileus.network import ports
+from pileus.network import ports, sync
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.network.requests import NetworkRequest
@@ -161,6 +161,23 @@ def test_an_owners_port_leaves_the_network_with_its_server(cloud: Cloud, demo: C
         ports.release_for_server(session, "s", "req-2")
     assert northbound.settle() == ["sync port", "drop port"] and northbound.ports == {}, "unbound, it has no record"
     assert demo("GET", f"/ports/{port['id']}")[0] == 200
+
+
+def test_what_came_too_late_is_found_by_comparing(cloud: Cloud, demo: Caller, northbound: Northbound) -> None:
+    """A write that a replica sent before a port's end, and that arrived after it."""
+    network = demo.network("10.0.0.0/24")
+    port = demo.make("port", network_id=network["id"])
+    bind(cloud, demo, port)
+    northbound.settle()
+    late = northbound.ports[port["id"]]
+    assert demo("DELETE", f"/ports/{port['id']}")[0] == 204
+    northbound.settle()
+    northbound.ports[port["id"]] = late
+    with cloud.db.write() as session:
+        assert sync.reconcile(session, northbound.recorded_ports()) == 1
+    assert northbound.settle() == ["drop port"]
+    with cloud.db.write() as session:
+        assert sync.reconcile(session, northbound.recorded_ports()) == 0
 
 
 def test_a_change_that_is_refused_owes_nothing(cloud: Cloud, demo: Caller, northbound: Northbound) -> None:
