@@ -19,7 +19,7 @@ from pileus.db.migrate import upgrade
 from pileus.image.model import Image
 from pileus.network import bootstrap, networks, security_groups, subnets
 from pileus.operations import ids
-from tests.simulation.dice import Dice
+from tests.simulation.dice import Dice, same_ids
 
 PROJECT = "0" * 32
 IMAGE = "11111111-1111-4111-8111-111111111111"
@@ -32,7 +32,7 @@ class FaultyDatabase(Database):
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
         connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.deserialize(_template())
+        connection.deserialize(template())
         super().__init__("sqlite://", poolclass=StaticPool, creator=lambda: connection)
         event.listen(self.engine, "before_cursor_execute", self._before_statement)
 
@@ -54,9 +54,9 @@ def _failure(statement: str, why: str) -> OperationalError:
 
 
 @cache
-def _template() -> bytes:
+def template() -> bytes:
     """The image of a new cloud's database: flavors, a network, an image; made once."""
-    with tempfile.TemporaryDirectory() as folder:
+    with same_ids(0), tempfile.TemporaryDirectory() as folder:
         db = Database(f"sqlite:///{folder}/t.db")
         upgrade(db, Path(folder))
         with db.write() as session:

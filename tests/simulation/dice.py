@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -53,3 +55,14 @@ class Dice:
 
     def between(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)
+
+
+@contextmanager
+def same_ids(seed: int) -> Iterator[None]:
+    """The same ids are made for the same seed."""
+    numbers, former = random.Random(seed), uuid.uuid4
+    uuid.uuid4 = lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        uuid.uuid4 = former

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from sqlalchemy import select
@@ -20,8 +18,8 @@ from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids
 from pileus.operations.model import DebtRow, OperationRow
 from tests.simulation import properties, trips
-from tests.simulation.database import FaultyDatabase
-from tests.simulation.dice import Dice
+from tests.simulation.database import FaultyDatabase, template
+from tests.simulation.dice import Dice, same_ids
 from tests.simulation.hosts import Killed, SimulatedAgent
 from tests.simulation.replicas import Replica, dies
 from tests.simulation.requests import Clients
@@ -190,17 +188,14 @@ def run(seed: int) -> Counter[str]:
     Raises:
         AssertionError: a property does not hold.
     """
+    template()  # made before the seed's ids begin
     logging.disable(logging.CRITICAL)
-    numbers = Random(seed)
-    former = uuid.uuid4
-    uuid.uuid4 = lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)  # type: ignore[assignment]  # the same ids for the same seed
-    with tempfile.TemporaryDirectory(prefix="pileus-storm-") as folder:
+    with same_ids(seed), tempfile.TemporaryDirectory(prefix="pileus-storm-") as folder:
         try:
             storm = Storm(seed, Path(folder))
             clock.current, holds.listener = storm.clock, dies(storm.dice)
             storm.run()
         finally:
-            uuid.uuid4 = former
             clock.current, holds.listener = clock.Clock(), None
             logging.disable(logging.NOTSET)
     return storm.dice.happened
