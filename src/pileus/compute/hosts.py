@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 
@@ -14,6 +14,9 @@ from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.operations import debts, task_states
 from pileus.placement import providers
+
+LATELY = timedelta(minutes=1)
+"""A report is no older than this when it is taken in."""
 
 
 def register(session: Session, report: AgentReport, asked: datetime) -> None:
@@ -71,7 +74,8 @@ def _compare_guests(session: Session, report: HostReport, asked: datetime) -> No
     for server in ours.values():
         guest = here.get(server.id)
         state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
-        if server.id not in busy and server.launched_at is not None and server.updated_at < asked:
+        later = asked <= server.updated_at < asked + LATELY  # a change from the far future is a wrong clock's
+        if server.id not in busy and server.launched_at is not None and not later:
             servers.hear(server, state, clock.time(), busy=False)
     _show_unknown(session, report.name, unknown)
 
@@ -83,7 +87,8 @@ def _is_ours(server: Server | None, guest: GuestReport) -> bool:
 
 def _accounted_for(session: Session, host: str, guest: GuestReport, asked: datetime) -> bool:
     """Whether a row says what is to become of a guest: an operation, a debt, or a change later than the report."""
-    changed = select(Server.id).where(Server.id == guest.server_id, Server.updated_at >= asked)
+    later = (Server.updated_at >= asked, Server.updated_at < asked + LATELY)
+    changed = select(Server.id).where(Server.id == guest.server_id, *later)
     if task_states(session, [guest.server_id]) or debts.is_owed(session, host, guest.server_id, spec.discard.name):
         return True
     return session.scalar(changed) is not None
