@@ -15,7 +15,7 @@ from pileus.operations import flows
 from tests.simulation.dice import ODDS
 from tests.simulation.storm import run
 
-SEEDS = int(os.environ.get("SEEDS", "2000"))
+SEEDS = int(os.environ.get("SEEDS", "800"))
 FIRST = int(os.environ.get("FIRST_SEED", "1"))
 CHUNK = 25
 
