@@ -27,7 +27,7 @@ class Victim:
             name="zeroes", disk_format="raw", container_format="bare", data=bytes(1024 * 1024)
         ).id
         self.network = admin.network.create_network(name="net").id
-        admin.network.create_subnet(network_id=self.network, ip_version=4, cidr="10.1.0.0/24")
+        admin.network.create_subnet(network_id=self.network, ip_version=4, cidr="10.1.0.0/16")
         self.ports = self.count_ports()
 
     def restart_holding_at(self, point: str) -> None:
