@@ -99,20 +99,26 @@ class Cloud:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            for chore in (self.keys.rotate, self._purge, self._compare_network):
+            for chore in (self._rotate_keys, self._purge, self._compare_network):
                 try:
-                    with self.db.write() as session:
-                        chore(session)
+                    chore()
                 except Exception:
                     log.exception("housekeeping failed; trying again")
 
-    def _compare_network(self, session: Session) -> None:
+    def _rotate_keys(self) -> None:
+        with self.db.write() as session:
+            self.keys.rotate(session)
+
+    def _compare_network(self) -> None:
         if clock.monotonic() - self._compared > COMPARE_S:
             self._compared = clock.monotonic()
-            sync.reconcile(session, self.northbound.recorded_ports())
+            recorded = self.northbound.recorded_ports()  # before the transaction: it may take seconds
+            with self.db.write() as session:
+                sync.reconcile(session, recorded)
 
-    def _purge(self, session: Session) -> None:
-        purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)
+    def _purge(self) -> None:
+        with self.db.write() as session:
+            purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)
 
 
 class Hearing:
