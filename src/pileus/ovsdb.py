@@ -34,6 +34,7 @@ CHANGE_S = 20.0
 PATIENCE_S = 10.0
 """How long a server may be away before changes fail at once: a dead one is started again within seconds."""
 _RECONNECT_MS = 1000
+_REFUSALS = 5
 
 
 class Lost(Exception):
@@ -118,6 +119,7 @@ class _Work:
         self.done: Future[None] = Future()
         self.lost = 0
         """How often the connection was lost after this had been sent: perhaps because of it."""
+        self.refused = 0
 
 
 class Database:
@@ -276,7 +278,10 @@ class Database:
         if status in (transaction.SUCCESS, transaction.UNCHANGED):
             return True
         if status != transaction.TRY_AGAIN:
-            raise Lost(transaction.get_error())
+            # A name that somebody else has just taken, a row that he has just deleted: the news of it came first.
+            work.refused += 1
+            if self._idl.change_seqno == seen or work.refused > _REFUSALS:
+                raise Lost(transaction.get_error())
         if self._away_since is None:
             work.lost -= 1  # somebody else was faster
         self._await(lambda: self._idl.change_seqno != seen, work.deadline)

@@ -164,6 +164,26 @@ def test_replicas_that_race_keep_the_latest_revision(server: Server, northbound:
     other.close()
 
 
+def test_a_name_taken_while_it_was_being_inserted_is_found_at_the_next_try(
+    server: Server, northbound: OvnNorthbound
+) -> None:
+    other, found = OvnNorthbound(server.remote), []
+
+    def insert(change: ovsdb.Change) -> None:
+        if change.find("Port_Group", "one") is None:
+            change.insert("Port_Group", name="one")
+
+    def insert_after_the_other(change: ovsdb.Change) -> None:
+        found.append(change.find("Port_Group", "one"))
+        if found == [None]:
+            other._change(insert)
+        insert(change)
+
+    northbound._change(insert_after_the_other)
+    assert len(found) == 2 and found[1] is not None
+    other.close()
+
+
 def test_a_network_may_come_before_its_ports(northbound: OvnNorthbound) -> None:
     world = World()
     wiring = world.wiring(10)
