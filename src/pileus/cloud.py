@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 
@@ -24,18 +24,18 @@ from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import OperationRow, ids, journal
-from pileus.operations.agents import Agents, ask
+from pileus.operations.agents import Agents, Questions
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
 from pileus.operations.post import Post
+from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
-FLOWS = (compute_flows, sync)
-"""Importing them registers every kind of operation and every action that rows may name."""
 HOUSEKEEPING_S = 30.0
 HEARTBEAT_S = 15.0
 COMPARE_S = 300.0
@@ -52,12 +52,17 @@ class Cloud:
         self.authenticate = self.tokens.caller
         self.northbound = northbound(settings)
         self.post = Post()
-        self.runner = Runner(db, settings.replica_id, self.post, hosts.down)
-        self.collector = Collector(db, self.post.offer, lambda change: change(self.northbound))
+        known = registry()
+        self.runner = Runner(db, settings.replica_id, self.post, hosts.down, known)
+        self.collector = Collector(db, self.post.offer, lambda change: change(self.northbound), known)
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self.agents = Agents(self.post, Hearing(db, self.runner, self.collector), self._id)
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
+        self._parts: dict[type, Any] = {
+            Tokens: self.tokens,
+            Questions: Questions(settings.agent_socket, self._id),
+        }
         self._stopping = threading.Event()
         self._compared = clock.monotonic()
 
@@ -84,14 +89,10 @@ class Cloud:
         self.northbound.close()
         self.db.dispose()
 
-    def console(self, host: str, server_id: str, lines: int | None) -> str:
-        """The console log of a guest.
-
-        Raises:
-            Unavailable: the agent does not answer. Conflict: the agent has no such console.
-        """
-        query = {"host": host, "server_id": server_id} | ({"lines": lines} if lines is not None else {})
-        return str(ask(self.settings.agent_socket, "/console", self._id(), **query)["output"])
+    def part(self, kind: type[T]) -> T:
+        """One of the parts that requests use, by its class."""
+        found: T = self._parts[kind]
+        return found
 
     def _id(self) -> str:
         with self.db.read() as session:
@@ -159,6 +160,11 @@ def purge(session: Session, operations_s: float, deleted_s: float) -> int:
     """Forget finished operations and deleted servers that are older than that (0: never); returns how many rows."""
     rows = forget(session, OperationRow.finished_at, operations_s) if operations_s else 0
     return rows + (forget(session, Server.deleted_at, deleted_s) if deleted_s else 0)
+
+
+def registry() -> Registry:
+    """All that this release can carry out."""
+    return Registry(compute_flows.FLOWS, [*compute_flows.ACTIONS, *sync.ACTIONS])
 
 
 def northbound(settings: Settings) -> Northbound:

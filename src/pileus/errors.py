@@ -54,6 +54,10 @@ class Conflict(PileusError):
     """The object's state does not allow the request now."""
 
 
+class PreconditionFailed(PileusError):
+    """The object is not, or not any more, as the request says it should be."""
+
+
 class TooLarge(PileusError):
     """The body is over its limit."""
 

@@ -20,6 +20,7 @@ from pileus.operations.post import Link, Post
 from pileus.operations.runner import Runner
 from tests.simulation.dice import Dice
 from tests.simulation.hosts import Killed, SimulatedAgent
+from tests.simulation.trips import REGISTRY
 
 REPORTS = 0.1
 """How many beats (5 s) have an agent's report (60 s)."""
@@ -151,8 +152,8 @@ class Replica:
         if self.runner is not None:
             return
         post = Post()
-        self.runner = Runner(self._db, self.name, post, self._down)
-        self.collector = Collector(self._db, post.send, self._northbound)
+        self.runner = Runner(self._db, self.name, post, self._down, REGISTRY)
+        self.collector = Collector(self._db, post.send, self._northbound, REGISTRY)
         listener = Hearing(self._db, self.runner, self.collector)
         self.connections = [Connection(post, listener, one, self._dice, self._cloud) for one in self._agents]
         self.letters = post.letters

@@ -11,9 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from pileus.operations import flows
 from tests.simulation.dice import ODDS
 from tests.simulation.storm import run
+from tests.simulation.trips import REGISTRY
 
 SEEDS = int(os.environ.get("SEEDS", "800"))
 FIRST = int(os.environ.get("FIRST_SEED", "1"))
@@ -45,7 +45,7 @@ def test_nothing_is_lost_whatever_fails() -> None:
     )
     if SEEDS >= 1000:
         assert happened.keys() >= ODDS.keys(), "a kind of fault never happened"
-        ends = {f"{kind} {state}" for kind in flows.kinds() for state in ("succeeded", "failed")}
+        ends = {f"{kind} {state}" for kind in REGISTRY.kinds() for state in ("succeeded", "failed")}
         assert happened.keys() >= ends, "an end of a registered flow was never played"
 
 

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pileus.api.quota import QuotaRow
+from pileus.cloud import registry
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import CommandError, Operation, OperationRow, Origin, flows, recorded, start
-from pileus.operations.flow import Flow
+from pileus.operations import CommandError, Flow, Operation, OperationRow, Origin, recorded
 from tests.simulation.dice import Dice
 
 KIND, ERRAND = "simulation.trip", "simulation.errand"
@@ -53,13 +53,17 @@ def _release(number: int) -> Callable[..., None]:
     return run
 
 
+REGISTRY = registry()
+"""What every replica knows; which release of the trip, `install` says."""
+REGISTRY.add_action(take_back)
+
+
 def install(release: int) -> None:
     """Have this process be of a release, as far as the trip goes."""
-    with suppress(KeyError):
-        flows.remove(KIND)
-        flows.remove(ERRAND)
-    flows.add(Flow(KIND, 1, _release(release), None, None, None))
-    flows.add(Flow(ERRAND, 1, errand, None, None, None))
+    for flow in (Flow(KIND, _release(release)), Flow(ERRAND, errand)):
+        with suppress(KeyError):
+            REGISTRY.remove(flow.kind.name)
+        REGISTRY.add(flow)
 
 
 def errand(op: Operation, trip: str, fails: bool) -> None:
@@ -83,10 +87,11 @@ class Trips:
         trip, origin = str(uuid.uuid4()), Origin("req-trip", None, None)
         with suppress(OperationalError, Conflict), self._db.write() as session:
             if self._dice.chance(0.5):
-                start(session, KIND, trip, origin, trip=trip)
+                REGISTRY.newest(KIND).start(session, origin, trip)
             else:
                 also = [self._dice.pick(("left hand", "right hand"))]
-                start(session, ERRAND, trip, origin, also=also, trip=trip, fails=self._dice.chance(0.3))
+                flow = REGISTRY.newest(ERRAND)
+                flow.accept(session, origin, flow.arguments(trip, self._dice.chance(0.3)), also=also)
 
     def check(self) -> None:
         """Each happened as one release has it, every step once, or not at all."""

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from pileus.db import Database
 from pileus.db.migrate import FOLDER, HEAD, upgrade
-from pileus.db.tables import METADATA
+from pileus.tables import METADATA
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pileus"

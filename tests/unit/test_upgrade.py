@@ -15,11 +15,12 @@ from alembic.config import Config
 
 from pileus.agent.commands import Answer, BuildGuest, DiscardGuest, Envelope
 from pileus.cloud import Cloud
+from pileus.compute.flows.delete import delete
 from pileus.compute.model import Server
 from pileus.db import Database
 from pileus.db.migrate import FOLDER, upgrade, version
 from pileus.network.model import Port
-from pileus.operations import OperationRow, StepRow, cancel, live, start
+from pileus.operations import OperationRow, StepRow, cancel, live
 from pileus.operations.debts import NETWORK
 from pileus.operations.model import DebtRow, SubjectRow, WaitRow
 from pileus.placement.model import Allocation, Consumer
@@ -137,7 +138,7 @@ class Now:
             under_way = live(session, SERVER, lock=True)
             for one in under_way:
                 cancel(session, one)
-            return start(session, "server.delete", SERVER, ORIGIN, after=under_way, server_id=SERVER).id
+            return delete.accept(session, ORIGIN, delete.arguments(SERVER), after=under_way).id
 
 
 def _is_json(column: sa.Column[Any]) -> bool:

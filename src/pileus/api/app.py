@@ -8,15 +8,15 @@ import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import falcon
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from pileus.api.context import Context
-from pileus.api.routes import OPEN, Reply, Route
+from pileus.api.context import Cloud, Context
+from pileus.api.routes import Reply, Route
 from pileus.api.service import Service
 from pileus.db import Contended, OutcomeUnknown, is_transient
 from pileus.errors import (
@@ -29,9 +29,6 @@ from pileus.errors import (
     Unavailable,
     Unsupported,
 )
-
-if TYPE_CHECKING:
-    from pileus.cloud import Cloud
 
 log = logging.getLogger(__name__)
 RETRIES = 3
@@ -58,8 +55,8 @@ class Endpoint:
             if route.query:
                 flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
                 route.query.check(flat, ctx.version)
-            if route.policy != OPEN and not route.deferred:
-                ctx.require(route.policy)
+            if not route.is_open and not route.deferred:
+                ctx.require(route.rules[0])
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
             discard_body(request)
@@ -73,7 +70,7 @@ class Endpoint:
     def _authenticate(self, ctx: Context) -> None:
         """Find out who asks; a route that is OPEN does without, and does not mind a token that is void."""
         token = ctx.request.get_header("X-Auth-Token")
-        if all(route.policy == OPEN for route in self._routes):
+        if all(route.is_open for route in self._routes):
             return
         if not token:
             raise Unauthenticated("The request you have made requires authentication.")
@@ -81,7 +78,7 @@ class Endpoint:
             ctx.caller = self._cloud.authenticate(session, token)
 
     def _select(self, ctx: Context) -> Route:
-        routes = [route for route in self._routes if route.since <= ctx.version <= route.until]
+        routes = [route for route in self._routes if route.serves(ctx.version)]
         if not routes:
             raise NotFound("The resource could not be found.")
         if not routes[0].raw and (routes[0].action or routes[0].body):
@@ -92,7 +89,7 @@ class Endpoint:
             raise Invalid("The body must have exactly one key: the action.")
         name = next(iter(ctx.body))
         for route in routes:
-            if route.action == name:
+            if route.action == name and (route.fits is None or route.fits(ctx.body[name])):
                 return route
         raise Invalid(f"There is no such action: {name}")
 
@@ -102,6 +99,8 @@ class Endpoint:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
                 arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
+        if route.before:
+            route.before(ctx, **path)
         for _ in range(RETRIES):
             try:
                 with ExitStack() as stack:
@@ -110,7 +109,10 @@ class Endpoint:
                         # A request that may have been committed is not run again: that is found out.
                         begin = db.write(certain=True) if route.transaction == "write" else db.read()
                         ctx.session = stack.enter_context(begin)
-                    return route.handler(ctx, **arguments)
+                    result = route.handler(ctx, **arguments)
+                    if not route.is_open and ctx.asked.isdisjoint(route.rules):
+                        raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
+                    return result
             except OutcomeUnknown as error:
                 raise Unavailable(f"{error} Look what came of it before you ask again.") from error
             except (DBAPIError, Contended) as error:
@@ -121,7 +123,7 @@ class Endpoint:
 
     def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: Any) -> None:
         reply = result if isinstance(result, Reply) else Reply(result)
-        status = reply.status or route.status(ctx.version)
+        status = reply.status or route.success(ctx.version)
         response.status = status_line(status)
         if reply.stream is not None:
             response.stream = reply.stream
@@ -195,7 +197,7 @@ def discard_body(request: falcon.Request) -> None:
 
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
     """Turn an error into the service's own form."""
-    if not isinstance(error, PileusError):
+    if not isinstance(error, PileusError) or isinstance(error, Defect):
         log.exception("%s %s failed (%s)", ctx.request.method, ctx.request.path, ctx.request_id, exc_info=error)
         error = Defect("The server encountered an unexpected error.", "InternalServerError")
         status = 500

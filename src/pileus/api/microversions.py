@@ -6,6 +6,7 @@ Source: the API special interest group's microversion specification; api-ref com
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import microversion_parse
@@ -15,6 +16,7 @@ from pileus.errors import Invalid, NotAcceptable
 Number = tuple[int, int]
 
 
+@lru_cache(512)
 def number(text: str) -> Number:
     """ "2.90" as a pair that compares."""
     major, _, minor = text.partition(".")

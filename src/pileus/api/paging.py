@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -14,6 +16,15 @@ from pileus.errors import Invalid
 M = TypeVar("M")
 SortKey = tuple[InstrumentedAttribute[Any], bool]
 """A column and whether it descends."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a list: `limit` rows behind the marker's row in order of the keys, shown backwards if `reverse`."""
+
+    keys: list[SortKey]
+    marker: Any
+    limit: int
+    reverse: bool = False
 
 
 def page_limit(ctx: Context) -> int:
@@ -92,11 +103,12 @@ def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
     return or_(*options)
 
 
-def next_link(ctx: Context, items: list[dict[str, Any]], limit: int, key: str = "id") -> str | None:
-    """URL of the next page, None when this one is not full."""
-    if not items or not limit or len(items) < limit:
+def next_link(ctx: Context, rows: Sequence[Any], limit: int, key: str = "id") -> str | None:
+    """URL of the page behind these rows (or views), None when this one is not full."""
+    if not rows or not limit or len(rows) < limit:
         return None
     query = {name: values for name, values in ctx.query.items() if name != "marker"}
-    query["marker"] = [items[-1][key]]
+    last = rows[-1]
+    query["marker"] = [str(last[key] if isinstance(last, dict) else getattr(last, key))]
     query.setdefault("limit", [str(limit)])
     return f"{ctx.root}{ctx.request.path}?{urlencode(query, doseq=True)}"

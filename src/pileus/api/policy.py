@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 from oslo_config import cfg
 from oslo_policy import opts, policy
 
+from pileus.api.caller import Caller
 from pileus.errors import Forbidden
 
-if TYPE_CHECKING:
-    from pileus.api.context import Caller
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A caller as rules see it; out of scope, none of them holds."""
+
+    values: dict[str, Any]
+    is_admin: bool = False
+    in_scope: bool = True
 
 
 class Policy:
@@ -20,11 +27,20 @@ class Policy:
 
     Args:
         rules: rule name to check string, in oslo.policy's language.
-        file: an operator's YAML file with rules that override these; need not exist.
+        file: an operator's YAML file with rules that override these, or add to them; need not exist.
         message: what a refused client is told; `{rule}` is the rule's name.
+        admin: the rule that tells administrators; what it says is the credential `is_admin` of all others.
+        scopes: of which scopes tokens must be: project, domain, system.
     """
 
-    def __init__(self, rules: Mapping[str, str], file: Path | None, message: str) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, str],
+        file: Path | None,
+        message: str,
+        admin: str,
+        scopes: Iterable[str] = ("project", "domain", "system"),
+    ) -> None:
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[])
         opts.set_defaults(conf)
@@ -34,14 +50,30 @@ class Policy:
         for rule, check in rules.items():
             self._enforcer.register_default(policy.RuleDefault(rule, check))
         self._enforcer.load_rules()
-        self.names = frozenset(rules)
-        self._message = message
+        self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
 
-    def allows(self, rule: str, target: Mapping[str, Any], caller: Caller) -> bool:
+    @property
+    def names(self) -> frozenset[str]:
+        """Every rule, those that the operator added among them."""
+        return frozenset(self._enforcer.rules)
+
+    def credentials(self, caller: Caller) -> Credentials:
+        """What rules are asked with about a caller."""
+        values = caller.policy_values()
+        if not self._in_scope(caller):
+            return Credentials({}, in_scope=False)
+        is_admin = bool(self._enforcer.enforce(self._admin, {}, values))
+        return Credentials(values | {"is_admin": is_admin}, is_admin=is_admin)
+
+    def allows(self, rule: str, target: Mapping[str, Any], credentials: Credentials) -> bool:
         """Whether the caller may do what `rule` guards to `target` (project_id, user_id and the like)."""
-        return bool(self._enforcer.enforce(rule, dict(target), caller.policy_values()))
+        return credentials.in_scope and bool(self._enforcer.enforce(rule, dict(target), credentials.values))
 
-    def require(self, rule: str, target: Mapping[str, Any], caller: Caller) -> None:
-        """Raises Forbidden unless `allows`."""
-        if not self.allows(rule, target, caller):
-            raise Forbidden(self._message.format(rule=rule))
+    def refusal(self, rule: str) -> Forbidden:
+        """What a client is told that the policy refuses."""
+        return Forbidden(self._message.format(rule=rule))
+
+    def _in_scope(self, caller: Caller) -> bool:
+        if caller.system:
+            return "system" in self._scopes
+        return ("domain" if caller.domain_id else "project") in self._scopes

@@ -125,8 +125,3 @@ def integer(minimum: int | None = None, maximum: int | None = None) -> dict[str,
     """An integer, or a string of digits as the older clients send it."""
     bounds = {name: value for name, value in (("minimum", minimum), ("maximum", maximum)) if value is not None}
     return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": "^-?[0-9]+$"}]}
-
-
-def truth(value: Any) -> bool:
-    """What a BOOLEAN means."""
-    return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "on", "t", "y")

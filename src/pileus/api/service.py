@@ -22,6 +22,7 @@ STATUS: dict[type[PileusError], int] = {
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
     errors.Unsupplied: 501,
@@ -46,7 +47,8 @@ class Service:
         name: folder and service name: "compute".
         prefix: first path segment: "/compute".
         nouns: modules with routes, in the order of the URL map.
-        rules: policy rules, name to check string.
+        rules: policy rules, name to check string. admin: the one that tells administrators.
+        scopes: of which scopes tokens must be.
         envelope: the form of its errors.
         statuses: where this service's status differs from the common one.
         request_id_header: a second header with the request id, if the service has one of its own.
@@ -62,6 +64,8 @@ class Service:
         rules: Mapping[str, str],
         envelope: Envelope,
         *,
+        admin: str = "context_is_admin",
+        scopes: Iterable[str] = ("project",),
         history: History | None = None,
         statuses: Mapping[type[PileusError], int] | None = None,
         request_id_header: str | None = None,
@@ -73,9 +77,10 @@ class Service:
         self.request_id_header = request_id_header
         self.rewrites = [(re.compile(pattern), replacement) for pattern, replacement in rewrites]
         self.routes: list[Route] = [route for noun in nouns for route in noun.routes.routes]
-        self.policy = Policy(rules, policy_directory / f"{name}.yaml" if policy_directory else None, refusal)
+        file = policy_directory / f"{name}.yaml" if policy_directory else None
+        self.policy = Policy(rules, file, refusal, admin, scopes)
         self._statuses = {**STATUS, **(statuses or {})}
-        unknown = {route.policy for route in self.routes} - self.policy.names - {OPEN}
+        unknown = {rule for route in self.routes for rule in (*route.rules, *route.asks)} - {*rules, OPEN}
         assert not unknown, f"{name}: routes with undeclared policy rules {sorted(unknown)}"
 
     def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> Any:

@@ -6,15 +6,16 @@ from typing import Any
 
 from pileus.api.context import Context
 from pileus.compute import servers, spec, states
+from pileus.compute.flows.delete import delete as delete_flow
 from pileus.compute.model import Server
 from pileus.db import Contended
 from pileus.errors import Conflict
-from pileus.operations import Origin, cancel, live, note, start, task_states
+from pileus.operations import Arguments, Flow, Origin, cancel, live, note, task_states
 from pileus.operations.debts import owe
 from pileus.operations.start import Busy
 
 
-def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any) -> Server:
+def begin(ctx: Context, server_id: str, action: str, flow: Flow[Any], arguments: Arguments) -> Server:
     """Start an operation on a server on a host.
 
     Args:
@@ -30,7 +31,7 @@ def begin(ctx: Context, server_id: str, action: str, kind: str, **arguments: Any
     states.require(action, server.id, server.vm_state, task)
     if server.host is None:
         raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
-    start(ctx.session, kind, server.id, origin(ctx, server), server_id=server.id, **arguments)
+    flow.accept(ctx.session, origin(ctx, server), arguments)
     return server
 
 
@@ -49,14 +50,14 @@ def delete(ctx: Context, server_id: str) -> None:
     for row in under_way:
         cancel(ctx.session, row)
     try:
-        start(ctx.session, "server.delete", server.id, origin(ctx, server), after=under_way, server_id=server.id)
+        delete_flow.accept(ctx.session, origin(ctx, server), delete_flow.arguments(server.id), after=under_way)
     except Busy as error:
         raise Contended(f"another request about instance {server.id} came first") from error
 
 
 def require_unlocked(ctx: Context, server: Server) -> None:
     """Raises Conflict if the server is locked; administrators are not stopped by that."""
-    if server.locked_by is not None and not ctx.caller.is_admin:
+    if server.locked_by is not None and not ctx.is_admin:
         raise Conflict(f"Instance {server.id} is locked")
 
 
@@ -79,4 +80,4 @@ def origin(ctx: Context, server: Server) -> Origin:
 
 def scope(ctx: Context) -> str | None:
     """Whose servers exist for the caller: None is everybody's."""
-    return None if ctx.caller.is_admin else ctx.project_id
+    return None if ctx.is_admin else ctx.project_id

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, select
 
-from pileus.api.context import Caller
+from pileus.api import Requester
+from pileus.api.caller import Caller
 from pileus.compute import flavors, keypairs, metadata, quotas
+from pileus.compute.flows.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
@@ -23,7 +25,7 @@ from pileus.image import images
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
-from pileus.operations import Origin, start_many
+from pileus.operations import Origin
 from pileus.settings import Settings
 
 MIB, GIB = 1024**2, 1024**3
@@ -52,7 +54,7 @@ class Wanted(msgspec.Struct):
 def prepare(
     session: Session,
     settings: Settings,
-    caller: Caller,
+    asks: Requester,
     project_id: str,
     body: dict[str, Any],
     hints: dict[str, Any],
@@ -65,20 +67,20 @@ def prepare(
     Raises:
         Invalid: naming what is wrong. Forbidden, Conflict: from the network's checks.
     """
-    flavor = _flavor(session, caller, project_id, body)
-    image = _image(session, caller, project_id, body)
+    flavor = _flavor(session, asks, project_id, body)
+    image = _image(session, asks, project_id, body)
     _fit(flavor, image)
-    key = keypairs.find(session, caller.user_id, body["key_name"]) if body.get("key_name") else None
+    key = keypairs.find(session, asks.caller.user_id, body["key_name"]) if body.get("key_name") else None
     if body.get("key_name") and key is None:
         raise Invalid("Invalid key_name provided.")
     _check_user_data(body.get("user_data"))
     metadata.check_quota(session, project_id, body.get("metadata", {}))
     at_least, at_most = _counts(body)
-    networks = requests.validate(session, project_id, caller.is_admin, body.get("networks"))
+    networks = requests.validate(session, project_id, asks.is_admin, body.get("networks"))
     _check_batch_networks(networks, at_most)
     groups = [group["name"] for group in body.get("security_groups", [])] or ["default"]
     group_ids = security_groups.resolve(session, project_id, list(dict.fromkeys(groups)))
-    zone, host = _zone_and_host(session, caller, body)
+    zone, host = _zone_and_host(session, asks, body)
     _check_hints(hints)
     return Wanted(
         body["name"],
@@ -132,20 +134,16 @@ def accept(
         {"name": name, "started": begun, "finished": ended, "outcome": "finished", "detail": {}}
         for name, begun, ended in (("validate", received, validated), ("quota", validated, counted))
     ]
-    boot = {
-        "attempts": 1 if wanted.host else settings.build_attempts,
-        "plug_timeout_s": settings.plug_timeout_s,
-        "deadline_s": settings.build_timeout_s,
-    }
-    each = [{"subject_id": server.id, "server_id": server.id} | boot for server in servers]
-    start_many(session, "server.boot", Origin(request_id, caller.user_id, project_id), events, each)
+    attempts = 1 if wanted.host else settings.build_attempts
+    each = [boot.arguments(one.id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for one in servers]
+    boot.start_many(session, Origin(request_id, caller.user_id, project_id), events, each)
     return servers
 
 
-def _flavor(session: Session, caller: Caller, project_id: str, body: dict[str, Any]) -> Flavor:
+def _flavor(session: Session, asks: Requester, project_id: str, body: dict[str, Any]) -> Flavor:
     flavor_id = str(body["flavorRef"]).rstrip("/").rsplit("/", 1)[-1]
     try:
-        flavor = flavors.get(session, flavor_id, project_id, caller.is_admin)
+        flavor = flavors.get(session, flavor_id, project_id, asks.is_admin)
     except NotFound as error:
         raise Invalid(error.message) from error
     if flavor.disabled:
@@ -153,7 +151,7 @@ def _flavor(session: Session, caller: Caller, project_id: str, body: dict[str, A
     return flavor
 
 
-def _image(session: Session, caller: Caller, project_id: str, body: dict[str, Any]) -> Image:
+def _image(session: Session, asks: Requester, project_id: str, body: dict[str, Any]) -> Image:
     image_id = str(body.get("imageRef") or "").rstrip("/").rsplit("/", 1)[-1]
     for mapping in body.get("block_device_mapping_v2", []):
         local = mapping.get("source_type") == "image" and mapping.get("destination_type") == "local"
@@ -162,7 +160,7 @@ def _image(session: Session, caller: Caller, project_id: str, body: dict[str, An
     if not image_id:
         raise Invalid("Invalid imageRef provided: a server boots from an image.")
     try:
-        image = images.visible(session, project_id, caller.is_admin, image_id)
+        image = images.visible(session, project_id, asks.is_admin, image_id)
     except NotFound:
         raise Invalid("Can not find requested image") from None
     if image.status != "active":
@@ -218,7 +216,7 @@ def _check_batch_networks(networks: list[NetworkRequest], at_most: int) -> None:
         raise Invalid("Invalid fixed IP request: max_count cannot be greater than 1 if a fixed_ip is specified.")
 
 
-def _zone_and_host(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[str | None, str | None]:
+def _zone_and_host(session: Session, asks: Requester, body: dict[str, Any]) -> tuple[str | None, str | None]:
     zone, host = body.get("availability_zone"), body.get("host") or body.get("hypervisor_hostname")
     if zone and ":" in zone:
         if host:

@@ -6,12 +6,12 @@ import re
 from datetime import datetime
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
-from pileus.api.schema import truth
+from pileus.api.tags import tag_filters
+from pileus.api.values import truth
 from pileus.compute import states
 from pileus.compute.model import Server
 from pileus.errors import Forbidden, Invalid
@@ -42,17 +42,17 @@ EXACT: dict[str, InstrumentedAttribute[Any]] = {
     "vm_state": Server.vm_state,
 }
 NUMBERS = ("launch_index", "power_state")
-TAGS = ("tags", "tags-any", "not-tags", "not-tags-any")
+TAGS = tag_filters(Server)
 EVERYBODYS = {
     "2.1": ("reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"),
     "2.5": ("ip6",),
-    "2.26": TAGS,
+    "2.26": tuple(TAGS),
     "2.66": ("changes-before",),
     "2.73": ("locked",),
     "2.83": ("availability_zone", "config_drive", "key_name", "power_state", "task_state", "vm_state", "user_id"),
 }
 """Filters that need no administrator, by the version from which on; others are ignored."""
-LATER = {"tags": "2.26", "tags-any": "2.26", "not-tags": "2.26", "not-tags-any": "2.26"} | {
+LATER = dict.fromkeys(TAGS, "2.26") | {
     "changes-before": "2.66",
     "locked": "2.73",
 }
@@ -97,7 +97,7 @@ def _given(ctx: Context, rule: str) -> dict[str, list[str]]:
 def _asks_for_deleted(ctx: Context, given: dict[str, list[str]]) -> bool:
     if not any(status.upper() == "DELETED" for status in given.get("status", [])):
         return False
-    if not ctx.caller.is_admin:
+    if not ctx.is_admin:
         raise Forbidden("Only administrators may list deleted instances")
     return True
 
@@ -124,7 +124,7 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
         found.append(Server.updated_at >= moment("changes-since", given["changes-since"][-1]))
     if "changes-before" in given:
         found.append(Server.updated_at <= moment("changes-before", given["changes-before"][-1]))
-    return [*found, *_tags(given)]
+    return [*found, *(condition(ctx, given[key]) for key, condition in TAGS.items() if key in given)]
 
 
 def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
@@ -143,20 +143,6 @@ def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
 
 def _doing(task_states: list[str]) -> ColumnElement[bool]:
     return Server.id.in_(select(SubjectRow.subject_id).where(SubjectRow.task_state.in_(task_states)))
-
-
-def _tags(given: dict[str, list[str]]) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for key in TAGS:
-        wanted = [_tagged(tag) for value in given.get(key, []) for tag in value.split(",")]
-        if wanted:
-            combined = or_(*wanted) if key.endswith("any") else and_(*wanted)
-            found.append(~combined if key.startswith("not") else combined)
-    return found
-
-
-def _tagged(tag: str) -> ColumnElement[bool]:
-    return func.coalesce(cast(Server.tags, Text), "").contains(msgspec.json.encode(tag).decode(), autoescape=True)
 
 
 def _numbers(key: str, values: list[str]) -> list[int]:

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
-from pileus.db import Base, in_seconds
+from pileus.db import Base, in_seconds, utcnow
+from pileus.db.tags import Tagged
 
 UP_FOR_S = 60.0
 """A host not heard of for this long counts as down."""
@@ -103,7 +104,7 @@ class KeyPair(Base):
     created_at: Mapped[datetime]
 
 
-class Server(Base):
+class Server(Tagged, Base):
     """A server. Its task_state is what its live operation projects; its addresses are the network's rows."""
 
     __tablename__ = "servers"
@@ -135,7 +136,6 @@ class Server(Base):
     key_name: Mapped[str | None]
     key: Mapped[dict[str, Any] | None]
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
-    tags: Mapped[list[Any]] = mapped_column(default=list)
     user_data: Mapped[str | None] = mapped_column(Text)
     config_drive: Mapped[bool] = mapped_column(default=False)
     disk_config: Mapped[str] = mapped_column(default="MANUAL")
@@ -162,6 +162,10 @@ class Server(Base):
         Index("ix_servers_list", "deleted_at", "project_id", "created_at", "id"),
         Index("ix_servers_reservation", "reservation_id"),
     )
+
+    def touch(self) -> None:
+        """Note that the server changed now."""
+        self.updated_at = utcnow()
 
     @property
     def instance_name(self) -> str:

@@ -190,6 +190,6 @@ def _fault(ctx: Context, whole: Whole) -> dict[str, Any]:
         "created": seconds(whole.fault.created_at),
         "message": whole.fault.message,
     }
-    if whole.fault.details and ctx.caller.is_admin:
+    if whole.fault.details and ctx.is_admin:
         view["details"] = whole.fault.details
     return view

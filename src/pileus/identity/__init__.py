@@ -18,6 +18,8 @@ def service(settings: Settings) -> Service:
         NOUNS,
         RULES,
         envelope,
+        admin="admin_required",
+        scopes=("project", "domain", "system"),
         policy_directory=settings.directory / "policy",
         refusal="You are not authorized to perform the requested action: {rule}.",
     )

@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base
+from pileus.db.tags import Tagged
 from pileus.identity.generation import Generational
 
 
@@ -23,7 +24,7 @@ class Domain(Generational, Base):
     enabled: Mapped[bool] = mapped_column(default=True)
 
 
-class Project(Generational, Base):
+class Project(Tagged, Generational, Base):
     """What owns servers, networks, images and quotas."""
 
     __tablename__ = "projects"
@@ -34,7 +35,6 @@ class Project(Generational, Base):
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     description: Mapped[str] = mapped_column(default="")
     enabled: Mapped[bool] = mapped_column(default=True)
-    tags: Mapped[list[Any]] = mapped_column(default=list)
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 

@@ -20,7 +20,7 @@ def create(session: Session, domain_id: str, attributes: dict[str, Any]) -> Proj
         Invalid: it would be inside another project, which is not served.
     """
     rows.find(session, Domain, domain_id)
-    project = Project(id=rows.new_id(), domain_id=domain_id, description="", enabled=True, tags=[], extra={})
+    project = Project(id=rows.new_id(), domain_id=domain_id, description="", enabled=True, extra={})
     return _save(session, project, attributes)
 
 

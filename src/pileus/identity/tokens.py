@@ -15,7 +15,7 @@ import msgspec
 from cryptography.fernet import InvalidToken
 from sqlalchemy import delete
 
-from pileus.api.context import Caller
+from pileus.api.caller import Caller
 from pileus.db import Session, utcnow
 from pileus.errors import NotFound, Unauthenticated
 from pileus.identity import assignments, generation

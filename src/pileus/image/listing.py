@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, false, not_, or_, select, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
+from pileus.db.tags import Tag
 from pileus.errors import Invalid
 from pileus.image.images import shared_with
-from pileus.image.model import Image, ImageTag
+from pileus.image.model import Image
 
 Condition = ColumnElement[bool]
 Filter = Callable[[str], Condition]
@@ -44,7 +45,7 @@ def matching(project_id: str | None, is_admin: bool, query: dict[str, list[str]]
         conditions.append(Image.os_hidden.is_(False))
     for name, values in wanted.items():
         conditions += [_filter(name)(value) for value in values]
-    return select(Image).where(*conditions)
+    return select(Image).where(*conditions).options(selectinload(Image.tag_rows))
 
 
 def _choice(name: str, wanted: dict[str, list[str]], choices: tuple[str, ...]) -> str | None:
@@ -129,7 +130,7 @@ def _moment(column: InstrumentedAttribute[datetime]) -> Filter:
 
 
 def _tag(value: str) -> Condition:
-    return select(ImageTag.image_id).where(ImageTag.image_id == Image.id, ImageTag.value == value).exists()
+    return select(Tag.resource_id).where(Tag.resource_id == Image.id, Tag.tag == value).exists()
 
 
 def _property(name: str) -> Filter:

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, utcnow
+from pileus.db.tags import Tagged
 
 
-class Image(Base):
+class Image(Tagged, Base):
     """A disk image: what is known about it; the data is a file (store.py)."""
 
     __tablename__ = "images"
@@ -45,27 +46,9 @@ class Image(Base):
     created_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=utcnow)
 
-    tag_rows: Mapped[list[ImageTag]] = relationship(
-        cascade="all, delete-orphan", lazy="selectin", order_by="ImageTag.value"
-    )
-
-    @property
-    def tags(self) -> list[str]:
-        return [row.value for row in self.tag_rows]
-
-    @tags.setter
-    def tags(self, values: list[str]) -> None:
-        known = {row.value: row for row in self.tag_rows}
-        self.tag_rows = [known.get(value) or ImageTag(value=value) for value in sorted(set(values))]
-
-
-class ImageTag(Base):
-    """A word an image is found by."""
-
-    __tablename__ = "image_tags"
-
-    image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
-    value: Mapped[str] = mapped_column(primary_key=True, index=True)
+    def touch(self) -> None:
+        """Note that the image changed now."""
+        self.updated_at = utcnow()
 
 
 class ImageMember(Base):

@@ -6,21 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, event, inspect
-from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base, Session, new_id, utcnow
+from pileus.db.tags import Tagged
 
 
-class Tag(Base):
-    """A tag of any object of the network service (api-ref network, Standard attributes tag extension)."""
-
-    __tablename__ = "network_tags"
-
-    resource_id: Mapped[str] = mapped_column(primary_key=True)
-    tag: Mapped[str] = mapped_column(primary_key=True)
-
-
-class Standard:
+class Standard(Tagged):
     """What every object of the network service has.
 
     `revision_number` and `updated_at` move with every change of the row, or by `touch` when a part of it
@@ -33,20 +25,6 @@ class Standard:
     revision_number: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(default=utcnow)
-
-    @declared_attr
-    def tag_rows(cls) -> Mapped[list[Tag]]:
-        return relationship(
-            Tag,
-            primaryjoin=lambda: foreign(Tag.resource_id) == cls.id,
-            cascade="all, delete-orphan",
-            order_by=Tag.tag,
-            overlaps="tag_rows",
-        )
-
-    @property
-    def tags(self) -> list[str]:
-        return [row.tag for row in self.tag_rows]
 
     def touch(self) -> None:
         """A part of this object that is kept in another table changed."""

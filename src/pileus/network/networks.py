@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import func, select
 
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import quotas, sync
@@ -47,7 +46,7 @@ def locked(session: Session, network_id: str) -> Network:
     return row
 
 
-def create(session: Session, values: dict[str, Any], request_id: str = "") -> Network:
+def create(session: Session, values: Values, asks: Asks = ITSELF) -> Network:
     """Create a network, with a segment of its own unless a provider network is asked for.
 
     Raises:
@@ -69,7 +68,7 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Ne
     return row
 
 
-def update(session: Session, row: Network, values: dict[str, Any], request_id: str = "") -> None:
+def update(session: Session, row: Network, values: Values, asks: Asks = ITSELF) -> None:
     """Change a network.
 
     Raises:
@@ -88,10 +87,10 @@ def update(session: Session, row: Network, values: dict[str, Any], request_id: s
     _check_mtu(row)
     _check_default(row)
     session.flush()
-    sync.network_changed(session, row, request_id)
+    sync.network_changed(session, row, asks.request_id)
 
 
-def delete(session: Session, row: Network, request_id: str = "", _admin: bool = False) -> None:
+def delete(session: Session, row: Network, asks: Asks = ITSELF) -> None:
     """Delete a network with its subnets and the cloud's own ports.
 
     Raises:
@@ -107,7 +106,7 @@ def delete(session: Session, row: Network, request_id: str = "", _admin: bool = 
     for port in ports:
         session.delete(port)
     session.flush()
-    sync.network_changed(session, row, request_id)
+    sync.network_changed(session, row, asks.request_id)
     session.delete(row)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy import update as sql_update
 
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import ipam, mac, networks, quotas, sync
@@ -34,7 +35,7 @@ def missing(port_id: str) -> NotFound:
     return NotFound(f"Port {port_id} could not be found.", "PortNotFound")
 
 
-def create(session: Session, values: dict[str, Any], request_id: str = "") -> Port:
+def create(session: Session, values: Values, asks: Asks = ITSELF) -> Port:
     """Create a port, with a MAC and addresses.
 
     Raises:
@@ -62,11 +63,11 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Po
     session.flush()
     if host := values.get("binding:host_id"):
         bind(session, port, host)
-        sync.port_changed(session, port, request_id)
+        sync.port_changed(session, port, asks.request_id)
     return port
 
 
-def update(session: Session, row: Port, values: dict[str, Any], request_id: str = "") -> None:
+def update(session: Session, row: Port, values: Values, asks: Asks = ITSELF) -> None:
     """Change a port.
 
     Raises:
@@ -100,10 +101,10 @@ def update(session: Session, row: Port, values: dict[str, Any], request_id: str 
     elif row.host:
         bind(session, row, row.host)  # its groups may be new to the agents
     session.flush()
-    sync.port_changed(session, row, request_id, was_bound=bool(old_host))
+    sync.port_changed(session, row, asks.request_id, was_bound=bool(old_host))
 
 
-def delete(session: Session, row: Port, request_id: str = "", _admin: bool = False) -> None:
+def delete(session: Session, row: Port, asks: Asks = ITSELF) -> None:
     """Delete a port; also one that a server uses, as Neutron does.
 
     Raises:
@@ -114,7 +115,7 @@ def delete(session: Session, row: Port, request_id: str = "", _admin: bool = Fal
             f"Port {row.id} cannot be deleted directly via the port API: has device owner {METADATA_OWNER}.",
             "ServicePortInUse",
         )
-    sync.port_changed(session, row, request_id)
+    sync.port_changed(session, row, asks.request_id)
     session.delete(row)
     session.flush()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import quotas, security_groups, sync
@@ -73,7 +74,7 @@ def read_protocol(value: Any) -> str | None:
     )
 
 
-def create(session: Session, values: dict[str, Any], request_id: str = "") -> SecurityGroupRule:
+def create(session: Session, values: Values, asks: Asks = ITSELF) -> SecurityGroupRule:
     """Add a rule to a group.
 
     Raises:
@@ -92,21 +93,21 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Se
     session.add(rule)
     group.touch()
     session.flush()
-    sync.group_changed(session, group, request_id)
+    sync.group_changed(session, group, asks.request_id)
     return rule
 
 
-def delete(session: Session, row: SecurityGroupRule, request_id: str = "", _admin: bool = False) -> None:
+def delete(session: Session, row: SecurityGroupRule, asks: Asks = ITSELF) -> None:
     """Take a rule out of its group."""
     group = session.get(SecurityGroup, row.security_group_id, with_for_update=True, populate_existing=True)
     session.delete(row)
     if group is not None:
         group.touch()
         session.flush()
-        sync.group_changed(session, group, request_id)
+        sync.group_changed(session, group, asks.request_id)
 
 
-def _check_remote(session: Session, values: dict[str, Any]) -> None:
+def _check_remote(session: Session, values: Values) -> None:
     prefix, remote = values.get("remote_ip_prefix"), values.get("remote_group_id")
     if prefix and remote:
         raise Invalid(
@@ -122,7 +123,7 @@ def _check_remote(session: Session, values: dict[str, Any]) -> None:
         )
 
 
-def _check_ports(values: dict[str, Any]) -> None:
+def _check_ports(values: Values) -> None:
     protocol, low, high = values.get("protocol"), values.get("port_range_min"), values.get("port_range_max")
     if protocol in ("ipv6-icmp", "icmpv6", "58") and values["ethertype"] == "IPv4":
         raise Invalid(f"Invalid ethertype IPv4 for protocol {protocol}.", "SecurityGroupEthertypeConflictWithProtocol")
@@ -161,7 +162,7 @@ def _check_icmp(kind: int | None, code: int | None) -> None:
         )
 
 
-def _refuse_duplicate(session: Session, values: dict[str, Any]) -> None:
+def _refuse_duplicate(session: Session, values: Values) -> None:
     query = select(SecurityGroupRule.id).where(
         SecurityGroupRule.security_group_id == values["security_group_id"],
         *(getattr(SecurityGroupRule, name).is_not_distinct_from(values.get(name)) for name in _IDENTITY),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import quotas, sync
@@ -53,7 +53,7 @@ def _egress(project_id: str) -> list[SecurityGroupRule]:
     return [SecurityGroupRule(project_id=project_id, direction="egress", ethertype=kind) for kind in ("IPv4", "IPv6")]
 
 
-def create(session: Session, values: dict[str, Any], request_id: str = "") -> SecurityGroup:
+def create(session: Session, values: Values, asks: Asks = ITSELF) -> SecurityGroup:
     """Create a group that lets everything out and nothing in.
 
     Raises:
@@ -70,7 +70,7 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Se
     return group
 
 
-def update(session: Session, row: SecurityGroup, values: dict[str, Any], request_id: str = "") -> None:
+def update(session: Session, row: SecurityGroup, values: Values, asks: Asks = ITSELF) -> None:
     """Change a group's name or description.
 
     Raises:
@@ -84,16 +84,16 @@ def update(session: Session, row: SecurityGroup, values: dict[str, Any], request
     for name, value in values.items():
         setattr(row, name, value)
     session.flush()
-    sync.group_changed(session, row, request_id)
+    sync.group_changed(session, row, asks.request_id)
 
 
-def delete(session: Session, row: SecurityGroup, request_id: str = "", admin: bool = False) -> None:
+def delete(session: Session, row: SecurityGroup, asks: Asks = ITSELF) -> None:
     """Delete a group, and every rule that names it.
 
     Raises:
         Conflict: a port is in it, or it is the default one.
     """
-    if _is_default(session, row) and not admin:
+    if _is_default(session, row) and not asks.is_admin:
         raise Conflict("Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault")
     if session.scalar(select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id == row.id).limit(1)):
         raise Conflict(f"Security Group {row.id} in use.", "SecurityGroupInUse")
@@ -104,10 +104,10 @@ def delete(session: Session, row: SecurityGroup, request_id: str = "", admin: bo
     for rule in session.scalars(naming):
         group = session.get_one(SecurityGroup, rule.security_group_id)
         group.touch()
-        sync.group_changed(session, group, request_id)
+        sync.group_changed(session, group, asks.request_id)
         session.delete(rule)
     session.flush()
-    sync.group_changed(session, row, request_id)
+    sync.group_changed(session, row, asks.request_id)
     session.delete(row)
     session.flush()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from sqlalchemy import select
 
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import ipam, metadata, networks, pools, quotas, sync
@@ -18,7 +18,7 @@ from pileus.network.quotas import METADATA_OWNER
 MODES = ("dhcpv6-stateful", "dhcpv6-stateless", "slaac")
 
 
-def create(session: Session, values: dict[str, Any], request_id: str = "") -> Subnet:
+def create(session: Session, values: Values, asks: Asks = ITSELF) -> Subnet:
     """Create a subnet on a network.
 
     Raises:
@@ -44,13 +44,13 @@ def create(session: Session, values: dict[str, Any], request_id: str = "") -> Su
     network.touch()
     session.flush()
     if subnet.automatic:
-        _address_existing_ports(session, network, subnet, request_id)
+        _address_existing_ports(session, network, subnet, asks.request_id)
     metadata.settle(session, network)
-    sync.network_changed(session, network, request_id)
+    sync.network_changed(session, network, asks.request_id)
     return subnet
 
 
-def update(session: Session, row: Subnet, values: dict[str, Any], request_id: str = "") -> None:
+def update(session: Session, row: Subnet, values: Values, asks: Asks = ITSELF) -> None:
     """Change a subnet.
 
     Raises:
@@ -78,10 +78,10 @@ def update(session: Session, row: Subnet, values: dict[str, Any], request_id: st
     session.flush()
     if "enable_dhcp" in values:
         metadata.settle(session, network)
-    sync.network_changed(session, network, request_id)
+    sync.network_changed(session, network, asks.request_id)
 
 
-def delete(session: Session, row: Subnet, request_id: str = "", _admin: bool = False) -> None:
+def delete(session: Session, row: Subnet, asks: Asks = ITSELF) -> None:
     """Delete a subnet; addresses that ports made of it by themselves go with it.
 
     Raises:
@@ -99,13 +99,13 @@ def delete(session: Session, row: Subnet, request_id: str = "", _admin: bool = F
     for port in users:
         port.fixed_ips = ipam.numbered(one for one in port.fixed_ips if one.subnet_id != row.id)
         port.touch()
-        sync.port_changed(session, port, request_id)
+        sync.port_changed(session, port, asks.request_id)
     session.flush()
     network.subnets.remove(row)
     network.touch()
     session.flush()
     metadata.settle(session, network)
-    sync.network_changed(session, network, request_id)
+    sync.network_changed(session, network, asks.request_id)
 
 
 def missing(subnet_id: str) -> NotFound:
@@ -118,7 +118,7 @@ def _automatic_use(subnet: Subnet, port: Port) -> bool:
     )
 
 
-def _check_block(network: Network, values: dict[str, Any]) -> Block:
+def _check_block(network: Network, values: Values) -> Block:
     block = ipaddress.ip_network(values["cidr"])
     if values.get("ip_version") is None:
         values["ip_version"] = block.version
@@ -132,7 +132,7 @@ def _check_block(network: Network, values: dict[str, Any]) -> Block:
     return block
 
 
-def _check_modes(block: Block, values: dict[str, Any]) -> None:
+def _check_modes(block: Block, values: Values) -> None:
     ra, addresses = values.get("ipv6_ra_mode"), values.get("ipv6_address_mode")
     for name, mode in (("ipv6_ra_mode", ra), ("ipv6_address_mode", addresses)):
         if mode is not None and block.version == 4:

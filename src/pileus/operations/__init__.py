@@ -1,22 +1,27 @@
 """Operations: asynchronous work that is owned, journaled, resumed after a crash and undone when it fails.
 
-The way of one: a request calls `start` in its own transaction (start, model). After the commit a runner takes the
-operation up (runner, journal, leases) and runs its flow from the top (flow, operation, steps); grouped steps of many
-operations meet in groups. A host command goes operation -> post -> agents -> the agent; its answer comes back agents ->
-post.Link -> cloud.Hearing -> Runner.answer (or Collector.answer, for keys that begin with "debt:"), and the flow runs
-again over the journal. Undos need no flow: `Operation.unwind` reads them from the steps' rows. What could not be undone
-now, and what hosts and the network must follow, are rows of debts (debts, owed). When a replica dies its lease ends;
-another's `renew` frees its operations, and `take_up` reads their steps. `loops` has the threads that call all this.
+The way of one: a request calls its flow's `start` in its own transaction (flow, start, model). After the commit a
+runner takes the operation up (runner, journal, leases) and runs its flow, found in the registry, from the top
+(operation, steps); grouped steps of many operations meet in groups. A host command goes operation -> post -> agents ->
+the agent; its answer comes back agents -> post.Link -> cloud.Hearing -> Runner.answer (or Collector.answer, for keys
+that begin with "debt:"), and the flow runs again over the journal. Undos need no flow: `Operation.unwind` reads them
+from the steps' rows. What could not be undone now, and what hosts and the network must follow, are rows of debts
+(debts, owed). When a replica dies its lease ends; another's `renew` frees its operations, and `take_up` reads their
+steps. `loops` has the threads that call all this.
 """
 
-from pileus.operations.flow import CommandError, Flow, Origin, flow, flows
+from pileus.operations.errors import CommandError
+from pileus.operations.flow import Flow, flow
 from pileus.operations.model import OperationRow, StepRow
 from pileus.operations.operation import Operation
-from pileus.operations.owed import Owed, recorded
-from pileus.operations.start import cancel, live, note, start, start_many, task_states
+from pileus.operations.origin import Origin
+from pileus.operations.owed import Owed, Recorded, recorded
+from pileus.operations.registry import Registry
+from pileus.operations.start import Arguments, cancel, live, note, task_states
 from pileus.operations.steps import Asked
 
 __all__ = [
+    "Arguments",
     "Asked",
     "CommandError",
     "Flow",
@@ -24,14 +29,13 @@ __all__ = [
     "OperationRow",
     "Origin",
     "Owed",
+    "Recorded",
+    "Registry",
     "StepRow",
     "cancel",
     "flow",
-    "flows",
     "live",
     "note",
     "recorded",
-    "start",
-    "start_many",
     "task_states",
 ]

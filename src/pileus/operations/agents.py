@@ -12,7 +12,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -209,15 +209,35 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, question: str, cloud: str, **query: Any) -> Any:
-    """What an agent answers to GET `question`.
+class Questions:
+    """Asks an agent what no journal keeps; see `ask` and `tell`.
+
+    Args:
+        path: the agent's socket. cloud: gives the id of the cloud that asks.
+    """
+
+    def __init__(self, path: Path, cloud: Callable[[], str]) -> None:
+        self._path, self._cloud = path, cloud
+
+    def ask(self, question: str, **query: Any) -> Any:
+        return ask(self._path, question, self._cloud(), **query)
+
+    def tell(self, question: str, **body: Any) -> Any:
+        return ask(self._path, question, self._cloud(), body)
+
+
+def ask(path: Path, question: str, cloud: str, told: Mapping[str, Any] | None = None, **query: Any) -> Any:
+    """What an agent answers to GET `question`, or to POST of what it is told.
 
     Raises:
         Unavailable: the agent does not answer. Conflict: it says why it has no answer.
     """
     connection = UnixConnection(path, 10.0)
     try:
-        connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
+        if told is None:
+            connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
+        else:
+            connection.request("POST", question, msgspec.json.encode(told), headers={CLOUD_HEADER: cloud})
         response = connection.getresponse()
         body = msgspec.json.decode(response.read())
     except (OSError, http.client.HTTPException) as error:

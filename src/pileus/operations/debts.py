@@ -20,7 +20,7 @@ from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
 from pileus.errors import PileusError
 from pileus.operations.model import DebtRow
-from pileus.operations.owed import Owed, UnknownAction, carry_out_many
+from pileus.operations.owed import Actions, Owed, UnknownAction
 from pileus.operations.wake import debts_bell
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ def owe(
     session.after_commit(debts_bell.set)
 
 
-def due(session: Session, host: str, subject_id: str) -> list[Envelope]:
+def due(session: Session, host: str, subject_id: str, actions: Actions) -> list[Envelope]:
     """What is owed to a host about a subject, ready to be sent before anything new about it."""
     query = select(DebtRow).where(DebtRow.host == host, DebtRow.subject_id == subject_id).order_by(DebtRow.id)
     rows = session.scalars(query).all()
-    return [_envelope(row, built) for row, built in _build(session, rows) if isinstance(built, Command)]
+    return [_envelope(row, built) for row, built in _build(session, rows, actions) if isinstance(built, Command)]
 
 
 def forget(session: Session, debt_id: int) -> bool:
@@ -112,10 +112,11 @@ class Collector:
     Args:
         send: hands a command to its host's agent, if that is connected; the answer comes back through `answer`.
         apply: makes a change of the network's database.
+        actions: what debts name.
     """
 
-    def __init__(self, db: Database, send: Callable[[Envelope], bool], apply: Apply) -> None:
-        self._db, self._send, self._apply = db, send, apply
+    def __init__(self, db: Database, send: Callable[[Envelope], bool], apply: Apply, actions: Actions) -> None:
+        self._db, self._send, self._apply, self._actions = db, send, apply, actions
 
     def collect(self) -> int:
         """Try what is due; returns how much that was.
@@ -125,7 +126,7 @@ class Collector:
         with self._db.read() as session:
             query = select(DebtRow).where(DebtRow.next_try <= in_seconds(0))
             rows = session.scalars(query.order_by(DebtRow.next_try, DebtRow.id).limit(BATCH)).all()
-            built = _build(session, rows)
+            built = _build(session, rows, self._actions)
         hosts = [(row, command) for row, command in built if row.host not in (NETWORK, DATABASE)]
         if hosts:
             self._wait_for([row for row, _ in hosts])
@@ -168,7 +169,7 @@ class Collector:
                 self._apply(built)
             elif row.host == DATABASE:
                 with self._db.write() as session:
-                    Owed(row.name, row.arguments).carry_out(session)
+                    self._actions.carry_out(session, Owed(row.name, row.arguments))
             else:
                 return SENT if self._send(_envelope(row, built)) else f"Host {row.host} is not connected."
         except PileusError as error:
@@ -216,20 +217,22 @@ class _Sent:
 SENT = _Sent()
 
 
-def _build(session: Session, rows: Sequence[DebtRow]) -> list[tuple[DebtRow, Any]]:
+def _build(session: Session, rows: Sequence[DebtRow], actions: Actions) -> list[tuple[DebtRow, Any]]:
     """Each debt with what its action builds, or with a sentence if it cannot; those of one name are built at once."""
     named: dict[str, list[DebtRow]] = {}
     for row in rows:
         named.setdefault(row.name if row.host != DATABASE else DATABASE, []).append(row)
-    return [pair for name, same in named.items() for pair in zip(same, _built(session, name, same), strict=True)]
+    return [
+        pair for name, same in named.items() for pair in zip(same, _built(session, name, same, actions), strict=True)
+    ]
 
 
-def _built(session: Session, name: str, rows: list[DebtRow]) -> list[Any]:
+def _built(session: Session, name: str, rows: list[DebtRow], actions: Actions) -> list[Any]:
     if name == DATABASE:
         return [None] * len(rows)
     try:
         with session.begin_nested():  # what the database says of one must not spoil the others
-            return carry_out_many(session, name, [row.arguments for row in rows])
+            return actions.carry_out_many(session, name, [row.arguments for row in rows])
     except (PileusError, UnknownAction) as error:
         why = str(error)
     except Exception as error:
@@ -238,7 +241,7 @@ def _built(session: Session, name: str, rows: list[DebtRow]) -> list[Any]:
         log.exception("debts of %s hit a defect", name)
         why = f"internal error: {type(error).__name__}"
     # One that cannot be built must not keep the others from being paid.
-    return [why] if len(rows) == 1 else [_built(session, name, [row])[0] for row in rows]
+    return [why] if len(rows) == 1 else [_built(session, name, [row], actions)[0] for row in rows]
 
 
 def _envelope(row: DebtRow, command: Command) -> Envelope:

@@ -1,44 +1,18 @@
-"""Flows: the plain functions that carry operations out, and their registry."""
+"""Flows: the plain functions that carry operations out, and how requests start them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol
-
-import msgspec
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol
 
 from pileus.db import Session
-
-if TYPE_CHECKING:
-    from pileus.operations.operation import Operation
+from pileus.operations.model import OperationRow
+from pileus.operations.operation import Operation
+from pileus.operations.origin import Origin
+from pileus.operations.start import Arguments, Kind, start, start_many
 
 P = ParamSpec("P")
-
-
-class CommandError(Exception):
-    """A step or a host command failed; a flow may catch it and try something else.
-
-    Args:
-        code: stable word for programs.
-        message: sentence for people; ends up in the subject's fault.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def record(self) -> dict[str, str]:
-        """The form the journal keeps."""
-        return {"code": self.code, "message": self.message}
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """The request that started an operation."""
-
-    request_id: str
-    user_id: str | None
-    project_id: str | None
 
 
 class FailureHook(Protocol):
@@ -47,64 +21,8 @@ class FailureHook(Protocol):
     def __call__(self, session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None: ...
 
 
-class Flow:
-    """A registered flow: its function and what the operation shows while it is live."""
-
-    def __init__(
-        self,
-        kind: str,
-        version: int,
-        run: Callable[..., None],
-        task_state: str | None,
-        failed: FailureHook | None,
-        broken: FailureHook | None,
-    ) -> None:
-        self.kind, self.version = kind, version
-        self.run = run
-        self.task_state = task_state
-        self.failed, self.broken = failed, broken
-
-
-class Registry:
-    """The flows of this release, by kind and version."""
-
-    def __init__(self) -> None:
-        self._flows: dict[str, dict[int, Flow]] = {}
-
-    def add(self, flow: Flow) -> None:
-        versions = self._flows.setdefault(flow.kind, {})
-        assert flow.version not in versions, f"two flows named {flow.kind}, version {flow.version}"
-        versions[flow.version] = flow
-
-    def kinds(self) -> list[str]:
-        """Every kind that this release knows."""
-        return list(self._flows)
-
-    def newest(self, kind: str) -> Flow:
-        """What new operations of a kind are begun with."""
-        return self._flows[kind][max(self._flows[kind])]
-
-    def find(self, kind: str, version: int) -> Flow | None:
-        """The flow an operation was begun with, if this release still has it."""
-        return self._flows.get(kind, {}).get(version)
-
-    def remove(self, kind: str) -> None:
-        """Forget a kind, as a release without it would."""
-        del self._flows[kind]
-
-
-flows = Registry()
-
-
-def flow(
-    kind: str,
-    *,
-    version: int = 1,
-    task_state: str | None = None,
-    failed: FailureHook | None = None,
-    broken: FailureHook | None = None,
-) -> Callable[[Callable[Concatenate[Operation, P], None]], Callable[Concatenate[Operation, P], None]]:
-    """Register a function as the flow of operations of `kind`.
+class Flow(Generic[P]):
+    """A function that carries operations of one kind out. Its first parameter after the operation is the subject's id.
 
     Args:
         kind: subject and verb, such as "server.boot".
@@ -115,8 +33,65 @@ def flow(
         broken: called in its place when that hits a defect again and again.
     """
 
-    def register(run: Callable[Concatenate[Operation, P], None]) -> Callable[Concatenate[Operation, P], None]:
-        flows.add(Flow(kind, version, run, task_state, failed, broken))
-        return run
+    def __init__(
+        self,
+        kind: str,
+        run: Callable[Concatenate[Operation, P], None],
+        *,
+        version: int = 1,
+        task_state: str | None = None,
+        failed: FailureHook | None = None,
+        broken: FailureHook | None = None,
+    ) -> None:
+        self.kind = Kind(kind, version, task_state)
+        self.run: Callable[..., None] = run
+        self.failed, self.broken = failed, broken
+        signature = inspect.signature(run)
+        self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
-    return register
+    def arguments(self, *args: P.args, **kwargs: P.kwargs) -> Arguments:
+        """What the flow is to be called with: JSON values."""
+        values: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
+        return Arguments(next(iter(values.values())), values)
+
+    def start(self, session: Session, origin: Origin, *args: P.args, **kwargs: P.kwargs) -> OperationRow:
+        """Accept an operation: once the transaction commits it will be finished or undone.
+
+        Raises:
+            Busy: another operation has the subject.
+        """
+        return self.accept(session, origin, self.arguments(*args, **kwargs))
+
+    def accept(
+        self,
+        session: Session,
+        origin: Origin,
+        arguments: Arguments,
+        *,
+        also: Iterable[str] = (),
+        after: Sequence[OperationRow] = (),
+    ) -> OperationRow:
+        """As `start`, with further subjects that it has to itself, or after other operations (`start.start`)."""
+        return start(session, self.kind, origin, arguments, also=also, after=after)
+
+    def start_many(
+        self, session: Session, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[Arguments]
+    ) -> None:
+        """Accept an operation for each of many new subjects (`start.start_many`)."""
+        start_many(session, self.kind, origin, accepted, each)
+
+
+def flow(
+    kind: str,
+    *,
+    version: int = 1,
+    task_state: str | None = None,
+    failed: FailureHook | None = None,
+    broken: FailureHook | None = None,
+) -> Callable[[Callable[Concatenate[Operation, P], None]], Flow[P]]:
+    """Make a function the flow of operations of `kind`; the arguments are those of Flow."""
+
+    def make(run: Callable[Concatenate[Operation, P], None]) -> Flow[P]:
+        return Flow(kind, run, version=version, task_state=task_state, failed=failed, broken=broken)
+
+    return make

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from pileus.db import Database, Session
 from pileus.holds import hold
 from pileus.operations import journal
-from pileus.operations.flow import CommandError
+from pileus.operations.errors import CommandError
 from pileus.operations.journal import FAILED, FINISHED
 from pileus.operations.model import OperationRow
 from pileus.operations.steps import KEEP, Grouped

@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
 from pileus.db import Session, in_seconds, utcnow
-from pileus.operations.flow import CommandError, Origin
+from pileus.operations.errors import CommandError
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
+from pileus.operations.origin import Origin
 from pileus.operations.owed import Owed
 
 BEGUN, FINISHED, FAILED = "begun", "finished", "failed"

@@ -20,9 +20,9 @@ from pileus.clock import utcnow
 from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
 from pileus.operations import debts, journal
-from pileus.operations.flow import CommandError
+from pileus.operations.errors import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
-from pileus.operations.owed import Owed
+from pileus.operations.owed import Actions, Owed
 from pileus.operations.steps import (
     DEADLINE_S,
     KEEP,
@@ -48,9 +48,9 @@ class Operation:
         id: operation id; subject_id: what it works on; origin: the request that started it.
     """
 
-    def __init__(self, held: Held, db: Database, send: Callable[[Envelope], object]) -> None:
+    def __init__(self, held: Held, db: Database, send: Callable[[Envelope], object], actions: Actions) -> None:
         self.id, self.subject_id, self.origin = held.id, held.subject_id, held.origin
-        self._held, self._db, self._send = held, db, send
+        self._held, self._db, self._send, self._actions = held, db, send, actions
         self._position = -1
         self._names: Counter[str] = Counter()
         self._unwritten: list[Outcome] = []
@@ -323,8 +323,8 @@ class Operation:
     def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> None:
         with self._told_apart(outcome), self._db.read() as session:
             host = to if isinstance(to, str) else to(session)
-            command = owed.carry_out(session)
-            due = debts.due(session, host, command.subject)
+            command = self._actions.carry_out(session, owed)
+            due = debts.due(session, host, command.subject, self._actions)
         key = self._key(outcome)
         for debt in due:
             self._send(debt)
@@ -353,7 +353,7 @@ class Operation:
             if not tried:
                 raise StepFailed("defect", "The operation could not be undone in order.")
             if host is None:
-                self._commit(undo, owed.carry_out)
+                self._commit(undo, lambda session: self._actions.carry_out(session, owed))
                 return
             if answer is None and self._key(undo) not in self._held.sent:
                 if self._unwritten:

@@ -8,7 +8,7 @@ and its arguments. A name is a promise to older rows: to rename an action, keep 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -24,22 +24,13 @@ class Owed(msgspec.Struct, frozen=True):
     do: str
     arguments: dict[str, Any] = {}
 
-    def carry_out(self, session: Session) -> Any:
-        """Call the action.
 
-        Raises:
-            UnknownAction: this release has none of that name.
-        """
-        return _action(self.do).carry_out(session, [self.arguments])[0]
+class Actions(Protocol):
+    """Recorded actions by name (`registry.Registry`)."""
 
+    def carry_out(self, session: Session, owed: Owed) -> Any: ...
 
-def carry_out_many(session: Session, do: str, arguments: Sequence[dict[str, Any]]) -> list[Any]:
-    """Call an action with several sets of arguments; one that can takes them at once.
-
-    Raises:
-        UnknownAction: this release has none of that name.
-    """
-    return _action(do).carry_out(session, arguments)
+    def carry_out_many(self, session: Session, do: str, arguments: Sequence[dict[str, Any]]) -> list[Any]: ...
 
 
 class UnknownAction(Exception):
@@ -75,15 +66,6 @@ class RecordedMany:
         return Owed(self.name, arguments)
 
 
-_actions: dict[str, Recorded[Any, Any] | RecordedMany] = {}
-
-
-def _action(name: str) -> Recorded[Any, Any] | RecordedMany:
-    if name not in _actions:
-        raise UnknownAction(f"This release has no action named {name}.")
-    return _actions[name]
-
-
 def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Recorded[P, R]]:
     """Make a function an action that rows may name.
 
@@ -91,20 +73,16 @@ def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Reco
     itself; it must bear being called when its work is done already, or was never begun.
     """
 
-    def register(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
-        assert name not in _actions, f"two actions named {name}"
-        action = _actions[name] = Recorded(name, function)
-        return action
+    def make(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
+        return Recorded(name, function)
 
-    return register
+    return make
 
 
 def recorded_many(name: str) -> Callable[[Callable[[Session, Sequence[dict[str, Any]]], list[Any]]], RecordedMany]:
     """As `recorded`, for a function that builds many at the cost of one: as many statements, however many there are."""
 
-    def register(function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> RecordedMany:
-        assert name not in _actions, f"two actions named {name}"
-        action = _actions[name] = RecordedMany(name, function)
-        return action
+    def make(function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> RecordedMany:
+        return RecordedMany(name, function)
 
-    return register
+    return make

@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.clock import utcnow
 from pileus.db import Session
+from pileus.db.tags import Tag, Tagged
 
 AT_ONCE = 1000
 """Rows forgotten in one transaction, so that nobody waits long for it."""
@@ -27,4 +28,6 @@ def forget(session: Session, ended: InstrumentedAttribute[datetime | None], olde
     model: Any = ended.class_
     old = select(model.id).where(ended < utcnow() - timedelta(seconds=older_than_s)).order_by(ended)
     ids = list(session.scalars(old.limit(AT_ONCE)))
+    if issubclass(model, Tagged):
+        session.change(delete(Tag).where(Tag.resource_id.in_(ids)))
     return session.change(delete(model).where(model.id.in_(ids))) if ids else 0

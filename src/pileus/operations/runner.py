@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -20,11 +21,13 @@ from pileus import clock
 from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
 from pileus.operations import journal, leases
-from pileus.operations.flow import CommandError, Flow, flows
+from pileus.operations.errors import CommandError
+from pileus.operations.flow import Flow
 from pileus.operations.groups import FairQueue, carry_out, fail
 from pileus.operations.journal import CANCELLED, Fenced, Held
 from pileus.operations.operation import Operation
 from pileus.operations.post import Post
+from pileus.operations.registry import Registry
 from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
 from pileus.operations.wake import wake
 
@@ -63,10 +66,11 @@ class Runner:
         owner: name of this replica, the same after a restart.
         post: takes commands to hosts; their answers come back through `answer`.
         down: tells which hosts are not to be waited for.
+        registry: the flows that it carries out.
     """
 
-    def __init__(self, db: Database, owner: str, post: Post, down: Down) -> None:
-        self._db, self._owner, self._post, self._down = db, owner, post, down
+    def __init__(self, db: Database, owner: str, post: Post, down: Down, registry: Registry) -> None:
+        self._db, self._owner, self._post, self._down, self._registry = db, owner, post, down, registry
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._ready: FairQueue[Run] = FairQueue()
@@ -115,13 +119,13 @@ class Runner:
         self._bring_back()
         try:
             with self._db.read() as session:
-                if not self._lost_track and not journal.any_free(session, flows.kinds()):
+                if not self._lost_track and not journal.any_free(session, self._registry.kinds()):
                     return 0
             with self._db.write() as session:
                 if self._lost_track:
                     known = {run.held.id: run.held.attempt for run in list(self._runs.values())}
                     journal.give_back(session, self._owner, known)
-                taken = journal.take_up(session, self._owner, flows.kinds(), BATCH)
+                taken = journal.take_up(session, self._owner, self._registry.kinds(), BATCH)
         except Exception as error:
             self._lost_track = True
             _complain(error, "no operation was taken up")
@@ -264,7 +268,7 @@ class Runner:
             if run.doubtful and not self._read_again(run):
                 self._let_go(run)
                 return False
-            operation = Operation(run.held, self._db, self._post.send)
+            operation = Operation(run.held, self._db, self._post.send, self._registry)
             self._carry_out(run.held, operation)
             self._let_go(run)
         except Suspended:
@@ -301,7 +305,7 @@ class Runner:
         if held.state == "undoing":
             self._take_back(held, operation)
             return
-        flow = flows.find(held.kind, held.version)
+        flow = self._registry.find(held.kind, held.version)
         try:
             if flow is None:
                 raise CommandError("version", f"This release has no version {held.version} of {held.kind}.")
@@ -327,11 +331,11 @@ class Runner:
         if error["code"] == CANCELLED["code"]:
             operation.finish("cancelled", error=error)
             return
-        flow = flows.find(held.kind, held.version) or flows.newest(held.kind)
+        flow = self._registry.find(held.kind, held.version) or self._registry.newest(held.kind)
         operation.finish("failed", _hook(held, flow, error), error)
 
 
-def _hook(held: Held, flow: Flow, error: dict[str, str]) -> Callable[[Session], None] | None:
+def _hook(held: Held, flow: Flow[Any], error: dict[str, str]) -> Callable[[Session], None] | None:
     """What is done in the commit that ends a failed operation; simpler after defects, at last nothing."""
     hook = flow.failed if held.defects < MAX_DEFECTS else flow.broken if held.defects == MAX_DEFECTS else None
     return partial(hook, subject_id=held.subject_id, origin=held.origin, error=error) if hook else None

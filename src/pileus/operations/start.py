@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import insert, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
-from pileus.operations.flow import Origin, flows
 from pileus.operations.journal import CANCELLED
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
+from pileus.operations.origin import Origin
 from pileus.operations.wake import wake
 
 ACCEPT = -1
@@ -23,40 +24,51 @@ class Busy(Conflict):
     """Something the operation must have to itself is in another one's hands."""
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """What is written of a flow when an operation is accepted; `task_state` is what its subject shows from then on."""
+
+    name: str
+    version: int = 1
+    task_state: str | None = None
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """What a flow is to be called with, JSON values; the subject is what it works on and has to itself."""
+
+    subject_id: str
+    values: dict[str, Any]
+
+
 def start(
     session: Session,
-    kind: str,
-    subject_id: str,
+    kind: Kind,
     origin: Origin,
+    arguments: Arguments,
     *,
     also: Iterable[str] = (),
     after: Sequence[OperationRow] = (),
-    **arguments: Any,
 ) -> OperationRow:
     """Accept an operation: once the transaction commits it will be finished or undone.
 
     Args:
-        kind: a registered flow.
-        subject_id: the object it works on, and has to itself until it ends.
         also: further objects that it has to itself.
         after: operations that must have finished first; those on the same subjects give them up to this one.
-        arguments: what the flow is called with; JSON values.
 
     Raises:
         Busy: another operation has one of the subjects.
     """
-    flow = flows.newest(kind)
+    subject_id = arguments.subject_id
     given_up = _given_up(session, [subject_id, *also], after)
-    row = OperationRow(**_row(kind, flow.version, subject_id, origin, arguments))
+    row = OperationRow(**_row(kind, origin, arguments))
     session.add(row)
     for one in sorted({subject_id, *also} - set(given_up)):
-        session.add(SubjectRow(subject_id=one, operation=row, task_state=flow.task_state))
+        session.add(SubjectRow(subject_id=one, operation=row, task_state=kind.task_state))
     try:
         session.flush()
     except IntegrityError as error:
         raise Contended(f"another operation took {subject_id} at the same moment") from error
     if given_up:
-        mine = {"operation_id": row.id, "task_state": flow.task_state}
+        mine = {"operation_id": row.id, "task_state": kind.task_state}
         session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(given_up)).values(**mine))
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     session.after_commit(wake)
@@ -64,42 +76,37 @@ def start(
 
 
 def start_many(
-    session: Session, kind: str, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[dict[str, Any]]
+    session: Session, kind: Kind, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[Arguments]
 ) -> None:
     """Accept an operation for each of many new subjects, at the cost of three statements.
 
     Args:
-        kind: a registered flow.
         accepted: timed stages of the request itself; they become each journal's first step, "accept".
-        each: "subject_id", made in this transaction so that nobody can have it, and the flow's arguments.
+        each: about subjects that were made in this transaction, so that nobody can have them.
     """
-    flow = flows.newest(kind)
-    rows = []
-    for one in each:
-        arguments = dict(one)
-        rows.append(_row(kind, flow.version, arguments.pop("subject_id"), origin, arguments))
+    rows = [_row(kind, origin, one) for one in each]
     now = utcnow()
     step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
     step |= {"started_at": now, "finished_at": now, "events": accepted}
     session.flush()
     session.execute(insert(OperationRow), rows)
     session.execute(insert(StepRow), [step | {"operation_id": row["id"]} for row in rows])
-    shown = {"task_state": flow.task_state}
+    shown = {"task_state": kind.task_state}
     subjects = [shown | {"subject_id": row["subject_id"], "operation_id": row["id"]} for row in rows]
     session.execute(insert(SubjectRow), subjects)
     session.after_commit(wake)
 
 
-def _row(kind: str, version: int, subject_id: str, origin: Origin, arguments: dict[str, Any]) -> dict[str, Any]:
+def _row(kind: Kind, origin: Origin, arguments: Arguments) -> dict[str, Any]:
     return {
         "id": new_id(),
         "request_id": origin.request_id,
-        "kind": kind,
-        "version": version,
-        "subject_id": subject_id,
+        "kind": kind.name,
+        "version": kind.version,
+        "subject_id": arguments.subject_id,
         "project_id": origin.project_id,
         "user_id": origin.user_id,
-        "arguments": arguments,
+        "arguments": arguments.values,
         "state": "pending",
         "attempt": 0,
         "forward": False,
@@ -123,7 +130,7 @@ def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRo
 
 def note(session: Session, kind: str, subject_id: str, origin: Origin) -> None:
     """Journal what the request itself has done: an operation that needs nobody to carry it out."""
-    row = _row(kind, 1, subject_id, origin, {})
+    row = _row(Kind(kind), origin, Arguments(subject_id, {}))
     session.add(OperationRow(**row | {"state": "succeeded", "finished_at": row["created_at"]}))
 
 

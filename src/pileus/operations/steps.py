@@ -10,7 +10,7 @@ import msgspec
 from pileus.agent.commands import Command, Envelope
 from pileus.db import Session
 from pileus.errors import PileusError
-from pileus.operations.flow import CommandError
+from pileus.operations.errors import CommandError
 from pileus.operations.journal import Held, Outcome
 from pileus.operations.owed import Owed
 

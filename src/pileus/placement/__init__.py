@@ -19,6 +19,7 @@ def service(settings: Settings) -> Service:
         NOUNS,
         RULES,
         envelope,
+        admin="admin_api",
         history=HISTORY,
         policy_directory=settings.directory / "policy",
         refusal="Policy does not allow {rule} to be performed.",

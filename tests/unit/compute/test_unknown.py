@@ -22,6 +22,7 @@ from pileus.agent.commands import (
     PowerState,
 )
 from pileus.compute import flavors, hosts, spec, unknown
+from pileus.compute.flows.power import stop
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session, utcnow
@@ -29,7 +30,7 @@ from pileus.errors import Conflict, Invalid, NotFound
 from pileus.identity.model import Project, User
 from pileus.network import networks, ports, subnets, wiring
 from pileus.network.model import Port
-from pileus.operations import OperationRow, Origin, debts, start
+from pileus.operations import OperationRow, Origin, debts
 from pileus.operations.model import DebtRow
 from pileus.placement import allocations
 from tests.unit.serving import Serving
@@ -289,7 +290,7 @@ def test_a_server_that_is_older_than_its_guest_gets_it_back(session: Session) ->
 def test_not_while_something_is_under_way_or_if_the_guest_is_older(session: Session) -> None:
     server = a_server(session, incarnation=2)
     report(session, running())
-    start(session, "server.stop", GUEST, Origin("req", None, None), server_id=GUEST, timeout_s=1.0)
+    stop.start(session, Origin("req", None, None), GUEST, timeout_s=1.0)
     session.flush()
     with pytest.raises(Conflict, match="under way"):
         adopt(session, told(session))

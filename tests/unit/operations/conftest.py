@@ -11,19 +11,17 @@ from sqlalchemy import text
 from pileus import clock
 from pileus.db import Database
 from pileus.db.migrate import upgrade
-from pileus.operations import flows, loops, owed
-from tests.unit.operations.world import FakeClock, Hosts, Replica, command, unnote
+from pileus.operations import loops
+from tests.unit.operations.world import REGISTRY, FakeClock, Hosts, Replica, command, unnote
 
 
 @pytest.fixture(autouse=True)
 def _registries() -> Iterator[None]:
     """Flows and actions that a test registers are gone after it."""
-    kinds, actions = dict(flows._flows), dict(owed._actions)
-    owed._actions.update({one.name: one for one in (unnote, command)})
+    for action in (unnote, command):
+        REGISTRY.add_action(action)
     yield
-    for registry, former in ((flows._flows, kinds), (owed._actions, actions)):
-        registry.clear()
-        registry.update(former)  # type: ignore[arg-type]
+    REGISTRY.__init__()  # type: ignore[misc]
 
 
 @pytest.fixture

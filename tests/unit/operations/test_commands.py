@@ -7,7 +7,7 @@ import pytest
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Asked, CommandError, Operation, flow, recorded
+from pileus.operations import Asked, CommandError, Operation
 from pileus.operations.debts import DATABASE, owe
 from pileus.operations.runner import LATE_S, PATIENCE_S
 from tests.unit.operations.world import (
@@ -18,7 +18,9 @@ from tests.unit.operations.world import (
     command,
     debts,
     effects,
+    flow,
     note,
+    recorded,
     row,
     steps,
     unnote,

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Asked, CommandError, Operation, StepRow, flow
+from pileus.operations import Asked, CommandError, Operation, StepRow
 from pileus.operations.groups import grouped
 from tests.unit.operations.world import (
     FakeClock,
@@ -22,6 +22,7 @@ from tests.unit.operations.world import (
     count,
     debts,
     effects,
+    flow,
     note,
     row,
     steps,

@@ -13,8 +13,6 @@ from pileus.agent.commands import Command, DiscardGuest, Failure
 from pileus.clock import utcnow
 from pileus.db import Database, Session
 from pileus.errors import Unavailable
-from pileus.operations import owed as actions
-from pileus.operations import recorded
 from pileus.operations.debts import (
     DATABASE,
     LONGEST_PAUSE_S,
@@ -30,7 +28,7 @@ from pileus.operations.debts import (
 from pileus.operations.debts import count as count_debts
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import Owed, Recorded, recorded_many
-from tests.unit.operations.world import FakeClock, Hosts, Replica, command, debts, effects, unnote
+from tests.unit.operations.world import REGISTRY, FakeClock, Hosts, Replica, command, debts, effects, recorded, unnote
 
 
 def owing(db: Database, host: str, subject: str, what: Owed) -> None:
@@ -200,7 +198,7 @@ def test_an_action_of_a_later_release_is_paid_when_it_is_known(
     owing(db, "h", "server", Owed("test.later", {"name": "server"}))
     replica.run()
     later: Recorded[Any, Any] = Recorded("test.later", lambda session, name: DiscardGuest(server_id=name))
-    actions._actions["test.later"] = later
+    REGISTRY.add_action(later)
     replica.run_over(fake_clock, 10)
     assert debts(db) == [] and hosts.commands() == ["server@h"]
 
@@ -320,6 +318,8 @@ def test_many_of_one_kind_are_built_at_once(db: Database, payer: Replica, networ
             raise ZeroDivisionError
         return [Change(one["name"]) for one in given]
 
+    REGISTRY.add_action(many)
+
     for name in "abc":
         owing(db, NETWORK, name, many.owed(name=name))
     payer.run()
@@ -342,8 +342,8 @@ def test_debts_are_shown_and_can_be_written_off(db: Database, replica: Replica, 
         assert [one.subject_id for one in open_debts(session, limit=1)] == ["a"]
         assert count_debts(session) == 2 and is_owed(session, "h", "a", "test.command")
         assert not is_owed(session, "h", "c", "test.command") and not is_owed(session, "other", "a", "test.command")
-        assert [one.command.subject for one in due(session, "h", "b")] == ["b"]
-        assert due(session, "other", "b") == []
+        assert [one.command.subject for one in due(session, "h", "b", REGISTRY)] == ["b"]
+        assert due(session, "other", "b", REGISTRY) == []
         first = open_debts(session)[0]
         assert abs((first.created_at - utcnow()).total_seconds()) < 60
     with db.write() as session:

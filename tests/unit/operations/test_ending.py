@@ -6,16 +6,17 @@ import pytest
 
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Operation, Origin, cancel, flow, live, start
+from pileus.operations import Operation, Origin, cancel, live
 from pileus.operations.runner import MAX_DEFECTS
 from tests.unit.operations.world import (
-    ORIGIN,
     FakeClock,
     Hosts,
     Replica,
+    accept,
     begin,
     command,
     effects,
+    flow,
     note,
     row,
     steps,
@@ -60,7 +61,7 @@ def test_a_failure_hook_that_raises_ends_the_operation_after_a_few_tries(
 
     first = begin(db, "t.defect")
     with db.write() as session:
-        second = start(session, "t.next", "s", ORIGIN, after=live(session, "s")).id
+        second = accept(session, "t.next", "s", after=live(session, "s")).id
     replica.run()
     assert row(db, second).state == "pending" and row(db, first).state == "undoing"
     replica.run_over(fake_clock, TRIES_S)
@@ -157,7 +158,7 @@ def test_past_its_point_of_no_return_an_operation_goes_on_when_cancelled(
     with db.write() as session:
         [under_way] = live(session, "s", lock=True)
         cancel(session, under_way)
-        second = start(session, "t.next", "s", ORIGIN, after=[under_way]).id
+        second = accept(session, "t.next", "s", after=[under_way]).id
     if restarted:
         replica = Replica(db, hosts).begin()
     replica.run()

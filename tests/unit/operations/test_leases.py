@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pileus.db import Database
-from pileus.operations import Operation, flow
+from pileus.operations import Operation
 from pileus.operations.leases import FORGOTTEN_S, LEASE_S
 from pileus.operations.model import ReplicaRow
 from tests.unit.operations.world import (
@@ -16,6 +16,7 @@ from tests.unit.operations.world import (
     command,
     count,
     effects,
+    flow,
     note,
     row,
     unnote,

@@ -8,8 +8,20 @@ from sqlalchemy import update
 from pileus.agent.commands import Failure
 from pileus.db import Database
 from pileus.errors import Conflict
-from pileus.operations import CommandError, Operation, OperationRow, flow, flows
-from tests.unit.operations.world import Hosts, Replica, begin, command, effects, note, row, steps, unnote
+from pileus.operations import CommandError, Operation, OperationRow
+from tests.unit.operations.world import (
+    REGISTRY,
+    Hosts,
+    Replica,
+    begin,
+    command,
+    effects,
+    flow,
+    note,
+    row,
+    steps,
+    unnote,
+)
 
 
 def left_by_the_former_release(db: Database, hosts: Hosts) -> str:
@@ -25,7 +37,7 @@ def left_by_the_former_release(db: Database, hosts: Hosts) -> str:
     operation_id = begin(db, "t.moved")
     Replica(db, hosts).begin().run()
     assert hosts.commands() == ["build@h"]
-    flows.remove("t.moved")
+    REGISTRY.remove("t.moved")
     hosts.automatic = lambda envelope: None
     return operation_id
 
@@ -110,7 +122,7 @@ def test_an_unknown_kind_is_left_alone_while_others_go_on(db: Database, hosts: H
         op.step("one", note, "later")
 
     unknown = begin(db, "t.later", "a")
-    flows.remove("t.later")
+    REGISTRY.remove("t.later")
 
     @flow("t.now")
     def now(op: Operation) -> None:
@@ -121,7 +133,7 @@ def test_an_unknown_kind_is_left_alone_while_others_go_on(db: Database, hosts: H
     assert {row(db, one).state for one in others} == {"succeeded"}
     found = row(db, unknown)
     assert (found.state, found.attempt, found.lease_owner, found.finished_at) == ("pending", 0, None, None)
-    flow("t.later")(later)
+    REGISTRY.add(later)
     replica.run()
     assert row(db, unknown).state == "succeeded" and effects(db) == ["now"] * 3 + ["later"]
 

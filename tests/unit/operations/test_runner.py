@@ -11,18 +11,19 @@ from sqlalchemy.exc import OperationalError
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import CommandError, Operation, OperationRow, Origin, cancel, flow, live, start, task_states
+from pileus.operations import CommandError, Operation, OperationRow, Origin, cancel, live, task_states
 from pileus.operations.groups import grouped
 from pileus.operations.views import stages
 from tests.support import eventually
 from tests.unit.operations.world import (
-    ORIGIN,
     Hosts,
     Replica,
+    accept,
     begin,
     command,
     effects,
     ended,
+    flow,
     note,
     row,
     subjects,
@@ -168,7 +169,7 @@ def test_a_cancelled_operation_is_undone_before_its_successor_starts(
     with db.write() as session:
         [under_way] = live(session, "s")
         cancel(session, under_way)
-        delete_id = start(session, "t.delete", "s", ORIGIN, after=[under_way]).id
+        delete_id = accept(session, "t.delete", "s", after=[under_way]).id
     assert ended(db, delete_id).state == "succeeded"
     assert ended(db, boot_id).state == "cancelled"
     assert effects(db) == ["claim", "undo claim", "release"]
@@ -191,7 +192,7 @@ def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
 
     with db.write() as session:
         ids = {
-            name: start(session, "t.grouped", name, Origin("req", None, name.split("-")[0]), name=name).id
+            name: accept(session, "t.grouped", name, Origin("req", None, name.split("-")[0]), name=name).id
             for name in [*(f"big-{n}" for n in range(12)), "small-1"]
         }
     new_replica()
@@ -240,7 +241,7 @@ def test_a_defect_in_one_operation_of_a_group_leaves_the_others_alone(
         op.step("schedule", place, name)
 
     with db.write() as session:
-        ids = [start(session, "t.poison", name, ORIGIN, name=name).id for name in ("a", "bad", "b")]
+        ids = [accept(session, "t.poison", name, name=name).id for name in ("a", "bad", "b")]
     new_replica()
     assert [ended(db, operation_id).state for operation_id in ids] == ["succeeded", "failed", "succeeded"]
 

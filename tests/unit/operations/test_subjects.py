@@ -10,18 +10,21 @@ from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Database
 from pileus.errors import Conflict
-from pileus.operations import Operation, OperationRow, cancel, flow, live, note, start, task_states
+from pileus.operations import Operation, OperationRow, cancel, live, note, task_states
 from pileus.operations.model import WaitRow
-from pileus.operations.start import Busy, start_many
+from pileus.operations.start import Arguments, Busy
 from pileus.operations.views import stages
 from tests.unit.operations.world import (
     ORIGIN,
+    REGISTRY,
     Hosts,
     Replica,
+    accept,
     begin,
     command,
     count,
     effects,
+    flow,
     row,
     subjects,
     unnote,
@@ -72,7 +75,7 @@ def test_a_busy_subject_is_a_conflict() -> None:
 
 def test_a_request_that_is_refused_leaves_nothing(db: Database) -> None:
     with pytest.raises(ZeroDivisionError), db.write() as session:
-        start(session, "t.hold", "server", ORIGIN)
+        accept(session, "t.hold", "server")
         raise ZeroDivisionError
     assert subjects(db) == {} and count(db, OperationRow) == 0
 
@@ -105,7 +108,7 @@ def test_a_cancelled_operation_hands_its_subject_over(db: Database, replica: Rep
     with db.write() as session:
         [under_way] = live(session, "server", lock=True)
         cancel(session, under_way)
-        second = start(session, "t.next", "server", ORIGIN, after=[under_way]).id
+        second = accept(session, "t.next", "server", after=[under_way]).id
     assert subjects(db) == {"server": second, "volume": first}
     assert shown(db, "server", "volume") == {"server": "following", "volume": "held"}
     with pytest.raises(Busy):
@@ -122,7 +125,7 @@ def test_the_end_of_the_former_does_not_take_the_subject_from_its_successor(
     first = begin(db, "t.hold", "server")
     replica.run()
     with db.write() as session:
-        second = start(session, "t.hold", "server", ORIGIN, after=live(session, "server"), word="again").id
+        second = accept(session, "t.hold", "server", after=live(session, "server"), word="again").id
     hosts.answer(hosts.sent[0])
     replica.run()
     assert row(db, first).state == "succeeded"
@@ -135,7 +138,7 @@ def test_an_operation_waits_for_all_that_it_comes_after(db: Database, replica: R
     replica.run()
     with db.write() as session:
         former = [session.get_one(OperationRow, one) for one in ids]
-        last = start(session, "t.next", "a", ORIGIN, also=["b", "c"], after=former).id
+        last = accept(session, "t.next", "a", also=["b", "c"], after=former).id
     assert subjects(db) == dict.fromkeys("abc", last)
     for envelope in hosts.sent:
         replica.run()
@@ -149,7 +152,7 @@ def test_an_operation_waits_for_all_that_it_comes_after(db: Database, replica: R
 def test_a_subject_of_an_operation_that_is_not_waited_for_is_not_given_up(db: Database) -> None:
     first, second = begin(db, "t.hold", "a"), begin(db, "t.hold", "b")
     with pytest.raises(Busy, match="under way on b"), db.write() as session:
-        start(session, "t.next", "a", ORIGIN, also=["b"], after=live(session, "a"))
+        accept(session, "t.next", "a", also=["b"], after=live(session, "a"))
     assert subjects(db) == {"a": first, "b": second}
 
 
@@ -174,9 +177,9 @@ def test_a_note_during_an_operation_does_not_hide_it(db: Database, replica: Repl
 
 def test_many_are_accepted_at_once_with_the_stages_of_their_request(db: Database, replica: Replica) -> None:
     stage = {"name": "check quota", "started": 1.0, "finished": 2.0}
-    each = [{"subject_id": f"server-{number}", "word": f"word {number}"} for number in range(3)]
+    each = [Arguments(f"server-{number}", {"word": f"word {number}"}) for number in range(3)]
     with db.write() as session:
-        start_many(session, "t.next", ORIGIN, [stage], each)
+        REGISTRY.newest("t.next").start_many(session, ORIGIN, [stage], each)
     held = subjects(db)
     assert sorted(held) == ["server-0", "server-1", "server-2"] and len(set(held.values())) == 3
     assert set(shown(db, *held).values()) == {"following"}
@@ -201,10 +204,10 @@ def test_accepting_many_takes_as_many_statements_as_accepting_one(db: Database) 
         event.listen(db.engine, "before_cursor_execute", note_one)
         try:
             with db.write() as session:
-                start_many(session, "t.next", ORIGIN, [], each)
+                REGISTRY.newest("t.next").start_many(session, ORIGIN, [], each)
         finally:
             event.remove(db.engine, "before_cursor_execute", note_one)
         return [word for word in seen if word != "BEGIN"]
 
-    many = [{"subject_id": f"server-{number}"} for number in range(50)]
-    assert statements([{"subject_id": "one"}]) == statements(many) == ["INSERT"] * 3
+    many = [Arguments(f"server-{number}", {}) for number in range(50)]
+    assert statements([Arguments("one", {})]) == statements(many) == ["INSERT"] * 3

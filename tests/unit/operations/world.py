@@ -13,16 +13,40 @@ from pileus import clock
 from pileus.agent.commands import Answer, Command, DiscardGuest, Envelope, Failure
 from pileus.clock import Clock
 from pileus.db import Database, Session, is_transient
-from pileus.operations import OperationRow, Origin, StepRow, start
+from pileus.operations import Arguments, Flow, OperationRow, Origin, Recorded, Registry, StepRow
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.model import DebtRow, ReplicaRow, SubjectRow
-from pileus.operations.owed import Recorded
 from pileus.operations.post import Post
 from pileus.operations.runner import Runner
+from pileus.operations.start import start
 from tests.support import eventually
 
 ORIGIN = Origin("req-1", "u", "p")
+REGISTRY = Registry()
+"""What the test's release knows; emptied after each test."""
+
+
+def flow(kind: str, **options: Any) -> Callable[[Callable[..., None]], Flow[Any]]:
+    """A flow of the test's release."""
+
+    def add(run: Callable[..., None]) -> Flow[Any]:
+        made: Flow[Any] = Flow(kind, run, **options)
+        REGISTRY.add(made)
+        return made
+
+    return add
+
+
+def recorded(name: str) -> Callable[[Callable[..., Any]], Recorded[Any, Any]]:
+    """A recorded action of the test's release."""
+
+    def add(function: Callable[..., Any]) -> Recorded[Any, Any]:
+        action: Recorded[Any, Any] = Recorded(name, function)
+        REGISTRY.add_action(action)
+        return action
+
+    return add
 
 
 class FakeClock(Clock):
@@ -97,8 +121,8 @@ class Replica:
     """A runner and a collector: driven by threads, or step by step by the test."""
 
     def __init__(self, db: Database, hosts: Hosts, owner: str = "replica", apply: Callable[[Any], None] = print):
-        self.runner = Runner(db, owner, hosts, hosts.down)
-        self.collector = Collector(db, hosts.send, apply)
+        self.runner = Runner(db, owner, hosts, hosts.down, REGISTRY)
+        self.collector = Collector(db, hosts.send, apply, REGISTRY)
         self._loops: Loops | None = None
         hosts.replicas.append(self)
 
@@ -184,7 +208,15 @@ def effects(db: Database) -> list[str]:
 def begin(db: Database, kind: str, subject: str = "s", **options: Any) -> str:
     """Have an operation accepted; its id."""
     with db.write() as session:
-        return start(session, kind, subject, ORIGIN, **options).id
+        return accept(session, kind, subject, **options).id
+
+
+def accept(
+    session: Session, kind: str, subject: str, origin: Origin = ORIGIN, also: Any = (), after: Any = (), **values: Any
+) -> OperationRow:
+    """Accept an operation of a flow of the test's release."""
+    arguments = Arguments(subject, values)
+    return start(session, REGISTRY.newest(kind).kind, origin, arguments, also=also, after=after)
 
 
 def row(db: Database, operation_id: str) -> OperationRow:

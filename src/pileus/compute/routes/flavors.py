@@ -6,7 +6,8 @@ from typing import Any
 
 from pileus.api import Context, Routes, Schema, changed, since, until
 from pileus.api.paging import next_link, page_limit
-from pileus.api.schema import BOOLEAN, obj, repeated, truth
+from pileus.api.schema import BOOLEAN, obj, repeated
+from pileus.api.values import truth
 from pileus.compute import flavors
 from pileus.compute.links import links
 from pileus.compute.model import Flavor
@@ -90,7 +91,7 @@ def view(ctx: Context, flavor: Flavor) -> dict[str, Any]:
 
 def find(ctx: Context, flavor_id: str) -> Flavor:
     """The flavor, if the caller may use it."""
-    return flavors.get(ctx.session, flavor_id, ctx.caller.project_id, ctx.allows("context_is_admin"))
+    return flavors.get(ctx.session, flavor_id, ctx.caller.project_id, ctx.is_admin)
 
 
 def _number(ctx: Context, name: str) -> int | None:
@@ -106,7 +107,7 @@ def _number(ctx: Context, name: str) -> int | None:
 def _is_public(ctx: Context) -> bool | None:
     """Administrators choose: public ones, others, or (none) both."""
     text = ctx.param("is_public")
-    if text is None or not ctx.allows("context_is_admin"):
+    if text is None or not ctx.is_admin:
         return True
     if text.lower() == "none":
         return None
@@ -118,7 +119,7 @@ def _is_public(ctx: Context) -> bool | None:
 def _page(ctx: Context, limit: int) -> list[Flavor]:
     filters = flavors.Filters(
         is_public=_is_public(ctx),
-        disabled=None if ctx.allows("context_is_admin") else False,
+        disabled=None if ctx.is_admin else False,
         min_ram_mib=_number(ctx, "minRam"),
         min_root_gib=_number(ctx, "minDisk"),
         name=ctx.param("name") if ctx.at_least("2.102") else None,

@@ -9,7 +9,8 @@ import msgspec
 
 from pileus.api import Context, Routes, Schema, changed, since
 from pileus.api.paging import next_link, page_limit
-from pileus.api.schema import BOOLEAN_PARAM, UUID_PATTERN, truth
+from pileus.api.schema import BOOLEAN_PARAM, UUID_PATTERN
+from pileus.api.values import truth
 from pileus.compute import hypervisors, services
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server

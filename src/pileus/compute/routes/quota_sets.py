@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pileus.api import Context, Routes, Schema, until
-from pileus.api.schema import BOOLEAN, obj, truth
+from pileus.api.schema import BOOLEAN, obj
+from pileus.api.values import truth
 from pileus.compute import projects
 from pileus.compute.parameters import ANY, MOST, NO_QUERY_LATE
 from pileus.compute.quotas import QUOTAS, usage

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from pileus.api import Context, Reply, Routes, paginate
 from pileus.api.paging import next_link, page_limit, sort_keys
-from pileus.api.schema import truth
+from pileus.api.values import truth
 from pileus.compute import actions, create, listing, schemas, servers, views
 from pileus.compute.model import Server
 from pileus.errors import Invalid
@@ -49,7 +49,7 @@ def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
     if not ctx.at_least("2.19"):
         server = {**server, "description": server["name"]}
     settings, project_id = ctx.cloud.settings, ctx.project_id
-    wanted = create.prepare(ctx.session, settings, ctx.caller, project_id, server, hints)
+    wanted = create.prepare(ctx.session, settings, ctx, project_id, server, hints)
     made = create.accept(ctx.session, settings, ctx.caller, project_id, wanted, ctx.request_id, received)
     if truth(server.get("return_reservation_id", False)):
         return Reply({"reservation_id": made[0].reservation_id})

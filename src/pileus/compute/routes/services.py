@@ -7,7 +7,8 @@ from typing import Any
 
 from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
-from pileus.api.schema import BOOLEAN, UUID_PATTERN, obj, truth
+from pileus.api.schema import BOOLEAN, UUID_PATTERN, obj
+from pileus.api.values import truth
 from pileus.compute import services
 from pileus.compute.model import Host
 from pileus.compute.parameters import ANY

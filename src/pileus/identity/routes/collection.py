@@ -8,9 +8,11 @@ from typing import Any, Generic
 from sqlalchemy import ColumnElement, Select, select
 
 from pileus.api import Context
-from pileus.api.schema import truth
+from pileus.api.tags import tag_filters
+from pileus.api.values import truth
 from pileus.errors import Invalid
 from pileus.identity import rows
+from pileus.identity.model import Project
 from pileus.identity.rows import Noun, word
 
 COMPARISONS: dict[str, Callable[[Any, str], ColumnElement[bool]]] = {
@@ -22,6 +24,7 @@ COMPARISONS: dict[str, Callable[[Any, str], ColumnElement[bool]]] = {
     "iendswith": lambda column, text: column.iendswith(text, autoescape=True),
 }
 """Inexact filters, as in name__contains (api-ref identity, Filtering)."""
+TAG_FILTERS = tag_filters(Project)
 
 
 def listed(ctx: Context, plural: str, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -83,7 +86,9 @@ class Collection(Generic[Noun]):
         query = select(self.model)
         for name, values in ctx.query.items():
             column, _, comparison = name.partition("__")
-            if column in self._filters:
+            if name in TAG_FILTERS and self.noun == "project":
+                query = query.where(TAG_FILTERS[name](ctx, values))
+            elif column in self._filters:
                 query = query.where(self._condition(column, comparison, values[-1]))
         return query.order_by(self.model.name)
 
@@ -91,7 +96,7 @@ class Collection(Generic[Noun]):
         """The list that the query asks for; of its own domain if the token is for one."""
         ctx.require(rule, {"target.domain_id": ctx.caller.domain_id})
         query = self.filtered(ctx)
-        if ctx.caller.domain_id and not ctx.caller.is_admin:
+        if ctx.caller.domain_id and not ctx.is_admin:
             own = "id" if self.noun == "domain" else "domain_id"
             query = query.where(getattr(self.model, own) == ctx.caller.domain_id)
         return self.many(ctx, ctx.session.scalars(query))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pileus.api import Context, Routes, Schema
@@ -54,20 +53,7 @@ def create(ctx: Context, project: dict[str, Any]) -> dict[str, Any]:
 def index(ctx: Context) -> dict[str, Any]:
     if ctx.param("parent_id"):  # every project is directly in its domain
         ctx.query["domain_id"] = ctx.query["parent_id"]
-    body = PROJECTS.index(ctx, "identity:list_projects")
-    body["projects"] = [project for project in body["projects"] if _tagged(ctx, set(project["tags"]))]
-    return body
-
-
-def _tagged(ctx: Context, tags: set[str]) -> bool:
-    """Whether a project passes the filters tags, tags-any, not-tags and not-tags-any."""
-    tests: dict[str, Callable[[set[str]], bool]] = {
-        "tags": lambda asked: asked <= tags,
-        "tags-any": lambda asked: bool(asked & tags),
-        "not-tags": lambda asked: not asked <= tags,
-        "not-tags-any": lambda asked: not asked & tags,
-    }
-    return all(test(set(ctx.query[name][-1].split(","))) for name, test in tests.items() if name in ctx.query)
+    return PROJECTS.index(ctx, "identity:list_projects")
 
 
 @routes.get("/v3/projects/{project_id}", policy="identity:get_project", deferred=True)

@@ -67,7 +67,7 @@ def _query(ctx: Context) -> Select[Assignment]:
             query = query.where(Assignment.scope == scope, Assignment.target_id == target_id)
     if ctx.param("group.id") or ctx.param("scope.OS-INHERIT:inherited_to"):
         query = query.where(false())  # neither groups nor inheritance are served
-    if ctx.caller.domain_id and not ctx.caller.is_admin:
+    if ctx.caller.domain_id and not ctx.is_admin:
         query = query.where(grants.of_domain(ctx.caller.domain_id))
     return query
 

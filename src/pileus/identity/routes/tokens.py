@@ -17,7 +17,7 @@ from pileus.identity.catalog import catalog
 from pileus.identity.model import Assignment, Domain, User
 from pileus.identity.routes.domains import DOMAINS
 from pileus.identity.routes.projects import PROJECTS
-from pileus.identity.tokens import TokenInfo, times
+from pileus.identity.tokens import TokenInfo, Tokens, times
 
 routes = Routes()
 
@@ -87,7 +87,7 @@ def _nocatalog(ctx: Context) -> bool:
 
 @routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction="read")
 def create(ctx: Context, auth: dict[str, Any]) -> Reply:
-    token, info = authenticate(ctx.session, ctx.cloud.tokens, auth, ctx.cloud.settings.bcrypt_rounds)
+    token, info = authenticate(ctx.session, ctx.cloud.part(Tokens), auth, ctx.cloud.settings.bcrypt_rounds)
     return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 
@@ -96,7 +96,7 @@ def _subject(ctx: Context, rule: str) -> tuple[str, TokenInfo]:
     if not token:
         raise NotFound("Could not find token: the header X-Subject-Token is missing.")
     try:
-        info = ctx.cloud.tokens.read(ctx.session, token)
+        info = ctx.cloud.part(Tokens).read(ctx.session, token)
     except Exception as error:
         raise NotFound("Could not find token.") from error
     ctx.require(rule, {"target.token.user_id": info.user.id})
@@ -118,7 +118,7 @@ def check(ctx: Context) -> Reply:
 @routes.delete("/v3/auth/tokens", policy="identity:revoke_token", deferred=True)
 def delete(ctx: Context) -> None:
     token, _ = _subject(ctx, "identity:revoke_token")
-    ctx.cloud.tokens.revoke(ctx.session, token)
+    ctx.cloud.part(Tokens).revoke(ctx.session, token)
 
 
 @routes.get("/v3/auth/catalog", policy="identity:get_auth_catalog", transaction=None)

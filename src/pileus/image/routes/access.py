@@ -9,11 +9,6 @@ from pileus.image import images
 from pileus.image.model import Image
 
 
-def is_admin(ctx: Context) -> bool:
-    """Whether the caller sees every project's images."""
-    return ctx.allows("context_is_admin")
-
-
 def target(ctx: Context, image: Image) -> dict[str, Any]:
     """The image in the names that policy rules use."""
     return {
@@ -30,7 +25,7 @@ def find(ctx: Context, image_id: str, rule: str) -> Image:
     Raises:
         NotFound, Forbidden.
     """
-    image = images.visible(ctx.session, ctx.caller.project_id, is_admin(ctx), image_id)
+    image = images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, image_id)
     about = target(ctx, image)
     if image.visibility == "shared":
         about["member_id"] = ctx.caller.project_id  # `visible` found it: it is a member, or owns the image

@@ -10,7 +10,7 @@ from pileus.api import Context, Reply, Routes
 from pileus.errors import Forbidden, Invalid, Unsupported
 from pileus.image import store, uploads
 from pileus.image.model import Image
-from pileus.image.routes.access import find, is_admin
+from pileus.image.routes.access import find
 
 routes = Routes()
 BINARY = "application/octet-stream"
@@ -47,7 +47,7 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
 @routes.get("/v2/images/{image_id}/file", policy="download_image", deferred=True)
 def download(ctx: Context, image_id: str) -> Reply:
     image = find(ctx, image_id, "download_image")
-    if image.status == "deactivated" and not is_admin(ctx):
+    if image.status == "deactivated" and not ctx.is_admin:
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:
         return Reply(status=204)

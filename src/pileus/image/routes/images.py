@@ -12,7 +12,7 @@ from pileus.errors import Forbidden, Invalid, NotFound, Unsupported
 from pileus.image import images, listing, patch
 from pileus.image.attributes import EXTRA, READ_ONLY, WRITABLE
 from pileus.image.model import Image
-from pileus.image.routes.access import find, is_admin, target
+from pileus.image.routes.access import find, target
 
 routes = Routes()
 DEFAULT_PAGE = 25
@@ -59,7 +59,7 @@ def _check_visibility(ctx: Context, image: Image) -> None:
 @routes.post("/v2/images", policy="add_image", deferred=True, body=CREATE, status=201)
 def create(ctx: Context) -> Reply:
     owner = ctx.body.get("owner", ctx.caller.project_id)
-    if owner != ctx.caller.project_id and not is_admin(ctx):
+    if owner != ctx.caller.project_id and not ctx.is_admin:
         raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
     ctx.require("add_image", {"project_id": ctx.caller.project_id, "owner": owner})
     image = images.create(ctx.session, owner, ctx.body)
@@ -74,7 +74,7 @@ def index(ctx: Context) -> dict[str, Any]:
     if "sort" in ctx.query and ("sort_key" in ctx.query or "sort_dir" in ctx.query):
         raise Invalid("Old and new sorting syntax cannot be combined")
     keys = sort_keys(ctx, listing.SORTABLE, [("created_at", "desc")])
-    query = listing.matching(ctx.caller.project_id, is_admin(ctx), ctx.query)
+    query = listing.matching(ctx.caller.project_id, ctx.is_admin, ctx.query)
     found = list(ctx.session.scalars(paginate(query, keys, _marker(ctx), limit)))
     body = {
         "images": [view(image) for image in found],
@@ -91,7 +91,7 @@ def _marker(ctx: Context) -> Image | None:
     if marker is None:
         return None
     try:
-        return images.visible(ctx.session, ctx.caller.project_id, is_admin(ctx), marker)
+        return images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, marker)
     except NotFound as error:
         raise Invalid(f"Invalid marker: {error.message}") from None
 

@@ -10,7 +10,7 @@ from pileus.api.schema import obj
 from pileus.errors import Forbidden, NotFound
 from pileus.image import images, members
 from pileus.image.model import Image, ImageMember
-from pileus.image.routes.access import find, is_admin
+from pileus.image.routes.access import find
 
 routes = Routes()
 
@@ -30,7 +30,7 @@ def view(member: ImageMember) -> dict[str, Any]:
 
 def _only(ctx: Context, image: Image) -> str | None:
     """A member sees itself; the owner and the admin see all."""
-    return None if is_admin(ctx) or image.owner == ctx.caller.project_id else ctx.caller.project_id
+    return None if ctx.is_admin or image.owner == ctx.caller.project_id else ctx.caller.project_id
 
 
 @routes.post("/v2/images/{image_id}/members", policy="add_member", deferred=True, body=CREATE)
@@ -55,7 +55,7 @@ def show(ctx: Context, image_id: str, member_id: str) -> dict[str, Any]:
 
 @routes.put("/v2/images/{image_id}/members/{member_id}", policy="modify_member", deferred=True, body=UPDATE)
 def update(ctx: Context, image_id: str, member_id: str) -> dict[str, Any]:
-    image = images.visible(ctx.session, ctx.caller.project_id, is_admin(ctx), image_id)
+    image = images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, image_id)
     if _only(ctx, image) not in (None, member_id):
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
     member = members.find(ctx.session, image, member_id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import selectinload
 
+from pileus.api import Context, Values
 from pileus.network import networks
 from pileus.network.attributes import (
     NAME,
@@ -21,7 +20,7 @@ from pileus.network.attributes import (
     text,
 )
 from pileus.network.model import Network
-from pileus.network.resource import Noun, standard
+from pileus.network.style import BODY, Noun, standard
 
 _FLAG = Attribute(read=boolean, default=False)
 ATTRIBUTES = STANDARD | {
@@ -49,7 +48,7 @@ ATTRIBUTES = STANDARD | {
 }
 
 
-def view(row: Network) -> dict[str, Any]:
+def view(_ctx: Context, row: Network) -> Values:
     """A network (api-ref network, Show network details)."""
     external = {"is_default": row.is_default} if row.external else {}
     return {
@@ -74,32 +73,33 @@ def view(row: Network) -> dict[str, Any]:
     }
 
 
-def target(row: Network) -> dict[str, Any]:
+def target(row: Network) -> Values:
     return {"shared": row.shared, "router:external": row.external}
 
 
-def visible(_project_id: str) -> ColumnElement[bool]:
+def everybodys(_project_id: str) -> ColumnElement[bool]:
     """Everybody sees shared and external networks."""
     return Network.shared.is_(True) | Network.external.is_(True)
 
 
 NETWORK = Noun(
+    Network,
     "network",
-    "networks",
     missing=("NetworkNotFound", "Network {id} could not be found."),
-    model=Network,
     attributes=ATTRIBUTES,
     columns=networks.COLUMNS,
     hidden=frozenset({"wired"}),
     view=view,
     options=[selectinload(Network.subnets)],
-    visible=visible,
+    everybodys=everybodys,
     target=target,
     filters={
-        "status": lambda values: Network.admin_state_up.in_([{"ACTIVE": True, "DOWN": False}.get(v) for v in values])
+        "status": lambda _asks, values: Network.admin_state_up.in_(
+            [{"ACTIVE": True, "DOWN": False}.get(v) for v in values]
+        )
     },
-    create=networks.create,
-    update=networks.update,
-    delete=networks.delete,
 )
-routes = NETWORK.routes()
+NETWORK.create(body=BODY, bulk=True)(networks.create)
+NETWORK.update(body=BODY)(networks.update)
+NETWORK.delete()(networks.delete)
+routes = NETWORK.routes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import joinedload
 
-from pileus.api import Context
-from pileus.errors import Invalid
+from pileus.api import Context, Requester, Values
 from pileus.network import ports
 from pileus.network.attributes import (
     NAME,
@@ -28,11 +28,10 @@ from pileus.network.attributes import (
     text,
     uuid,
 )
-from pileus.network.listing import any_of
 from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup
-from pileus.network.resource import Noun, standard
 from pileus.network.routes.networks import NETWORK
 from pileus.network.routes.subnets import of_network
+from pileus.network.style import BODY, Noun, standard
 
 VIF_DETAILS = {"port_filter": True, "connectivity": "l2", "bound_drivers": {"0": "ovn"}}
 
@@ -61,7 +60,7 @@ ATTRIBUTES = STANDARD | {
 }
 
 
-def view(row: Port) -> dict[str, Any]:
+def view(_ctx: Context, row: Port) -> Values:
     """A port (api-ref network, Show port details)."""
     return {
         "id": row.id,
@@ -85,28 +84,28 @@ def view(row: Port) -> dict[str, Any]:
     }
 
 
-def target(row: Port) -> dict[str, Any]:
+def target(row: Port) -> Values:
     return of_network(row.network) | {"device_owner": row.device_owner}
 
 
-def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+def parent(ctx: Context, values: Values) -> Values:
     """The network must be one that the caller sees, and may put ports on."""
-    network = NETWORK.find(ctx, values["network_id"])
+    network = NETWORK.find(ctx, values["network_id"], "show")
     return of_network(network)
 
 
-def visible(project_id: str) -> ColumnElement[bool]:
+def everybodys(project_id: str) -> ColumnElement[bool]:
     """The owner of a network sees every port on it."""
     return Port.network_id.in_(select(Network.id).where(Network.project_id == project_id))
 
 
-def _by_address(values: list[str]) -> ColumnElement[bool]:
+def _by_address(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
     """fixed_ips=ip_address=A, subnet_id=S or ip_address_substr=T: all kinds given must fit one address."""
     wanted: dict[str, list[str]] = {}
     for value in values:
         kind, equals, rest = value.partition("=")
         if not equals or kind not in ("ip_address", "subnet_id", "ip_address_substr"):
-            raise Invalid(f"Invalid input for fixed_ips. Reason: '{value}' is not of the form ip_address=ADDRESS.")
+            raise ValueError(f"'{value}' is not of the form ip_address=ADDRESS")
         wanted.setdefault(kind, []).append(rest)
     query = select(FixedIP.port_id)
     if "ip_address" in wanted:
@@ -114,30 +113,29 @@ def _by_address(values: list[str]) -> ColumnElement[bool]:
     if "subnet_id" in wanted:
         query = query.where(FixedIP.subnet_id.in_(wanted["subnet_id"]))
     if parts := wanted.get("ip_address_substr"):
-        query = query.where(any_of(*(FixedIP.ip_address.contains(part, autoescape=True) for part in parts)))
+        query = query.where(or_(*(FixedIP.ip_address.contains(part, autoescape=True) for part in parts)))
     return Port.id.in_(query)
 
 
-def _by_group(values: list[str]) -> ColumnElement[bool]:
+def _by_group(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
     return Port.id.in_(select(PortSecurityGroup.port_id).where(PortSecurityGroup.security_group_id.in_(values)))
 
 
 PORT = Noun(
+    Port,
     "port",
-    "ports",
     missing=("PortNotFound", "Port {id} could not be found."),
-    model=Port,
     attributes=ATTRIBUTES,
     columns=ports.COLUMNS,
     hidden=frozenset({"position", "created_by_compute", "dns_name"}),
     view=view,
     options=[joinedload(Port.network)],
-    visible=visible,
+    everybodys=everybodys,
     target=target,
     parent=parent,
     filters={"fixed_ips": _by_address, "security_groups": _by_group},
-    create=ports.create,
-    update=ports.update,
-    delete=ports.delete,
 )
-routes = PORT.routes()
+PORT.create(body=BODY, bulk=True)(ports.create)
+PORT.update(body=BODY)(ports.update)
+PORT.delete()(ports.delete)
+routes = PORT.routes

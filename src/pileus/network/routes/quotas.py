@@ -12,7 +12,7 @@ from pileus.errors import Invalid
 from pileus.network import quotas
 from pileus.network.attributes import Attribute, integer, read_values
 from pileus.network.quotas import QUOTAS
-from pileus.network.resource import BODY
+from pileus.network.style import BODY
 
 routes = Routes()
 ATTRIBUTES = {name: Attribute(read=integer(-1, 2**31 - 1)) for name in QUOTAS.defaults}

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import joinedload
 
-from pileus.api import Context
+from pileus.api import Context, Values
 from pileus.errors import Invalid
 from pileus.network import security_group_rules, security_groups
 from pileus.network.attributes import (
@@ -21,7 +21,7 @@ from pileus.network.attributes import (
     text,
 )
 from pileus.network.model import SecurityGroup, SecurityGroupRule
-from pileus.network.resource import Noun, standard
+from pileus.network.style import BODY, Noun, standard
 
 
 def _ethertype(value: Any) -> Any:
@@ -64,7 +64,7 @@ ATTRIBUTES = STANDARD | {
 }
 
 
-def view(row: SecurityGroupRule) -> dict[str, Any]:
+def view(_ctx: Context, row: SecurityGroupRule) -> Values:
     """A rule (api-ref network, Show security group rule)."""
     return {
         "id": row.id,
@@ -81,7 +81,7 @@ def view(row: SecurityGroupRule) -> dict[str, Any]:
     }
 
 
-def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+def parent(ctx: Context, values: Values) -> Values:
     """The group must be one that the caller sees."""
     group = ctx.session.get(SecurityGroup, values["security_group_id"])
     owner = {"project_id": group.project_id, "tenant_id": group.project_id} if group else {}
@@ -90,33 +90,32 @@ def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
     return of_group(group)
 
 
-def of_group(group: SecurityGroup) -> dict[str, Any]:
+def of_group(group: SecurityGroup) -> Values:
     """What policy rules may ask about the group a rule is in."""
     return {"security_group:tenant_id": group.project_id}
 
 
-def target(row: SecurityGroupRule) -> dict[str, Any]:
+def target(row: SecurityGroupRule) -> Values:
     return of_group(row.group)
 
 
-def visible(project_id: str) -> ColumnElement[bool]:
+def everybodys(project_id: str) -> ColumnElement[bool]:
     """The owner of a group sees every rule in it."""
     owned = select(SecurityGroup.id).where(SecurityGroup.project_id == project_id)
     return SecurityGroupRule.security_group_id.in_(owned)
 
 
 SECURITY_GROUP_RULE = Noun(
+    SecurityGroupRule,
     "security_group_rule",
-    "security_group_rules",
     missing=("SecurityGroupRuleNotFound", "Security group rule {id} does not exist"),
-    model=SecurityGroupRule,
     attributes=ATTRIBUTES,
     view=view,
     options=[joinedload(SecurityGroupRule.group)],
-    visible=visible,
+    everybodys=everybodys,
     target=target,
     parent=parent,
-    create=security_group_rules.create,
-    delete=security_group_rules.delete,
 )
-routes = SECURITY_GROUP_RULE.routes()
+SECURITY_GROUP_RULE.create(body=BODY, bulk=True)(security_group_rules.create)
+SECURITY_GROUP_RULE.delete()(security_group_rules.delete)
+routes = SECURITY_GROUP_RULE.routes

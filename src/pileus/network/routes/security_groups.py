@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.orm import selectinload
 
-from pileus.api import Context
+from pileus.api import Context, Values
 from pileus.network import security_groups
 from pileus.network.attributes import SHOWN, STANDARD, Attribute, text
 from pileus.network.model import SecurityGroup, SecurityGroupRule
-from pileus.network.resource import Noun, standard
 from pileus.network.routes.security_group_rules import view as rule_view
+from pileus.network.style import BODY, Noun, standard
 
 ATTRIBUTES = STANDARD | {"name": Attribute(read=text(), default=""), "security_group_rules": SHOWN}
 
 
-def view(row: SecurityGroup) -> dict[str, Any]:
+def view(ctx: Context, row: SecurityGroup) -> Values:
     """A security group with its rules (api-ref network, Show security group)."""
     return {
         "id": row.id,
         "name": row.name,
-        "security_group_rules": [rule_view(rule) for rule in row.rules],
+        "security_group_rules": [rule_view(ctx, rule) for rule in row.rules],
         **standard(row),
     }
 
@@ -39,17 +37,16 @@ def ensure_default(ctx: Context) -> None:
 
 
 SECURITY_GROUP = Noun(
+    SecurityGroup,
     "security_group",
-    "security_groups",
     missing=("SecurityGroupNotFound", "Security group {id} does not exist"),
-    model=SecurityGroup,
     attributes=ATTRIBUTES,
     hidden=frozenset({"wired"}),
     view=view,
     options=[selectinload(SecurityGroup.rules).selectinload(SecurityGroupRule.tag_rows)],
-    before_list=ensure_default,
-    create=security_groups.create,
-    update=security_groups.update,
-    delete=security_groups.delete,
+    before_index=ensure_default,
 )
-routes = SECURITY_GROUP.routes()
+SECURITY_GROUP.create(body=BODY, bulk=True)(security_groups.create)
+SECURITY_GROUP.update(body=BODY)(security_groups.update)
+SECURITY_GROUP.delete()(security_groups.delete)
+routes = SECURITY_GROUP.routes

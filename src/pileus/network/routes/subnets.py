@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.orm import InstrumentedAttribute, joinedload
 
-from pileus.api import Context
-from pileus.errors import Invalid
+from pileus.api import Context, Values
+from pileus.api.filters import Filter, equals
 from pileus.network import ipam, subnets
 from pileus.network.attributes import (
     NAME,
@@ -17,7 +17,6 @@ from pileus.network.attributes import (
     SWITCH,
     Attribute,
     address,
-    boolean,
     integer,
     list_of,
     nullable,
@@ -26,10 +25,9 @@ from pileus.network.attributes import (
     record,
     uuid,
 )
-from pileus.network.listing import Filter
 from pileus.network.model import Network, Subnet
-from pileus.network.resource import Noun, standard
 from pileus.network.routes.networks import NETWORK
+from pileus.network.style import BODY, Noun, standard
 
 _MODE = Attribute(read=nullable(one_of(*subnets.MODES)), put=False, default=None)
 
@@ -59,7 +57,7 @@ ATTRIBUTES = STANDARD | {
 }
 
 
-def view(row: Subnet) -> dict[str, Any]:
+def view(_ctx: Context, row: Subnet) -> Values:
     """A subnet (api-ref network, Show subnet details)."""
     return {
         "id": row.id,
@@ -80,11 +78,11 @@ def view(row: Subnet) -> dict[str, Any]:
     }
 
 
-def target(row: Subnet) -> dict[str, Any]:
+def target(row: Subnet) -> Values:
     return of_network(row.network)
 
 
-def of_network(network: Network) -> dict[str, Any]:
+def of_network(network: Network) -> Values:
     """What policy rules may ask about the network something is on."""
     return {
         "network:tenant_id": network.project_id,
@@ -94,48 +92,40 @@ def of_network(network: Network) -> dict[str, Any]:
     }
 
 
-def parent(ctx: Context, values: dict[str, Any]) -> dict[str, Any]:
+def parent(ctx: Context, values: Values) -> Values:
     """The network must be one that the caller sees."""
-    return of_network(NETWORK.find(ctx, values["network_id"]))
+    return of_network(NETWORK.find(ctx, values["network_id"], "show"))
 
 
-def visible(project_id: str) -> ColumnElement[bool]:
+def everybodys(project_id: str) -> ColumnElement[bool]:
     """Who sees a network sees its subnets."""
     seen = (Network.project_id == project_id) | Network.shared.is_(True) | Network.external.is_(True)
     return Subnet.network_id.in_(select(Network.id).where(seen))
 
 
-def _on_network(name: str, column: InstrumentedAttribute[bool]) -> Filter:
+def _on_network(column: InstrumentedAttribute[bool]) -> Filter:
     """A filter by what the subnet's network is."""
-
-    def build(values: list[str]) -> ColumnElement[bool]:
-        try:
-            wanted = [boolean(value) for value in values]
-        except ValueError as error:
-            raise Invalid(f"Invalid input for {name}. Reason: {error}.") from None
-        return Subnet.network_id.in_(select(Network.id).where(column.in_(wanted)))
-
-    return build
+    fits = equals(column)
+    return lambda asks, values: Subnet.network_id.in_(select(Network.id).where(fits(asks, values)))
 
 
 SUBNET = Noun(
+    Subnet,
     "subnet",
-    "subnets",
     missing=("SubnetNotFound", "Subnet {id} could not be found."),
-    model=Subnet,
     attributes=ATTRIBUTES,
     view=view,
     options=[joinedload(Subnet.network)],
-    visible=visible,
+    everybodys=everybodys,
     target=target,
     parent=parent,
     filters={
-        "shared": _on_network("shared", Network.shared),
-        "router:external": _on_network("router:external", Network.external),
-        "subnetpool_id": lambda values: Subnet.id.in_([]),
+        "shared": _on_network(Network.shared),
+        "router:external": _on_network(Network.external),
+        "subnetpool_id": lambda _asks, _values: false(),
     },
-    create=subnets.create,
-    update=subnets.update,
-    delete=subnets.delete,
 )
-routes = SUBNET.routes()
+SUBNET.create(body=BODY, bulk=True)(subnets.create)
+SUBNET.update(body=BODY)(subnets.update)
+SUBNET.delete()(subnets.delete)
+routes = SUBNET.routes

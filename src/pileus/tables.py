@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pileus.api import quota
 from pileus.compute import model as compute
+from pileus.db import tags
 from pileus.db.base import Base
 from pileus.identity import model as identity
 from pileus.image import model as image
@@ -12,5 +13,5 @@ from pileus.operations import model as operations
 from pileus.operations import notifications
 from pileus.placement import model as placement
 
-MODELS = (quota, identity, image, network, placement, compute, operations, notifications)
+MODELS = (quota, tags, identity, image, network, placement, compute, operations, notifications)
 METADATA = Base.metadata

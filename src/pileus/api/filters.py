@@ -1,0 +1,73 @@
+"""Filters of lists: from the values of a query parameter to a condition. They raise ValueError with the reason.
+
+Several values of one parameter are alternatives; parameters must all fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Integer, and_, or_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from pileus.api.requester import Requester
+from pileus.api.values import instant, truth, whole
+
+Condition = ColumnElement[bool]
+Filter = Callable[[Requester, Sequence[str]], Condition]
+Column = InstrumentedAttribute[Any]
+
+_INEXACT: dict[str, Callable[[Column, str], Condition]] = {
+    "contains": lambda column, text: column.contains(text, autoescape=True),
+    "icontains": lambda column, text: column.icontains(text, autoescape=True),
+    "startswith": lambda column, text: column.startswith(text, autoescape=True),
+    "istartswith": lambda column, text: column.istartswith(text, autoescape=True),
+    "endswith": lambda column, text: column.endswith(text, autoescape=True),
+    "iendswith": lambda column, text: column.iendswith(text, autoescape=True),
+}
+
+
+def equals(column: Column) -> Filter:
+    """The column has one of the values, which are read as its type says."""
+
+    def condition(_asks: Requester, values: Sequence[str]) -> Condition:
+        return column.in_([typed(column, value) for value in values])
+
+    return condition
+
+
+def typed(column: Column, value: str) -> Any:
+    """A value of a column, from a query string."""
+    if isinstance(column.type, Boolean):
+        return truth(value)
+    if isinstance(column.type, Integer):
+        return whole(value)
+    return instant(value) if column.type.python_type is datetime else value
+
+
+def at_least(column: Column) -> Filter:
+    """The column is a number not below the value."""
+    return lambda _asks, values: column >= whole(values[-1])
+
+
+def inexact(name: str, column: Column) -> dict[str, Filter]:
+    """name__contains and its like (api-ref identity, Filtering)."""
+
+    def build(compare: Callable[[Column, str], Condition]) -> Filter:
+        return lambda _asks, values: or_(*(compare(column, value) for value in values))
+
+    return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
+
+
+def since(column: Column) -> Filter:
+    """Changed at this time or later; times are shown by the second, so they are compared by it."""
+    return lambda _asks, values: and_(*(column >= instant(value).replace(microsecond=0) for value in values))
+
+
+def before(column: Column) -> Filter:
+    """Changed at this time or earlier, by the second."""
+    return lambda _asks, values: and_(
+        *(column < instant(value).replace(microsecond=0) + timedelta(seconds=1) for value in values)
+    )

@@ -1,0 +1,288 @@
+"""What every noun of every API does alike: list, show, create one or many, update, delete, tags.
+
+A noun is declared once: its table, its URL, its rules, whose rows a caller sees, its view, its filters; its verbs are
+plain functions on a session. What differs between services is the service's Style.
+
+KEYPAIRS = Resource(KeyPair, "keypair", "/v2.1/os-keypairs", style=STYLE, rule="os_compute_api:os-keypairs:{verb}", ...)
+KEYPAIRS.index(query=LIST)
+KEYPAIRS.show()
+
+@KEYPAIRS.create(body=CREATE, status={"2.1": 200, "2.2": 201})
+def create(session: Session, values: Values, asks: Requester) -> KeyPair: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, Unpack
+
+from sqlalchemy import ColumnElement, Select, select
+
+from pileus.api.context import Context
+from pileus.api.filters import Filter
+from pileus.api.paging import paginate
+from pileus.api.requester import Requester
+from pileus.api.routes import Options, Routes
+from pileus.api.style import Style, Values
+from pileus.db import Session
+from pileus.errors import Invalid, PreconditionFailed
+
+M = TypeVar("M")
+V = TypeVar("V")
+PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
+View = Callable[[Context, Any], Values]
+Creator = Callable[[Session, Values, Requester], M]
+Changer = Callable[[Session, M, Values, Requester], None]
+Remover = Callable[[Session, M, Requester], None]
+Same = Callable[[V], V]
+
+
+class Resource(Generic[M]):
+    """One kind of object.
+
+    Args:
+        model: its table. key: the column that stands in URLs; `id` unless it is given.
+        name, plural: as in bodies; title: as in sentences.
+        path: of the list. A {parameter} in it names what the objects are parts of, see `within`.
+        style: the service's.
+        rule: the policy rule of a verb, with {verb} in it; `verbs`: verbs that have other words or rules of their own.
+        view: a row as clients see it.
+        sees: whose rows there are for a caller (None: all).
+        within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
+        target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
+        filters, sortable, order: of the list; paged: whether it has pages.
+        options: what the view needs loaded.
+        asks: further rules that the view and the verbs ask.
+    """
+
+    def __init__(
+        self,
+        model: type[M],
+        name: str,
+        path: str,
+        *,
+        style: Style,
+        rule: str,
+        view: View,
+        verbs: Mapping[str, str] | None = None,
+        key: Any = None,
+        plural: str = "",
+        title: str = "",
+        sees: Callable[[Requester], ColumnElement[bool] | None] = lambda asks: None,
+        within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
+        target: Callable[[Any], Values] = lambda row: {},
+        parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
+        filters: Mapping[str, Filter] | None = None,
+        sortable: Mapping[str, Any] | None = None,
+        order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
+        paged: bool = True,
+        options: Sequence[Any] = (),
+        asks: tuple[str, ...] = (),
+    ) -> None:
+        self.model: Any = model
+        self.name, self.plural, self.title = name, plural or f"{name}s", title or name.replace("_", " ").capitalize()
+        self.path, self.style, self.view = path, style, view
+        table: Any = model
+        self.key: Any = key if key is not None else table.id
+        self.sees, self.within, self.parent = sees, within, parent
+        self.filters = dict(filters or {})
+        self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
+        self.options = list(options)
+        self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
+        self._one = f"{path}/{{key}}"
+        self.routes = Routes()
+
+    # --- declarations -----------------------------------------------------------------------------------------
+
+    def index(
+        self, suffix: str = "", view: View | None = None, verb: str = "index", **options: Unpack[Options]
+    ) -> None:
+        """GET of the list; with a suffix such as "/detail", another view and another verb's rule."""
+
+        def handler(ctx: Context, **path: str) -> Any:
+            return self._index(ctx, self.rule(verb), view, path)
+
+        self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
+
+    def show(self, **options: Unpack[Options]) -> None:
+        """GET of one."""
+
+        def handler(ctx: Context, key: str, **path: str) -> Any:
+            return self.body(ctx, self.find(ctx, key, "show", path))
+
+        self.routes.get(self._one, **(self._guard("show") | options))(handler)
+
+    def create(self, *, bulk: bool = False, view: View | None = None, **options: Unpack[Options]) -> Same[Creator[M]]:
+        """POST to the list; the decorated verb makes a row of checked values.
+
+        Args:
+            bulk: a body may hold several under the plural.
+            view: of what was created, where it shows more than later.
+        """
+
+        def declare(verb: Creator[M]) -> Creator[M]:
+            def handler(ctx: Context, *_: Any, **path: Any) -> Any:
+                return self._create(ctx, verb, bulk, view, options, path)
+
+            given = {"status": self.style.create_status, "deferred": True} | options
+            self.routes.post(self.path, **(self._guard("create") | given))(handler)
+            return verb
+
+        return declare
+
+    def update(self, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """PUT or PATCH of one; the decorated verb changes a row by checked values."""
+
+        def declare(verb: Changer[M]) -> Changer[M]:
+            def handler(ctx: Context, key: str, *_: Any, **path: Any) -> Any:
+                values = self.style.values(ctx, self, options.get("body"))
+                row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
+                verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
+                return self.body(ctx, self.fresh(ctx, row))
+
+            self.routes.add(self.style.update_method, self._one, **(self._guard("update") | options))(handler)
+            return verb
+
+        return declare
+
+    def delete(self, **options: Unpack[Options]) -> Same[Remover[M]]:
+        """DELETE of one; the decorated verb removes the row."""
+
+        def declare(verb: Remover[M]) -> Remover[M]:
+            def handler(ctx: Context, key: str, **path: str) -> None:
+                verb(ctx.session, self.find(ctx, key, "delete", path, lock=True), ctx)
+
+            given = {"status": self.style.delete_status} | options
+            self.routes.delete(self._one, **(self._guard("delete") | given))(handler)
+            return verb
+
+        return declare
+
+    # --- for handlers of the noun's own -----------------------------------------------------------------------
+
+    def rule(self, verb: str) -> str:
+        """The policy rule of a verb."""
+        return self._verbs.get(verb) or self._rule.format(verb=verb)
+
+    def target(self, row: Any) -> Values:
+        """What rules are asked about a row."""
+        return self.style.target(row) | self._target(row)
+
+    def select(self, ctx: Context, **path: str) -> Select[Any]:
+        """The rows that there are for the caller."""
+        query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
+        seen = self.sees(ctx)
+        return query if seen is None else query.where(seen)
+
+    def find(
+        self,
+        ctx: Context,
+        key: str,
+        verb: str,
+        path: Mapping[str, str] | None = None,
+        *,
+        lock: bool = False,
+        values: Values | None = None,
+    ) -> M:
+        """One row, if it is there for the caller, and the policy lets him do `verb` to it.
+
+        Args:
+            path: what it is a part of. lock: nobody else changes it until the transaction ends.
+            values: what it is to be changed to, which rules may ask about.
+
+        Raises:
+            NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
+        """
+        query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
+        row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
+        rule = self.rule(verb)
+        if self.style.rule_first or row is not None:
+            allowed = ctx.allows(rule, self.target(row) | _flat(values or {}) if row is not None else {})
+            if not allowed and row is not None and self._is_hidden(ctx, row, verb):
+                row = None
+            elif not allowed:
+                raise ctx.refusal(rule)
+        if row is None:
+            ctx.asked.add(rule)
+            raise self.style.missing(self, key)
+        if lock:
+            self._check_revision(ctx, row)
+        found: M = row
+        return found
+
+    def body(self, ctx: Context, row: M, view: View | None = None) -> Values:
+        """The body of one object."""
+        shown = view(ctx, row) if view else self.style.views(ctx, self, [row])[0]
+        return self.style.one(self, shown)
+
+    def fresh(self, ctx: Context, row: Any) -> M:
+        """A row as the database has it now, with what its view needs."""
+        ctx.session.flush()
+        query = select(self.model).options(*self.options).where(self.key == getattr(row, self.key.key))
+        found: M = ctx.session.scalars(query.execution_options(populate_existing=True)).one()
+        return found
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _guard(self, verb: str) -> Options:
+        return {"policy": self.rule(verb), "deferred": True, "asks": self._asks}
+
+    def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
+        """Of the handler's arguments those that the path names; the body's value is not among them."""
+        return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
+
+    def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
+        if not self.style.hides:
+            return False
+        return verb == "show" or not ctx.allows(self.rule("show"), self.target(row))
+
+    def _check_revision(self, ctx: Context, row: Any) -> None:
+        wanted = ctx.request.get_header("If-Match")
+        if wanted is None or not hasattr(row, "revision_number"):
+            return
+        if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
+            raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
+
+    def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
+        self.style.ask_index(ctx, self, rule)
+        query = self.select(ctx, **path).where(*self._conditions(ctx))
+        page = self.style.page(ctx, self) if self.paged else None
+        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+        rows = list(ctx.session.scalars(query).unique())
+        if page and page.reverse:
+            rows.reverse()
+        views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
+        return self.style.many(ctx, self, views, page, rows)
+
+    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
+        found, unknown = [], []
+        for name, values in ctx.query.items():
+            if (condition := self.filters.get(name)) is not None:
+                try:
+                    found.append(condition(ctx, values))
+                except ValueError as error:
+                    raise self.style.bad_filter(name, str(error)) from None
+            elif name not in PAGING:
+                unknown.append(name)
+        if unknown and not self.style.ignores_unknown:
+            raise self.style.unknown_filters(sorted(unknown))
+        return found
+
+    def _create(
+        self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Any, path: dict[str, Any]
+    ) -> Any:
+        many = bulk and self.plural in ctx.body
+        bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
+        if not isinstance(bodies, list) or not bodies:
+            raise Invalid(f"Unable to find '{self.plural}' in request body")
+        self.within(ctx, **self._places(path))  # its parent must be there
+        made = [verb(ctx.session, self.style.creation(ctx, self, values), ctx) for values in bodies]
+        if view:
+            return self.style.one(self, view(ctx, made[0]))
+        views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
+        return {self.plural: views} if many else self.style.one(self, views[0])
+
+
+def _flat(values: Values) -> Values:
+    """What of a body rules may ask about."""
+    return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}

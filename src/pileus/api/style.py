@@ -1,0 +1,116 @@
+"""How one service writes what all its nouns have in common: envelopes, pages, the words of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pileus.api.context import Context
+from pileus.api.paging import Page, next_link, page_limit, sort_keys
+from pileus.api.requester import Requester
+from pileus.api.schema import Schema
+from pileus.errors import Invalid, NotFound, PileusError
+
+Values = dict[str, Any]
+"""A JSON object."""
+
+
+class Style:
+    """A service whose bodies are {"noun": {...}} and whose lists are pages of {"nouns": [...], "nouns_links": [...]}.
+
+    Attributes:
+        update_method: of the request that changes an object.
+        create_status, delete_status: of success.
+        hides: a read that the policy refuses looks as if there were nothing.
+        rule_first: the rule is asked also where there is no row, so that ids cannot be probed.
+        ignores_unknown: parameters that are no filter are left to the query's schema.
+        bare: an object's body is the object, without its noun around it.
+    """
+
+    update_method = "PUT"
+    create_status: int = 200
+    delete_status: int = 204
+    hides = False
+    rule_first = False
+    ignores_unknown = True
+    bare = False
+
+    def page(self, ctx: Context, noun: Any) -> Page:
+        """The part of a list that a request asks for."""
+        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
+        return Page(keys, self.marked(ctx, noun), page_limit(ctx))
+
+    def marked(self, ctx: Context, noun: Any) -> Any:
+        """The marker's row, one that the caller sees; None where there is no marker.
+
+        Raises:
+            Invalid: there is no such row.
+        """
+        marker = ctx.param("marker")
+        if marker is None:
+            return None
+        row = ctx.session.scalar(noun.select(ctx).where(noun.key == marker))
+        if row is None:
+            raise self.bad_marker(marker)
+        return row
+
+    def one(self, noun: Any, view: Values) -> Values:
+        """The body of one object."""
+        return view if self.bare else {noun.name: view}
+
+    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+        """The body of a list."""
+        body: Values = {noun.plural: list(views)}
+        if page and (link := next_link(ctx, rows, page.limit, noun.key.key)):
+            body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
+        return body
+
+    def views(self, ctx: Context, noun: Any, rows: Sequence[Any]) -> list[Values]:
+        """Rows as the caller may see them."""
+        return [noun.view(ctx, row) for row in rows]
+
+    def ask_index(self, ctx: Context, noun: Any, rule: str) -> None:
+        """Ask the rule of a list; raises Forbidden."""
+        ctx.require(rule)
+
+    def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
+        """The values of an object to be made, once the rule was asked.
+
+        Raises:
+            Forbidden. What `noun.parent` raises.
+        """
+        own = {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
+        ctx.require(noun.rule("create"), own | noun.parent(ctx, values))
+        return values
+
+    def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
+        """The values of a body, which the schema allows."""
+        values: Values = ctx.body[schema.key] if schema is not None and schema.key else ctx.body
+        return values
+
+    def change(self, ctx: Context, noun: Any, row: Any, values: Values) -> Values:
+        """The values of a change that the rule was asked about."""
+        return values
+
+    def target(self, row: Any) -> Values:
+        """What rules are asked about a row, beside what the noun says."""
+        return {name: getattr(row, name) for name in ("project_id", "user_id") if hasattr(row, name)}
+
+    # --- words --------------------------------------------------------------------------------------------------
+
+    def missing(self, noun: Any, key: str) -> PileusError:
+        return NotFound(f"{noun.title} {key} could not be found.")
+
+    def bad_marker(self, marker: str) -> PileusError:
+        return Invalid(f"marker [{marker}] not found")
+
+    def bad_filter(self, name: str, reason: str) -> PileusError:
+        return Invalid(f"Invalid input for query parameters {name}. {reason}.")
+
+    def unknown_filters(self, names: Sequence[str]) -> PileusError:
+        return Invalid(f"Unknown query parameters: {', '.join(names)}.")
+
+
+def own_project(asks: Requester, column: Any) -> Any:
+    """Rows of the caller's project; all for an administrator."""
+    return None if asks.is_admin else column == asks.caller.project_id

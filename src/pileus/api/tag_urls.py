@@ -1,0 +1,100 @@
+"""The URLs of the tags of a noun: all of them, and each by itself."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from pileus.api.context import Context
+from pileus.api.resource import Resource
+from pileus.api.routes import Options, Reply
+from pileus.api.schema import Schema
+from pileus.api.style import Values
+from pileus.api.tags import TagRules
+from pileus.db.tags import Tagged
+from pileus.errors import Invalid, NotFound
+
+_BODY = Schema({"type": "object", "properties": {"tags": {"type": "array"}}, "required": ["tags"]})
+
+
+def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -> None:
+    """Add the URLs of a noun's tags.
+
+    Args:
+        options: of every one of the routes, such as `since`.
+    """
+    all_path, one_path = f"{noun.path}/{{key}}/tags", f"{noun.path}/{{key}}/tags/{{tag}}"
+    routes = noun.routes
+
+    def found(ctx: Context, key: str, verb: str, lock: bool = True) -> Tagged:
+        row: Tagged = noun.find(ctx, key, verb, lock=lock)
+        return row
+
+    def all_of(ctx: Context, row: Tagged) -> Values:
+        return rules.body(ctx, row.tags) if rules.body else {"tags": row.tags}
+
+    def change(ctx: Context, row: Tagged, tags: list[str]) -> None:
+        if rules.changeable:
+            rules.changeable(row)
+        row.tags = check_tags(rules, tags)
+        ctx.session.flush()
+
+    def guard(verb: str, **more: Unpack[Options]) -> Options:
+        return {"policy": noun.rule(verb), "deferred": True, **more, **options}
+
+    def index(ctx: Context, key: str) -> Values:
+        return all_of(ctx, found(ctx, key, "index_tags", lock=False))
+
+    def replace(ctx: Context, key: str) -> Values:
+        row = found(ctx, key, "replace_tags")
+        change(ctx, row, ctx.body["tags"])
+        return all_of(ctx, row)
+
+    def clear(ctx: Context, key: str) -> None:
+        change(ctx, found(ctx, key, "clear_tags"), [])
+
+    def check(ctx: Context, key: str, tag: str) -> None:
+        _require(rules, found(ctx, key, "show_tag", lock=False), key, tag)
+
+    def add(ctx: Context, key: str, tag: str) -> Reply:
+        row = found(ctx, key, "add_tag")
+        if tag in row.tags:
+            return Reply(status=rules.present)
+        change(ctx, row, [*row.tags, tag])
+        return Reply(headers={"Location": f"{ctx.root}{ctx.request.path}"} if rules.located else None)
+
+    def remove(ctx: Context, key: str, tag: str) -> None:
+        row = found(ctx, key, "remove_tag")
+        _require(rules, row, key, tag)
+        change(ctx, row, [one for one in row.tags if one != tag])
+
+    if rules.readable:
+        routes.get(all_path, **guard("index_tags"))(index)
+        routes.put(all_path, **guard("replace_tags", body=_BODY))(replace)
+        routes.delete(all_path, **guard("clear_tags"))(clear)
+        routes.get(one_path, **guard("show_tag", status=204))(check)
+        routes.head(one_path, **guard("show_tag", status=204))(check)
+    routes.put(one_path, **guard("add_tag", status=rules.added))(add)
+    routes.delete(one_path, **guard("remove_tag"))(remove)
+
+
+def check_tags(rules: TagRules, tags: list[Any]) -> list[str]:
+    """The tags, if an object may have all of them.
+
+    Raises:
+        Invalid: one of them is none, or they are too many.
+    """
+    for tag in tags:
+        fits = isinstance(tag, str) and 0 < len(tag) <= rules.longest
+        if not fits or any(sign in tag for sign in rules.forbidden):
+            raise Invalid(
+                f"Invalid input for tags. Reason: '{str(tag)[:100]}' must be 1 to {rules.longest} characters"
+                + (f" without {' and '.join(rules.forbidden)}." if rules.forbidden else ".")
+            )
+    if len(set(tags)) > rules.most:
+        raise rules.too_many(len(set(tags)), rules.most)
+    return list(dict.fromkeys(tags))
+
+
+def _require(rules: TagRules, row: Tagged, key: str, tag: str) -> None:
+    if tag not in row.tags:
+        raise NotFound(rules.missing.format(key=key, tag=tag), rules.missing_kind)

@@ -1,0 +1,46 @@
+"""One way: tags of every service in one table.
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+from __future__ import annotations
+
+import json
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.rename_table("network_tags", "tags")
+    with op.batch_alter_table("tags") as batch:
+        batch.create_index(batch.f("ix_tags_tag"), ["tag"])
+    op.execute("INSERT INTO tags (resource_id, tag) SELECT image_id, value FROM image_tags")
+    op.drop_table("image_tags")
+    for table in ("servers", "projects"):
+        _move_out(table)
+
+
+def _move_out(table: str) -> None:
+    """Tags that were kept as JSON with their row."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.text(f"SELECT id, tags FROM {table}")).all()  # noqa: S608  # our own names
+    tags = [
+        {"resource_id": row.id, "tag": tag}
+        for row in rows
+        for tag in sorted(set(json.loads(row.tags) if isinstance(row.tags, str) else row.tags or ()))
+    ]
+    if tags:
+        connection.execute(sa.text("INSERT INTO tags (resource_id, tag) VALUES (:resource_id, :tag)"), tags)
+    with op.batch_alter_table(table) as batch:
+        batch.drop_column("tags")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore the backup that was made before the upgrade")
