@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from sqlalchemy import ColumnElement, Select, select
 
 from pileus.api.context import Context
-from pileus.api.filters import Filter
+from pileus.api.filters import Filter, typed
 from pileus.api.paging import paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
@@ -50,7 +50,9 @@ class Resource(Generic[M]):
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages.
+        listed: which of those a list holds (None: all), where that is not the same.
+        filters, sortable, order: of the list; paged: whether it has pages; by_offset: pages are told by limit and
+            offset, not by a marker.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -72,10 +74,12 @@ class Resource(Generic[M]):
         within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
         target: Callable[[Any], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
+        listed: Callable[[Context], ColumnElement[bool] | None] = lambda ctx: None,
         filters: Mapping[str, Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool = True,
+        by_offset: bool = False,
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -84,9 +88,10 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent = sees, within, parent
+        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
         self.filters = dict(filters or {})
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
+        self.by_offset = by_offset
         self.options = list(options)
         self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
         self._one = f"{path}/{{key}}"
@@ -158,6 +163,22 @@ class Resource(Generic[M]):
 
         return declare
 
+    def action(self, name: str, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """POST .../action with the key `name`; the decorated verb, whose rule has the same name, changes the row, and
+        the answer shows it."""
+
+        def declare(verb: Changer[M]) -> Changer[M]:
+            def handler(ctx: Context, key: str, *_: Any, **path: Any) -> Any:
+                row = self.find(ctx, key, name, self._places(path), lock=True)
+                verb(ctx.session, row, self.style.values(ctx, self, options.get("body")), ctx)
+                return self.body(ctx, self.fresh(ctx, row))
+
+            given: Options = {"status": 200, "deferred": True}
+            self.routes.action(f"{self._one}/action", name, **(self._guard(name) | given | options))(handler)
+            return verb
+
+        return declare
+
     # --- for handlers of the noun's own -----------------------------------------------------------------------
 
     def rule(self, verb: str) -> str:
@@ -191,9 +212,11 @@ class Resource(Generic[M]):
             values: what it is to be changed to, which rules may ask about.
 
         Raises:
-            NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
+            NotFound, Forbidden. Invalid: the key is none of its column's type.
+            PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
+        wanted = self._key(ctx, key, verb)
+        query = self.select(ctx, **(path or {})).where(self.key == wanted).execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule(verb)
         if self.style.rule_first or row is not None:
@@ -227,6 +250,15 @@ class Resource(Generic[M]):
     def _guard(self, verb: str) -> Options:
         return {"policy": self.rule(verb), "deferred": True, "asks": self._asks}
 
+    def _key(self, ctx: Context, key: str, verb: str) -> Any:
+        """A key of the URL, as its column has it."""
+        try:
+            return typed(self.key, key)
+        except ValueError as error:
+            if self.style.rule_first:
+                ctx.require(self.rule(verb), {})
+            raise self.style.bad_key(self, str(error)) from None
+
     def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
         return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
@@ -248,6 +280,7 @@ class Resource(Generic[M]):
         query = self.select(ctx, **path).where(*self._conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
         query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+        query = query.offset(page.offset) if page and page.offset else query
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
@@ -255,7 +288,8 @@ class Resource(Generic[M]):
         return self.style.many(ctx, self, views, page, rows)
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        found, unknown = [], []
+        listed = self.listed(ctx)
+        found, unknown = [] if listed is None else [listed], []
         for name, values in ctx.query.items():
             if (condition := self.filters.get(name)) is not None:
                 try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pileus.api.context import Context
-from pileus.api.paging import Page, next_link, page_limit, sort_keys
+from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
 from pileus.api.requester import Requester
 from pileus.api.schema import Schema
 from pileus.errors import Invalid, NotFound, PileusError
@@ -38,6 +38,8 @@ class Style:
     def page(self, ctx: Context, noun: Any) -> Page:
         """The part of a list that a request asks for."""
         keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
+        if noun.by_offset:
+            return Page(keys, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
@@ -61,7 +63,7 @@ class Style:
     def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
         """The body of a list."""
         body: Values = {noun.plural: list(views)}
-        if page and (link := next_link(ctx, rows, page.limit, noun.key.key)):
+        if page and not noun.by_offset and (link := next_link(ctx, rows, page.limit, noun.key.key)):
             body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
         return body
 
@@ -100,6 +102,9 @@ class Style:
 
     def missing(self, noun: Any, key: str) -> PileusError:
         return NotFound(f"{noun.title} {key} could not be found.")
+
+    def bad_key(self, noun: Any, reason: str) -> PileusError:
+        return Invalid(f"Invalid input received: {noun.key.key}: {reason}.")
 
     def bad_marker(self, marker: str) -> PileusError:
         return Invalid(f"marker [{marker}] not found")

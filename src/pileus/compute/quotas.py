@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from pileus.api.quota import Quotas
 from pileus.compute.model import Server
+from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 
@@ -27,7 +28,7 @@ QUOTAS = Quotas(
 
 
 def usage(session: Session, project_id: str) -> dict[str, int]:
-    """Instances, cores and ram (MiB) that a project's servers use."""
+    """Instances, cores and ram (MiB) that a project's servers use, and how many server groups it has."""
     row = session.execute(
         select(
             func.count(),
@@ -35,7 +36,9 @@ def usage(session: Session, project_id: str) -> dict[str, int]:
             func.sum(Server.flavor["ram"].as_integer()),
         ).where(Server.project_id == project_id, Server.deleted_at.is_(None))
     ).one()
-    return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
+    groups = session.scalar(select(func.count()).select_from(ServerGroup).where(ServerGroup.project_id == project_id))
+    used = {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
+    return used | {"server_groups": groups or 0}
 
 
 def take(session: Session, project_id: str, at_least: int, at_most: int, vcpus: int, ram_mib: int) -> int:

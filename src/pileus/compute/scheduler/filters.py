@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY
+from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
 
 MAX_IO_OPS = 8
@@ -29,6 +31,7 @@ class Request(msgspec.Struct, frozen=True):
     extra_specs: Mapping[str, str]
     image_properties: Mapping[str, str]
     excluded: tuple[str, ...] = ()
+    group: Group | None = None
 
     def key(self) -> bytes:
         """Requests with the same key fit the same hosts."""
@@ -41,8 +44,13 @@ class Request(msgspec.Struct, frozen=True):
                 self.extra_specs,
                 self.image_properties,
                 self.excluded,
+                self.group.id if self.group else None,
             ]
         )
+
+
+Check = Callable[[HostState, Request], str | None]
+"""Why a host falls out; None: it does not."""
 
 
 def _retry(host: HostState, request: Request) -> str | None:
@@ -55,7 +63,7 @@ def _availability_zone(host: HostState, request: Request) -> str | None:
     return None
 
 
-def _room(resource_class: str, unit: str) -> Callable[[HostState, Request], str | None]:
+def _room(resource_class: str, unit: str) -> Check:
     def check(host: HostState, request: Request) -> str | None:
         wanted = request.resources.get(resource_class, 0)
         if not wanted:
@@ -101,7 +109,17 @@ def _image_properties(host: HostState, request: Request) -> str | None:
 
 
 def _anti_affinity(host: HostState, request: Request) -> str | None:
-    return None  # server groups do not exist yet: a request that names one was refused
+    group = request.group
+    if group is None or group.policy != ANTI_AFFINITY or (here := group.count(host.name)) < group.most:
+        return None
+    return f"has {here} of the group's servers, at most {group.most} allowed"
+
+
+def _affinity(host: HostState, request: Request) -> str | None:
+    group = request.group
+    if group is None or group.policy != AFFINITY or not group.hosts or host.name in group.hosts:
+        return None
+    return f"the group's servers are on {', '.join(sorted(group.hosts))}"
 
 
 def _hinted(request: Request, name: str) -> set[str]:
@@ -122,7 +140,11 @@ def _forced_host(host: HostState, request: Request) -> str | None:
     return None if not request.host or request.host == host.name else f"host {request.host} was asked for"
 
 
-FILTERS: tuple[tuple[str, Callable[[HostState, Request], str | None]], ...] = (
+GROUP_FILTERS: tuple[tuple[str, Check], ...] = (
+    ("ServerGroupAntiAffinityFilter", _anti_affinity),
+    ("ServerGroupAffinityFilter", _affinity),
+)
+FILTERS: tuple[tuple[str, Check], ...] = (
     ("RetryFilter", _retry),
     ("AvailabilityZoneFilter", _availability_zone),
     ("RamFilter", _room("MEMORY_MB", "MiB")),
@@ -130,8 +152,7 @@ FILTERS: tuple[tuple[str, Callable[[HostState, Request], str | None]], ...] = (
     ("ComputeFilter", _compute),
     ("ComputeCapabilitiesFilter", _capabilities),
     ("ImagePropertiesFilter", _image_properties),
-    ("ServerGroupAntiAffinityFilter", _anti_affinity),
-    ("ServerGroupAffinityFilter", _anti_affinity),
+    *GROUP_FILTERS,
     ("SameHostFilter", _same_host),
     ("DifferentHostFilter", _different_host),
     ("CoreFilter", _room("VCPU", "vCPUs")),
@@ -165,6 +186,10 @@ def run(hosts: list[HostState], request: Request) -> Outcome:
     return Outcome(left, counts, reasons)
 
 
-def fits(host: HostState, request: Request) -> bool:
-    """Whether the host still has room after other claims of the pass."""
-    return all(host.rooms[name].free >= amount for name, amount in request.resources.items() if amount)
+def taken(host: HostState, request: Request) -> str | None:
+    """Why a host that fitted does not any more, after other claims of the pass; they never make one fit again."""
+    if any(host.rooms[name].free < amount for name, amount in request.resources.items() if amount):
+        return "claimed by other servers of the same pass"
+    if request.group is None:
+        return None
+    return next((f"{name}: {why}" for name, check in GROUP_FILTERS if (why := check(host, request))), None)

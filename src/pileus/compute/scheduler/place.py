@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import select, update
 
 from pileus.compute.model import Server
-from pileus.compute.scheduler import filters, hoststate
+from pileus.compute.scheduler import filters, groups, hoststate
 from pileus.compute.scheduler.filters import Request
+from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
 from pileus.compute.scheduler.weighers import Scale
 from pileus.db import Session
@@ -39,11 +40,13 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
+    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
     board = Board(hoststate.load(session))
     results: list[dict[str, Any] | CommandError] = []
     claims: list[Claim] = []
     for server_id, excluded in calls:
-        request = request_of(servers[server_id], tuple(excluded))
+        server = servers[server_id]
+        request = request_of(server, tuple(excluded), known.get(server.group_id or ""))
         result = board.choose(request)
         results.append(result)
         if isinstance(result, dict):
@@ -66,8 +69,8 @@ def release(session: Session, server_id: str) -> None:
     session.execute(update(Server).where(Server.id == server_id).values(host=None))
 
 
-def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
-    """What a server needs, from its row."""
+def request_of(server: Server, excluded: tuple[str, ...], group: Group | None = None) -> Request:
+    """What a server needs, from its row; `group`: the one that it is in."""
     flavor = server.flavor
     disk = flavor["disk"] + flavor["ephemeral"] + -(-flavor["swap"] // 1024)
     resources = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}
@@ -82,42 +85,79 @@ def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
         flavor["extra_specs"],
         server.image.get("properties", {}),
         excluded,
+        group,
     )
 
 
+class Ranking:
+    """The hosts that fit equal requests, the best on top of a heap.
+
+    A claim changes a host's rank. Most make it worse: that is seen when the host comes to the top. Where one makes it
+    better, the host must be offered again.
+    """
+
+    def __init__(self, hosts: list[HostState], request: Request) -> None:
+        self.outcome = filters.run(hosts, request)
+        self._scale = Scale(self.outcome.hosts, request.group)
+        self._fitting = {host.name for host in self.outcome.hosts}
+        self._tie = itertools.count()
+        self._heap = [(self._scale.rank(host), next(self._tie), host) for host in self.outcome.hosts]
+        heapq.heapify(self._heap)
+
+    def best(self, request: Request) -> HostState | None:
+        """The best host that still fits, which is off the heap then."""
+        while self._heap:
+            former, _, host = heapq.heappop(self._heap)
+            if why := filters.taken(host, request):
+                self.outcome.reasons[host.name] = why
+                continue
+            rank = self._scale.rank(host)
+            if rank > former and self._heap and rank > self._heap[0][0]:
+                heapq.heappush(self._heap, (rank, next(self._tie), host))
+                continue
+            return host
+        return None
+
+    def offer(self, host: HostState) -> None:
+        """Rank a host that was claimed by what it is now; one that never fitted is left out."""
+        if host.name in self._fitting:
+            heapq.heappush(self._heap, (self._scale.rank(host), next(self._tie), host))
+
+    def weight(self, host: HostState) -> float:
+        return self._scale.weight(host)
+
+
 class Board:
-    """The hosts of one pass. Equal requests share one filtering; the best host is on top of a heap."""
+    """The hosts of one pass. Equal requests, which are of one group if of any, share one filtering."""
 
     def __init__(self, hosts: list[HostState]) -> None:
         self._hosts = hosts
-        self._ranked: dict[bytes, tuple[filters.Outcome, Scale, list[tuple[float, int, HostState]]]] = {}
-        self._tie = itertools.count()
+        self._rankings: dict[bytes, Ranking] = {}
+        self._of_group: dict[str, list[Ranking]] = {}
 
     def choose(self, request: Request) -> dict[str, Any] | CommandError:
         """Claim the best host for a request, or say why there is none."""
         started = time.time()
+        ranking = self._ranking(request)
+        host = ranking.best(request)
+        if host is None:
+            return self._refused(ranking.outcome)
+        weight = ranking.weight(host)
+        host.take(request.server_id, request.project_id, request.resources)
+        if request.group:
+            request.group.take(host.name)
+        # To unlike requests of the same group, a host with one more of its servers may be better than before.
+        for one in self._of_group[request.group.id] if request.group else (ranking,):
+            one.offer(host)
+        return self._chosen(request, host, ranking.outcome, weight, started)
+
+    def _ranking(self, request: Request) -> Ranking:
         key = request.key()
-        if key not in self._ranked:
-            outcome = filters.run(self._hosts, request)
-            scale = Scale(outcome.hosts)
-            heap = [(-scale.weight(host), next(self._tie), host) for host in outcome.hosts]
-            heapq.heapify(heap)
-            self._ranked[key] = outcome, scale, heap
-        outcome, scale, heap = self._ranked[key]
-        while heap:
-            weight, _, host = heapq.heappop(heap)
-            # A claim of another request may have changed the host since it was ranked.
-            current = -scale.weight(host)
-            if not filters.fits(host, request):
-                outcome.reasons[host.name] = "claimed by other servers of the same pass"
-                continue
-            if current > weight and heap and current > heap[0][0]:
-                heapq.heappush(heap, (current, next(self._tie), host))
-                continue
-            host.take(request.server_id, request.project_id, request.resources)
-            heapq.heappush(heap, (-scale.weight(host), next(self._tie), host))
-            return self._chosen(request, host, outcome, -current, started)
-        return self._refused(outcome)
+        if (ranking := self._rankings.get(key)) is None:
+            ranking = self._rankings[key] = Ranking(self._hosts, request)
+            if request.group:
+                self._of_group.setdefault(request.group.id, []).append(ranking)
+        return ranking
 
     def _chosen(
         self, request: Request, host: HostState, outcome: filters.Outcome, weight: float, started: float

@@ -1,4 +1,4 @@
-"""One way: tags of every service in one table.
+"""One way: tags of every service in one table; server groups and host aggregates.
 
 Revision ID: 0003
 Revises: 0002
@@ -16,6 +16,10 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+TEXT = sa.String(length=255)
+JSON = sa.JSON(none_as_null=True)
+
 
 def upgrade() -> None:
     op.rename_table("network_tags", "tags")
@@ -25,6 +29,55 @@ def upgrade() -> None:
     op.drop_table("image_tags")
     for table in ("servers", "projects"):
         _move_out(table)
+    _add_server_groups()
+    _add_aggregates()
+
+
+def _add_server_groups() -> None:
+    op.create_table(
+        "server_groups",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("project_id", TEXT, nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("policy", TEXT, nullable=False),
+        sa.Column("max_server_per_host", BIG, nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_server_groups")),
+    )
+    op.create_index(op.f("ix_server_groups_project_id"), "server_groups", ["project_id"])
+    group = sa.ForeignKey("server_groups.id", name=op.f("fk_servers_group_id"), ondelete="SET NULL")
+    op.add_column("servers", sa.Column("group_id", TEXT, group, nullable=True), inline_references=True)
+    op.create_index(op.f("ix_servers_group_id"), "servers", ["group_id"])
+
+
+def _add_aggregates() -> None:
+    op.create_table(
+        "aggregates",
+        sa.Column("id", BIG, autoincrement=True, nullable=False),
+        sa.Column("uuid", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("availability_zone", TEXT, nullable=True),
+        sa.Column("metadata", JSON, nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_aggregates")),
+        sa.UniqueConstraint("uuid", name=op.f("uq_aggregates_uuid")),
+        sa.UniqueConstraint("name", name=op.f("uq_aggregates_name")),
+        sqlite_autoincrement=True,
+    )
+    aggregate, host = ("aggregate_id", "aggregates.id"), ("host", "hosts.name")
+    op.create_table(
+        "aggregate_hosts",
+        sa.Column("aggregate_id", BIG, nullable=False),
+        sa.Column("host", TEXT, nullable=False),
+        *(
+            sa.ForeignKeyConstraint([own], [other], name=op.f(f"fk_aggregate_hosts_{own}"), ondelete="CASCADE")
+            for own, other in (aggregate, host)
+        ),
+        sa.PrimaryKeyConstraint("aggregate_id", "host", name=op.f("pk_aggregate_hosts")),
+    )
+    op.create_index(op.f("ix_aggregate_hosts_host"), "aggregate_hosts", ["host"])
 
 
 def _move_out(table: str) -> None:
@@ -38,8 +91,8 @@ def _move_out(table: str) -> None:
     ]
     if tags:
         connection.execute(sa.text("INSERT INTO tags (resource_id, tag) VALUES (:resource_id, :tag)"), tags)
-    with op.batch_alter_table(table) as batch:
-        batch.drop_column("tags")
+    # Not in a batch: SQLite would make the table anew, and the faults that refer to servers would go.
+    op.execute(f"ALTER TABLE {table} DROP COLUMN tags")
 
 
 def downgrade() -> None:
