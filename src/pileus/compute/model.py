@@ -146,9 +146,9 @@ class Server(Tagged, Base):
     security_groups: Mapped[list[Any]]
     """Ids of the requested security groups."""
     scheduler_hints: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    requested_host: Mapped[str | None]
-    group_id: Mapped[str | None] = mapped_column(ForeignKey("server_groups.id", ondelete="SET NULL"), index=True)
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("server_groups.id"), index=True)
     """The server group (`placement_model`) that it joined at creation."""
+    requested_host: Mapped[str | None]
     access_ip_v4: Mapped[str | None]
     access_ip_v6: Mapped[str | None]
     trusted_certs: Mapped[list[Any] | None]

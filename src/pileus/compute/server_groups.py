@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from pileus.api import Requester, Values
 from pileus.api.style import own_project
@@ -43,6 +43,7 @@ def create(session: Session, values: Values, asks: Requester) -> ServerGroup:
 
 def delete(session: Session, group: ServerGroup, _asks: Requester) -> None:
     """Its servers stay where they are, and are in no group."""
+    session.change(update(Server).where(Server.group_id == group.id).values(group_id=None))
     session.delete(group)
 
 

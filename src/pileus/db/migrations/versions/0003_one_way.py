@@ -46,7 +46,7 @@ def _add_server_groups() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_server_groups")),
     )
     op.create_index(op.f("ix_server_groups_project_id"), "server_groups", ["project_id"])
-    group = sa.ForeignKey("server_groups.id", name=op.f("fk_servers_group_id"), ondelete="SET NULL")
+    group = sa.ForeignKey("server_groups.id", name=op.f("fk_servers_group_id"))
     op.add_column("servers", sa.Column("group_id", TEXT, group, nullable=True), inline_references=True)
     op.create_index(op.f("ix_servers_group_id"), "servers", ["group_id"])
 
