@@ -52,7 +52,7 @@ class Resource(Generic[M]):
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
         listed: which of those a list holds (None: all), where that is not the same.
         filters, sortable, order: of the list; paged: whether it has pages; by_offset: pages are told by limit and
-            offset, not by a marker.
+            offset, not by a marker, and their order is fixed.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """

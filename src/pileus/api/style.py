@@ -37,9 +37,10 @@ class Style:
 
     def page(self, ctx: Context, noun: Any) -> Page:
         """The part of a list that a request asks for."""
-        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
         if noun.by_offset:
-            return Page(keys, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
+            fixed = [*((noun.sortable[name], way == "desc") for name, way in noun.order), (noun.key, False)]
+            return Page(fixed, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
+        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
