@@ -13,7 +13,7 @@ from openstack.connection import Connection
 from tests.api.compute import NEWEST, User
 
 OpenStack = Callable[..., Any]
-OLD, NEW = ("--os-compute-api-version", "2.1"), ("--os-compute-api-version", NEWEST)
+VERSION = ("--os-compute-api-version", NEWEST)
 ZONES = ("availability", "zone", "list", "--compute")
 
 
@@ -48,22 +48,21 @@ def test_by_the_sdk(admin: Connection, demo: Connection, host: str) -> None:
     assert admin.compute.update_aggregate(made.id, name=unique(), availability_zone="east").availability_zone == "east"
 
 
-@pytest.mark.parametrize("version", [OLD, NEW], ids=["2.1", "newest"])
-def test_commands(openstack: OpenStack, host: str, version: tuple[str, str]) -> None:
+def test_commands(openstack: OpenStack, host: str) -> None:
     name, renamed = unique(), unique()
-    made = openstack(*version, "aggregate", "create", "--zone", "west", "--property", "ssd=true", name)
+    made = openstack(*VERSION, "aggregate", "create", "--zone", "west", "--property", "ssd=true", name)
     assert (made["availability_zone"], made["properties"]["ssd"]) == ("west", "true")
-    openstack(*version, "aggregate", "add", "host", name, host)
-    openstack(*version, "aggregate", "set", "--name", renamed, "--property", "gen=7", "--zone", "east", name)
-    openstack(*version, "aggregate", "unset", "--property", "ssd", renamed)
-    shown = openstack(*version, "aggregate", "show", renamed)
+    openstack(*VERSION, "aggregate", "add", "host", name, host)
+    openstack(*VERSION, "aggregate", "set", "--name", renamed, "--property", "gen=7", "--zone", "east", name)
+    openstack(*VERSION, "aggregate", "unset", "--property", "ssd", renamed)
+    shown = openstack(*VERSION, "aggregate", "show", renamed)
     assert (shown["hosts"], shown["properties"], shown["availability_zone"]) == ([host], {"gen": "7"}, "east")
-    listed = {one["Name"]: one for one in openstack(*version, "aggregate", "list", "--long")}
+    listed = {one["Name"]: one for one in openstack(*VERSION, "aggregate", "list", "--long")}
     assert listed[renamed]["Hosts"] == [host]
-    assert openstack(*version, "hypervisor", "show", host)["aggregates"] == [renamed]
-    openstack(*version, "aggregate", "remove", "host", renamed, host)
-    openstack(*version, "aggregate", "delete", renamed)
-    assert renamed not in {one["Name"] for one in openstack(*version, "aggregate", "list")}
+    assert openstack(*VERSION, "hypervisor", "show", host)["aggregates"] == [renamed]
+    openstack(*VERSION, "aggregate", "remove", "host", renamed, host)
+    openstack(*VERSION, "aggregate", "delete", renamed)
+    assert renamed not in {one["Name"] for one in openstack(*VERSION, "aggregate", "list")}
 
 
 def test_zones(openstack: OpenStack, admin: Connection, host: str) -> None:
