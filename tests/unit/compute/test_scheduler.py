@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY, HARD, SOFT, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from pileus.compute.scheduler import filters
+from pileus.compute.scheduler.board import Board
 from pileus.compute.scheduler.filters import Request
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState, Room
-from pileus.compute.scheduler.place import Board
 from pileus.operations import CommandError
 
 ORDER = [
@@ -186,6 +186,37 @@ def test_a_batch_under_anti_affinity_has_a_host_for_each() -> None:
     board = Board([host(f"h{n}") for n in range(10)])
     placed = chosen(board, batch(Group("g", ANTI_AFFINITY, hosts={"h3": 1}), 10))
     assert set(placed[:9]) == {f"h{n}" for n in range(10)} - {"h3"} and placed[9] is None
+
+
+def test_groups_of_equal_servers_take_turns_and_share_a_filtering(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(filters, "run", lambda *given, run=filters.run: asked.append("run") or run(*given))
+    board, known = Board([host(f"h{n}") for n in range(4)]), [Group(f"g{n}", ANTI_AFFINITY) for n in range(3)]
+    wanted = [request(f"s{n}", group=known[n % 3], hints={"group": known[n % 3].id}) for n in range(12)]
+    placed = chosen(board, wanted)
+    assert [set(placed[n::3]) for n in range(3)] == [{"h0", "h1", "h2", "h3"}] * 3 and asked == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("group", "lost"),
+    [
+        (Group("g", ANTI_AFFINITY, 1, {"h0": 1, "h1": 2, "down": 1, "unknown": 1}), 2),
+        (Group("g", ANTI_AFFINITY, 2, {"h0": 1, "h1": 2}), 1),
+        (Group("g", AFFINITY, 1, {"h0": 1, "h1": 2, "down": 1, "unknown": 1}), 3),
+        (Group("g", AFFINITY), 0),
+        (Group("g", SOFT_AFFINITY, 1, {"h0": 1}), 0),
+    ],
+)
+def test_the_count_of_each_filter_is_the_one_of_the_group(group: Group, lost: int) -> None:
+    """Filters tell how many hosts they left, though those of groups are not asked for the ranking that groups share."""
+    hosts = [
+        host("down", up=False),
+        *(host(f"h{n}") for n in range(5)),
+        host("small", rooms={"VCPU": Room(1, 0, 0, 1)}),
+    ]
+    wanted = request(group=group, resources={"VCPU": 1})
+    counted = filters.run(hosts, wanted.alone()).counted(group)
+    assert counted == filters.run(hosts, wanted).counts and counted[-1][1] == 5 - lost
 
 
 def test_a_batch_under_affinity_is_on_one_host() -> None:

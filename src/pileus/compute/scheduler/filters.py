@@ -34,19 +34,23 @@ class Request(msgspec.Struct, frozen=True):
     group: Group | None = None
 
     def key(self) -> bytes:
-        """Requests with the same key fit the same hosts."""
+        """Requests with the same key fit the same hosts, but for what their groups say."""
+        hints = {name: value for name, value in self.hints.items() if name != "group"}
         return msgspec.msgpack.encode(
             [
                 self.resources,
                 self.zone,
                 self.host,
-                self.hints,
+                hints,
                 self.extra_specs,
                 self.image_properties,
                 self.excluded,
-                self.group.id if self.group else None,
             ]
         )
+
+    def alone(self) -> Request:
+        """The same of a server that is in no group."""
+        return msgspec.structs.replace(self, group=None)
 
 
 Check = Callable[[HostState, Request], str | None]
@@ -140,9 +144,10 @@ def _forced_host(host: HostState, request: Request) -> str | None:
     return None if not request.host or request.host == host.name else f"host {request.host} was asked for"
 
 
+BY_POLICY = {ANTI_AFFINITY: "ServerGroupAntiAffinityFilter", AFFINITY: "ServerGroupAffinityFilter"}
 GROUP_FILTERS: tuple[tuple[str, Check], ...] = (
-    ("ServerGroupAntiAffinityFilter", _anti_affinity),
-    ("ServerGroupAffinityFilter", _affinity),
+    (BY_POLICY[ANTI_AFFINITY], _anti_affinity),
+    (BY_POLICY[AFFINITY], _affinity),
 )
 FILTERS: tuple[tuple[str, Check], ...] = (
     ("RetryFilter", _retry),
@@ -167,6 +172,25 @@ class Outcome(msgspec.Struct):
     counts: list[tuple[str, int]]
     reasons: dict[str, str]
 
+    def counted(self, group: Group | None) -> list[tuple[str, int]]:
+        """How many hosts each filter would have left to a server of a group, if this is of servers without one."""
+        names = [name for name, _ in self.counts]
+        if group is None or group.policy not in BY_POLICY or not group.hosts:
+            return self.counts
+        fell = {host.name: len(names) for host in self.hosts if host.name in group.hosts}
+        fell |= {
+            host: names.index(self.reasons[host].partition(":")[0]) for host in group.hosts if host in self.reasons
+        }
+        first = names.index(BY_POLICY[group.policy])
+        full = {host for host in fell if group.count(host) >= group.most}
+
+        def left(index: int, count: int) -> int:
+            if group.policy == AFFINITY:
+                return sum(position > index for position in fell.values())
+            return count - sum(fell[host] > index for host in full)
+
+        return [(name, left(n, count) if n >= first else count) for n, (name, count) in enumerate(self.counts)]
+
 
 def run(hosts: list[HostState], request: Request) -> Outcome:
     """Ask every filter in turn."""
@@ -186,10 +210,13 @@ def run(hosts: list[HostState], request: Request) -> Outcome:
     return Outcome(left, counts, reasons)
 
 
+def is_full(host: HostState, request: Request) -> bool:
+    """Whether a host that fitted has no room any more, after other claims of the pass."""
+    return any(host.rooms[name].free < amount for name, amount in request.resources.items() if amount)
+
+
 def taken(host: HostState, request: Request) -> str | None:
-    """Why a host that fitted does not any more, after other claims of the pass; they never make one fit again."""
-    if any(host.rooms[name].free < amount for name, amount in request.resources.items() if amount):
+    """Why a host that fits the request but for its group is none for it now."""
+    if is_full(host, request):
         return "claimed by other servers of the same pass"
-    if request.group is None:
-        return None
     return next((f"{name}: {why}" for name, check in GROUP_FILTERS if (why := check(host, request))), None)

@@ -1,14 +1,9 @@
-"""The default weighers: each host's free share of memory, CPUs and disk, less what it is building now.
-
-A group's soft policy comes before all of them: as few hosts as possible, or as many, is what it promises (user guide
-compute, Server groups), and the sum of the others may be as large as it likes.
-"""
+"""The default weighers: each host's free share of memory, CPUs and disk, less what it is building now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
 
 
@@ -28,19 +23,10 @@ WEIGHERS: tuple[tuple[str, float, Callable[[HostState], float]], ...] = (
 )
 
 
-Rank = tuple[int, float]
-"""Of two, the lesser is the better."""
-
-
 class Scale:
-    """Each weigher's span over the hosts of one filtering, to which raw weights are normalised.
+    """Each weigher's span over the hosts of one filtering, to which raw weights are normalised."""
 
-    Args:
-        group: of the servers that are to be placed, if they are in one.
-    """
-
-    def __init__(self, hosts: list[HostState], group: Group | None = None) -> None:
-        self._group = group
+    def __init__(self, hosts: list[HostState]) -> None:
         raw = [[weigh(host) for host in hosts] for _, _, weigh in WEIGHERS]
         self._spans = [(min(values), max(values)) if values else (0.0, 0.0) for values in raw]
 
@@ -51,8 +37,3 @@ class Scale:
             if high > low:
                 total += multiplier * (weigh(host) - low) / (high - low)
         return total
-
-    def rank(self, host: HostState) -> Rank:
-        """Where the host stands among the others: by the soft policy of the group, then by weight."""
-        preference = self._group.preference(host.name) if self._group else 0
-        return (-preference, -self.weight(host))
