@@ -50,7 +50,7 @@ class Resource(Generic[M]):
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        listed: which of those a list holds (None: all), where that is not the same.
+        listed: conditions on the rows of the list alone.
         filters, sortable, order: of the list; paged: whether it has pages; by_offset: pages are told by limit and
             offset, not by a marker, and their order is fixed.
         options: what the view needs loaded.
@@ -74,7 +74,7 @@ class Resource(Generic[M]):
         within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
         target: Callable[[Any], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
-        listed: Callable[[Context], ColumnElement[bool] | None] = lambda ctx: None,
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         filters: Mapping[str, Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
@@ -277,7 +277,7 @@ class Resource(Generic[M]):
 
     def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self._conditions(ctx))
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
         query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
         query = query.offset(page.offset) if page and page.offset else query
@@ -288,8 +288,7 @@ class Resource(Generic[M]):
         return self.style.many(ctx, self, views, page, rows)
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        listed = self.listed(ctx)
-        found, unknown = [] if listed is None else [listed], []
+        found, unknown = [], []
         for name, values in ctx.query.items():
             if (condition := self.filters.get(name)) is not None:
                 try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import selectinload
 
@@ -40,10 +42,10 @@ def view(ctx: Context, group: ServerGroup) -> Values:
     return shown | {"policy": group.policy, "rules": {} if most is None else {"max_server_per_host": most}}
 
 
-def _listed(ctx: Context) -> ColumnElement[bool] | None:
+def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
     """Those of the caller's project; all, if that is asked for and the policy lets him."""
     everything = "all_projects" in ctx.query and ctx.allows(ALL_PROJECTS)
-    return None if everything else ServerGroup.project_id == ctx.project_id
+    return () if everything else (ServerGroup.project_id == ctx.project_id,)
 
 
 GROUPS = Resource(
