@@ -28,7 +28,7 @@ from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.identity.model import Project, User
-from pileus.network import networks, ports, subnets, wiring
+from pileus.network import networks, ports, server_ports, subnets, wiring
 from pileus.network.model import Port
 from pileus.operations import OperationRow, Origin, debts
 from pileus.operations.model import DebtRow
@@ -376,7 +376,7 @@ def test_what_somebody_else_has_now_is_said_to_be_lost(
     network_gone = msgspec.structs.replace(network_gone, port=elsewhere)
     report(session, running())
     adopted = adopt(session, told(session, ports=(address, mac, gone, kept, network_gone)))
-    assert adopted.ports == 1 and [port.id for port in ports.of_server(session, GUEST)] == [kept.port.id]
+    assert adopted.ports == 1 and [port.id for port in server_ports.of_server(session, GUEST)] == [kept.port.id]
     lost = (address, mac, gone, network_gone)
     words = ("already allocated", "has MAC", "subnet", "Network gone")
     for one, word, sentence in zip(lost, words, adopted.lost, strict=True):

@@ -10,7 +10,7 @@ import pytest
 from pileus.cloud import Cloud
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, PileusError, QuotaExceeded
-from pileus.network import addresses, ports, requests, security_groups, wiring
+from pileus.network import addresses, ports, server_ports, requests, security_groups, wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.quotas import QUOTAS
 from pileus.network.requests import NetworkRequest, validate
@@ -20,7 +20,7 @@ Count = Callable[[Callable[[], Any]], int]
 
 
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    return ports.allocate_for_server(session, server, project, "user", host, list(wanted), [], f"name-{server}")
+    return server_ports.allocate_for_server(session, server, project, host, list(wanted), [], f"name-{server}")
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:
@@ -57,15 +57,15 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         ]
         assert security_groups.names_for_servers(session, ["s1"]) == {"s1": ["default"]}
     with cloud.db.write() as session:
-        ports.set_up(session, "s1", True)
+        server_ports.set_up(session, "s1", True)
     assert demo("GET", f"/ports/{own['id']}")[1]["port"]["status"] == "ACTIVE"
     assert admin("GET", f"/ports/{own['id']}")[1]["port"]["binding:vif_type"] == "ovs"
     with cloud.db.write() as session:
         assert allocate(session, demo.project_id, "s1", "h2", *wanted) == ids
-        assert [port.host for port in ports.of_server(session, "s1")] == ["h2", "h2"]
+        assert [port.host for port in server_ports.of_server(session, "s1")] == ["h2", "h2"]
     for _ in range(2):
         with cloud.db.write() as session:
-            ports.release_for_server(session, "s1")
+            server_ports.release_for_server(session, "s1")
     kept = demo("GET", "/ports?device_owner=")[1]["ports"]
     assert [(port["id"], port["device_id"], port["status"]) for port in kept] == [(own["id"], "", "DOWN")]
 

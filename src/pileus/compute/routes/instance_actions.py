@@ -10,7 +10,7 @@ from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
 from pileus.api.paging import next_link, page_limit
 from pileus.api.schema import ANY_PARAM, DIGITS
-from pileus.compute import actions, listing
+from pileus.compute import servers
 from pileus.compute.model import Server
 from pileus.errors import Invalid, NotFound
 from pileus.operations import OperationRow, views
@@ -34,7 +34,7 @@ def _name(kind: str) -> str:
 def _server(ctx: Context, server_id: str) -> Server:
     """Deleted servers keep their journal (2.21)."""
     server = ctx.session.get(Server, server_id)
-    scope = actions.scope(ctx)
+    scope = servers.scope(ctx)
     hidden = server is None or (scope is not None and server.project_id != scope)
     if hidden or server is None or (server.deleted_at is not None and not ctx.at_least("2.21")):
         raise NotFound(f"Instance {server_id} could not be found.")
