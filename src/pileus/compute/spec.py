@@ -18,6 +18,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.compute.model import Server
+from pileus.compute.states import SETTLED
 from pileus.db import Session
 from pileus.errors import NotFound
 from pileus.network import security_groups, wiring
@@ -122,6 +123,9 @@ def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Co
 
 @recorded("update instance data")
 def update_data(session: Session, server_id: str, host: str) -> Command | None:
-    """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more."""
+    """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more,
+    or the server is to be mended or deleted first: what mends it tells the guest, too."""
     server = session.get(Server, server_id)
-    return UpdateInstanceData(guest=guest(session, server_id)) if server is not None and server.host == host else None
+    if server is None or server.host != host or server.vm_state not in SETTLED:
+        return None
+    return UpdateInstanceData(guest=guest(session, server_id))
