@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
 from pileus.api import Context, Reply, Requester, Routes, Schema
+from pileus.api.routes import Options
 from pileus.compute import servers, states
 from pileus.compute.failures import break_down, broken, stay
 from pileus.compute.model import Server
@@ -75,7 +76,15 @@ class Action(Flow[P]):
         if self.key is None:
             return
         schema = Schema.wrapped(self.key, self._body)
-        options = {"since": self._since, "status": self._status, "fits": self._fits, "asks": self._asks}
+        options: Options = {
+            "policy": self.rule,
+            "asks": self._asks,
+            "body": schema,
+            "since": self._since,
+            "status": self._status,
+            "fits": self._fits,
+            "deferred": True,
+        }
 
         def handler(ctx: Context, server_id: str, **_: Any) -> Any:
             assert self.key is not None
@@ -83,7 +92,7 @@ class Action(Flow[P]):
             arguments = self.begin(ctx.session, server, ctx.body[self.key], ctx)
             return self._answer(ctx, server, arguments) if self._answer else Reply()
 
-        routes.action(PATH, self.key, policy=self.rule, deferred=True, body=schema, **options)(handler)  # type: ignore[misc]
+        routes.action(PATH, self.key, **options)(handler)
 
     def begin(self, session: Session, server: Server, body: Any, asks: Requester) -> Arguments:
         """Accept the action for a server whose row is locked.
@@ -93,9 +102,7 @@ class Action(Flow[P]):
         """
         if self._locks:
             servers.require_unlocked(server, asks)
-        verb = self.key or self.transition.name
-        task = task_states(session, [server.id]).get(server.id)
-        states.require(verb.removeprefix("os-"), server.id, server.vm_state, task, self.transition.when)
+        self.require(server.id, server.vm_state, task_states(session, [server.id]).get(server.id))
         if server.host is None:
             raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
         if self._prepare is None:
@@ -104,6 +111,12 @@ class Action(Flow[P]):
             arguments = self._prepare(session, server, body, asks)
         self.accept(session, origin(server, asks), arguments)
         return arguments
+
+    def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
+        """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
+        verb = (self.key or self.transition.name).removeprefix("os-")
+        task = None if self.transition.wins else task_state
+        states.require(verb, server_id, vm_state, task, self.transition.when)
 
     def arrive(self, op: Operation, server_id: str, done: dict[str, Any], then: str | None = None) -> None:
         """The action's last step: the server is in the state that it leads to, and the guest as its host said."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, or_, select
+from sqlalchemy import JSON, ColumnElement, Select, and_, false, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
+from pileus.api.filters import before, since
 from pileus.api.tags import tag_filters
 from pileus.api.values import truth
 from pileus.compute import states

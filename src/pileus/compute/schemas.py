@@ -154,6 +154,7 @@ LIST = Schema.params(
 )
 
 _ADDRESS = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "type": "string"}
+_ONE: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 1}
 INTERFACE = Schema(
     {
         "type": "object",
@@ -163,7 +164,12 @@ INTERFACE = Schema(
             "interfaceAttachment": obj(
                 net_id=UUID,
                 port_id=UUID,
-                fixed_ips={"type": "array", "minItems": 1, "maxItems": 1, "items": obj(["ip_address"], ip_address=_ADDRESS)},
+                fixed_ips={
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 1,
+                    "items": obj(["ip_address"], ip_address=_ADDRESS),
+                },
                 tag=since("2.49", TAG),
             )
         },

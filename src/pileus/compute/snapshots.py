@@ -11,12 +11,12 @@ import msgspec
 class FlavorSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A flavor: `ram` and `swap` in MiB, `disk` and `ephemeral` in GiB."""
 
-    id: str
-    name: str
-    original_name: str
     vcpus: int
     ram: int
     disk: int
+    id: str = ""
+    name: str = ""
+    original_name: str = ""
     ephemeral: int = 0
     swap: int = 0
     extra_specs: dict[str, str] = {}

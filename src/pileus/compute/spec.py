@@ -9,21 +9,21 @@ from msgspec.structs import replace
 
 from pileus.agent.commands import (
     AttachPort,
-    DetachPort,
-    PauseGuest,
-    ResumeGuest,
-    SnapshotGuest,
-    SuspendGuest,
-    UnpauseGuest,
     BuildGuest,
     Command,
+    DetachPort,
     DiscardGuest,
     GuestSpec,
     ImageSource,
     InstanceData,
+    PauseGuest,
     RebootGuest,
+    ResumeGuest,
+    SnapshotGuest,
     StartGuest,
     StopGuest,
+    SuspendGuest,
+    UnpauseGuest,
     UpdateInstanceData,
 )
 from pileus.compute.model import Server

@@ -112,7 +112,6 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     additions: list[tuple[str, str, Any]] = [
         ("2.9", "locked", server.locked_by is not None),
         ("2.19", "description", server.description),
-        ("2.26", "tags", server.tags),
         ("2.63", "trusted_image_certificates", server.trusted_certs),
         ("2.73", "locked_reason", server.locked_reason),
         ("2.96", "pinned_availability_zone", server.availability_zone),
@@ -121,6 +120,8 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     for version, name, value in additions:
         if ctx.at_least(version):
             view[name] = value
+    if ctx.at_least("2.26"):
+        view["tags"] = server.tags
     if ctx.at_least("2.71") and not detail:
         view["server_groups"] = [server.group_id] if server.group_id else []
     if ctx.at_least("2.16"):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select
 from sqlalchemy import update as sql_update
 
 from pileus.api import ITSELF, Asks, Values

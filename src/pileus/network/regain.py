@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pileus.agent.commands import GuestPort, PortSpec
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError
-from pileus.network import ipam, mac, networks, ports, security_groups, sync
+from pileus.network import ipam, mac, networks, ports, security_groups, server_ports, sync
 from pileus.network.model import Network, Port, PortSecurityGroup
 
 

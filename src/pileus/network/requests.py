@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+
 import msgspec
 from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload

@@ -7,16 +7,26 @@ from typing import Any
 
 import pytest
 
+from pileus import api
+from pileus.api import Requester
 from pileus.cloud import Cloud
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, PileusError, QuotaExceeded
-from pileus.network import addresses, ports, server_ports, requests, security_groups, wiring
+from pileus.network import addresses, requests, security_groups, server_ports, wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.quotas import QUOTAS
 from pileus.network.requests import NetworkRequest, validate
 from tests.unit.network.conftest import Caller
 
 Count = Callable[[Callable[[], Any]], int]
+
+
+def member(cloud: Cloud, project_id: str) -> Requester:
+    """A member of a project, asking compute."""
+    service = next(one for one in cloud.services if one.name == "compute")
+    asks = Requester(service.policy, cloud.settings, "req-1")
+    asks.caller = api.Caller(user_id="u", user_name="u", user_domain_id="d", project_id=project_id, roles=("member",))
+    return asks
 
 
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
@@ -113,26 +123,26 @@ def test_refused_networks(
     }
     asked = [{key: names.get(value, value) for key, value in one.items()} for one in networks]
     with cloud.db.read() as session, pytest.raises(kind, match=words):
-        validate(session, demo.project_id, False, asked)
+        validate(session, member(cloud, demo.project_id), asked)
 
 
 def test_the_only_network(cloud: Cloud, demo: Caller, alt: Caller) -> None:
     with cloud.db.read() as session:
-        assert validate(session, demo.project_id, False, None) == []
-        assert validate(session, demo.project_id, False, "none") == []
+        assert validate(session, member(cloud, demo.project_id), None) == []
+        assert validate(session, member(cloud, demo.project_id), "none") == []
         with pytest.raises(Invalid, match="Unable to automatically allocate a network for project"):
-            validate(session, demo.project_id, False, "auto")
+            validate(session, member(cloud, demo.project_id), "auto")
     network = demo.network("10.0.0.0/24")
     with cloud.db.read() as session:
         for given in (None, "auto"):
-            (request,) = validate(session, demo.project_id, False, given)
+            (request,) = validate(session, member(cloud, demo.project_id), given)
             assert request.network_id == network["id"]
-        assert validate(session, alt.project_id, False, None) == []
+        assert validate(session, member(cloud, alt.project_id), None) == []
         with pytest.raises(Invalid, match="could not be found"):
-            validate(session, alt.project_id, False, [{"uuid": network["id"]}])
+            validate(session, member(cloud, alt.project_id), [{"uuid": network["id"]}])
     demo.network("10.1.0.0/24")
     with cloud.db.read() as session, pytest.raises(Conflict, match="Multiple possible networks found"):
-        validate(session, demo.project_id, False, None)
+        validate(session, member(cloud, demo.project_id), None)
 
 
 def test_security_groups_by_name(cloud: Cloud, demo: Caller, alt: Caller) -> None:

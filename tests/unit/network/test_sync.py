@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from pileus.agent.commands import NetworkSpec
-from pileus.cloud import Cloud
+from pileus.cloud import Cloud, registry
 from pileus.errors import Unavailable
-from pileus.network import ports, server_ports, sync
+from pileus.network import server_ports, sync
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.network.requests import NetworkRequest
@@ -27,7 +27,9 @@ class Northbound(FakeNorthbound):
         self.heard: list[str] = []
         self.away = False
         self._cloud = cloud
-        self._collector = Collector(cloud.db, lambda envelope: pytest.fail("no host is owed anything"), self._apply)
+        self._collector = Collector(
+            cloud.db, lambda envelope: pytest.fail("no host is owed anything"), self._apply, registry()
+        )
 
     def _apply(self, change: Any) -> None:
         change(self)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pileus.api import Requester
 from pileus.compute import scheduler, servers, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
-from pileus.api import Requester
 from pileus.db import Contended, Session, utcnow
 from pileus.network import server_ports
 from pileus.operations import CommandError, Operation, Origin, Owed, cancel, live

@@ -21,21 +21,18 @@ DETACH_S = 60.0
 """How long a guest may take to let an interface go, seconds."""
 
 
-@action(
-    None, rule=_RULE + "create", name="attach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None
-)
+@action(None, rule=_RULE + "create", name="attach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None)
 def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s: float) -> None:
     """The port is bound to the server's host, and plugged there."""
     undo = give_up_port.owed(server_id=server_id, port_id=port_id)
-    op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)
+    host = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)["host"]
     command = spec.attach_port.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
-    op.command("attach port", servers.host_of(server_id), command, deadline_s=plug_timeout_s + SLACK_S)
+    unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id)
+    op.command("attach port", host, command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record port", carry, server_id, last=True)
 
 
-@action(
-    None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None
-)
+@action(None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None)
 def detach_interface(op: Operation, server_id: str, port_id: str) -> None:
     """The guest lets the interface go, then the port goes: one made for the server is deleted."""
     command = spec.detach_port.owed(server_id=server_id, port_id=port_id)
@@ -94,9 +91,11 @@ def _detach(session: Session, server: Server, body: dict[str, Any], asks: Reques
 # --- steps --------------------------------------------------------------------------------------------------
 
 
-def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> None:
+def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> dict[str, str]:
     """The network learns where the port is."""
-    server_ports.bind_port(session, server_id, port_id, servers.host_of(server_id)(session), origin.request_id)
+    host = servers.host_of(server_id)(session)
+    server_ports.bind_port(session, server_id, port_id, host, origin.request_id)
+    return {"host": host}
 
 
 @recorded("give up port")

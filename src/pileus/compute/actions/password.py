@@ -1,4 +1,4 @@
-"""Change a server's administrative password through its guest agent (api-ref compute, Change Administrative Password)."""
+"""Change a server's password through its guest agent (api-ref compute, Change Administrative Password)."""
 
 from __future__ import annotations
 

@@ -63,9 +63,7 @@ reboot_hard.prepared(
 )
 
 
-@action(
-    "reboot", name="reboot", rule=_RULE + "reboot", when={ACTIVE}, during="rebooting", then=ACTIVE, body=REBOOT
-)
+@action("reboot", name="reboot", rule=_RULE + "reboot", when={ACTIVE}, during="rebooting", then=ACTIVE, body=REBOOT)
 def reboot_soft(op: Operation, server_id: str, timeout_s: float) -> None:
     """Ask the guest; one that does not answer is power cycled."""
     command = spec.reboot.owed(server_id=server_id, hard=False, timeout_s=timeout_s)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from pileus.api import Context, Reply, Requester, changed, since
+from pileus.api import Context, Reply, Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
 from pileus.compute import create, metadata, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME, SLACK_S
-from pileus.compute.snapshots import KeySnapshot
+from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
 from pileus.compute.states import ACTIVE, ERROR, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid
 from pileus.network import server_ports
 from pileus.operations import Arguments, Operation
 
-BODY = obj(
-    ["imageRef"],
-    imageRef={"type": "string", "format": "uuid"},
-    adminPass={"type": "string"},
-    name=PRINTABLE_NAME,
-    metadata=schemas.METADATA,
-    preserve_ephemeral=BOOLEAN,
-    personality=schemas.PERSONALITY,
-    accessIPv4=schemas.IPV4,
-    accessIPv6=schemas.IPV6,
-    description=since("2.19", schemas.DESCRIPTION),
-    key_name=since("2.54", nullable(NAME)),
-    user_data=since("2.57", schemas.USER_DATA),
-    trusted_image_certificates=since("2.63", schemas.CERTIFICATES),
-    hostname=changed(since("2.90", schemas.HOSTNAME), v2_94=schemas.FQDN),
-    **{"OS-DCF:diskConfig": schemas.DISK_CONFIG},
-)
+_FIELDS: Values = {
+    "imageRef": {"type": "string", "format": "uuid"},
+    "adminPass": {"type": "string"},
+    "name": PRINTABLE_NAME,
+    "metadata": schemas.METADATA,
+    "preserve_ephemeral": BOOLEAN,
+    "personality": schemas.PERSONALITY,
+    "accessIPv4": schemas.IPV4,
+    "accessIPv6": schemas.IPV6,
+    "OS-DCF:diskConfig": schemas.DISK_CONFIG,
+    "description": since("2.19", schemas.DESCRIPTION),
+    "key_name": since("2.54", nullable(NAME)),
+    "user_data": since("2.57", schemas.USER_DATA),
+    "trusted_image_certificates": since("2.63", schemas.CERTIFICATES),
+    "hostname": changed(since("2.90", schemas.HOSTNAME), v2_94=schemas.FQDN),
+}
+BODY = obj(["imageRef"], **_FIELDS)
 _COLUMNS = {
     "name": "name",
     "metadata": "metadata_",
@@ -115,7 +115,7 @@ def _prepare(session: Session, server: Server, body: dict[str, Any], asks: Reque
     )
 
 
-def _check_size(server: Server, image: create.ImageSnapshot) -> None:
+def _check_size(server: Server, image: ImageSnapshot) -> None:
     """Raises Invalid: the server's flavor is too small for the image."""
     flavor = server.flavor
     if flavor.ram < image.min_ram:

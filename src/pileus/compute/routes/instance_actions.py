@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
 from pileus.api.paging import next_link, page_limit
 from pileus.api.schema import ANY_PARAM, DIGITS
+from pileus.api.values import instant
 from pileus.compute import servers
 from pileus.compute.model import Server
 from pileus.errors import Invalid, NotFound
@@ -56,13 +58,20 @@ def _view(ctx: Context, row: OperationRow) -> dict[str, Any]:
     return view
 
 
+def _moment(name: str, text: str) -> datetime:
+    try:
+        return instant(text)
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {name}.") from None
+
+
 def _changed(ctx: Context, rows: list[OperationRow]) -> list[OperationRow]:
     """Those that changed in the time asked for."""
     if text := ctx.param("changes-since"):
-        first = listing.moment("changes-since", text)
+        first = _moment("changes-since", text)
         rows = [row for row in rows if (row.finished_at or row.created_at) >= first]
     if text := ctx.param("changes-before"):
-        last = listing.moment("changes-before", text)
+        last = _moment("changes-before", text)
         rows = [row for row in rows if (row.finished_at or row.created_at) <= last]
     return rows
 

@@ -117,7 +117,9 @@ def _group(group: SecurityGroup, names: dict[str, str]) -> Values:
     }
 
 
-@routes.get(_SERVER + "/os-security-groups", policy="os_compute_api:os-security-groups:list", deferred=True, query=NO_QUERY_LATE)
+@routes.get(
+    _SERVER + "/os-security-groups", policy="os_compute_api:os-security-groups:list", deferred=True, query=NO_QUERY_LATE
+)
 def groups(ctx: Context, server_id: str) -> Values:
     server = servers.find(ctx.session, ctx, server_id, "os_compute_api:os-security-groups:list")
     found = security_groups.of_server(ctx.session, server.id)

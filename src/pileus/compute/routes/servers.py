@@ -103,9 +103,7 @@ def show(ctx: Context, server_id: str) -> Values:
     return {"server": views.full(ctx, servers.whole(ctx.session, [server])[0])}
 
 
-@routes.put(
-    "/v2.1/servers/{server_id}", policy=POLICY + "update", asks=views.RULES, deferred=True, body=schemas.UPDATE
-)
+@routes.put("/v2.1/servers/{server_id}", policy=POLICY + "update", asks=views.RULES, deferred=True, body=schemas.UPDATE)
 def update(ctx: Context, server_id: str, server: Values) -> Values:
     row = servers.find(ctx.session, ctx, server_id, POLICY + "update", lock=True)
     columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
