@@ -31,6 +31,7 @@ def upgrade() -> None:
         _move_out(table)
     _add_server_groups()
     _add_aggregates()
+    _give_ports()
 
 
 def _add_server_groups() -> None:
@@ -78,6 +79,20 @@ def _add_aggregates() -> None:
         sa.PrimaryKeyConstraint("aggregate_id", "host", name=op.f("pk_aggregate_hosts")),
     )
     op.create_index(op.f("ix_aggregate_hosts_host"), "aggregate_hosts", ["host"])
+
+
+def _give_ports() -> None:
+    """Which ports are a server's was told by device_id, which anybody may write: only plausible ones are kept."""
+    with op.batch_alter_table("ports") as batch:
+        batch.add_column(sa.Column("server_id", sa.String(255)))
+        batch.add_column(sa.Column("device_tag", sa.String(255)))
+        batch.drop_index("ix_ports_device")
+        batch.create_index("ix_ports_device", ["device_id"])
+        batch.create_index("ix_ports_server", ["server_id", "position"])
+    op.execute(
+        "UPDATE ports SET server_id = device_id WHERE device_owner = 'compute:nova' AND EXISTS (SELECT 1 FROM servers "
+        "WHERE servers.id = ports.device_id AND (servers.project_id = ports.project_id OR ports.created_by_compute))"
+    )
 
 
 def _move_out(table: str) -> None:
