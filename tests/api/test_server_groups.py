@@ -15,7 +15,6 @@ from tests.api.compute import NEWEST, User
 
 OpenStack = Callable[..., Any]
 OLD, NEW = ("--os-compute-api-version", "2.1"), ("--os-compute-api-version", NEWEST)
-joining = pytest.mark.xfail(strict=False, reason="the hint comes with the lead's part")
 
 
 def unique() -> str:
@@ -91,7 +90,6 @@ def join(owner: User, group: str, count: int, **values: Any) -> list[dict[str, A
     return [owner.settled(one) for one in ids[-count:]]
 
 
-@joining
 def test_anti_affinity(owner: User, root_user: User, none: dict[str, Any], group: Callable[..., str]) -> None:
     one = group("anti-affinity")
     made = join(owner, one, 3, **none)
@@ -107,20 +105,17 @@ def test_anti_affinity(owner: User, root_user: User, none: dict[str, Any], group
     assert fifth["status"] == "ACTIVE" and fifth["hostId"] == made[0]["hostId"]
 
 
-@joining
 def test_affinity(owner: User, none: dict[str, Any], group: Callable[..., str]) -> None:
     one = group("affinity")
     made = [*join(owner, one, 4, **none), *join(owner, one, 1, **none)]
     assert {server["status"] for server in made} == {"ACTIVE"} and len({server["hostId"] for server in made}) == 1
 
 
-@joining
 def test_two_a_host(owner: User, none: dict[str, Any], group: Callable[..., str]) -> None:
     made = join(owner, group("anti-affinity", max_server_per_host=2), 6, **none)
     assert sorted(Counter(server["hostId"] for server in made).values()) == [2, 2, 2]
 
 
-@joining
 def test_a_group_that_goes_leaves_its_servers(owner: User, none: dict[str, Any], group: Callable[..., str]) -> None:
     one = group("soft-affinity")
     (server,) = join(owner, one, 1, **none)
@@ -129,7 +124,6 @@ def test_a_group_that_goes_leaves_its_servers(owner: User, none: dict[str, Any],
     assert (left["status"], left["server_groups"]) == ("ACTIVE", [])
 
 
-@joining
 def test_groups_that_cannot_be_joined(owner: User, stranger: User, none: dict[str, Any]) -> None:
     body = {"server_group": {"name": unique(), "policy": "affinity"}}
     theirs = stranger("POST", "/os-server-groups", body, NEWEST).json()["server_group"]["id"]
@@ -140,7 +134,6 @@ def test_groups_that_cannot_be_joined(owner: User, stranger: User, none: dict[st
     stranger("DELETE", f"/os-server-groups/{theirs}")
 
 
-@joining
 def test_the_quota_of_members(owner: User, admin: Connection, none: dict[str, Any], group: Callable[..., str]) -> None:
     one = group("soft-anti-affinity")
     admin.compute.update_quota_set(owner.project_id, server_group_members=2)

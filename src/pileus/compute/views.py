@@ -7,7 +7,7 @@ from typing import Any
 
 from pileus.api import Context, Reply, Values
 from pileus.api.fields import micros, seconds
-from pileus.compute import servers
+from pileus.compute import server_groups, servers
 from pileus.compute.model import Server
 from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
@@ -135,7 +135,7 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> Values:
     if ctx.at_least("2.26"):
         view["tags"] = server.tags
     if ctx.at_least("2.71") and not detail:
-        view["server_groups"] = [server.group_id] if server.group_id else []
+        view["server_groups"] = server_groups.of_server(server)
     if ctx.at_least("2.16"):
         view |= _host_status(ctx, whole)
     if ctx.at_least("2.90"):
