@@ -139,4 +139,4 @@ def test_disabling_a_service(openstack: OpenStack, version: tuple[str, str]) -> 
 def test_availability_zones(demo: Connection, openstack: OpenStack) -> None:
     assert [zone.name for zone in demo.compute.availability_zones()] == ["nova"]
     rows = openstack("availability", "zone", "list", "--compute", "--long")
-    assert {row["Service Name"] for row in rows} == {"nova-compute"}
+    assert {row["Service Name"] for row in rows} == {"nova-compute", "nova-conductor", "nova-scheduler"}
