@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from pileus.agent.commands import GuestSpec, InstanceData, PowerState
+from pileus.agent.commands import (
+    BuildGuest,
+    DiscardGuest,
+    GuestSpec,
+    InstanceData,
+    RebootGuest,
+    StartGuest,
+    StopGuest,
+)
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.ovn_world import HOST, Host, World, guest_port, inside, namespace, network
-from tests.real.test_libvirt import IMAGE
+from tests.real.test_libvirt import IMAGE, RUNNING
 from tests.unit.agent.specs import image_of
 
 pytestmark = pytest.mark.skipif(
@@ -61,29 +69,29 @@ def test_a_guest_is_plugged_each_time_anew(host: Host) -> None:
 
     try:
         with pytest.raises(CommandFailed, match="did not come up") as failed:
-            hypervisor.build(HOST, guest, 1, Timeline())
+            hypervisor.build(HOST, BuildGuest(guest=guest, plug_timeout_s=1), Timeline())
         assert failed.value.code == "plug-timeout"
         first = row()
 
         host.northbound.sync_port(wiring)
         timeline = Timeline()
-        assert hypervisor.build(HOST, guest, 20, timeline) == PowerState.RUNNING
+        assert hypervisor.build(HOST, BuildGuest(guest=guest), timeline) == RUNNING
         events = {event.name: event for event in timeline.events()}
         assert events["plug port"].detail == {"port": wiring.port.id, "tap": tap}
         print(f"plug port: {(events['plug port'].finished - events['plug port'].started) * 1000:.1f} ms")
         second = row()
 
         timeline = Timeline()
-        assert hypervisor.reboot(HOST, guest, True, 20, timeline) == PowerState.RUNNING
+        assert hypervisor.reboot(HOST, RebootGuest(guest=guest, hard=True), timeline) == RUNNING
         assert "prepare network" in [event.name for event in timeline.events()]
         assert len({first, second, row()}) == 3, "libvirt takes over no interface of an earlier start"
 
-        hypervisor.power_off(HOST, server_id, 0, Timeline())
+        hypervisor.power_off(HOST, StopGuest(server_id=server_id, timeout_s=0), Timeline())
         host.northbound.drop_port(wiring.port.id)
         host.switch("add-port", "br-int", tap, "--", "set", "Interface", tap, "external_ids:ovn-installed=true")
         with pytest.raises(CommandFailed, match="did not come up"):
-            hypervisor.power_on(HOST, guest, 1, Timeline())
-        hypervisor.discard(HOST, server_id, Timeline())
+            hypervisor.power_on(HOST, StartGuest(guest=guest, plug_timeout_s=1), Timeline())
+        hypervisor.discard(HOST, DiscardGuest(server_id=server_id), Timeline())
         assert tap not in host.switch("list-ports", "br-int")
     finally:
         hypervisor.stop(keep_guests=False)
