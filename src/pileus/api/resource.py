@@ -50,7 +50,7 @@ class Resource(Generic[M]):
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages.
+        filters, sortable, order: of the list; paged: whether it has pages (without, only `order` counts).
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -164,6 +164,14 @@ class Resource(Generic[M]):
         """The policy rule of a verb."""
         return self._verbs.get(verb) or self._rule.format(verb=verb)
 
+    def rules(self, verb: str) -> tuple[str, ...]:
+        """The policy rules of which a verb asks one; several where some rows have rules of their own."""
+        return (self.rule(verb),)
+
+    def rule_about(self, verb: str, row: Any) -> str:
+        """Which of `rules` a row, or None, is judged by."""
+        return self.rule(verb)
+
     def target(self, row: Any) -> Values:
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
@@ -195,9 +203,11 @@ class Resource(Generic[M]):
         """
         query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
-        rule = self.rule(verb)
+        rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:
-            allowed = ctx.allows(rule, self.target(row) | _flat(values or {}) if row is not None else {})
+            # What the row is wins over what the body says it should become: nobody makes a row his own by asking.
+            target = self.style.wanted(values or {}) | self.target(row) if row is not None else {}
+            allowed = ctx.allows(rule, target)
             if not allowed and row is not None and self._is_hidden(ctx, row, verb):
                 row = None
             elif not allowed:
@@ -225,7 +235,8 @@ class Resource(Generic[M]):
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _guard(self, verb: str) -> Options:
-        return {"policy": self.rule(verb), "deferred": True, "asks": self._asks}
+        rules = self.rules(verb)
+        return {"policy": rules if len(rules) > 1 else rules[0], "deferred": True, "asks": self._asks}
 
     def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
@@ -234,7 +245,7 @@ class Resource(Generic[M]):
     def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
         if not self.style.hides:
             return False
-        return verb == "show" or not ctx.allows(self.rule("show"), self.target(row))
+        return verb == "show" or not ctx.allows(self.rule_about("show", row), self.target(row))
 
     def _check_revision(self, ctx: Context, row: Any) -> None:
         wanted = ctx.request.get_header("If-Match")
@@ -245,16 +256,21 @@ class Resource(Generic[M]):
 
     def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self._conditions(ctx))
+        query = self.select(ctx, **path).where(*self.conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(*self._ordering())
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
         views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
         return self.style.many(ctx, self, views, page, rows)
 
-    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
+    def conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
+        """Which rows a list shows of those that there are for the caller: those that the query's filters leave.
+
+        Raises:
+            Invalid: a filter that there is not, or a value that it cannot have.
+        """
         found, unknown = [], []
         for name, values in ctx.query.items():
             if (condition := self.filters.get(name)) is not None:
@@ -267,6 +283,11 @@ class Resource(Generic[M]):
         if unknown and not self.style.ignores_unknown:
             raise self.style.unknown_filters(sorted(unknown))
         return found
+
+    def _ordering(self) -> list[Any]:
+        """The order of a list without pages."""
+        named = [(self.sortable[name], way) for name, way in self.order if name in self.sortable]
+        return [*(column.desc() if way == "desc" else column.asc() for column, way in named), self.key]
 
     def _create(
         self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Any, path: dict[str, Any]
@@ -281,8 +302,3 @@ class Resource(Generic[M]):
             return self.style.one(self, view(ctx, made[0]))
         views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
         return {self.plural: views} if many else self.style.one(self, views[0])
-
-
-def _flat(values: Values) -> Values:
-    """What of a body rules may ask about."""
-    return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}

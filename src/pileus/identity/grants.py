@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import ColumnElement, and_, or_, select
 
 from pileus.db import Session
 from pileus.errors import Forbidden, NotFound
-from pileus.identity.assignments import with_implied
 from pileus.identity.model import Assignment, Project, Role, User
 
 
@@ -54,14 +51,3 @@ def of_domain(domain_id: str) -> ColumnElement[bool]:
         and_(Assignment.scope == "domain", Assignment.target_id == domain_id),
         and_(Assignment.scope == "project", Assignment.target_id.in_(projects)),
     )
-
-
-def effective(session: Session, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
-    """Assignments with the id of each role they come to, their own and the implied ones."""
-    implied: dict[str, set[str]] = {}
-    found = []
-    for assignment in assignments:
-        if assignment.role_id not in implied:
-            implied[assignment.role_id] = with_implied(session, {assignment.role_id})
-        found += [(assignment, role_id) for role_id in sorted(implied[assignment.role_id])]
-    return found
