@@ -170,12 +170,12 @@ def _filters(columns: Sequence[Column]) -> dict[str, Filter]:
     found: dict[str, Filter] = {}
     for column in columns:
         if isinstance(column.type, Boolean):
-            found[column.key] = switched(column)
+            found[column.key] = _switched(column)
         else:
             found |= {column.key: equals(column)} | inexact(column.key, column)
     return found
 
 
-def switched(column: Column) -> Filter:
+def _switched(column: Column) -> Filter:
     """The column is true where the parameter is merely there, otherwise what it says."""
     return lambda _asks, values: column.in_([on(value) for value in values])
