@@ -51,6 +51,7 @@ class Resource(Generic[M]):
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
         filters, sortable, order: of the list; paged: whether it has pages (without, only `order` counts).
+        listed: conditions on the rows of the list alone.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -76,6 +77,7 @@ class Resource(Generic[M]):
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool = True,
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -84,7 +86,7 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent = sees, within, parent
+        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
         self.filters = dict(filters or {})
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.options = list(options)
@@ -256,7 +258,7 @@ class Resource(Generic[M]):
 
     def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self.conditions(ctx))
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
         query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(*self._ordering())
         rows = list(ctx.session.scalars(query).unique())
@@ -265,12 +267,7 @@ class Resource(Generic[M]):
         views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
         return self.style.many(ctx, self, views, page, rows)
 
-    def conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        """Which rows a list shows of those that there are for the caller: those that the query's filters leave.
-
-        Raises:
-            Invalid: a filter that there is not, or a value that it cannot have.
-        """
+    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
         for name, values in ctx.query.items():
             if (condition := self.filters.get(name)) is not None:

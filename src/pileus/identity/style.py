@@ -57,6 +57,7 @@ class Noun(Resource[M]):
             sortable={"name": table.name},
             order=[("name", "asc")],
             paged=False,
+            listed=self.of_own_domain,
             **declared,
         )
 
@@ -67,23 +68,21 @@ class Noun(Resource[M]):
     def rule_about(self, verb: str, row: Any) -> str:
         return self.rule_in(verb, getattr(row, "domain_id", None))
 
-    def conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        """What the filters leave; whoever has a token for a domain sees no other domain's in lists."""
-        found = self.filtered(ctx)
-        return [*found, self.domain == ctx.caller.domain_id] if ctx.caller.domain_id else found
+    def of_own_domain(self, ctx: Context) -> list[ColumnElement[bool]]:
+        """Whoever has a token for a domain is shown no other domain's in lists."""
+        return [self.domain == ctx.caller.domain_id] if ctx.caller.domain_id else []
 
-    def filtered(self, ctx: Context) -> list[ColumnElement[bool]]:
-        """What the filters leave, of any domain."""
+    def list_of(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
+        """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
+        query = self.select(ctx).where(*conditions, *self._conditions(ctx)).order_by(*self._ordering())
+        return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
+
+    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         for name in ctx.query:
             column, inexactly, _ = name.partition("__")
             if inexactly and column in self.filters and name not in self.filters:
                 raise Invalid(f"Invalid filter {name}: there is no such comparison.")
-        return super().conditions(ctx)
-
-    def listed(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
-        """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
-        query = self.select(ctx).where(*conditions, *self.filtered(ctx)).order_by(*self._ordering())
-        return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
+        return super()._conditions(ctx)
 
 
 class IdentityStyle(Style):

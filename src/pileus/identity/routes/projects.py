@@ -93,7 +93,7 @@ routes = PROJECTS.routes
 
 def of_user(ctx: Context, user_id: str) -> Values:
     """The list of the projects that a user can work in."""
-    return PROJECTS.listed(ctx, Project.enabled.is_(True), Project.id.in_(assignments.places(user_id, "project")))
+    return PROJECTS.list_of(ctx, Project.enabled.is_(True), Project.id.in_(assignments.places(user_id, "project")))
 
 
 @routes.get("/v3/users/{key}/projects", policy="identity:list_user_projects", deferred=True)

@@ -41,10 +41,8 @@ class Roles(Noun[Role]):
         rule = self.rule(verb)
         return rule.replace("_role", "_domain_role") if domain_id else rule
 
-    def conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        if ctx.param("domain_id"):
-            return super().conditions(ctx)
-        return [*self.filtered(ctx), Role.domain_id.is_(None)]
+    def of_own_domain(self, ctx: Context) -> list[ColumnElement[bool]]:
+        return super().of_own_domain(ctx) if ctx.param("domain_id") else [Role.domain_id.is_(None)]
 
 
 def _of_domain(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:

@@ -131,7 +131,7 @@ def list_projects(ctx: Context) -> Values:
 @routes.get("/v3/auth/domains", policy="identity:get_auth_domains")
 def list_domains(ctx: Context) -> Values:
     own = assignments.places(ctx.caller.user_id, "domain")
-    return DOMAINS.listed(ctx, Domain.enabled.is_(True), Domain.id.in_(own))
+    return DOMAINS.list_of(ctx, Domain.enabled.is_(True), Domain.id.in_(own))
 
 
 @routes.get("/v3/auth/system", policy="identity:get_auth_system")
