@@ -91,7 +91,8 @@ class Resource(Generic[M]):
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.options = list(options)
         self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
-        self._one = f"{path}/{{key}}"
+        self.parameter = f"{name}_id"
+        self.one = f"{path}/{{{self.parameter}}}"
         self.routes = Routes()
 
     # --- declarations -----------------------------------------------------------------------------------------
@@ -109,10 +110,10 @@ class Resource(Generic[M]):
     def show(self, **options: Unpack[Options]) -> None:
         """GET of one."""
 
-        def handler(ctx: Context, key: str, **path: str) -> Any:
-            return self.body(ctx, self.find(ctx, key, "show", path))
+        def handler(ctx: Context, **path: str) -> Any:
+            return self.body(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
 
-        self.routes.get(self._one, **(self._guard("show") | options))(handler)
+        self.routes.get(self.one, **(self._guard("show") | options))(handler)
 
     def create(self, *, bulk: bool = False, view: View | None = None, **options: Unpack[Options]) -> Same[Creator[M]]:
         """POST to the list; the decorated verb makes a row of checked values.
@@ -123,7 +124,7 @@ class Resource(Generic[M]):
         """
 
         def declare(verb: Creator[M]) -> Creator[M]:
-            def handler(ctx: Context, *_: Any, **path: Any) -> Any:
+            def handler(ctx: Context, **path: Any) -> Any:
                 return self._create(ctx, verb, bulk, view, options, path)
 
             given = {"status": self.style.create_status, "deferred": True} | options
@@ -136,13 +137,14 @@ class Resource(Generic[M]):
         """PUT or PATCH of one; the decorated verb changes a row by checked values."""
 
         def declare(verb: Changer[M]) -> Changer[M]:
-            def handler(ctx: Context, key: str, *_: Any, **path: Any) -> Any:
+            def handler(ctx: Context, **path: Any) -> Any:
+                key = path[self.parameter]
                 values = self.style.values(ctx, self, options.get("body"))
                 row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
                 verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
                 return self.body(ctx, self.fresh(ctx, row))
 
-            self.routes.add(self.style.update_method, self._one, **(self._guard("update") | options))(handler)
+            self.routes.add(self.style.update_method, self.one, **(self._guard("update") | options))(handler)
             return verb
 
         return declare
@@ -151,11 +153,11 @@ class Resource(Generic[M]):
         """DELETE of one; the decorated verb removes the row."""
 
         def declare(verb: Remover[M]) -> Remover[M]:
-            def handler(ctx: Context, key: str, **path: str) -> None:
-                verb(ctx.session, self.find(ctx, key, "delete", path, lock=True), ctx)
+            def handler(ctx: Context, **path: str) -> None:
+                verb(ctx.session, self.find(ctx, path.pop(self.parameter), "delete", path, lock=True), ctx)
 
             given = {"status": self.style.delete_status} | options
-            self.routes.delete(self._one, **(self._guard("delete") | given))(handler)
+            self.routes.delete(self.one, **(self._guard("delete") | given))(handler)
             return verb
 
         return declare

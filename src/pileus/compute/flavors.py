@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, delete, or_, select
 
 from pileus.api.paging import SortKey, paginate
 from pileus.compute.model import Flavor, FlavorAccess
+from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict, Invalid, NotFound
 
@@ -103,20 +104,20 @@ def like(session: Session, sizes: Flavor) -> Flavor | None:
     return next((flavor for flavor in found if flavor.extra_specs == sizes.extra_specs), None)
 
 
-def snapshot(flavor: Flavor) -> dict[str, Any]:
+def snapshot(flavor: Flavor) -> FlavorSnapshot:
     """A flavor as a server keeps it: later changes of the flavor do not change the server."""
-    return {
-        "id": flavor.id,
-        "name": flavor.name,
-        "original_name": flavor.name,
-        "vcpus": flavor.vcpus,
-        "ram": flavor.ram_mib,
-        "disk": flavor.root_gib,
-        "ephemeral": flavor.ephemeral_gib,
-        "swap": flavor.swap_mib,
-        "extra_specs": dict(flavor.extra_specs),
-        "rxtx_factor": flavor.rxtx_factor,
-    }
+    return FlavorSnapshot(
+        id=flavor.id,
+        name=flavor.name,
+        original_name=flavor.name,
+        vcpus=flavor.vcpus,
+        ram=flavor.ram_mib,
+        disk=flavor.root_gib,
+        ephemeral=flavor.ephemeral_gib,
+        swap=flavor.swap_mib,
+        extra_specs=dict(flavor.extra_specs),
+        rxtx_factor=flavor.rxtx_factor,
+    )
 
 
 def page(

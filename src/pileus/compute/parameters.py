@@ -15,6 +15,8 @@ PRINTABLE_NAME: dict[str, Any] = {
     "pattern": r"^[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?$",
 }
 """A name without control characters and without spaces around it."""
+SLACK_S = 120.0
+"""What a host may take beyond the time that is given to its guest or its ports, seconds."""
 ANY = repeated({"type": "string"})
 PAGING: dict[str, Any] = {"limit": repeated(DIGITS), "marker": ANY}
 

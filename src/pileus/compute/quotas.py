@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import JSON, func, select, type_coerce
 
 from pileus.api.quota import Quotas
 from pileus.compute.model import Server
@@ -26,13 +26,16 @@ QUOTAS = Quotas(
 )
 
 
+_FLAVOR = type_coerce(Server.flavor, JSON)
+
+
 def usage(session: Session, project_id: str) -> dict[str, int]:
     """Instances, cores and ram (MiB) that a project's servers use."""
     row = session.execute(
         select(
             func.count(),
-            func.sum(Server.flavor["vcpus"].as_integer()),
-            func.sum(Server.flavor["ram"].as_integer()),
+            func.sum(_FLAVOR["vcpus"].as_integer()),
+            func.sum(_FLAVOR["ram"].as_integer()),
         ).where(Server.project_id == project_id, Server.deleted_at.is_(None))
     ).one()
     return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}

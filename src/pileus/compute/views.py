@@ -7,9 +7,17 @@ from typing import Any
 
 from pileus.api.context import Context
 from pileus.api.fields import micros, seconds
+from pileus.compute import servers
 from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
 
+RULES = (
+    "os_compute_api:os-extended-server-attributes",
+    "os_compute_api:servers:show:flavor-extra-specs",
+    "os_compute_api:servers:show:host_status",
+    "os_compute_api:servers:show:host_status:unknown-only",
+)
+"""What decides which parts of a server a caller sees."""
 FAULTY = ("ERROR", "DELETED")
 WITH_PROGRESS = ("ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING")
 
@@ -87,8 +95,15 @@ def updated(ctx: Context, whole: Whole) -> dict[str, Any]:
     return {
         name: value
         for name, value in view.items()
-        if name not in left_out and (":" not in name or name in ("OS-DCF:diskConfig", "OS-EXT-SRV-ATTR:hostname"))
+        if name not in left_out and (":" not in name or name == "OS-DCF:diskConfig")
     }
+
+
+def rebuilt(ctx: Context, whole: Whole) -> dict[str, Any]:
+    """A server that is being rebuilt: like an updated one, with what rebuild may change."""
+    view, server = updated(ctx, whole), whole.server
+    additions = {"2.54": ("key_name", server.key_name), "2.57": ("user_data", server.user_data)}
+    return view | {name: value for version, (name, value) in additions.items() if ctx.at_least(version)}
 
 
 def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
@@ -97,7 +112,6 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     additions: list[tuple[str, str, Any]] = [
         ("2.9", "locked", server.locked_by is not None),
         ("2.19", "description", server.description),
-        ("2.26", "tags", server.tags),
         ("2.63", "trusted_image_certificates", server.trusted_certs),
         ("2.73", "locked_reason", server.locked_reason),
         ("2.96", "pinned_availability_zone", server.availability_zone),
@@ -106,19 +120,21 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     for version, name, value in additions:
         if ctx.at_least(version):
             view[name] = value
+    if ctx.at_least("2.26"):
+        view["tags"] = server.tags
     if ctx.at_least("2.71") and not detail:
-        view["server_groups"] = []
-    if ctx.at_least("2.16") and ctx.allows("os_compute_api:servers:show:host_status"):
-        view["host_status"] = _host_status(whole)
+        view["server_groups"] = [server.group_id] if server.group_id else []
+    if ctx.at_least("2.16"):
+        view |= _host_status(ctx, whole)
     if ctx.at_least("2.90"):
         view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
     return view
 
 
 def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
-    if not ctx.allows("os_compute_api:os-extended-server-attributes"):
-        return {}
     server = whole.server
+    if not ctx.allows("os_compute_api:os-extended-server-attributes", servers.target(server)):
+        return {}
     view: dict[str, Any] = {
         "OS-EXT-SRV-ATTR:host": server.host,
         "OS-EXT-SRV-ATTR:instance_name": server.instance_name,
@@ -137,12 +153,20 @@ def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
     return view
 
 
-def _host_status(whole: Whole) -> str:
-    if whole.host is None:
-        return ""
-    if not whole.host.alive:
-        return "DOWN"
-    return "MAINTENANCE" if whole.host.disabled else "UP"
+def _host_status(ctx: Context, whole: Whole) -> dict[str, str]:
+    """The status of the server's host, to who may see it; UNKNOWN also to who may see no more than that."""
+    host, about = whole.host, servers.target(whole.server)
+    if host is None:
+        shown = ""
+    elif host.forced_down:
+        shown = "DOWN"
+    elif host.disabled:
+        shown = "MAINTENANCE"
+    else:
+        shown = "UP" if host.alive else "UNKNOWN"
+    unknown = shown == "UNKNOWN" and ctx.allows("os_compute_api:servers:show:host_status:unknown-only", about)
+    seen = unknown or ctx.allows("os_compute_api:servers:show:host_status", about)
+    return {"host_status": shown} if seen else {}
 
 
 def _image(ctx: Context, whole: Whole) -> Any:
@@ -151,24 +175,24 @@ def _image(ctx: Context, whole: Whole) -> Any:
         return ""
     view: dict[str, Any] = {"id": server.image_id, "links": _bookmark(ctx, "images", server.image_id)}
     if ctx.at_least("2.98"):
-        view["properties"] = server.image.get("properties", {})
+        view["properties"] = server.image.properties
     return view
 
 
 def _flavor(ctx: Context, whole: Whole) -> dict[str, Any]:
     flavor = whole.server.flavor
     if not ctx.at_least("2.47"):
-        return {"id": flavor["id"], "links": _bookmark(ctx, "flavors", flavor["id"])}
+        return {"id": flavor.id, "links": _bookmark(ctx, "flavors", flavor.id)}
     view = {
-        "vcpus": flavor["vcpus"],
-        "ram": flavor["ram"],
-        "disk": flavor["disk"],
-        "ephemeral": flavor["ephemeral"],
-        "swap": flavor["swap"],
-        "original_name": flavor["original_name"],
+        "vcpus": flavor.vcpus,
+        "ram": flavor.ram,
+        "disk": flavor.disk,
+        "ephemeral": flavor.ephemeral,
+        "swap": flavor.swap,
+        "original_name": flavor.original_name,
     }
-    if ctx.allows("os_compute_api:servers:show:flavor-extra-specs"):
-        view["extra_specs"] = flavor["extra_specs"]
+    if ctx.allows("os_compute_api:servers:show:flavor-extra-specs", servers.target(whole.server)):
+        view["extra_specs"] = flavor.extra_specs
     return view
 
 

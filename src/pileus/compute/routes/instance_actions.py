@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -10,7 +11,8 @@ from pileus.api import Context, Routes, Schema, since
 from pileus.api.fields import micros
 from pileus.api.paging import next_link, page_limit
 from pileus.api.schema import ANY_PARAM, DIGITS
-from pileus.compute import actions, listing
+from pileus.api.values import instant
+from pileus.compute import servers
 from pileus.compute.model import Server
 from pileus.errors import Invalid, NotFound
 from pileus.operations import OperationRow, views
@@ -34,7 +36,7 @@ def _name(kind: str) -> str:
 def _server(ctx: Context, server_id: str) -> Server:
     """Deleted servers keep their journal (2.21)."""
     server = ctx.session.get(Server, server_id)
-    scope = actions.scope(ctx)
+    scope = servers.scope(ctx)
     hidden = server is None or (scope is not None and server.project_id != scope)
     if hidden or server is None or (server.deleted_at is not None and not ctx.at_least("2.21")):
         raise NotFound(f"Instance {server_id} could not be found.")
@@ -56,13 +58,20 @@ def _view(ctx: Context, row: OperationRow) -> dict[str, Any]:
     return view
 
 
+def _moment(name: str, text: str) -> datetime:
+    try:
+        return instant(text)
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {name}.") from None
+
+
 def _changed(ctx: Context, rows: list[OperationRow]) -> list[OperationRow]:
     """Those that changed in the time asked for."""
     if text := ctx.param("changes-since"):
-        first = listing.moment("changes-since", text)
+        first = _moment("changes-since", text)
         rows = [row for row in rows if (row.finished_at or row.created_at) >= first]
     if text := ctx.param("changes-before"):
-        last = listing.moment("changes-before", text)
+        last = _moment("changes-before", text)
         rows = [row for row in rows if (row.finished_at or row.created_at) <= last]
     return rows
 

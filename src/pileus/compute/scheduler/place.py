@@ -69,8 +69,7 @@ def release(session: Session, server_id: str) -> None:
 def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
     """What a server needs, from its row."""
     flavor = server.flavor
-    disk = flavor["disk"] + flavor["ephemeral"] + -(-flavor["swap"] // 1024)
-    resources = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}
+    resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk_gib}
     return Request(
         server.id,
         server.project_id,
@@ -79,8 +78,8 @@ def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
         server.availability_zone,
         server.requested_host,
         server.scheduler_hints,
-        flavor["extra_specs"],
-        server.image.get("properties", {}),
+        flavor.extra_specs,
+        server.image.properties,
         excluded,
     )
 

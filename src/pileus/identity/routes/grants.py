@@ -7,7 +7,8 @@ from typing import Any
 
 from pileus.api import Context, Routes, Values
 from pileus.identity import grants
-from pileus.identity.model import Domain, Project, Role, User
+from pileus.identity.grants import Place, place
+from pileus.identity.model import Domain, Project
 from pileus.identity.routes.domains import DOMAINS
 from pileus.identity.routes.projects import PROJECTS
 from pileus.identity.routes.roles import ROLES
@@ -44,36 +45,31 @@ class Grants:
     def _rule(self, verb: str) -> str:
         return f"identity:{verb}_{self._rules.format(s='s' if verb == 'list' else '')}"
 
-    def _target(self, key: str) -> list[tuple[str, Noun[Any], str]]:
-        return [(self._scope, self._noun, key)] if self._noun else []
+    def _find(self, ctx: Context, verb: str, path: Values, *wanted: tuple[str, Noun[Any]]) -> tuple[Place, list[Any]]:
+        """Where the URL is about, and which rows of `wanted` it names, once the policy allows `verb` on all of them."""
+        named = [(self._scope, self._noun)] if self._noun else []
+        urls = [(word, noun, path[noun.parameter]) for word, noun in (*wanted, *named)]
+        rows = find_all(ctx, self._rule(verb), *urls)
+        target: Project | Domain | None = rows.pop() if self._noun else None
+        return place(self._scope, target), rows
 
-    def _find(
-        self, ctx: Context, verb: str, user_id: str, role_id: str, key: str
-    ) -> tuple[User, Role, Project | Domain | None]:
-        """What the URL names, once the policy allows `verb` on it."""
-        wanted = ("user", USERS, user_id), ("role", ROLES, role_id)
-        user, role, *target = find_all(ctx, self._rule(verb), *wanted, *self._target(key))
-        return user, role, target[0] if target else None
+    def _index(self, ctx: Context, **path: str) -> Values:
+        where, (user,) = self._find(ctx, "list", path, ("user", USERS))
+        return listed(ctx, "roles", ROLES.style.views(ctx, ROLES, grants.given(ctx.session, user, where)))
 
-    def _index(self, ctx: Context, user_id: str, key: str = "all") -> Values:
-        user, *_ = find_all(ctx, self._rule("list"), ("user", USERS, user_id), *self._target(key))
-        given = grants.given(ctx.session, user, self._scope, key)
-        return listed(ctx, "roles", ROLES.style.views(ctx, ROLES, given))
+    def _check(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "check", path, ("user", USERS), ("role", ROLES))
+        grants.find(ctx.session, user, role, where)
 
-    def _check(self, ctx: Context, user_id: str, role_id: str, key: str = "all") -> None:
-        user, role, _ = self._find(ctx, "check", user_id, role_id, key)
-        grants.find(ctx.session, user, role, self._scope, key)
+    def _give(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "create", path, ("user", USERS), ("role", ROLES))
+        grants.give(ctx.session, user, role, where)
 
-    def _give(self, ctx: Context, user_id: str, role_id: str, key: str = "all") -> None:
-        user, role, target = self._find(ctx, "create", user_id, role_id, key)
-        project = target if isinstance(target, Project) else None
-        grants.give(ctx.session, user, role, self._scope, project, key)
-
-    def _take(self, ctx: Context, user_id: str, role_id: str, key: str = "all") -> None:
-        user, role, _ = self._find(ctx, "revoke", user_id, role_id, key)
-        ctx.session.delete(grants.find(ctx.session, user, role, self._scope, key))
+    def _take(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "revoke", path, ("user", USERS), ("role", ROLES))
+        ctx.session.delete(grants.find(ctx.session, user, role, where))
 
 
-Grants("project", "/v3/projects/{key}", "grant{s}", PROJECTS)
-Grants("domain", "/v3/domains/{key}", "grant{s}", DOMAINS)
+Grants("project", PROJECTS.one, "grant{s}", PROJECTS)
+Grants("domain", DOMAINS.one, "grant{s}", DOMAINS)
 Grants("system", "/v3/system", "system_grant{s}_for_user", None)

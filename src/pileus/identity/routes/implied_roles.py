@@ -11,7 +11,7 @@ from pileus.identity.routes.roles import ROLES
 from pileus.identity.style import find_all, listed
 
 routes = Routes()
-_ALL = "/v3/roles/{key}/implies"
+_ALL = ROLES.one + "/implies"
 _ONE = _ALL + "/{implied_id}"
 
 
@@ -30,33 +30,33 @@ def _inference(ctx: Context, prior: Role, implied: Values | list[Values]) -> Val
 
 
 @routes.get(_ALL, policy="identity:list_implied_roles", deferred=True)
-def index(ctx: Context, key: str) -> Values:
-    (prior,) = find_all(ctx, "identity:list_implied_roles", ("prior_role", ROLES, key))
+def index(ctx: Context, role_id: str) -> Values:
+    (prior,) = find_all(ctx, "identity:list_implied_roles", ("prior_role", ROLES, role_id))
     return _inference(ctx, prior, [_brief(ctx, role) for _, role in roles.implications(ctx.session, prior)])
 
 
 @routes.put(_ONE, policy="identity:create_implied_role", deferred=True, status=201)
-def create(ctx: Context, key: str, implied_id: str) -> Values:
-    prior, implied = _pair(ctx, "identity:create_implied_role", key, implied_id)
+def create(ctx: Context, role_id: str, implied_id: str) -> Values:
+    prior, implied = _pair(ctx, "identity:create_implied_role", role_id, implied_id)
     roles.imply(ctx.session, prior, implied)
     return _inference(ctx, prior, _brief(ctx, implied))
 
 
 @routes.get(_ONE, policy="identity:get_implied_role", deferred=True)
-def show(ctx: Context, key: str, implied_id: str) -> Values:
-    prior, implied = _pair(ctx, "identity:get_implied_role", key, implied_id)
+def show(ctx: Context, role_id: str, implied_id: str) -> Values:
+    prior, implied = _pair(ctx, "identity:get_implied_role", role_id, implied_id)
     roles.implication(ctx.session, prior, implied)
     return _inference(ctx, prior, _brief(ctx, implied))
 
 
 @routes.head(_ONE, policy="identity:check_implied_role", deferred=True, status=204)
-def check(ctx: Context, key: str, implied_id: str) -> None:
-    roles.implication(ctx.session, *_pair(ctx, "identity:check_implied_role", key, implied_id))
+def check(ctx: Context, role_id: str, implied_id: str) -> None:
+    roles.implication(ctx.session, *_pair(ctx, "identity:check_implied_role", role_id, implied_id))
 
 
 @routes.delete(_ONE, policy="identity:delete_implied_role", deferred=True)
-def delete(ctx: Context, key: str, implied_id: str) -> None:
-    pair = _pair(ctx, "identity:delete_implied_role", key, implied_id)
+def delete(ctx: Context, role_id: str, implied_id: str) -> None:
+    pair = _pair(ctx, "identity:delete_implied_role", role_id, implied_id)
     ctx.session.delete(roles.implication(ctx.session, *pair))
 
 

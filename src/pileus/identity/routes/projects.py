@@ -96,7 +96,7 @@ def of_user(ctx: Context, user_id: str) -> Values:
     return PROJECTS.list_of(ctx, Project.enabled.is_(True), Project.id.in_(assignments.places(user_id, "project")))
 
 
-@routes.get("/v3/users/{key}/projects", policy="identity:list_user_projects", deferred=True)
-def index_of_user(ctx: Context, key: str) -> Values:
+@routes.get(USERS.one + "/projects", policy="identity:list_user_projects", deferred=True)
+def index_of_user(ctx: Context, user_id: str) -> Values:
     """List projects for user."""
-    return of_user(ctx, USERS.find(ctx, key, "index_projects").id)
+    return of_user(ctx, USERS.find(ctx, user_id, "index_projects").id)

@@ -61,11 +61,11 @@ def before_create(ctx: Context) -> None:
     _hash(ctx)
 
 
-def before_update(ctx: Context, key: str) -> None:
+def before_update(ctx: Context, user_id: str) -> None:
     """Hash a new password, once the policy lets the caller change the user."""
     if ctx.body["user"].get("password") is not None:
         with ctx.cloud.db.read() as ctx.session:
-            USERS.find(ctx, key, "update")
+            USERS.find(ctx, user_id, "update")
     _hash(ctx)
 
 
@@ -85,13 +85,13 @@ routes = USERS.routes
 
 
 @routes.post(
-    "/v3/users/{key}/password",
+    USERS.one + "/password",
     policy=OPEN,
     body=Schema.wrapped("user", _CHANGE),
     status=204,
     transaction=None,
 )
-def change_password(ctx: Context, key: str, user: Values) -> None:
+def change_password(ctx: Context, user_id: str, user: Values) -> None:
     """The old password proves who asks: no token is needed (it may have been voided, or expired)."""
     passwords = user["original_password"], user["password"]
-    users.change_password(ctx.cloud.db, key, *passwords, ctx.settings.bcrypt_rounds)
+    users.change_password(ctx.cloud.db, user_id, *passwords, ctx.settings.bcrypt_rounds)

@@ -26,6 +26,25 @@ def upgrade() -> None:
     for table in ("servers", "projects"):
         _move_out(table)
 
+    with op.batch_alter_table("servers") as batch:
+        batch.add_column(sa.Column("group_id", sa.String(255)))
+        batch.create_index(batch.f("ix_servers_group_id"), ["group_id"])
+    _give_ports()
+
+
+def _give_ports() -> None:
+    """Which ports are a server's was told by device_id, which anybody may write: only plausible ones are kept."""
+    with op.batch_alter_table("ports") as batch:
+        batch.add_column(sa.Column("server_id", sa.String(255)))
+        batch.add_column(sa.Column("device_tag", sa.String(255)))
+        batch.drop_index("ix_ports_device")
+        batch.create_index("ix_ports_device", ["device_id"])
+        batch.create_index("ix_ports_server", ["server_id", "position"])
+    op.execute(
+        "UPDATE ports SET server_id = device_id WHERE device_owner = 'compute:nova' AND EXISTS (SELECT 1 FROM servers "
+        "WHERE servers.id = ports.device_id AND (servers.project_id = ports.project_id OR ports.created_by_compute))"
+    )
+
 
 def _move_out(table: str) -> None:
     """Tags that were kept as JSON with their row."""
