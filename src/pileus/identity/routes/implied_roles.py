@@ -12,15 +12,15 @@ from pileus.identity.style import find_all, listed
 
 routes = Routes()
 _ALL = ROLES.one + "/implies"
-_ONE = _ALL + "/{implied_id}"
+_ONE = _ALL + "/{implied_role_id}"
 
 
 def _brief(ctx: Context, role: Role) -> Values:
     return {"id": role.id, "name": role.name, "links": {"self": ctx.url(f"/v3/roles/{role.id}")}}
 
 
-def _pair(ctx: Context, rule: str, prior_id: str, implied_id: str) -> tuple[Role, Role]:
-    prior, implied = find_all(ctx, rule, ("prior_role", ROLES, prior_id), ("implied_role", ROLES, implied_id))
+def _pair(ctx: Context, rule: str, prior_id: str, implied_role_id: str) -> tuple[Role, Role]:
+    prior, implied = find_all(ctx, rule, ("prior_role", ROLES, prior_id), ("implied_role", ROLES, implied_role_id))
     return prior, implied
 
 
@@ -36,27 +36,27 @@ def index(ctx: Context, role_id: str) -> Values:
 
 
 @routes.put(_ONE, policy="identity:create_implied_role", deferred=True, status=201)
-def create(ctx: Context, role_id: str, implied_id: str) -> Values:
-    prior, implied = _pair(ctx, "identity:create_implied_role", role_id, implied_id)
+def create(ctx: Context, role_id: str, implied_role_id: str) -> Values:
+    prior, implied = _pair(ctx, "identity:create_implied_role", role_id, implied_role_id)
     roles.imply(ctx.session, prior, implied)
     return _inference(ctx, prior, _brief(ctx, implied))
 
 
 @routes.get(_ONE, policy="identity:get_implied_role", deferred=True)
-def show(ctx: Context, role_id: str, implied_id: str) -> Values:
-    prior, implied = _pair(ctx, "identity:get_implied_role", role_id, implied_id)
+def show(ctx: Context, role_id: str, implied_role_id: str) -> Values:
+    prior, implied = _pair(ctx, "identity:get_implied_role", role_id, implied_role_id)
     roles.implication(ctx.session, prior, implied)
     return _inference(ctx, prior, _brief(ctx, implied))
 
 
 @routes.head(_ONE, policy="identity:check_implied_role", deferred=True, status=204)
-def check(ctx: Context, role_id: str, implied_id: str) -> None:
-    roles.implication(ctx.session, *_pair(ctx, "identity:check_implied_role", role_id, implied_id))
+def check(ctx: Context, role_id: str, implied_role_id: str) -> None:
+    roles.implication(ctx.session, *_pair(ctx, "identity:check_implied_role", role_id, implied_role_id))
 
 
 @routes.delete(_ONE, policy="identity:delete_implied_role", deferred=True)
-def delete(ctx: Context, role_id: str, implied_id: str) -> None:
-    pair = _pair(ctx, "identity:delete_implied_role", role_id, implied_id)
+def delete(ctx: Context, role_id: str, implied_role_id: str) -> None:
+    pair = _pair(ctx, "identity:delete_implied_role", role_id, implied_role_id)
     ctx.session.delete(roles.implication(ctx.session, *pair))
 
 
