@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
-from pileus.api import Context, Reply, Requester, Routes, Schema
+from pileus.api import Context, Reply, Requester, Routes, Schema, Values
 from pileus.api.routes import Options
 from pileus.compute import servers, states
 from pileus.compute.failures import break_down, broken, stay
@@ -24,7 +24,7 @@ from pileus.operations.flow import FailureHook
 
 P = ParamSpec("P")
 PATH = "/v2.1/servers/{server_id}/action"
-NOTHING: dict[str, Any] = {"type": ["null", "object"]}
+NOTHING: Values = {"type": ["null", "object"]}
 """Bodies of actions without arguments: clients send null, older ones an empty object."""
 _HOOKS: dict[str | None, FailureHook] = {None: stay, ERROR: break_down}
 
@@ -118,7 +118,7 @@ class Action(Flow[P]):
         task = None if self.transition.wins else task_state
         states.require(verb, server_id, vm_state, task, self.transition.when)
 
-    def arrive(self, op: Operation, server_id: str, done: dict[str, Any], then: str | None = None) -> None:
+    def arrive(self, op: Operation, server_id: str, done: Values, then: str | None = None) -> None:
         """The action's last step: the server is in the state that it leads to, and the guest as its host said."""
         op.step("record state", record, server_id, then or self.transition.then, done, last=True)
 
@@ -214,7 +214,7 @@ def deed(
     return make
 
 
-def record(session: Session, server_id: str, vm_state: str | None, done: dict[str, Any]) -> None:
+def record(session: Session, server_id: str, vm_state: str | None, done: Values) -> None:
     """The host's answer is the server's state, unless the guest has done something since."""
     server = servers.held(session, server_id)
     assert server is not None

@@ -41,7 +41,9 @@ BY_ITSELF = {
     (ACTIVE, PowerState.CRASHED): STOPPED,
     (PAUSED, PowerState.SHUTDOWN): STOPPED,
     (PAUSED, PowerState.CRASHED): STOPPED,
+    (PAUSED, PowerState.RUNNING): ACTIVE,
     (STOPPED, PowerState.RUNNING): ACTIVE,
+    (SUSPENDED, PowerState.RUNNING): ACTIVE,
 }
 """Where a server goes when its guest is found in a power state that no action led to."""
 

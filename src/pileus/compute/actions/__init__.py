@@ -3,13 +3,10 @@
 from pileus.compute import scheduler, spec
 from pileus.compute.actions import (
     boot,
-    console,
     delete,
-    force_delete,
     image,
     interfaces,
     lock,
-    password,
     pause,
     power,
     rebuild,
@@ -33,14 +30,7 @@ FLOWS = (
     interfaces.detach_interface,
 )
 """Also the rows of the state table (docs/states.md)."""
-DEEDS = (
-    lock.lock,
-    lock.unlock,
-    reset.reset_state,
-    console.console,
-    password.change_password,
-    force_delete.force_delete,
-)
+DEEDS = (lock.lock, lock.unlock, reset.reset_state)
 """What the request itself does."""
 RECORDED = (
     boot.give_up_network,

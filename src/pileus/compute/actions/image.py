@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Reply, Requester
+from pileus.api import Requester, Values
 from pileus.api.schema import obj
-from pileus.compute import metadata, schemas, servers, spec
+from pileus.compute import metadata, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME
@@ -20,14 +18,6 @@ DEADLINE_S = 6 * 3600.0
 """How long a host may take to copy a disk, seconds."""
 
 
-def _where(ctx: Context, _server: Server, arguments: Arguments) -> Reply:
-    """The image's id in the body from 2.45 on, as the Location of the image before."""
-    image_id = arguments.values["image_id"]
-    if ctx.at_least("2.45"):
-        return Reply({"image_id": image_id})
-    return Reply(headers={"Location": f"{ctx.root}/image/v2/images/{image_id}"})
-
-
 @action(
     "createImage",
     rule="os_compute_api:servers:create_image",
@@ -37,7 +27,7 @@ def _where(ctx: Context, _server: Server, arguments: Arguments) -> Reply:
     during="image_snapshot",
     then=None,
     locks=False,
-    answer=_where,
+    answer=views.image_made,
 )
 def create_image(op: Operation, server_id: str, image_id: str, location: str) -> None:
     """The host copies the disk as it is at one moment; the image is active once all of it is there."""
@@ -49,7 +39,7 @@ def create_image(op: Operation, server_id: str, image_id: str, location: str) ->
 
 
 @create_image.prepared
-def _prepare(session: Session, server: Server, body: dict[str, Any], asks: Requester) -> Arguments:
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
     """The image is there at once, queued.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Requester, Values
 from pileus.compute import servers, spec
 from pileus.compute.action import action
@@ -79,12 +77,12 @@ def detach(session: Session, server: Server, port_id: str, asks: Requester) -> N
 
 
 @attach_interface.prepared
-def _attach(session: Session, server: Server, body: dict[str, Any], asks: Requester) -> Arguments:
+def _attach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
     return attach_interface.arguments(server.id, body["port_id"], asks.settings.plug_timeout_s)
 
 
 @detach_interface.prepared
-def _detach(session: Session, server: Server, body: dict[str, Any], asks: Requester) -> Arguments:
+def _detach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
     return detach_interface.arguments(server.id, body["port_id"])
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Reply, Requester, Values, changed, since
+from pileus.api import Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
 from pileus.compute import create, metadata, schemas, servers, spec, views
 from pileus.compute.action import action
@@ -48,13 +46,6 @@ _COLUMNS = {
 """What of the body is taken over as it is."""
 
 
-def _rebuilt(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
-    """The server as it is being rebuilt, with its new password."""
-    password = server.admin_pass
-    view = views.rebuilt(ctx, servers.whole(ctx.session, [server])[0]) | {"adminPass": password}
-    return Reply({"server": view}, headers={"Location": view["links"][0]["href"]})
-
-
 @action(
     "rebuild",
     rule="os_compute_api:servers:rebuild",
@@ -64,7 +55,7 @@ def _rebuilt(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
     during="rebuilding",
     then=ACTIVE,
     failed=ERROR,
-    answer=_rebuilt,
+    answer=views.rebuilt,
 )
 def rebuild(
     op: Operation, server_id: str, was_stopped: bool, plug_timeout_s: float, deadline_s: float, timeout_s: float
@@ -80,7 +71,7 @@ def rebuild(
 
 
 @rebuild.prepared
-def _prepare(session: Session, server: Server, body: dict[str, Any], asks: Requester) -> Arguments:
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
     """The server's row says from now on what the new guest is to be.
 
     Raises:
@@ -126,7 +117,7 @@ def _check_size(server: Server, image: ImageSnapshot) -> None:
         raise Invalid("Flavor's disk is too small for requested image.")
 
 
-def renew(session: Session, server_id: str) -> dict[str, Any]:
+def renew(session: Session, server_id: str) -> Values:
     """The next guest is another one: its host removes the former when it builds it."""
     server = servers.held(session, server_id)
     assert server is not None
@@ -134,7 +125,7 @@ def renew(session: Session, server_id: str) -> dict[str, Any]:
     return {"incarnation": server.incarnation}
 
 
-def arrived(session: Session, server_id: str, was_stopped: bool, done: dict[str, Any]) -> None:
+def arrived(session: Session, server_id: str, was_stopped: bool, done: Values) -> None:
     """The new guest is there."""
     server = servers.held(session, server_id)
     assert server is not None
