@@ -50,7 +50,8 @@ class Resource(Generic[M]):
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages.
+        filters, sortable, order: of the list; paged: whether it has pages (without, only `order` counts).
+        listed: conditions on the rows of the list alone.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -76,6 +77,7 @@ class Resource(Generic[M]):
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool = True,
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -84,7 +86,7 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent = sees, within, parent
+        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
         self.filters = dict(filters or {})
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.options = list(options)
@@ -166,6 +168,14 @@ class Resource(Generic[M]):
         """The policy rule of a verb."""
         return self._verbs.get(verb) or self._rule.format(verb=verb)
 
+    def rules(self, verb: str) -> tuple[str, ...]:
+        """The policy rules of which a verb asks one; several where some rows have rules of their own."""
+        return (self.rule(verb),)
+
+    def rule_about(self, verb: str, row: Any) -> str:
+        """Which of `rules` a row, or None, is judged by."""
+        return self.rule(verb)
+
     def target(self, row: Any) -> Values:
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
@@ -197,9 +207,11 @@ class Resource(Generic[M]):
         """
         query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
-        rule = self.rule(verb)
+        rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:
-            allowed = ctx.allows(rule, self.target(row) | _flat(values or {}) if row is not None else {})
+            # What the row is wins over what the body says it should become: nobody makes a row his own by asking.
+            target = self.style.wanted(values or {}) | self.target(row) if row is not None else {}
+            allowed = ctx.allows(rule, target)
             if not allowed and row is not None and self._is_hidden(ctx, row, verb):
                 row = None
             elif not allowed:
@@ -227,7 +239,8 @@ class Resource(Generic[M]):
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _guard(self, verb: str) -> Options:
-        return {"policy": self.rule(verb), "deferred": True, "asks": self._asks}
+        rules = self.rules(verb)
+        return {"policy": rules if len(rules) > 1 else rules[0], "deferred": True, "asks": self._asks}
 
     def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
@@ -236,7 +249,7 @@ class Resource(Generic[M]):
     def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
         if not self.style.hides:
             return False
-        return verb == "show" or not ctx.allows(self.rule("show"), self.target(row))
+        return verb == "show" or not ctx.allows(self.rule_about("show", row), self.target(row))
 
     def _check_revision(self, ctx: Context, row: Any) -> None:
         wanted = ctx.request.get_header("If-Match")
@@ -247,9 +260,9 @@ class Resource(Generic[M]):
 
     def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self._conditions(ctx))
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(*self._ordering())
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
@@ -270,6 +283,11 @@ class Resource(Generic[M]):
             raise self.style.unknown_filters(sorted(unknown))
         return found
 
+    def _ordering(self) -> list[Any]:
+        """The order of a list without pages."""
+        named = [(self.sortable[name], way) for name, way in self.order if name in self.sortable]
+        return [*(column.desc() if way == "desc" else column.asc() for column, way in named), self.key]
+
     def _create(
         self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Any, path: dict[str, Any]
     ) -> Any:
@@ -283,8 +301,3 @@ class Resource(Generic[M]):
             return self.style.one(self, view(ctx, made[0]))
         views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
         return {self.plural: views} if many else self.style.one(self, views[0])
-
-
-def _flat(values: Values) -> Values:
-    """What of a body rules may ask about."""
-    return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}

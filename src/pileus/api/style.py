@@ -92,6 +92,10 @@ class Style:
         """The values of a change that the rule was asked about."""
         return values
 
+    def wanted(self, values: Values) -> Values:
+        """What of a change's body rules may ask about, beside what the row is."""
+        return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}
+
     def target(self, row: Any) -> Values:
         """What rules are asked about a row, beside what the noun says."""
         return {name: getattr(row, name) for name in ("project_id", "user_id") if hasattr(row, name)}
