@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, Integer, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from pileus.api.context import Context
 from pileus.api.requester import Requester
 from pileus.api.values import instant, truth, whole
 
 Condition = ColumnElement[bool]
-Filter = Callable[[Requester, Sequence[str]], Condition]
+Filter = Callable[[Context, Sequence[str]], Condition]
 Column = InstrumentedAttribute[Any]
 
 _INEXACT: dict[str, Callable[[Column, str], Condition]] = {

@@ -25,7 +25,7 @@ from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
 from pileus.api.style import Style, Values
 from pileus.db import Session
-from pileus.errors import Invalid, PreconditionFailed
+from pileus.errors import Invalid, NotFound, PreconditionFailed
 
 M = TypeVar("M")
 V = TypeVar("V")
@@ -49,8 +49,10 @@ class Resource(Generic[M]):
         view: a row as clients see it.
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
-        target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
+        target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
+            parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
         filters, sortable, order: of the list; paged: whether it has pages (without, only `order` counts).
+        others: makes the filter of a parameter that has none among `filters`.
         listed: conditions on the rows of the list alone.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
@@ -74,6 +76,7 @@ class Resource(Generic[M]):
         target: Callable[[Any], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
         filters: Mapping[str, Filter] | None = None,
+        others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool = True,
@@ -87,7 +90,7 @@ class Resource(Generic[M]):
         table: Any = model
         self.key: Any = key if key is not None else table.id
         self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
-        self.filters = dict(filters or {})
+        self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.options = list(options)
         self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
@@ -111,12 +114,12 @@ class Resource(Generic[M]):
         """GET of one."""
 
         def handler(ctx: Context, **path: str) -> Any:
-            return self.body(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
+            return self.answer(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
 
         self.routes.get(self.one, **(self._guard("show") | options))(handler)
 
     def create(self, *, bulk: bool = False, view: View | None = None, **options: Unpack[Options]) -> Same[Creator[M]]:
-        """POST to the list; the decorated verb makes a row of checked values.
+        """POST to the list; the decorated verb makes a row of checked values and the path's parameters.
 
         Args:
             bulk: a body may hold several under the plural.
@@ -133,8 +136,8 @@ class Resource(Generic[M]):
 
         return declare
 
-    def update(self, **options: Unpack[Options]) -> Same[Changer[M]]:
-        """PUT or PATCH of one; the decorated verb changes a row by checked values."""
+    def update(self, method: str = "", **options: Unpack[Options]) -> Same[Changer[M]]:
+        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values."""
 
         def declare(verb: Changer[M]) -> Changer[M]:
             def handler(ctx: Context, **path: Any) -> Any:
@@ -142,9 +145,10 @@ class Resource(Generic[M]):
                 values = self.style.values(ctx, self, options.get("body"))
                 row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
                 verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
-                return self.body(ctx, self.fresh(ctx, row))
+                return self.answer(ctx, self.fresh(ctx, row))
 
-            self.routes.add(self.style.update_method, self.one, **(self._guard("update") | options))(handler)
+            verb_of_http = method or self.style.update_method
+            self.routes.add(verb_of_http, self.one, **(self._guard("update") | options))(handler)
             return verb
 
         return declare
@@ -180,6 +184,10 @@ class Resource(Generic[M]):
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
 
+    def about(self, ctx: Context, row: Any) -> Values:
+        """What rules are asked about a row, or about one that is not there (None)."""
+        return self.style.about(ctx, self, row)
+
     def select(self, ctx: Context, **path: str) -> Select[Any]:
         """The rows that there are for the caller."""
         query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
@@ -205,13 +213,13 @@ class Resource(Generic[M]):
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
+        query = self._parts(ctx, self.rule(verb), path or {}).where(self.key == key)
+        query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:
             # What the row is wins over what the body says it should become: nobody makes a row his own by asking.
-            target = self.style.wanted(values or {}) | self.target(row) if row is not None else {}
-            allowed = ctx.allows(rule, target)
+            allowed = ctx.allows(rule, self.style.wanted(values or {}) | self.about(ctx, row))
             if not allowed and row is not None and self._is_hidden(ctx, row, verb):
                 row = None
             elif not allowed:
@@ -229,6 +237,10 @@ class Resource(Generic[M]):
         shown = view(ctx, row) if view else self.style.views(ctx, self, [row])[0]
         return self.style.one(self, shown)
 
+    def answer(self, ctx: Context, row: M, view: View | None = None) -> Any:
+        """The response that shows one object."""
+        return self.style.reply(ctx, self, self.body(ctx, row, view), [row])
+
     def fresh(self, ctx: Context, row: Any) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
@@ -240,16 +252,30 @@ class Resource(Generic[M]):
 
     def _guard(self, verb: str) -> Options:
         rules = self.rules(verb)
-        return {"policy": rules if len(rules) > 1 else rules[0], "deferred": True, "asks": self._asks}
+        hiding = self.rules("show") if self.style.hides and verb not in ("index", "create", "show") else ()
+        return {
+            "policy": rules if len(rules) > 1 else rules[0],
+            "deferred": True,
+            "asks": (*self._asks, *hiding),
+        }
 
     def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
         return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
 
+    def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Select[Any]:
+        """`select`; where rules come first, the rule is also asked where what the rows are parts of is not there."""
+        try:
+            return self.select(ctx, **path)
+        except NotFound:
+            if self.style.rule_first:
+                ctx.require(rule, self.about(ctx, None))
+            raise
+
     def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
         if not self.style.hides:
             return False
-        return verb == "show" or not ctx.allows(self.rule_about("show", row), self.target(row))
+        return verb == "show" or not ctx.allows(self.rule_about("show", row), self.about(ctx, row))
 
     def _check_revision(self, ctx: Context, row: Any) -> None:
         wanted = ctx.request.get_header("If-Match")
@@ -259,7 +285,7 @@ class Resource(Generic[M]):
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
 
     def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
-        self.style.ask_index(ctx, self, rule)
+        self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
         query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         page = self.style.page(ctx, self) if self.paged else None
         query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(*self._ordering())
@@ -267,12 +293,15 @@ class Resource(Generic[M]):
         if page and page.reverse:
             rows.reverse()
         views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
-        return self.style.many(ctx, self, views, page, rows)
+        return self.style.reply(ctx, self, self.style.many(ctx, self, views, page, rows), rows)
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
         for name, values in ctx.query.items():
-            if (condition := self.filters.get(name)) is not None:
+            condition = self.filters.get(name)
+            if condition is None and self.others and name not in PAGING:
+                condition = self.others(name)
+            if condition is not None:
                 try:
                     found.append(condition(ctx, values))
                 except ValueError as error:
@@ -295,9 +324,11 @@ class Resource(Generic[M]):
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
         if not isinstance(bodies, list) or not bodies:
             raise Invalid(f"Unable to find '{self.plural}' in request body")
-        self.within(ctx, **self._places(path))  # its parent must be there
-        made = [verb(ctx.session, self.style.creation(ctx, self, values), ctx) for values in bodies]
+        places = self._places(path)
+        self.within(ctx, **places)  # its parent must be there
+        made = [verb(ctx.session, self.style.creation(ctx, self, values | places), ctx) for values in bodies]
         if view:
-            return self.style.one(self, view(ctx, made[0]))
-        views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
-        return {self.plural: views} if many else self.style.one(self, views[0])
+            return self.answer(ctx, made[0], view)
+        rows = [self.fresh(ctx, row) for row in made]
+        views = self.style.views(ctx, self, rows)
+        return self.style.reply(ctx, self, {self.plural: views} if many else self.style.one(self, views[0]), rows)

@@ -69,9 +69,17 @@ class Style:
         """Rows as the caller may see them."""
         return [noun.view(ctx, row) for row in rows]
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str) -> None:
-        """Ask the rule of a list; raises Forbidden."""
-        ctx.require(rule)
+    def reply(self, ctx: Context, noun: Any, body: Any, rows: Sequence[Any]) -> Any:
+        """The response whose body shows these rows; a Reply where it has headers of its own."""
+        return body
+
+    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+        """Ask the rule of a list; raises Forbidden.
+
+        Args:
+            parent: what is to be asked about what the list is part of.
+        """
+        ctx.require(rule, _own(ctx) | parent)
 
     def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
         """The values of an object to be made, once the rule was asked.
@@ -79,8 +87,7 @@ class Style:
         Raises:
             Forbidden. What `noun.parent` raises.
         """
-        own = {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
-        ctx.require(noun.rule("create"), own | noun.parent(ctx, values))
+        ctx.require(noun.rule("create"), _own(ctx) | noun.parent(ctx, values))
         return values
 
     def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
@@ -100,6 +107,11 @@ class Style:
         """What rules are asked about a row, beside what the noun says."""
         return {name: getattr(row, name) for name in ("project_id", "user_id") if hasattr(row, name)}
 
+    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+        """What rules are asked about a row, or about one that is not there (None)."""
+        target: Values = noun.target(row) if row is not None else {}
+        return target
+
     # --- words --------------------------------------------------------------------------------------------------
 
     def missing(self, noun: Any, key: str) -> PileusError:
@@ -113,6 +125,10 @@ class Style:
 
     def unknown_filters(self, names: Sequence[str]) -> PileusError:
         return Invalid(f"Unknown query parameters: {', '.join(names)}.")
+
+
+def _own(ctx: Context) -> Values:
+    return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
 
 
 def own_project(asks: Requester, column: Any) -> Any:

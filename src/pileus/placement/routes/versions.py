@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pileus.api import Context, Reply, Routes
 from pileus.api.routes import OPEN
-from pileus.placement.routes.views import reply
+from pileus.placement.style import reply
 from pileus.placement.versions import HISTORY
 
 routes = Routes()
