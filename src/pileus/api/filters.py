@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Integer, and_, or_
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Integer, and_, literal, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.requester import Requester
@@ -18,6 +18,8 @@ from pileus.api.values import instant, truth, whole
 Condition = ColumnElement[bool]
 Filter = Callable[[Requester, Sequence[str]], Condition]
 Column = InstrumentedAttribute[Any]
+MOST = 2**31 - 1
+"""What an integer column holds on every database."""
 
 _INEXACT: dict[str, Callable[[Column, str], Condition]] = {
     "contains": lambda column, text: column.contains(text, autoescape=True),
@@ -43,13 +45,24 @@ def typed(column: Column, value: str) -> Any:
     if isinstance(column.type, Boolean):
         return truth(value)
     if isinstance(column.type, Integer):
-        return whole(value)
+        return _fitting(column, whole(value))
     return instant(value) if column.type.python_type is datetime else value
+
+
+def _fitting(column: Column, number: int) -> int:
+    if abs(number) > MOST and not isinstance(column.type, BigInteger):
+        raise ValueError(f"'{number}' is out of range")
+    return number
 
 
 def at_least(column: Column) -> Filter:
     """The column is a number not below the value."""
-    return lambda _asks, values: column >= whole(values[-1])
+    return lambda _asks, values: column >= literal(whole(values[-1]), BigInteger)
+
+
+def from_version(version: str, condition: Filter) -> Filter:
+    """A filter that there is from a microversion on; before, the parameter filters nothing."""
+    return lambda asks, values: condition(asks, values) if asks.at_least(version) else true()
 
 
 def inexact(name: str, column: Column) -> dict[str, Filter]:

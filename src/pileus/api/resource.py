@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, false, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
-from pileus.api.filters import Filter
+from pileus.api.filters import Filter, typed
 from pileus.api.paging import paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
@@ -31,6 +32,7 @@ M = TypeVar("M")
 V = TypeVar("V")
 PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
 View = Callable[[Context, Any], Values]
+Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
 Changer = Callable[[Session, M, Values, Requester], None]
 Remover = Callable[[Session, M, Requester], None]
@@ -41,7 +43,7 @@ class Resource(Generic[M]):
     """One kind of object.
 
     Args:
-        model: its table. key: the column that stands in URLs; `id` unless it is given.
+        model: its table. key: the column that stands in URLs, or what tells it from the request; `id` unless given.
         name, plural: as in bodies; title: as in sentences.
         path: of the list. A {parameter} in it names what the objects are parts of, see `within`.
         style: the service's.
@@ -50,7 +52,8 @@ class Resource(Generic[M]):
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages.
+        filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on.
+        listed: conditions on the rows of the list alone.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -75,7 +78,8 @@ class Resource(Generic[M]):
         filters: Mapping[str, Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
-        paged: bool = True,
+        paged: bool | str = True,
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -84,7 +88,7 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent = sees, within, parent
+        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
         self.filters = dict(filters or {})
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.options = list(options)
@@ -95,12 +99,22 @@ class Resource(Generic[M]):
     # --- declarations -----------------------------------------------------------------------------------------
 
     def index(
-        self, suffix: str = "", view: View | None = None, verb: str = "index", **options: Unpack[Options]
+        self,
+        suffix: str = "",
+        view: View | None = None,
+        verb: str = "index",
+        *,
+        views: Views | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        """GET of the list; with a suffix such as "/detail", another view and another verb's rule."""
+        """GET of the list; with a suffix such as "/detail", another view and another verb's rule.
+
+        Args:
+            views: all rows as clients see them, where one by one would take a statement each.
+        """
 
         def handler(ctx: Context, **path: str) -> Any:
-            return self._index(ctx, self.rule(verb), view, path)
+            return self._index(ctx, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
 
@@ -168,6 +182,27 @@ class Resource(Generic[M]):
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
 
+    def key_for(self, asks: Requester) -> Any:
+        """The column that stands in URLs and markers."""
+        return self.key if isinstance(self.key, InstrumentedAttribute) else self.key(asks)
+
+    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]:
+        """The condition on the row that a URL or a marker names; what the column cannot hold names none."""
+        column = self.key_for(asks)
+        try:
+            condition: ColumnElement[bool] = column == typed(column, text)
+        except ValueError:
+            return false()
+        return condition
+
+    def about(self, ctx: Context, row: Any) -> Values:
+        """What rules are asked about a row, or about one that is not there (None)."""
+        return self.style.about(ctx, self, row)
+
+    def absent(self, ctx: Context, key: str) -> PileusError:
+        """What a client is told that asks for a row that is not there for him."""
+        return self.style.missing(self, key)
+
     def select(self, ctx: Context, **path: str) -> Select[Any]:
         """The rows that there are for the caller."""
         query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
@@ -193,18 +228,19 @@ class Resource(Generic[M]):
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
+        query = self.select(ctx, **(path or {})).where(self.keyed(ctx, key))
+        query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule(verb)
         if self.style.rule_first or row is not None:
-            allowed = ctx.allows(rule, self.target(row) | _flat(values or {}) if row is not None else {})
+            allowed = ctx.allows(rule, self.about(ctx, row) | _flat(values or {}))
             if not allowed and row is not None and self._is_hidden(ctx, row, verb):
                 row = None
             elif not allowed:
                 raise ctx.refusal(rule)
         if row is None:
             ctx.asked.add(rule)
-            raise self.style.missing(self, key)
+            raise self.absent(ctx, key)
         if lock:
             self._check_revision(ctx, row)
         found: M = row
@@ -218,7 +254,8 @@ class Resource(Generic[M]):
     def fresh(self, ctx: Context, row: Any) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
-        query = select(self.model).options(*self.options).where(self.key == getattr(row, self.key.key))
+        key = self.key_for(ctx)
+        query = select(self.model).options(*self.options).where(key == getattr(row, key.key))
         found: M = ctx.session.scalars(query.execution_options(populate_existing=True)).one()
         return found
 
@@ -243,16 +280,17 @@ class Resource(Generic[M]):
         if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
 
-    def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
+    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self._conditions(ctx))
-        page = self.style.page(ctx, self) if self.paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
+        paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
+        page = self.style.page(ctx, self) if paged else None
+        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key_for(ctx))
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
-        views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
-        return self.style.many(ctx, self, views, page, rows)
+        shown = views(ctx, rows) if views else self.style.views(ctx, self, rows)
+        return self.style.many(ctx, self, shown, page, rows)
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
@@ -281,6 +319,10 @@ class Resource(Generic[M]):
             return self.style.one(self, view(ctx, made[0]))
         views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
         return {self.plural: views} if many else self.style.one(self, views[0])
+
+
+def _each(view: View | None) -> Views | None:
+    return (lambda ctx, rows: [view(ctx, row) for row in rows]) if view else None
 
 
 def _flat(values: Values) -> Values:
