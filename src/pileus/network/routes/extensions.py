@@ -59,6 +59,16 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "2016-09-09",
     ),
     "provider": ("Provider Network", "Expose mapping of virtual networks to physical networks", "2012-09-07"),
+    "quota-check-limit": (
+        "Quota engine limit check",
+        "Compares a new limit with what is used before it is set",
+        "2021-09-08",
+    ),
+    "quota-check-limit-default": (
+        "Quota engine limit check by default",
+        "Compares a new limit with what is used unless the request forces it",
+        "2024-08-21",
+    ),
     "quota_details": (
         "Quota details management support",
         "Expose functions for quotas usage statistics",
