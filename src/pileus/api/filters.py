@@ -74,13 +74,22 @@ def inexact(name: str, column: Column) -> dict[str, Filter]:
     return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
 
 
-def since(column: Column) -> Filter:
-    """Changed at this time or later; times are shown by the second, so they are compared by it."""
-    return lambda _asks, values: and_(*(column >= instant(value).replace(microsecond=0) for value in values))
+def since(column: Column, exact: bool = False) -> Filter:
+    """Changed at this time or later; times are shown by the second, so they are compared by it, unless `exact`."""
+
+    def moment(value: str) -> datetime:
+        return instant(value) if exact else instant(value).replace(microsecond=0)
+
+    return lambda _asks, values: and_(*(column >= moment(value) for value in values))
 
 
-def before(column: Column) -> Filter:
-    """Changed at this time or earlier, by the second."""
-    return lambda _asks, values: and_(
-        *(column < instant(value).replace(microsecond=0) + timedelta(seconds=1) for value in values)
-    )
+def before(column: Column, exact: bool = False) -> Filter:
+    """Changed at this time or earlier, by the second; if `exact`, by the microsecond where one is given."""
+
+    def end(value: str) -> datetime:
+        moment = instant(value)
+        if exact and moment.microsecond:
+            return moment + timedelta(microseconds=1)
+        return moment.replace(microsecond=0) + timedelta(seconds=1)
+
+    return lambda _asks, values: and_(*(column < end(value) for value in values))
