@@ -1,4 +1,4 @@
-"""Quotas: every resource of a service with its default and what counts it; counted in the transaction that uses them."""
+"""Quotas: a service's resources, each with its default and what counts it in the transaction that uses it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class QuotaUrls:
         self.quotas, self.verbs, self.routes = quotas, verbs, Routes()
         one = f"{path}/{{project_id}}"
         if "list" in verbs:
-            self.routes.get(path, policy=verbs["list"], **options.get("list", {}))(self._list)
+            self.routes.get(path, policy=verbs["list"])(self._list)
         self.routes.get(one, **self._guard("show", options))(self._show)
         self.routes.get(f"{one}/{self.details}", **self._guard("details", options))(self._details)
         self.routes.get(f"{one}/{self.defaults}", **self._guard("defaults", options))(self._defaults)

@@ -21,12 +21,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
 from pileus.api.filters import Filter, typed
-from pileus.api.paging import paginate
+from pileus.api.paging import SortKey, paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
 from pileus.api.style import Style, Values
 from pileus.db import Session
-from pileus.errors import Invalid, PreconditionFailed
+from pileus.errors import Invalid, PileusError, PreconditionFailed
 
 M = TypeVar("M")
 V = TypeVar("V")
@@ -285,12 +285,20 @@ class Resource(Generic[M]):
         query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
         page = self.style.page(ctx, self) if paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key_for(ctx))
+        if page:
+            query = paginate(query, page.keys, page.marker, page.limit)
+        else:
+            query = paginate(query, self._keys(ctx), None, None)
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
         shown = views(ctx, rows) if views else self.style.views(ctx, self, rows)
         return self.style.many(ctx, self, shown, page, rows)
+
+    def _keys(self, ctx: Context) -> list[SortKey]:
+        """The noun's own order, that of its key unless it has another."""
+        keys = [(self.sortable[name], way == "desc") for name, way in self.order if name in self.sortable]
+        return keys or [(self.key_for(ctx), False)]
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
