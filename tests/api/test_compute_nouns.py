@@ -95,6 +95,16 @@ def test_key_pair_commands(openstack: OpenStack, version: tuple[str, str]) -> No
     openstack(*version, "keypair", "delete", name, project="demo", parse=False)
 
 
+def test_certificate_commands(openstack: OpenStack) -> None:
+    name, version = unique("k"), ("--os-compute-api-version", "2.91")
+    openstack(*version, "keypair", "create", "--type", "x509", name, project="demo", parse=False)
+    shown = openstack(*version, "keypair", "show", name, project="demo")
+    assert shown["type"] == "x509"
+    printed = openstack(*version, "keypair", "show", "--public-key", name, project="demo", parse=False)
+    assert printed.startswith("-----BEGIN CERTIFICATE-----")
+    openstack(*version, "keypair", "delete", name, project="demo", parse=False)
+
+
 def test_quotas(admin: Connection, alt: Connection, openstack: OpenStack) -> None:
     project = alt.current_project_id
     openstack("quota", "set", "--cores", "33", project, parse=False)
@@ -107,6 +117,29 @@ def test_quotas(admin: Connection, alt: Connection, openstack: OpenStack) -> Non
     assert alt.compute.get_quota_set(project).cores == 20
     with pytest.raises(exceptions.ForbiddenException):
         alt.compute.update_quota_set(project, cores=1)
+
+
+def test_network_quotas(alt: Connection, openstack: OpenStack) -> None:
+    project = alt.current_project_id
+
+    def limits() -> dict[str, int]:
+        return {one["Resource"]: one["Limit"] for one in openstack("quota", "show", "--network", project)}
+
+    openstack("quota", "set", "--networks", "7", project, parse=False)
+    assert limits()["networks"] == 7
+    made = alt.network.create_network(name=unique("n"))
+    try:
+        refused = openstack("quota", "set", "--networks", "0", project, parse=False, check=False)
+        assert "Quota limit 0 for network must be greater than or equal to already used 1" in refused
+        assert limits()["networks"] == 7
+        openstack("quota", "set", "--networks", "0", "--force", project, parse=False)
+        assert limits()["networks"] == 0
+        unknown = openstack("quota", "set", "--routers", "5", project, parse=False, check=False)
+        assert "Unrecognized attribute(s) 'router'" in unknown
+    finally:
+        alt.network.delete_network(made)
+    openstack("quota", "delete", "--network", project, parse=False)
+    assert limits()["networks"] == 100
 
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["2.1", "newest"])
