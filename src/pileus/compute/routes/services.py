@@ -15,7 +15,7 @@ from pileus.compute.model import Host
 from pileus.compute.parameters import ANY, require_uuid
 from pileus.compute.services import BINARY, Change
 from pileus.compute.style import STYLE
-from pileus.errors import Invalid, NotFound, PileusError
+from pileus.errors import Invalid, NotFound
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 LIST = Schema.params(closed="2.75", host=ANY, binary=ANY)
@@ -58,20 +58,14 @@ def _binary(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
     return true() if values[-1] in ("", BINARY) else false()
 
 
-class Services(Resource[Host]):
-    """The hosts' compute services."""
-
-    def absent(self, ctx: Context, key: str) -> PileusError:
-        return NotFound(f"Compute service {key} could not be found.")
-
-
-SERVICES = Services(
+SERVICES = Resource(
     Host,
     "service",
     "/v2.1/os-services",
     style=STYLE,
     rule="os_compute_api:os-services:{verb}",
     verbs={"index": "os_compute_api:os-services:list"},
+    title="Compute service",
     key=Host.service_id,
     view=view,
     filters={"host": _host, "binary": _binary},
