@@ -16,21 +16,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, false, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
-from pileus.api.filters import Filter
-from pileus.api.paging import paginate
+from pileus.api.filters import Filter, typed
+from pileus.api.paging import SortKey, paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
 from pileus.api.style import Style, Values
 from pileus.db import Session
-from pileus.errors import Invalid, NotFound, PreconditionFailed
+from pileus.errors import Invalid, NotFound, PileusError, PreconditionFailed
 
 M = TypeVar("M")
 V = TypeVar("V")
 PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
 View = Callable[[Context, Any], Values]
+Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
 Changer = Callable[[Session, M, Values, Requester], None]
 Remover = Callable[[Session, M, Requester], None]
@@ -41,7 +43,7 @@ class Resource(Generic[M]):
     """One kind of object.
 
     Args:
-        model: its table. key: the column that stands in URLs; `id` unless it is given.
+        model: its table. key: the column that stands in URLs, or what tells it from the request; `id` unless given.
         name, plural: as in bodies; title: as in sentences.
         path: of the list. A {parameter} in it names what the objects are parts of, see `within`.
         style: the service's.
@@ -51,7 +53,8 @@ class Resource(Generic[M]):
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
             parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages (without, only `order` counts).
+        filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
+            only `order` counts.
         others: makes the filter of a parameter that has none among `filters`.
         listed: conditions on the rows of the list alone.
         options: what the view needs loaded.
@@ -79,7 +82,7 @@ class Resource(Generic[M]):
         others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
-        paged: bool = True,
+        paged: bool | str = True,
         listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
@@ -101,12 +104,22 @@ class Resource(Generic[M]):
     # --- declarations -----------------------------------------------------------------------------------------
 
     def index(
-        self, suffix: str = "", view: View | None = None, verb: str = "index", **options: Unpack[Options]
+        self,
+        suffix: str = "",
+        view: View | None = None,
+        verb: str = "index",
+        *,
+        views: Views | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        """GET of the list; with a suffix such as "/detail", another view and another verb's rule."""
+        """GET of the list; with a suffix such as "/detail", another view and another verb's rule.
+
+        Args:
+            views: all rows as clients see them, where one by one would take a statement each.
+        """
 
         def handler(ctx: Context, **path: str) -> Any:
-            return self._index(ctx, self.rule(verb), view, path)
+            return self._index(ctx, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
 
@@ -184,9 +197,26 @@ class Resource(Generic[M]):
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
 
+    def key_for(self, asks: Requester) -> Any:
+        """The column that stands in URLs and markers."""
+        return self.key if isinstance(self.key, InstrumentedAttribute) else self.key(asks)
+
+    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]:
+        """The condition on the row that a URL or a marker names; what the column cannot hold names none."""
+        column = self.key_for(asks)
+        try:
+            condition: ColumnElement[bool] = column == typed(column, text)
+        except ValueError:
+            return false()
+        return condition
+
     def about(self, ctx: Context, row: Any) -> Values:
         """What rules are asked about a row, or about one that is not there (None)."""
         return self.style.about(ctx, self, row)
+
+    def absent(self, ctx: Context, key: str) -> PileusError:
+        """What a client is told that asks for a row that is not there for him."""
+        return self.style.missing(self, key)
 
     def select(self, ctx: Context, **path: str) -> Select[Any]:
         """The rows that there are for the caller."""
@@ -213,7 +243,7 @@ class Resource(Generic[M]):
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self._parts(ctx, self.rule(verb), path or {}).where(self.key == key)
+        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key))
         query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule_about(verb, row)
@@ -226,7 +256,7 @@ class Resource(Generic[M]):
                 raise ctx.refusal(rule)
         if row is None:
             ctx.asked.add(rule)
-            raise self.style.missing(self, key)
+            raise self.absent(ctx, key)
         if lock:
             self._check_revision(ctx, row)
         found: M = row
@@ -244,7 +274,8 @@ class Resource(Generic[M]):
     def fresh(self, ctx: Context, row: Any) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
-        query = select(self.model).options(*self.options).where(self.key == getattr(row, self.key.key))
+        key = self.key_for(ctx)
+        query = select(self.model).options(*self.options).where(key == getattr(row, key.key))
         found: M = ctx.session.scalars(query.execution_options(populate_existing=True)).one()
         return found
 
@@ -284,16 +315,26 @@ class Resource(Generic[M]):
         if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
 
-    def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
+    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> Any:
         self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
         query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
-        page = self.style.page(ctx, self) if self.paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(*self._ordering())
+        paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
+        page = self.style.page(ctx, self) if paged else None
+        if page:
+            query = paginate(query, page.keys, page.marker, page.limit)
+        else:
+            query = paginate(query, self._keys(ctx), None, None)
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
-        views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
-        return self.style.reply(ctx, self, self.style.many(ctx, self, views, page, rows), rows)
+        shown = views(ctx, rows) if views else self.style.views(ctx, self, rows)
+        return self.style.reply(ctx, self, self.style.many(ctx, self, shown, page, rows), rows)
+
+    def _keys(self, ctx: Context) -> list[SortKey]:
+        """The noun's own order, then that of its key."""
+        keys = [(self.sortable[name], way == "desc") for name, way in self.order if name in self.sortable]
+        key = self.key_for(ctx)
+        return keys if any(column is key for column, _ in keys) else [*keys, (key, False)]
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
@@ -312,11 +353,6 @@ class Resource(Generic[M]):
             raise self.style.unknown_filters(sorted(unknown))
         return found
 
-    def _ordering(self) -> list[Any]:
-        """The order of a list without pages."""
-        named = [(self.sortable[name], way) for name, way in self.order if name in self.sortable]
-        return [*(column.desc() if way == "desc" else column.asc() for column, way in named), self.key]
-
     def _create(
         self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Any, path: dict[str, Any]
     ) -> Any:
@@ -332,3 +368,7 @@ class Resource(Generic[M]):
         rows = [self.fresh(ctx, row) for row in made]
         views = self.style.views(ctx, self, rows)
         return self.style.reply(ctx, self, {self.plural: views} if many else self.style.one(self, views[0]), rows)
+
+
+def _each(view: View | None) -> Views | None:
+    return (lambda ctx, rows: [view(ctx, row) for row in rows]) if view else None

@@ -35,9 +35,9 @@ class Style:
     ignores_unknown = True
     bare = False
 
-    def page(self, ctx: Context, noun: Any) -> Page:
-        """The part of a list that a request asks for."""
-        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
+    def page(self, ctx: Context, noun: Any) -> Page | None:
+        """The part of a list that a request asks for; None: all of it, in order of the key."""
+        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key_for(ctx).key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
@@ -49,7 +49,7 @@ class Style:
         marker = ctx.param("marker")
         if marker is None:
             return None
-        row = ctx.session.scalar(noun.select(ctx).where(noun.key == marker))
+        row = ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, marker)))
         if row is None:
             raise self.bad_marker(marker)
         return row
@@ -61,7 +61,7 @@ class Style:
     def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
         """The body of a list."""
         body: Values = {noun.plural: list(views)}
-        if page and (link := next_link(ctx, rows, page.limit, noun.key.key)):
+        if page and (link := next_link(ctx, rows, page.limit, noun.key_for(ctx).key)):
             body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
         return body
 

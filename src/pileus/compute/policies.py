@@ -93,7 +93,7 @@ _NOUNS = {
     **_named("os_compute_api:os-aggregates", ADMIN, "index", "show"),
     "os_compute_api:os-availability-zone:list": ANYBODY,
     "os_compute_api:os-availability-zone:detail": ADMIN,
-    **_named("os_compute_api:os-services", ADMIN, "list", "update", "delete"),
+    **_named("os_compute_api:os-services", ADMIN, "list", "update"),
     **_named(
         "os_compute_api:os-hypervisors",
         ADMIN,

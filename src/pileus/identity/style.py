@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, ColumnElement
 
 from pileus.api import Context, Requester, Resource, Style, Values
 from pileus.api.filters import Column, Filter, equals, inexact
-from pileus.api.paging import Page
+from pileus.api.paging import Page, paginate
 from pileus.api.values import truth
 from pileus.errors import Invalid, NotFound, PileusError
 
@@ -74,7 +74,7 @@ class Noun(Resource[M]):
 
     def list_of(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
         """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
-        query = self.select(ctx).where(*conditions, *self._conditions(ctx)).order_by(*self._ordering())
+        query = paginate(self.select(ctx).where(*conditions, *self._conditions(ctx)), self._keys(ctx), None, None)
         return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
@@ -98,7 +98,7 @@ class IdentityStyle(Style):
     def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
         return listed(ctx, noun.plural, views)
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str) -> None:
+    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
         ctx.require(noun.rule_in("index", ctx.param("domain_id")), own_domain(ctx))
 
     def creation(self, ctx: Context, noun: Any, values: Values) -> Values:

@@ -34,13 +34,17 @@ class PlacementStyle(Style):
 STYLE = PlacementStyle()
 
 
-def reply(ctx: Context, body: Any, modified: datetime | None = None, status: int | None = None) -> Reply:
+def reply(ctx: Context, body: Any, when: datetime | None = None, status: int | None = None) -> Reply:
     """A response; from 1.15 on it says when its subject was last modified (now, if nobody knows)."""
+    return Reply(body, status, modified(ctx, when))
+
+
+def modified(ctx: Context, when: datetime | None = None) -> dict[str, str]:
+    """The headers that say when something was last modified."""
     if not ctx.at_least("1.15"):
-        return Reply(body, status)
-    moment = (modified or utcnow()).replace(tzinfo=UTC, microsecond=0)
-    headers = {"Last-Modified": format_datetime(moment, usegmt=True), "Cache-Control": "no-cache"}
-    return Reply(body, status, headers)
+        return {}
+    moment = (when or utcnow()).replace(tzinfo=UTC, microsecond=0)
+    return {"Last-Modified": format_datetime(moment, usegmt=True), "Cache-Control": "no-cache"}
 
 
 def path(ctx: Context, *parts: str) -> str:
