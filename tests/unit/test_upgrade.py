@@ -16,7 +16,7 @@ from alembic.config import Config
 from pileus.agent.commands import Answer, BuildGuest, DiscardGuest, Envelope
 from pileus.cloud import Cloud
 from pileus.compute.actions.delete import delete
-from pileus.compute.model import Server
+from pileus.compute.model import Server, ServerFault
 from pileus.db import Database
 from pileus.db.migrate import FOLDER, HEAD, upgrade, version
 from pileus.network.model import Port
@@ -213,6 +213,14 @@ def test_a_boot_with_three_steps_done_is_taken_back(former: Former) -> None:
     assert now.journal("boot")[-3:] == undone
     assert now.server().deleted_at is not None and now.server().host is None
     assert now.all(Allocation) == now.all(Consumer) == now.all(SubjectRow) == now.all(DebtRow) == []
+
+
+def test_faults_of_servers_stay(former: Former) -> None:
+    former.insert("server_faults", server_id=SERVER, code=500, message="broken")
+    former.insert("server_faults", server_id=SERVER, code=500, message="again")
+    now = former.upgraded()
+    assert [fault.message for fault in now.all(ServerFault, ServerFault.id)] == ["broken", "again"]
+    assert now.server().group_id is None
 
 
 def test_a_boot_whose_host_is_building_goes_on(former: Former) -> None:

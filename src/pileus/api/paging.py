@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
+from pileus.api.values import whole
 from pileus.errors import Invalid
 
 M = TypeVar("M")
@@ -19,12 +20,14 @@ SortKey = tuple[InstrumentedAttribute[Any], bool]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a list: `limit` rows behind the marker's row in order of the keys, shown backwards if `reverse`."""
+    """A part of a list: `limit` rows behind the marker's row, or behind the first `offset` rows, in order of the keys,
+    shown backwards if `reverse`."""
 
     keys: list[SortKey]
     marker: Any
     limit: int
     reverse: bool = False
+    offset: int = 0
 
 
 def page_limit(ctx: Context) -> int:
@@ -40,6 +43,21 @@ def page_limit(ctx: Context) -> int:
     if not text.isdigit():
         raise Invalid(f"Invalid input for query parameters limit. Value: {text}. It must be a non-negative integer.")
     return min(int(text), most)
+
+
+def page_offset(ctx: Context) -> int:
+    """How many rows a request passes over.
+
+    Raises:
+        Invalid: not a non-negative integer.
+    """
+    try:
+        offset = whole(ctx.param("offset") or "0")
+    except ValueError:
+        offset = -1
+    if offset < 0:
+        raise Invalid("Invalid input for query parameters offset. It must be a non-negative integer.")
+    return offset
 
 
 def sort_keys(

@@ -53,10 +53,11 @@ class Resource(Generic[M]):
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
             parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
-            only `order` counts.
-        others: makes the filter of a parameter that has none among `filters`.
         listed: conditions on the rows of the list alone.
+        filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
+            only `order` counts; by_offset: pages are told by limit and offset, not by a marker, and their order is
+            fixed.
+        others: makes the filter of a parameter that has none among `filters`.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -78,12 +79,13 @@ class Resource(Generic[M]):
         within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
         target: Callable[[Any], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         filters: Mapping[str, Filter] | None = None,
         others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool | str = True,
-        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
+        by_offset: bool = False,
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -95,6 +97,7 @@ class Resource(Generic[M]):
         self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
         self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
+        self.by_offset = by_offset
         self.options = list(options)
         self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
         self.parameter = f"{name}_id"
@@ -175,6 +178,22 @@ class Resource(Generic[M]):
 
             given = {"status": self.style.delete_status} | options
             self.routes.delete(self.one, **(self._guard("delete") | given))(handler)
+            return verb
+
+        return declare
+
+    def action(self, name: str, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """POST .../action with the key `name`; the decorated verb, whose rule has the same name, changes the row, and
+        the answer shows it."""
+
+        def declare(verb: Changer[M]) -> Changer[M]:
+            def handler(ctx: Context, **path: Any) -> Any:
+                row = self.find(ctx, path[self.parameter], name, self._places(path), lock=True)
+                verb(ctx.session, row, self.style.values(ctx, self, options.get("body")), ctx)
+                return self.body(ctx, self.fresh(ctx, row))
+
+            given: Options = {"status": 200, "deferred": True}
+            self.routes.action(f"{self.one}/action", name, **(self._guard(name) | given | options))(handler)
             return verb
 
         return declare
@@ -321,7 +340,7 @@ class Resource(Generic[M]):
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
         page = self.style.page(ctx, self) if paged else None
         if page:
-            query = paginate(query, page.keys, page.marker, page.limit)
+            query = paginate(query, page.keys, page.marker, page.limit).offset(page.offset or None)
         else:
             query = paginate(query, self._keys(ctx), None, None)
         rows = list(ctx.session.scalars(query).unique())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pileus.api.context import Context
-from pileus.api.paging import Page, next_link, page_limit, sort_keys
+from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
 from pileus.api.requester import Requester
 from pileus.api.schema import Schema
 from pileus.errors import Invalid, NotFound, PileusError
@@ -37,7 +37,11 @@ class Style:
 
     def page(self, ctx: Context, noun: Any) -> Page | None:
         """The part of a list that a request asks for; None: all of it, in order of the key."""
-        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key_for(ctx).key)
+        key = noun.key_for(ctx)
+        if noun.by_offset:
+            fixed = [*((noun.sortable[name], way == "desc") for name, way in noun.order), (key, False)]
+            return Page(fixed, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
+        keys = sort_keys(ctx, noun.sortable, noun.order, key.key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
@@ -61,7 +65,7 @@ class Style:
     def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
         """The body of a list."""
         body: Values = {noun.plural: list(views)}
-        if page and (link := next_link(ctx, rows, page.limit, noun.key_for(ctx).key)):
+        if page and not noun.by_offset and (link := next_link(ctx, rows, page.limit, noun.key_for(ctx).key)):
             body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
         return body
 

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from pileus.api import Requester, Values
 from pileus.api.values import truth
-from pileus.compute import flavors, keypairs, metadata, quotas
+from pileus.compute import flavors, keypairs, metadata, quotas, server_groups
 from pileus.compute.actions.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
 from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
@@ -113,7 +113,7 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
         at_least=at_least,
         at_most=at_most,
         hints=hints,
-        group_id=_group(hints),
+        group_id=server_groups.for_boot(session, asks, hints["group"], at_most).id if "group" in hints else None,
         admin_pass=body.get("adminPass") or new_password(),
         own=own,
     )
@@ -270,12 +270,6 @@ def _zone_and_host(session: Session, asks: Requester, body: Values) -> tuple[str
     if zone and zones and zone not in zones:
         raise Invalid("The requested availability zone is not available")
     return zone or None, host
-
-
-def _group(hints: Values) -> str | None:
-    if "group" in hints:
-        raise Invalid(f"Invalid input for field/attribute group: server group {hints['group']} could not be found.")
-    return None
 
 
 def new_password() -> str:

@@ -149,8 +149,8 @@ class Server(Tagged, Base):
     security_groups: Mapped[list[Any]]
     """Ids of the requested security groups."""
     scheduler_hints: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    group_id: Mapped[str | None] = mapped_column(index=True)
-    """The server group it is a member of."""
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("server_groups.id"), index=True)
+    """The server group (`placement_model`) that it joined at creation."""
     requested_host: Mapped[str | None]
     access_ip_v4: Mapped[str | None]
     access_ip_v6: Mapped[str | None]

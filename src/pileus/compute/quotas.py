@@ -6,6 +6,7 @@ from sqlalchemy import JSON, func, select, type_coerce
 
 from pileus.api.quota import Limited, Quotas
 from pileus.compute.model import Server
+from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 
@@ -24,6 +25,11 @@ def _servers(session: Session, project_id: str) -> dict[str, int]:
     return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
 
 
+def _groups(session: Session, project_id: str) -> dict[str, int]:
+    query = select(func.count()).select_from(ServerGroup).where(ServerGroup.project_id == project_id)
+    return {"server_groups": session.scalar(query) or 0}
+
+
 QUOTAS = Quotas(
     "compute",
     {
@@ -35,7 +41,7 @@ QUOTAS = Quotas(
         "injected_file_content_bytes": Limited(10240),
         "injected_file_path_bytes": Limited(255),
         "key_pairs": Limited(100),
-        "server_groups": Limited(10),
+        "server_groups": Limited(10, _groups),
         "server_group_members": Limited(10),
     },
 )

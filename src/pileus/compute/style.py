@@ -24,4 +24,13 @@ class ComputeStyle(Style):
         return Invalid(f"Invalid {name} filter: {reason}.")
 
 
-STYLE = ComputeStyle()
+class NumberedStyle(ComputeStyle):
+    """For nouns whose ids are numbers: what is none is malformed, not absent."""
+
+    def missing(self, noun: Any, key: str) -> PileusError:
+        if not (key.isascii() and key.isdigit()):
+            return Invalid(f"Invalid input received: {noun.key.key}: '{key}' is not an integer.")
+        return super().missing(noun, key)
+
+
+STYLE, NUMBERED = ComputeStyle(), NumberedStyle()

@@ -1,4 +1,4 @@
-"""Services, hypervisors, availability zones and aggregates: what the API shows of hosts."""
+"""Services, hypervisors and availability zones: what the API shows of hosts."""
 
 from __future__ import annotations
 
@@ -120,9 +120,3 @@ def test_uptime_is_not_supplied(admin: Versioned) -> None:
     answer = admin("GET", "/os-hypervisors/1/uptime", "2.1")
     assert answer.status_code == 501 and "notImplemented" in answer.json
     assert admin("GET", "/os-hypervisors/9/uptime", "2.1").status_code == 404
-
-
-def test_there_are_no_aggregates(admin: Versioned, demo: Versioned) -> None:
-    assert admin.ok("GET", "/os-aggregates") == {"aggregates": []}
-    assert admin("GET", "/os-aggregates/1").status_code == 404
-    assert demo("GET", "/os-aggregates").status_code == 403
