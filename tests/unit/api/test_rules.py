@@ -31,41 +31,6 @@ FOR_OPERATORS = {
 }
 """Documented building blocks of operators' policy files, which no default is built of."""
 
-NOT_YET = {
-    "compute": {
-        f"os_compute_api:{rule}"
-        for rule in (
-            "os-extended-server-attributes",
-            "os-lock-server:unlock:unlock_override",
-            "servers:allow_all_filters",
-            "servers:confirm_resize",
-            "servers:create:attach_network",
-            "servers:create:attach_volume",
-            "servers:create:forced_host",
-            "servers:create:trusted_certs",
-            "servers:create:zero_disk_flavor",
-            "servers:create_image",
-            "servers:create_image:allow_volume_backed",
-            "servers:detail:get_all_tenants",
-            "servers:index:get_all_tenants",
-            "servers:rebuild",
-            "servers:rebuild:trusted_certs",
-            "servers:resize",
-            "servers:revert_resize",
-            "servers:show:flavor-extra-specs",
-            "servers:show:host_status",
-            "servers:show:host_status:unknown-only",
-            "servers:trigger_crash_dump",
-        )
-    }
-    | {"compute:servers:create:requested_destination", "network:attach_external_network"},  # servers are being moved
-    "identity": {f"identity:{verb}_domain_role" for verb in ("create", "delete", "get", "update")}
-    | {"identity:list_domain_roles"},  # asked of roles that belong to a domain; identity is being moved
-    "image": {"communitize_image", "publicize_image"},  # asked of a new visibility; images are being moved
-}
-"""What no route of a service that is being moved names yet. Whoever moves it takes its rules out of here."""
-
-
 PROVEN_BY_PASSWORD = {("POST", "/v3/auth/tokens"), ("POST", "/v3/users/{user_id}/password")}
 """What needs no token because its body says who asks."""
 
@@ -111,7 +76,7 @@ def test_every_declared_rule_is_asked_somewhere(name: str) -> None:
     unasked = set(service.policy.names) - declared(service) - parts(service.policy) - FOR_OPERATORS.get(name, set())
     if name == "network":
         unasked -= asked_by_nouns(unasked)
-    assert unasked == NOT_YET.get(name, set())
+    assert unasked == set()
 
 
 @pytest.mark.parametrize("name", SERVICES)

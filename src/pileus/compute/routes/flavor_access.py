@@ -11,7 +11,7 @@ from pileus.compute.routes.flavors import FLAVORS
 from pileus.errors import Conflict, NotFound
 
 routes = Routes()
-ONE = f"{FLAVORS.path}/{{key}}"
+ONE = FLAVORS.one
 
 _TENANT = obj(["tenant"], tenant={"type": "string", "minLength": 1, "maxLength": 255})
 ADD = Schema.wrapped("addTenantAccess", _TENANT)
@@ -25,17 +25,17 @@ def view(ctx: Context, flavor: Flavor) -> Values:
 
 
 @routes.get(f"{ONE}/os-flavor-access", policy=FLAVORS.rule("access"), deferred=True, query=NO_QUERY_LATE)
-def index(ctx: Context, key: str) -> Values:
-    flavor = FLAVORS.find(ctx, key, "access")
+def index(ctx: Context, flavor_id: str) -> Values:
+    flavor = FLAVORS.find(ctx, flavor_id, "access")
     if flavor.is_public:
         raise NotFound("Access list not available for public flavors.")
     return view(ctx, flavor)
 
 
 @routes.action(f"{ONE}/action", "addTenantAccess", policy=FLAVORS.rule("share"), body=ADD, status=200)
-def add(ctx: Context, key: str, addTenantAccess: dict[str, str]) -> Values:
+def add(ctx: Context, flavor_id: str, addTenantAccess: dict[str, str]) -> Values:
     projects.require(ctx.session, addTenantAccess["tenant"])
-    flavor = FLAVORS.find(ctx, key, "share")
+    flavor = FLAVORS.find(ctx, flavor_id, "share")
     if flavor.is_public and ctx.at_least("2.7"):
         raise Conflict("Can not add access to a public flavor.")
     flavors.add_access(ctx.session, flavor, addTenantAccess["tenant"])
@@ -43,7 +43,7 @@ def add(ctx: Context, key: str, addTenantAccess: dict[str, str]) -> Values:
 
 
 @routes.action(f"{ONE}/action", "removeTenantAccess", policy=FLAVORS.rule("unshare"), body=REMOVE, status=200)
-def remove(ctx: Context, key: str, removeTenantAccess: dict[str, str]) -> Values:
-    flavor = FLAVORS.find(ctx, key, "unshare")
+def remove(ctx: Context, flavor_id: str, removeTenantAccess: dict[str, str]) -> Values:
+    flavor = FLAVORS.find(ctx, flavor_id, "unshare")
     flavors.remove_access(ctx.session, flavor, removeTenantAccess["tenant"])
     return view(ctx, flavor)

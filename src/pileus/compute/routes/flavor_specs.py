@@ -17,7 +17,7 @@ SPECS: Values = {
 }
 CREATE = Schema.wrapped("extra_specs", SPECS)
 UPDATE = Schema({**SPECS, "minProperties": 1, "maxProperties": 1})
-_ALL = f"{FLAVORS.path}/{{key}}/os-extra_specs"
+_ALL = f"{FLAVORS.one}/os-extra_specs"
 _ONE = f"{_ALL}/{{name}}"
 
 
@@ -28,26 +28,26 @@ def _check(ctx: Context, specs: Values) -> None:
 
 
 @routes.get(_ALL, policy=FLAVORS.rule("index_specs"), deferred=True, query=NO_QUERY_LATE)
-def index(ctx: Context, key: str) -> Values:
-    return {"extra_specs": FLAVORS.find(ctx, key, "index_specs").extra_specs}
+def index(ctx: Context, flavor_id: str) -> Values:
+    return {"extra_specs": FLAVORS.find(ctx, flavor_id, "index_specs").extra_specs}
 
 
 @routes.post(_ALL, policy=FLAVORS.rule("create_specs"), deferred=True, body=CREATE)
-def create(ctx: Context, key: str, extra_specs: Values) -> Values:
-    flavor = FLAVORS.find(ctx, key, "create_specs", lock=True)
+def create(ctx: Context, flavor_id: str, extra_specs: Values) -> Values:
+    flavor = FLAVORS.find(ctx, flavor_id, "create_specs", lock=True)
     _check(ctx, extra_specs)
     flavors.set_specs(flavor, extra_specs)
     return {"extra_specs": extra_specs}
 
 
 @routes.get(_ONE, policy=FLAVORS.rule("show_specs"), deferred=True, query=NO_QUERY_LATE)
-def show(ctx: Context, key: str, name: str) -> dict[str, str]:
-    return {name: flavors.spec(FLAVORS.find(ctx, key, "show_specs"), name)}
+def show(ctx: Context, flavor_id: str, name: str) -> dict[str, str]:
+    return {name: flavors.spec(FLAVORS.find(ctx, flavor_id, "show_specs"), name)}
 
 
 @routes.put(_ONE, policy=FLAVORS.rule("update_specs"), deferred=True, body=UPDATE)
-def update(ctx: Context, key: str, name: str) -> Values:
-    flavor = FLAVORS.find(ctx, key, "update_specs", lock=True)
+def update(ctx: Context, flavor_id: str, name: str) -> Values:
+    flavor = FLAVORS.find(ctx, flavor_id, "update_specs", lock=True)
     _check(ctx, ctx.body)
     if name not in ctx.body:
         raise Invalid("Request body and URI mismatch")
@@ -56,5 +56,5 @@ def update(ctx: Context, key: str, name: str) -> Values:
 
 
 @routes.delete(_ONE, policy=FLAVORS.rule("delete_specs"), deferred=True, status=200)
-def delete(ctx: Context, key: str, name: str) -> None:
-    flavors.remove_spec(FLAVORS.find(ctx, key, "delete_specs", lock=True), name)
+def delete(ctx: Context, flavor_id: str, name: str) -> None:
+    flavors.remove_spec(FLAVORS.find(ctx, flavor_id, "delete_specs", lock=True), name)

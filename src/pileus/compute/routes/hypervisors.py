@@ -127,9 +127,9 @@ def _key(asks: Requester) -> Any:
     return Host.provider_id if asks.at_least("2.53") else Host.id
 
 
-def _check_id(ctx: Context, key: str) -> None:
+def _check_id(ctx: Context, hypervisor_id: str) -> None:
     if ctx.at_least("2.53"):
-        require_uuid(key)
+        require_uuid(hypervisor_id)
 
 
 HYPERVISORS = Resource(
@@ -150,7 +150,7 @@ HYPERVISORS.index(views=_brief_views, query=LIST)
 HYPERVISORS.index("/detail", verb="detail", views=_views, query=LIST)
 HYPERVISORS.show(query=SHOW, deferred=False, before=_check_id)
 routes = HYPERVISORS.routes
-_ONE = f"{HYPERVISORS.path}/{{key}}"
+_ONE = HYPERVISORS.one
 
 
 @routes.get(f"{HYPERVISORS.path}/statistics", policy=HYPERVISORS.rule("statistics"), query=IGNORED, until="2.87")
@@ -161,17 +161,17 @@ def statistics(ctx: Context) -> Values:
 
 
 @routes.get(f"{_ONE}/uptime", policy=HYPERVISORS.rule("uptime"), query=IGNORED, until="2.87", before=_check_id)
-def uptime(ctx: Context, key: str) -> Values:
-    host = HYPERVISORS.find(ctx, key, "uptime")
+def uptime(ctx: Context, hypervisor_id: str) -> Values:
+    host = HYPERVISORS.find(ctx, hypervisor_id, "uptime")
     raise Unsupplied(f"The hypervisor of host {host.name} does not report its uptime.")
 
 
 @routes.get(f"{_ONE}/search", policy=HYPERVISORS.rule("search"), query=IGNORED, until="2.52")
-def search(ctx: Context, key: str) -> Values:
-    return {"hypervisors": [_brief(ctx, host) for host in hypervisors.matching(ctx.session, key)]}
+def search(ctx: Context, hypervisor_id: str) -> Values:
+    return {"hypervisors": [_brief(ctx, host) for host in hypervisors.matching(ctx.session, hypervisor_id)]}
 
 
 @routes.get(f"{_ONE}/servers", policy=HYPERVISORS.rule("servers"), query=IGNORED, until="2.52")
-def list_servers(ctx: Context, key: str) -> Values:
-    hosts = hypervisors.matching(ctx.session, key)
+def list_servers(ctx: Context, hypervisor_id: str) -> Values:
+    hosts = hypervisors.matching(ctx.session, hypervisor_id)
     return {"hypervisors": _add_servers(ctx, hosts, [_brief(ctx, host) for host in hosts])}

@@ -46,8 +46,8 @@ def view(ctx: Context, host: Host) -> Values:
     return shown | ({"forced_down": host.forced_down} if ctx.at_least("2.11") else {})
 
 
-def _check_id(_ctx: Context, key: str) -> None:
-    require_uuid(key)
+def _check_id(_ctx: Context, service_id: str) -> None:
+    require_uuid(service_id)
 
 
 def _host(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
@@ -78,10 +78,10 @@ SERVICES.update(body=UPDATE, since="2.53", deferred=False, before=_check_id)(ser
 routes = SERVICES.routes
 
 
-@routes.put(f"{SERVICES.path}/{{key}}", policy=SERVICES.rule("update"), body=LEGACY, until="2.52")
-def update_by_host(ctx: Context, key: str) -> Values:
+@routes.put(SERVICES.one, policy=SERVICES.rule("update"), body=LEGACY, until="2.52")
+def update_by_host(ctx: Context, service_id: str) -> Values:
     """PUT os-services/enable, disable, disable-log-reason and (2.11) force-down."""
-    change = _legacy_change(ctx, key)
+    change = _legacy_change(ctx, service_id)
     services.change(services.by_name(ctx.session, ctx.body["host"], ctx.body["binary"]), change)
     shown: Values = {"host": ctx.body["host"], "binary": ctx.body["binary"]}
     if change.forced_down is not None:

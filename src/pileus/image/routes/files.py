@@ -17,7 +17,7 @@ BINARY = "application/octet-stream"
 
 
 @routes.put(
-    "/v2/images/{key}/file",
+    "/v2/images/{image_id}/file",
     policy="upload_image",
     asks=(SHOW,),
     deferred=True,
@@ -25,13 +25,13 @@ BINARY = "application/octet-stream"
     transaction=None,
     status=204,
 )
-def upload(ctx: Context, key: str) -> None:
+def upload(ctx: Context, image_id: str) -> None:
     if (ctx.request.content_type or "").partition(";")[0].strip() != BINARY:
         raise Unsupported(f"Unsupported Content-Type {ctx.request.content_type}; use {BINARY}.")
     db, settings, (source, length) = ctx.cloud.db, ctx.cloud.settings, _body(ctx.request)
     with db.write() as session:
         ctx.session = session
-        image = IMAGES.find(ctx, key, "upload", lock=True)
+        image = IMAGES.find(ctx, image_id, "upload", lock=True)
         uploads.begin(image)
     uploads.take(db, settings, image, source, length)
 
@@ -52,9 +52,9 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     return request.bounded_stream, request.content_length
 
 
-@routes.get("/v2/images/{key}/file", policy="download_image", asks=(SHOW,), deferred=True)
-def download(ctx: Context, key: str) -> Reply:
-    image = IMAGES.find(ctx, key, "download")
+@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW,), deferred=True)
+def download(ctx: Context, image_id: str) -> Reply:
+    image = IMAGES.find(ctx, image_id, "download")
     if image.status == "deactivated" and not ctx.is_admin:
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:

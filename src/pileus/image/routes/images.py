@@ -125,11 +125,11 @@ def update(_session: Session, image: Image, values: Values, asks: Requester) -> 
         _require_visibility(asks, image)
 
 
-@routes.post("/v2/images/{key}/actions/deactivate", policy="deactivate", asks=(SHOW,), deferred=True, status=204)
-def deactivate(ctx: Context, key: str) -> None:
-    images.set_active(IMAGES.find(ctx, key, "deactivate", lock=True), False)
+@routes.post("/v2/images/{image_id}/actions/deactivate", policy="deactivate", asks=(SHOW,), deferred=True, status=204)
+def deactivate(ctx: Context, image_id: str) -> None:
+    images.set_active(IMAGES.find(ctx, image_id, "deactivate", lock=True), False)
 
 
-@routes.post("/v2/images/{key}/actions/reactivate", policy="reactivate", asks=(SHOW,), deferred=True, status=204)
-def reactivate(ctx: Context, key: str) -> None:
-    images.set_active(IMAGES.find(ctx, key, "reactivate", lock=True), True)
+@routes.post("/v2/images/{image_id}/actions/reactivate", policy="reactivate", asks=(SHOW,), deferred=True, status=204)
+def reactivate(ctx: Context, image_id: str) -> None:
+    images.set_active(IMAGES.find(ctx, image_id, "reactivate", lock=True), True)

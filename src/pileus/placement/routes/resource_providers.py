@@ -87,14 +87,14 @@ PROVIDERS.show(query=NO_QUERY)
 
 
 @routes.get(
-    "/resource_providers/{key}/aggregates",
+    "/resource_providers/{resource_provider_id}/aggregates",
     policy=PROVIDERS.rule("aggregates"),
     deferred=True,
     query=NO_QUERY,
     since="1.1",
 )
-def list_aggregates(ctx: Context, key: str) -> Reply:
-    provider = PROVIDERS.find(ctx, key, "aggregates")
+def list_aggregates(ctx: Context, resource_provider_id: str) -> Reply:
+    provider = PROVIDERS.find(ctx, resource_provider_id, "aggregates")
     body: Values = {"aggregates": []}
     if ctx.at_least("1.19"):
         body["resource_provider_generation"] = provider.generation
@@ -102,13 +102,13 @@ def list_aggregates(ctx: Context, key: str) -> Reply:
 
 
 @routes.get(
-    "/resource_providers/{key}/traits",
+    "/resource_providers/{resource_provider_id}/traits",
     policy=PROVIDERS.rule("traits"),
     deferred=True,
     query=NO_QUERY,
     since="1.6",
 )
-def list_traits(ctx: Context, key: str) -> Reply:
-    provider = PROVIDERS.find(ctx, key, "traits")
+def list_traits(ctx: Context, resource_provider_id: str) -> Reply:
+    provider = PROVIDERS.find(ctx, resource_provider_id, "traits")
     had = traits.of(ctx.session, [provider.id])[provider.id]
     return reply(ctx, {"traits": had, "resource_provider_generation": provider.generation}, provider.updated_at)
