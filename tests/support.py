@@ -33,11 +33,13 @@ def free_port() -> int:
 
 
 def eventually(check: Callable[[], Any], timeout_s: float = 30.0, what: str = "the condition") -> Any:
-    """Poll `check` until it gives something true, and return that."""
+    """Poll `check` until it gives something true, and return that. What takes long is asked for less and less often."""
     deadline = time.monotonic() + timeout_s
+    pause_s = 0.02
     while not (found := check()):
         assert time.monotonic() < deadline, f"{what} did not come within {timeout_s:g} s"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.25)
     return found
 
 
