@@ -10,7 +10,20 @@ import tempfile
 import uuid
 from pathlib import Path
 
+import psycopg
+
 from tests.support import free_port
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "300",
+    "log_min_messages": "warning",
+    # Nobody pulls the plug of the machine: what was given to the kernel survives the hardest restart of the server.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 
 
 class Postgres:
@@ -24,19 +37,21 @@ class Postgres:
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)
         port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{port}"
-        settings = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} -c max_connections=300"
-        self._options = f"-p {port} {settings} -c log_min_messages=warning"
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-D", str(self._folder / "data"))
+        settings = SETTINGS | {"unix_socket_directories": str(self._folder)}
+        self._options = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in settings.items())])
+        data = str(self._folder / "data")
+        self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-D", data)
         self._control("start")
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, template: str = "template1") -> str:
+        """The URL of a new database: empty, or a copy of `template`, which nobody may be connected to."""
         name = f"pileus_{uuid.uuid4().hex[:12]}"
-        subprocess.run(["psql", f"{self.url}/postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"{self.url}/{name}"
 
     def restart(self) -> None:
-        """As after a power cut: every connection is lost, whatever was not committed is gone."""
+        """The server is killed: every connection is lost, whatever was not committed is gone."""
         self._control("restart", "-m", "immediate")
 
     def log(self) -> str:

@@ -20,6 +20,7 @@ import sqlalchemy
 from openstack.connection import Connection
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parent.parent
 GIVES_JSON = {"list", "show", "create", "issue", "detail"}
 """Verbs of the client that print a table or an object."""
 
@@ -32,11 +33,13 @@ def free_port() -> int:
 
 
 def eventually(check: Callable[[], Any], timeout_s: float = 30.0, what: str = "the condition") -> Any:
-    """Poll `check` until it gives something true, and return that."""
+    """Poll `check` until it gives something true, and return that. What takes long is asked for less and less often."""
     deadline = time.monotonic() + timeout_s
+    pause_s = 0.02
     while not (found := check()):
         assert time.monotonic() < deadline, f"{what} did not come within {timeout_s:g} s"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.25)
     return found
 
 
@@ -52,13 +55,19 @@ class CloudUnderTest:
         self.options = [*options, *(["--netns", netns] if netns else [])]
         self.environment = {**os.environ, **({"PILEUS_DATABASE": database} if database else {})}
         self.database = database
+        self._credentials: dict[str, dict[str, str]] = {}
+        self._client: OpenStack | None = None
 
     @property
     def pid(self) -> int:
         return int((self.state / "pileus.pid").read_text())
 
     def up(self, **environment: str) -> str:
-        """`pileus up --detach`; returns what it printed."""
+        """`pileus up --detach`; returns what it printed. Passwords are hashed cheaply: no attacker guesses them."""
+        self._credentials.clear()
+        settings = self.state / "settings.json"
+        if not settings.exists():
+            settings.write_text(json.dumps({"state": str(self.state), "bcrypt_rounds": 4}))
         return self.pileus("up", "--listen", f"127.0.0.1:{self.port}", "--detach", *self.options, **environment)
 
     def down(self, *options: str) -> None:
@@ -94,6 +103,9 @@ class CloudUnderTest:
 
     def remove(self) -> None:
         """Stop what runs and delete the state."""
+        if self._client:
+            self._client.close()
+            self._client = None
         if (self.state / "pileus.pid").exists():
             subprocess.run(
                 [str(BIN / "pileus"), "down", "--state", str(self.state)],
@@ -107,10 +119,12 @@ class CloudUnderTest:
     # --- clients ----------------------------------------------------------------------------------------------
 
     def credentials(self, project: str) -> dict[str, str]:
-        """The OS_* variables of `pileus openrc`."""
-        lines = self.pileus("openrc", "--project", project).splitlines()
-        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-        return {name: value.strip("'") for name, value in pairs}
+        """The OS_* variables of `pileus openrc`, asked for once after each start."""
+        if project not in self._credentials:
+            lines = self.pileus("openrc", "--project", project).splitlines()
+            pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+            self._credentials[project] = {name: value.strip("'") for name, value in pairs}
+        return self._credentials[project]
 
     def connect(self, project: str = "admin") -> Connection:
         """openstacksdk as a project's user."""
@@ -130,17 +144,9 @@ class CloudUnderTest:
     def openstack(self, *arguments: str, project: str = "admin", parse: bool | None = None, check: bool = True) -> Any:
         """The real `openstack` command: its JSON where it gives any, else its output and error text."""
         parse = bool(GIVES_JSON & set(arguments)) if parse is None else parse
-        argv = [str(BIN / "openstack"), *arguments, *(["-f", "json"] if parse else [])]
-        if self.netns:
-            argv = ["ip", "netns", "exec", self.netns, *argv]
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            env={**os.environ, **self.credentials(project)},
-        )
+        argv = [*arguments, *(["-f", "json"] if parse else [])]
+        self._client = self._client or OpenStack(self.netns)
+        done = self._client.run(argv, {**os.environ, **self.credentials(project)})
         assert done.returncode == 0 or not check, (
             f"openstack {' '.join(arguments)}: {done.stderr}\n{self.log()[-2000:]}"
         )
@@ -154,6 +160,32 @@ class CloudUnderTest:
             rows = list(connection.execute(sqlalchemy.text(statement)))
         engine.dispose()
         return rows
+
+
+class OpenStack:
+    """The `openstack` command, started by a server of its own (tests/openstack_server.py)."""
+
+    def __init__(self, netns: str | None) -> None:
+        inside = ["ip", "netns", "exec", netns] if netns else []
+        # What is measured is the cloud, not its clients.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+        self._server = subprocess.Popen(
+            [*inside, sys.executable, "-m", "tests.openstack_server"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment, cwd=ROOT,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._server.communicate()
+
+    def run(self, argv: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command, with its output and exit code."""
+        with tempfile.TemporaryDirectory(prefix="pileus-openstack-") as folder:
+            files = {name: f"{folder}/{name}" for name in ("out", "error")}
+            asked = {"argv": argv, "environment": environment, "timeout_s": 240, **files}
+            assert self._server.stdin is not None and self._server.stdout is not None
+            self._server.stdin.write(json.dumps(asked) + "\n")
+            code = int(self._server.stdout.readline())
+            return subprocess.CompletedProcess(argv, code, *(Path(path).read_text() for path in files.values()))
 
 
 def _lives(pid: int) -> bool:

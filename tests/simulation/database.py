@@ -27,14 +27,22 @@ NETWORK = "private"
 
 
 class FaultyDatabase(Database):
-    """Commits and statements fail now and then, in the ways that databases have."""
+    """Commits and statements fail now and then, in the ways that databases have.
 
-    def __init__(self, dice: Dice) -> None:
-        self._dice = dice
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.deserialize(template())
-        super().__init__("sqlite://", poolclass=StaticPool, creator=lambda: connection)
+    One serves every seed of a process, one after the other: statements are compiled once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("sqlite://", poolclass=StaticPool, creator=_connect)
         event.listen(self.engine, "before_cursor_execute", self._before_statement)
+
+    @classmethod
+    def of(cls, dice: Dice) -> FaultyDatabase:
+        """The one of this process, as a new cloud's, failing as these dice say."""
+        db = _this_process()
+        db._dice = dice
+        db.dispose()
+        return db
 
     def _commit(self, session: Session, certain: bool) -> None:
         session.flush()
@@ -47,6 +55,17 @@ class FaultyDatabase(Database):
     def _before_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("UPDATE") and self._dice.strikes("deadlock"):
             raise _failure(statement, "deadlock detected: database is locked")
+
+
+@cache
+def _this_process() -> FaultyDatabase:
+    return FaultyDatabase()
+
+
+def _connect() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.deserialize(template())
+    return connection
 
 
 def _failure(statement: str, why: str) -> OperationalError:

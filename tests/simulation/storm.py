@@ -50,7 +50,7 @@ class Storm:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.dice = Dice(seed)
-        self.db = FaultyDatabase(self.dice)
+        self.db = FaultyDatabase.of(self.dice)
         self.clock = SimulatedClock()
         self.northbound = FakeNorthbound()
         with self.db.read() as session:

@@ -13,6 +13,7 @@ from pileus.cloud import Cloud
 from pileus.db import Base, Database
 from pileus.identity.bootstrap import bootstrap
 from pileus.settings import Settings
+from tests.databases import sqlite_copy
 
 PASSWORDS = {"admin": "admin-secret", "demo": "demo-secret", "alt_demo": "alt-secret"}
 
@@ -33,18 +34,22 @@ class Api:
         return Api(self.client, prefix, self.token)
 
 
+def _with_identity(db: Database) -> None:
+    """Every table, the users of PASSWORDS and a key for tokens."""
+    Base.metadata.create_all(db.engine)
+    with db.write() as session:
+        bootstrap(session, PASSWORDS, 4)
+        Cloud(Settings(state="/nowhere"), db).keys.rotate(session)
+
+
 class Serving:
     """The cloud, and its users."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.settings = Settings(state=str(directory), bcrypt_rounds=4, **settings)
         (directory / "db").mkdir()
-        self.db = Database(self.settings.database_url)
+        self.db = Database(sqlite_copy(_with_identity, directory / "db" / "pileus.db"))
         self.cloud = Cloud(self.settings, self.db)
-        Base.metadata.create_all(self.db.engine)
-        with self.db.write() as session:
-            bootstrap(session, PASSWORDS, 4)
-            self.cloud.keys.rotate(session)
         self.client = falcon.testing.TestClient(self.cloud.application())
 
     def login(self, user: str, scope: Any = None, password: str | None = None) -> falcon.testing.Result:

@@ -65,8 +65,14 @@ def sort_keys(
     columns: dict[str, InstrumentedAttribute[Any]],
     default: list[tuple[str, str]],
     unique: str = "id",
+    omitted: str = "asc",
 ) -> list[SortKey]:
     """The order a request asks for with sort_key and sort_dir (or sort=key:dir,...), ending in a unique column.
+
+    A direction without a key is that of the default key; a key without a direction has the default key's.
+
+    Args:
+        omitted: direction of a key in `sort` that has none.
 
     Raises:
         Invalid: a key that cannot be sorted by, or a direction that is neither asc nor desc.
@@ -74,11 +80,11 @@ def sort_keys(
     names, directions = ctx.query.get("sort_key", []), ctx.query.get("sort_dir", [])
     if "sort" in ctx.query:
         pairs = [part.partition(":") for part in (ctx.param("sort") or "").split(",") if part]
-        names, directions = [name for name, _, _ in pairs], [way or "asc" for _, _, way in pairs]
-    wanted = [
-        (name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
-        for n, name in enumerate(names)
-    ] or default
+        names, directions = [name for name, _, _ in pairs], [way or omitted for _, _, way in pairs]
+    if directions and not names:
+        names = [name for name, _ in default[:1]]
+    usual = directions[-1] if directions else default[0][1] if default else "desc"
+    wanted = [(name, directions[n] if n < len(directions) else usual) for n, name in enumerate(names)] or default
     if odd := [way for way in directions if way not in ("asc", "desc")]:
         raise Invalid(f"Invalid input for query parameter sort_dir: {odd[0]} is neither asc nor desc.")
     keys: list[SortKey] = []

@@ -57,10 +57,11 @@ def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -
 
     def add(ctx: Context, tag: str, **path: str) -> Reply:
         row = found(ctx, path, "add_tag")
-        if tag in row.tags:
-            return Reply(status=rules.present)
-        change(ctx, row, [*row.tags, tag])
-        return Reply(headers={"Location": f"{ctx.root}{ctx.request.path}"} if rules.located else None)
+        status = rules.present if tag in row.tags else None
+        if status is None:
+            change(ctx, row, [*row.tags, tag])
+        located = rules.located and status in (None, 201)
+        return Reply(status=status, headers={"Location": f"{ctx.root}{ctx.request.path}"} if located else None)
 
     def remove(ctx: Context, tag: str, **path: str) -> None:
         row = found(ctx, path, "remove_tag")
@@ -90,6 +91,8 @@ def check_tags(rules: TagRules, tags: list[Any]) -> list[str]:
                 f"Invalid input for tags. Reason: '{str(tag)[:100]}' must be 1 to {rules.longest} characters"
                 + (f" without {' and '.join(rules.forbidden)}." if rules.forbidden else ".")
             )
+    if not rules.repeats and len(set(tags)) < len(tags):
+        raise Invalid("Invalid input for tags. Reason: one of them is there twice.")
     if len(set(tags)) > rules.most:
         raise rules.too_many(len(set(tags)), rules.most)
     return list(dict.fromkeys(tags))

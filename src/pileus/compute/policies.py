@@ -107,7 +107,7 @@ _NOUNS = {
     "os_compute_api:os-server-groups:index:all_projects": ADMIN,
     "os_compute_api:os-availability-zone:list": ANYBODY,
     "os_compute_api:os-availability-zone:detail": ADMIN,
-    **_named("os_compute_api:os-services", ADMIN, "list", "update", "delete"),
+    **_named("os_compute_api:os-services", ADMIN, "list", "update"),
     **_named(
         "os_compute_api:os-hypervisors",
         ADMIN,

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from pileus.agent.commands import (
+    AttachPort,
     BuildGuest,
     Command,
     DiscardGuest,
+    PauseGuest,
+    ResumeGuest,
+    SnapshotGuest,
     StartGuest,
     StopGuest,
     UpdateInstanceData,
@@ -19,7 +23,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.journal import Known
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.desk import Desk, Gate, parcel, stop
-from tests.unit.agent.specs import SERVER, guest
+from tests.unit.agent.specs import PORT, SERVER, guest
 
 
 def test_a_guest_is_built_and_discarded(desk: Desk) -> None:
@@ -187,6 +191,10 @@ def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
         BuildGuest(guest=guest(incarnation=1)),
         StartGuest(guest=guest(incarnation=1)),
         StopGuest(server_id=SERVER, incarnation=1),
+        PauseGuest(server_id=SERVER, incarnation=1),
+        ResumeGuest(guest=guest(incarnation=1)),
+        SnapshotGuest(server_id=SERVER, incarnation=1, image_id="i", location="file:///i"),
+        AttachPort(guest=guest(incarnation=1), port_id=PORT),
         UpdateInstanceData(guest=guest(incarnation=1)),
     ],
     ids=lambda command: type(command).__name__,

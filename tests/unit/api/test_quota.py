@@ -9,16 +9,15 @@ import pytest
 
 from pileus.compute import quotas
 from pileus.db import Database, Session
-from pileus.db.migrate import upgrade
 from pileus.errors import QuotaExceeded
+from tests.databases import migrated, sqlite_copy
 
 DEFAULTS = {"instances": 10, "cores": 20, "ram": 51200}
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    db = Database(f"sqlite:///{tmp_path}/t.db")
-    upgrade(db, tmp_path)
+    db = Database(sqlite_copy(migrated, tmp_path / "t.db"))
     with db.write() as session:
         yield session
     db.dispose()

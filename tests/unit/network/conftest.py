@@ -13,21 +13,23 @@ from sqlalchemy import event
 from pileus.bootstrap import first_start
 from pileus.cloud import Cloud
 from pileus.db import Database
-from pileus.db.migrate import upgrade
 from pileus.settings import Settings
+from tests.databases import Databases, migrated
 
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Cloud]:
-    (tmp_path / "db").mkdir()
-    settings = Settings(state=str(tmp_path), bcrypt_rounds=4, database=new_database() or "")
-    cloud = Cloud(settings, Database(settings.database_url))
-    upgrade(cloud.db, tmp_path)
-    first_start(cloud, PASSWORDS)
+def cloud(tmp_path: Path, databases: Databases) -> Iterator[Cloud]:
+    url = databases.copy(_as_first_started, tmp_path / "pileus.db")
+    cloud = Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4, database=url), Database(url))
     yield cloud
     cloud.db.dispose()
+
+
+def _as_first_started(db: Database) -> None:
+    migrated(db)
+    first_start(Cloud(Settings(state="/nowhere", bcrypt_rounds=4), db), PASSWORDS)
 
 
 class Caller:

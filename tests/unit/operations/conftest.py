@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from pileus import clock
 from pileus.db import Database
-from pileus.db.migrate import upgrade
 from pileus.operations import loops
+from tests.databases import Databases, migrated
 from tests.unit.operations.world import REGISTRY, FakeClock, Hosts, Replica, command, unnote
 
 
@@ -25,15 +25,18 @@ def _registries() -> Iterator[None]:
 
 
 @pytest.fixture
-def db(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Database]:
-    url = new_database()
-    database = Database(url.replace("postgresql://", "postgresql+psycopg://") if url else f"sqlite:///{tmp_path}/t.db")
-    upgrade(database, tmp_path)
-    key = "INTEGER PRIMARY KEY" if database.sqlite else "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
-    with database.write() as session:
-        session.execute(text(f"CREATE TABLE effects (id {key}, word TEXT NOT NULL)"))
+def db(tmp_path: Path, databases: Databases) -> Iterator[Database]:
+    database = Database(databases.copy(_with_effects, tmp_path / "t.db"))
     yield database
     database.dispose()
+
+
+def _with_effects(db: Database) -> None:
+    """A new cloud's tables, and one in which flows of tests leave a trace."""
+    migrated(db)
+    key = "INTEGER PRIMARY KEY" if db.sqlite else "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+    with db.write() as session:
+        session.execute(text(f"CREATE TABLE effects (id {key}, word TEXT NOT NULL)"))
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ class SnapshotGuest(ServerCommand, frozen=True, kw_only=True):
 
     Events: copy disk, deliver image. Result: {"size": bytes of the file, "virtual_size": bytes of the disk, "checksum":
     MD5 in hexadecimal, "sha512": the same}. Fails with "not-allowed" (no place for images), "unsupported" (another
-    format), "no-such-guest", "storage", "hypervisor".
+    format), "no-such-guest", "busy" (one that was given up has not ended yet), "storage", "hypervisor".
     """
 
     method = "snapshot"

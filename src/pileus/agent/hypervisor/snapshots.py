@@ -42,7 +42,6 @@ class SnapshotCommands(Guests):
         with self._commanded(host, command.server_id):
             files = self._files.guest(command.server_id)
             found = self._existing(command.server_id)
-            self._drop_copy(command.server_id)
             files.begin_copy()
             try:
                 with timeline.stage("copy disk") as detail:
@@ -61,7 +60,7 @@ class SnapshotCommands(Guests):
         target = domain.disk_of(found.XMLDesc(0), files.root) if found.isActive() else None
         if target is not None and self._copy_live(found, target, files.copy, timeline):
             return True
-        files.begin_copy()
+        files.copy.unlink(missing_ok=True)
         _convert(files, timeline)
         return False
 
@@ -97,8 +96,6 @@ class SnapshotCommands(Guests):
     def _drop_copy(self, server_id: str) -> None:
         """Remove a copy, the job that may still write it first. Never fails: what is left goes at the next start."""
         files = self._files.guest(server_id)
-        if not files.copying.exists():
-            return
         with suppress(CommandFailed), quiet():
             found = self._find(server_id)
             if found is not None and _is_copied(found):

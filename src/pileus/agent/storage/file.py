@@ -105,19 +105,24 @@ class GuestFiles:
                 self._make_swap(guest.swap_mib)
 
     def begin_copy(self) -> None:
-        """Make way for a copy of the root disk.
+        """Make a place for a copy of the root disk.
 
         Raises:
-            CommandFailed: "storage", or "no-such-guest", it has no root disk.
+            CommandFailed: "storage"; "no-such-guest", it has no root disk; "busy", one is being copied. What an agent
+                that died left has to be removed before.
         """
         if not self.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
-        with _blamed("copy"):
-            self.end_copy()
+        try:
             self.copying.mkdir(mode=0o700)
+        except FileExistsError:
+            raise CommandFailed("busy", "the server's disk is being copied already") from None
+        except OSError as error:
+            log.warning("copy: %s", error)
+            raise CommandFailed("storage", "the server's disk could not be copied") from error
 
     def end_copy(self) -> None:
-        """Remove a copy of the root disk; nothing there is no error."""
+        """Remove the copy of the root disk and its place; nothing there is no error."""
         shutil.rmtree(self.copying, ignore_errors=True)
 
     def make_console(self) -> None:

@@ -12,7 +12,7 @@ from pileus.api.schema import nullable, obj
 from pileus.compute import aggregates
 from pileus.compute.parameters import NO_QUERY_LATE, PRINTABLE_NAME
 from pileus.compute.placement_model import Aggregate
-from pileus.compute.style import OPERATORS
+from pileus.compute.style import NUMBERED
 
 _ZONE = nullable({**PRINTABLE_NAME, "pattern": r"^[^\s\p{C}:]([^\p{C}:]*[^\s\p{C}:])?$"})
 _SPACED_NAME = {**PRINTABLE_NAME, "pattern": r"^\s*[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?\s*$"}
@@ -52,7 +52,7 @@ AGGREGATES = Resource(
     Aggregate,
     "aggregate",
     "/v2.1/os-aggregates",
-    style=OPERATORS,
+    style=NUMBERED,
     rule="os_compute_api:os-aggregates:{verb}",
     view=view,
     paged=False,

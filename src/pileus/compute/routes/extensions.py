@@ -5,9 +5,7 @@ Source: api-ref compute, Extensions. A version says what a client may use; this 
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.errors import NotFound
 
@@ -57,7 +55,7 @@ EXTENSIONS = {
 }
 
 
-def _view(alias: str) -> dict[str, Any]:
+def _view(alias: str) -> Values:
     name, description = EXTENSIONS[alias]
     return {
         "alias": alias,
@@ -70,12 +68,12 @@ def _view(alias: str) -> dict[str, Any]:
 
 
 @routes.get("/v2.1/extensions", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def index(ctx: Context) -> dict[str, Any]:
+def index(ctx: Context) -> Values:
     return {"extensions": [_view(alias) for alias in EXTENSIONS]}
 
 
 @routes.get("/v2.1/extensions/{alias}", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def show(ctx: Context, alias: str) -> dict[str, Any]:
+def show(ctx: Context, alias: str) -> Values:
     if alias not in EXTENSIONS:
         raise NotFound("The resource could not be found.")
     return {"extension": _view(alias)}

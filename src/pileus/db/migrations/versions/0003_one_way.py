@@ -1,4 +1,4 @@
-"""One way: tags of every service in one table; server groups and host aggregates.
+"""One way: tags of every service in one table; ids of deleted images are remembered; server groups and aggregates.
 
 Revision ID: 0003
 Revises: 0002
@@ -27,6 +27,7 @@ def upgrade() -> None:
         batch.create_index(batch.f("ix_tags_tag"), ["tag"])
     op.execute("INSERT INTO tags (resource_id, tag) SELECT image_id, value FROM image_tags")
     op.drop_table("image_tags")
+    op.create_table("deleted_images", sa.Column("id", sa.String(255), primary_key=True))
     for table in ("servers", "projects"):
         _move_out(table)
     _add_server_groups()
