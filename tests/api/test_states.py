@@ -72,6 +72,7 @@ def test_a_locked_server_stays_as_it_is(owner: User, root_user: User, server_id:
     conflict(owner.act(server_id, "pause"), f"Instance {server_id} is locked")
     accepted(root_user.act(server_id, "pause"))
     assert state(owner, server_id)[0] == "PAUSED"
+    accepted(owner.act(server_id, "unlock"))
 
 
 def test_the_journal_names_them(owner: User, server_id: str) -> None:
