@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 from pathlib import Path
 
@@ -72,7 +74,35 @@ def routes_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"states.md": states_page, "routes.md": routes_page}
+def settings_page() -> str:
+    """Every setting with its type and default, and what the code says of it."""
+    source = Path(inspect.getfile(Settings)).read_text()
+    lines = [
+        "# Settings",
+        "",
+        "Drawn from `src/pileus/settings.py` by `make docs`. They are kept in `settings.json` of the state directory:",
+        "those of the command line by `pileus up`, the others by hand while the cloud is down. Times are seconds, sizes",
+        "name their unit.",
+        "",
+        "| setting | type | default | |",
+        "|---|---|---|---|",
+    ]
+    tree = next(
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    )
+    for number, node in enumerate(tree.body):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        default = ast.unparse(node.value) if node.value is not None else "(needed)"
+        default = "(made up)" if "default_factory" in default else default
+        after = tree.body[number + 1] if number + 1 < len(tree.body) else None
+        said = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+        kind = ast.unparse(node.annotation).replace("|", "or")
+        lines.append(f"| `{node.target.id}` | {kind} | `{default}` | {' '.join(str(said).split())} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "states.md": states_page, "routes.md": routes_page}
 
 
 def main() -> int:

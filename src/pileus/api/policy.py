@@ -52,6 +52,11 @@ class Policy:
         self._enforcer.load_rules()
         self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
 
+    def declare(self, rule: str, check: str) -> None:
+        """Add a rule with its default."""
+        self._enforcer.register_default(policy.RuleDefault(rule, check))
+        self._enforcer.load_rules(force_reload=True)
+
     @property
     def names(self) -> frozenset[str]:
         """Every rule, those that the operator added among them."""
