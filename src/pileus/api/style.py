@@ -41,7 +41,7 @@ class Style:
         if noun.by_offset:
             fixed = [*((noun.sortable[name], way == "desc") for name, way in noun.order), (key, False)]
             return Page(fixed, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
-        keys = sort_keys(ctx, noun.sortable, noun.order, key.key)
+        keys = sort_keys(ctx, {key.key: key, **noun.sortable}, noun.order, key.key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
