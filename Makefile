@@ -29,7 +29,7 @@ lint: $(VENV)/.done
 	$(VENV)/bin/mypy
 
 test: setup
-	tools/test.sh
+	tools/test.sh $(PARTS)
 
 SEEDS ?= 100000
 FIRST_SEED ?= 1
