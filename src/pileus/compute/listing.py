@@ -43,6 +43,10 @@ EXACT: dict[str, InstrumentedAttribute[Any]] = {
 }
 NUMBERS = ("launch_index", "power_state")
 TAGS = tag_filters(Server)
+_CHANGED = (
+    ("changes-since", since(Server.updated_at, exact=True)),
+    ("changes-before", before(Server.updated_at, exact=True)),
+)
 EVERYBODYS = {
     "2.1": ("reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"),
     "2.5": ("ip6",),
@@ -120,7 +124,7 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
     for key, version in (("ip", 4), ("ip6", 6)):
         if key in given:
             found.append(Server.id.in_(addresses.servers_at(version, _pattern(given[key][-1]))))
-    for key, changed in (("changes-since", since(Server.updated_at)), ("changes-before", before(Server.updated_at))):
+    for key, changed in _CHANGED:
         if key in given:
             try:
                 found.append(changed(ctx, given[key][-1:]))
