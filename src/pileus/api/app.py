@@ -101,10 +101,10 @@ class Endpoint:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
                 arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
-        if route.before:
-            route.before(ctx, **path)
         for _ in range(RETRIES):
             try:
+                if route.before:
+                    route.before(ctx, **path)
                 with ExitStack() as stack:
                     if route.transaction:
                         db = self._cloud.db

@@ -40,9 +40,9 @@ def page_limit(ctx: Context) -> int:
     most = ctx.cloud.settings.max_page
     if text is None:
         return most
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise Invalid(f"Invalid input for query parameters limit. Value: {text}. It must be a non-negative integer.")
-    return min(int(text), most)
+    return min(int(text[:18]), most)
 
 
 def page_offset(ctx: Context) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from pileus.api.context import Context
 from pileus.api.filters import before, since
 from pileus.api.tags import tag_filters
-from pileus.api.values import truth
+from pileus.api.values import truth, whole
 from pileus.compute import states
 from pileus.compute.model import Server
 from pileus.errors import Forbidden, Invalid
@@ -152,9 +152,10 @@ def _doing(task_states: list[str]) -> ColumnElement[bool]:
 
 
 def _numbers(key: str, values: list[str]) -> list[int]:
-    if not all(value.isdigit() for value in values):
-        raise Invalid(f"Invalid filter field: {key}.")
-    return [int(value) for value in values]
+    try:
+        return [whole(value) for value in values]
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {key}.") from None
 
 
 def _pattern(text: str) -> str:

@@ -65,7 +65,7 @@ def read_protocol(value: Any) -> str | None:
     word = str(value).lower()
     if word == "any":
         return None
-    if word in PROTOCOLS or (word.isdigit() and int(word) <= 255):
+    if word in PROTOCOLS or (word.isascii() and word.isdigit() and len(word) < 4 and int(word) <= 255):
         return word
     raise Invalid(
         f"Security group rule protocol {value} not supported. Only protocol values {[None, *PROTOCOLS]} "

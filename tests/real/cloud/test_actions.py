@@ -11,7 +11,7 @@ import pytest
 from tests.real.cloud.real import RealCloud
 from tests.support import eventually
 
-TICKS = "n=0; while true; do n=$((n+1)); echo tick $n; sleep 1; done &"
+TICKS = '(n=0; while sleep 1; do n=$((n + 1)); echo "tick $n" > /dev/console; done) &'
 UP = "tiny: cloud done"
 
 
@@ -77,7 +77,7 @@ def test_an_image_of_a_running_server_boots(cloud: RealCloud, server: str) -> No
     image: Any = eventually(
         lambda: (one := cloud.demo.image.get_image(made.id)).status == "active" and one, 120, "the image"
     )
-    assert image.size > 0 and image.disk_format == "qcow2" and image.properties["instance_uuid"] == server
+    assert image.size > 0 and image.disk_format == "qcow2" and image.instance_uuid == server
     assert cloud.settled(server).power_state == 1
     copy = cloud.boot("copy", image_id=made.id)
     cloud.settled(copy)

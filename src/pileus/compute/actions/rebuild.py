@@ -49,7 +49,7 @@ _COLUMNS = {
 @action(
     "rebuild",
     rule="os_compute_api:servers:rebuild",
-    asks=("os_compute_api:servers:rebuild:trusted_certs", "os_compute_api:servers:create:zero_disk_flavor"),
+    asks=("os_compute_api:servers:rebuild:trusted_certs",),
     body=BODY,
     when={ACTIVE, STOPPED, ERROR},
     during="rebuilding",

@@ -42,7 +42,7 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
     """
     announced = request.get_header("X-OpenStack-Image-Size")
-    if announced is not None and not announced.isdigit():
+    if announced is not None and not (announced.isascii() and announced.isdigit()):
         raise Invalid(f"Invalid X-OpenStack-Image-Size: {announced} is not a number of bytes.")
     size = None if announced is None else int(announced)
     if request.content_length is None:
