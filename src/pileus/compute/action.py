@@ -19,7 +19,7 @@ from pileus.compute.servers import origin
 from pileus.compute.states import ERROR, Transition
 from pileus.db import Session
 from pileus.errors import Conflict
-from pileus.operations import Arguments, Flow, Operation, note, task_states
+from pileus.operations import Arguments, Flow, Operation, Owed, note, task_states
 from pileus.operations.flow import FailureHook
 
 P = ParamSpec("P")
@@ -31,6 +31,7 @@ _HOOKS: dict[str | None, FailureHook] = {None: stay, ERROR: break_down}
 Prepare = Callable[[Session, Server, Any, Requester], Arguments]
 """What a request comes to: the flow's arguments, from the body's value; it may change the server's row."""
 Answer = Callable[[Context, Server, Arguments], Any]
+Undo = Callable[[Arguments], Owed]
 
 
 class Action(Flow[P]):
@@ -65,10 +66,16 @@ class Action(Flow[P]):
         self._asks, self._body, self._since, self._status = asks, body, since, status
         self._locks, self._fits, self._answer = locks, fits, answer
         self._prepare: Prepare | None = None
+        self._undo: Undo | None = None
 
     def prepared(self, function: Prepare) -> Prepare:
         """Have a function make the flow's arguments of a request; without one, they are the server's id."""
         self._prepare = function
+        return function
+
+    def undone(self, function: Undo) -> Undo:
+        """Have what preparing it made be taken back, by a recorded action, when the action fails or is cancelled."""
+        self._undo = function
         return function
 
     def declare(self, routes: Routes) -> None:
@@ -109,7 +116,8 @@ class Action(Flow[P]):
             arguments = Arguments(server.id, {"server_id": server.id})
         else:
             arguments = self._prepare(session, server, body, asks)
-        self.accept(session, origin(server, asks), arguments)
+        undo = self._undo(arguments) if self._undo else None
+        self.accept(session, origin(server, asks), arguments, undo=undo)
         return arguments
 
     def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:

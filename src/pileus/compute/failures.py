@@ -24,6 +24,7 @@ def break_down(session: Session, subject_id: str, origin: Origin, error: dict[st
     server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR)
+        server.admin_pass = None
         servers.add_fault(session, server, error["message"])
         servers.catch_up(server, None)
 

@@ -11,6 +11,7 @@ from pileus import clock
 from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
 from pileus.compute import servers, spec
 from pileus.compute.model import Host, Server, UnknownGuest
+from pileus.compute.states import ERROR
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.operations import debts, task_states
 from pileus.placement import providers
@@ -81,8 +82,11 @@ def _compare_guests(session: Session, report: HostReport, asked: datetime) -> No
 
 
 def _is_ours(server: Server | None, guest: GuestReport) -> bool:
-    """Whether a guest is the one that its server has on this host."""
-    return server is not None and guest.incarnation in (0, server.incarnation)
+    """Whether a guest is the one that its server has on this host; if a rebuild failed, perhaps still the former."""
+    if server is None:
+        return False
+    former = server.vm_state == ERROR and guest.incarnation < server.incarnation
+    return former or guest.incarnation in (0, server.incarnation)
 
 
 def _accounted_for(session: Session, host: str, guest: GuestReport, asked: datetime) -> bool:

@@ -188,6 +188,7 @@ def hear(server: Server, power_state: int, at: float, busy: bool) -> None:
     if busy:
         server.news = News(power_state=power_state, at=at)
     else:
+        server.news = None  # what came while something was under way is older
         _follow(server, power_state)
 
 

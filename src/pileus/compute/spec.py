@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from pileus.agent.commands import (
@@ -13,6 +15,7 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    GuestPort,
     GuestSpec,
     ImageSource,
     InstanceData,
@@ -168,14 +171,21 @@ def attach_port(session: Session, server_id: str, port_id: str, plug_timeout_s: 
 
 
 @recorded("detach port")
-def detach_port(session: Session, server_id: str, port_id: str) -> Command:
-    """The command that unplugs a port."""
+def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None) -> Command | None:
+    """The command that unplugs a port; nothing once the server is on no host.
+
+    Args:
+        port: what it was when it was plugged, for when there is no such port any more.
+    """
+    server = session.get(Server, server_id)
+    if server is None or server.host is None:
+        return None
     whole = guest(session, server_id)
     left = tuple(one for one in whole.ports if one.port.id != port_id)
-    gone = [one for one in whole.ports if one.port.id == port_id]
-    if not gone:
+    gone = next((one for one in whole.ports if one.port.id == port_id), None)
+    if gone is None and port is None:
         raise NotFound(f"Instance {server_id} does not have a port with id {port_id}")
-    return DetachPort(guest=replace(whole, ports=left), port=gone[0])
+    return DetachPort(guest=replace(whole, ports=left), port=gone or msgspec.convert(port, GuestPort))
 
 
 @recorded("update instance data")

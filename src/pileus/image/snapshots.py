@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,12 @@ def publish(session: Session, image_id: str, url: str, made: dict[str, Any]) -> 
     image.touch()
 
 
-def drop(session: Session, image_id: str) -> None:
-    """Forget an image whose data never came; idempotent."""
+def drop(session: Session, image_id: str, url: str) -> None:
+    """Forget an image whose data never came, and what of them a host brought; idempotent."""
     image = _held(session, image_id)
     if image is not None and image.status in ("queued", "saving"):
         session.delete(image)
+    session.after_commit(partial(Path(url.removeprefix("file://")).unlink, missing_ok=True))
 
 
 def _held(session: Session, image_id: str) -> Image | None:

@@ -158,12 +158,12 @@ def recover(session: Session, directory: Path) -> None:
         if image.upload not in (*alive, BROUGHT):
             image.status, image.upload = "queued", None
     session.flush()
-    known = set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
     brought = incoming_directory(directory)
     brought.mkdir(parents=True, exist_ok=True)
     awaited = set(session.scalars(select(Image.id).where(Image.upload == BROUGHT)))
     for file in (one for one in brought.glob("*") if one.name not in awaited):
         session.after_commit(partial(file.unlink, missing_ok=True))
+    known = awaited | set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
     for file in (one for one in directory.glob("*") if one.is_file()):
         arriving = file.name.endswith(".part")
         if (arriving and file.name.split(".")[1] not in alive) or (not arriving and file.name not in known):

@@ -10,6 +10,7 @@ from pileus.db import Session
 from pileus.operations.model import OperationRow
 from pileus.operations.operation import Operation
 from pileus.operations.origin import Origin
+from pileus.operations.owed import Owed
 from pileus.operations.start import Arguments, Kind, start, start_many
 
 P = ParamSpec("P")
@@ -70,9 +71,10 @@ class Flow(Generic[P]):
         *,
         also: Iterable[str] = (),
         after: Sequence[OperationRow] = (),
+        undo: Owed | None = None,
     ) -> OperationRow:
-        """As `start`, with further subjects that it has to itself, or after other operations (`start.start`)."""
-        return start(session, self.kind, origin, arguments, also=also, after=after)
+        """As `start`, with further subjects, after other operations, or with an undo of its own (`start.start`)."""
+        return start(session, self.kind, origin, arguments, also=also, after=after, undo=undo)
 
     def start_many(
         self, session: Session, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[Arguments]

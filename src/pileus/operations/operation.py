@@ -23,6 +23,7 @@ from pileus.operations import debts, journal
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
 from pileus.operations.owed import Actions, Owed
+from pileus.operations.start import ACCEPT
 from pileus.operations.steps import (
     DEADLINE_S,
     KEEP,
@@ -167,7 +168,7 @@ class Operation:
 
     # --- what the runner calls --------------------------------------------------------------------------------
 
-    def unwind(self, first: int = 0, last: int | None = None, tried: bool = True) -> None:
+    def unwind(self, first: int = ACCEPT, last: int | None = None, tried: bool = True) -> None:
         """Take back the steps at these positions, last first. What cannot be taken back now becomes a debt.
 
         Args:

@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
-from pileus.operations.journal import CANCELLED
+from pileus.operations.journal import CANCELLED, TakeBack
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.origin import Origin
+from pileus.operations.owed import Owed
 from pileus.operations.wake import wake
 
 ACCEPT = -1
@@ -47,11 +48,13 @@ def start(
     *,
     also: Iterable[str] = (),
     after: Sequence[OperationRow] = (),
+    undo: Owed | None = None,
 ) -> OperationRow:
     """Accept an operation: once the transaction commits it will be finished or undone.
 
     Args:
         also: further objects that it has to itself.
+        undo: a recorded action that takes back what the request itself has done for it.
         after: operations that must have finished first; those on the same subjects give them up to this one.
 
     Raises:
@@ -71,6 +74,8 @@ def start(
         mine = {"operation_id": row.id, "task_state": kind.task_state}
         session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(given_up)).values(**mine))
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
+    if undo is not None:
+        session.execute(insert(StepRow), [_accepted([]) | {"operation_id": row.id, "take_back": _taken_back_by(undo)}])
     session.after_commit(wake)
     return row
 
@@ -85,9 +90,7 @@ def start_many(
         each: about subjects that were made in this transaction, so that nobody can have them.
     """
     rows = [_row(kind, origin, one) for one in each]
-    now = utcnow()
-    step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
-    step |= {"started_at": now, "finished_at": now, "events": accepted}
+    step = _accepted(accepted)
     session.flush()
     session.execute(insert(OperationRow), rows)
     session.execute(insert(StepRow), [step | {"operation_id": row["id"]} for row in rows])
@@ -112,6 +115,18 @@ def _row(kind: Kind, origin: Origin, arguments: Arguments) -> dict[str, Any]:
         "forward": False,
         "created_at": utcnow(),
     }
+
+
+def _accepted(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The journal's step before the flow's first: what the request itself did."""
+    now = utcnow()
+    step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
+    return step | {"started_at": now, "finished_at": now, "events": events}
+
+
+def _taken_back_by(undo: Owed) -> dict[str, Any]:
+    taken: dict[str, Any] = msgspec.to_builtins(TakeBack(undo))
+    return taken
 
 
 def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRow]) -> list[str]:

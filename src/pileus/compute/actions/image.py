@@ -9,10 +9,10 @@ from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME
 from pileus.compute.states import ACTIVE, PAUSED, STOPPED, SUSPENDED
-from pileus.db import Session, new_id
-from pileus.image import snapshots
-from pileus.image.model import Image
-from pileus.operations import Arguments, Operation, recorded
+from pileus.db import Session
+from pileus.image import images, snapshots
+from pileus.image.attributes import MOST_PROPERTIES
+from pileus.operations import Arguments, Operation, Owed, recorded
 
 DEADLINE_S = 6 * 3600.0
 """How long a host may take to copy a disk, seconds."""
@@ -31,7 +31,7 @@ DEADLINE_S = 6 * 3600.0
 )
 def create_image(op: Operation, server_id: str, image_id: str, location: str) -> None:
     """The host copies the disk as it is at one moment; the image is active once all of it is there."""
-    op.step("begin image", begin, image_id, undo=drop_image.owed(image_id=image_id), then="image_uploading")
+    op.step("begin image", begin, image_id, then="image_uploading")
     command = spec.snapshot.owed(server_id=server_id, image_id=image_id, location=location)
     done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=DEADLINE_S)
     op.step("publish image", snapshots.publish, image_id, location, done)
@@ -45,32 +45,32 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     Raises:
         Forbidden: too many items of metadata. What creating an image raises.
     """
-    given = body.get("metadata", {})
+    given = {name: str(value) for name, value in body.get("metadata", {}).items()}
     metadata.check_quota(session, server.project_id, given)
-    base = session.get(Image, server.image_id) if server.image_id else None
-    properties = dict(server.image.properties) | (dict(base.properties) if base else {})
-    properties |= {
+    values: Values = given | {
+        "name": body["name"],
+        "visibility": "private",
+        "disk_format": "qcow2",
+        "container_format": "bare",
+        "min_disk": server.image.min_disk or server.flavor.disk,
+        "min_ram": server.image.min_ram,
         "base_image_ref": server.image_id or "",
         "image_type": "snapshot",
         "instance_uuid": server.id,
         "user_id": server.user_id,
         "owner_id": server.project_id,
     }
-    image = Image(
-        id=new_id(),
-        name=body["name"],
-        owner=asks.project_id,
-        visibility="private",
-        status="queued",
-        disk_format="qcow2",
-        container_format="bare",
-        min_disk=server.image.min_disk or server.flavor.disk,
-        min_ram=server.image.min_ram,
-        properties=properties | {name: str(value) for name, value in given.items()},
-    )
-    session.add(image)
+    inherited = {name: value for name, value in server.image.properties.items() if name not in values}
+    room = MOST_PROPERTIES - len(values)
+    image = images.create(session, dict(list(inherited.items())[:room]) | values, asks)
     location = snapshots.location(asks.settings, image.id)
     return create_image.arguments(server.id, image_id=image.id, location=location)
+
+
+@create_image.undone
+def _undo(arguments: Arguments) -> Owed:
+    """Neither the image nor what its host brought is left."""
+    return drop_image.owed(image_id=arguments.values["image_id"], location=arguments.values["location"])
 
 
 def begin(session: Session, image_id: str) -> None:
@@ -79,9 +79,9 @@ def begin(session: Session, image_id: str) -> None:
 
 
 @recorded("drop image")
-def drop_image(session: Session, image_id: str) -> None:
+def drop_image(session: Session, image_id: str, location: str) -> None:
     """The image never came about; idempotent."""
-    snapshots.drop(session, image_id)
+    snapshots.drop(session, image_id, location)
 
 
 def settle(session: Session, server_id: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pileus.api import Requester, Values
 from pileus.compute import servers, spec
 from pileus.compute.action import action
@@ -10,7 +12,7 @@ from pileus.compute.parameters import SLACK_S
 from pileus.compute.states import ACTIVE, PAUSED, STOPPED
 from pileus.db import Session
 from pileus.errors import Conflict, NotFound
-from pileus.network import requests, server_ports
+from pileus.network import requests, server_ports, wiring
 from pileus.network.model import Port
 from pileus.operations import Arguments, Operation, Origin, recorded
 
@@ -23,11 +25,11 @@ DETACH_S = 60.0
 def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s: float) -> None:
     """The port is bound to the server's host, and plugged there."""
     undo = give_up_port.owed(server_id=server_id, port_id=port_id)
-    host = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)["host"]
+    bound = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)
     command = spec.attach_port.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
-    unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id)
-    op.command("attach port", host, command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
-    op.step("record port", carry, server_id, last=True)
+    unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"])
+    op.command("attach port", bound["host"], command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
+    op.step("record port", carry, server_id, port_id, last=True)
 
 
 @action(None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None)
@@ -89,11 +91,12 @@ def _detach(session: Session, server: Server, body: Values, asks: Requester) -> 
 # --- steps --------------------------------------------------------------------------------------------------
 
 
-def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> dict[str, str]:
-    """The network learns where the port is."""
+def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> Values:
+    """The network learns where the port is. What it is stays in the journal: it may be gone when it is unplugged."""
     host = servers.host_of(server_id)(session)
     server_ports.bind_port(session, server_id, port_id, host, origin.request_id)
-    return {"host": host}
+    (port,) = (one for one in wiring.guest_ports(session, server_id) if one.port.id == port_id)
+    return {"host": host, "port": msgspec.to_builtins(port)}
 
 
 @recorded("give up port")
@@ -102,8 +105,9 @@ def give_up_port(session: Session, server_id: str, port_id: str) -> None:
     server_ports.release_port(session, server_id, port_id)
 
 
-def carry(session: Session, server_id: str) -> None:
-    """The port carries traffic as the server's others do."""
+def carry(session: Session, server_id: str, port_id: str) -> None:
+    """The port carries traffic as the server's others do; raises NotFound: it was deleted meanwhile."""
+    server_ports.one_of_server(session, server_id, port_id)
     server = servers.held(session, server_id)
     assert server is not None
     server_ports.set_up(session, server_id, server.vm_state == ACTIVE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pileus.compute import servers, spec
 from pileus.compute.action import action
 from pileus.compute.parameters import SLACK_S
-from pileus.compute.states import ACTIVE, ERROR, PAUSED, SUSPENDED
+from pileus.compute.states import ACTIVE, PAUSED, SUSPENDED
 from pileus.operations import Operation
 
 MEMORY_S = 600.0
@@ -40,7 +40,6 @@ def suspend(op: Operation, server_id: str) -> None:
     when={SUSPENDED},
     during="resuming",
     then=ACTIVE,
-    failed=ERROR,
 )
 def resume(op: Operation, server_id: str, plug_timeout_s: float) -> None:
     """The guest goes on from its saved memory, once its ports are up."""

@@ -11,7 +11,8 @@ from pileus.compute.action import deed
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session
-from pileus.operations import cancel, live
+from pileus.errors import Conflict
+from pileus.operations import task_states
 
 STATES = {"active": ACTIVE, "error": ERROR}
 
@@ -23,7 +24,12 @@ STATES = {"active": ACTIVE, "error": ERROR}
     journaled="resetState",
 )
 def reset_state(session: Session, server: Server, body: Any, asks: Requester) -> None:
-    """The server shows this state; what is under way on it is cancelled and undone, as nothing may be left stuck."""
-    for row in live(session, server.id, lock=True):
-        cancel(session, row)
+    """The server shows this state. What is under way on it is not disturbed: it ends by itself, and sets the state.
+
+    Raises:
+        Conflict: something is under way.
+    """
+    task = task_states(session, [server.id])
+    if task:
+        raise Conflict(f"Cannot 'resetState' instance {server.id} while it is in task_state {task[server.id]}")
     servers.set_state(server, STATES[body["state"]])
