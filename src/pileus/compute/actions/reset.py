@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Requester
 from pileus.api.schema import obj
 from pileus.compute import servers
@@ -11,6 +9,7 @@ from pileus.compute.action import deed
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.operations import cancel, live
 
 STATES = {"active": ACTIVE, "error": ERROR}
@@ -22,7 +21,7 @@ STATES = {"active": ACTIVE, "error": ERROR}
     body=obj(["state"], state={"enum": list(STATES)}),
     journaled="resetState",
 )
-def reset_state(session: Session, server: Server, body: Any, asks: Requester) -> None:
+def reset_state(session: Session, server: Server, body: Values, asks: Requester) -> None:
     """The server shows this state; what is under way on it is cancelled and undone, as nothing may be left stuck."""
     for row in live(session, server.id, lock=True):
         cancel(session, row)
