@@ -7,11 +7,10 @@ import threading
 from datetime import datetime
 from typing import Any, TypeVar
 
-import falcon
-
 from pileus import clock, compute, identity, image, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app
+from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
 from pileus.compute.model import Server
@@ -65,7 +64,7 @@ class Cloud:
         self._stopping = threading.Event()
         self._compared = clock.monotonic()
 
-    def application(self) -> falcon.App[Any, Any]:
+    def application(self) -> Application:
         """The WSGI application of every API."""
         return app.build(self, self.services)
 

@@ -21,11 +21,21 @@ from typing import Any, TypeVar
 from ovs import jsonrpc, poller, stream
 from ovs.db import data, idl, types
 
+from pileus.jsontypes import Json
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Row = Any
 """ovs.db.idl.Row, which is untyped. Valid only under the connection's lock, as in the functions it calls."""
+Tables = Mapping[str, Any]
+"""Tables (ovs.db.idl.TableSchema) by name; untyped, as the next three are."""
+Transaction = Any
+"""ovs.db.idl.Transaction."""
+Connection = Any
+"""ovs.jsonrpc.Connection."""
+Message = Any
+"""ovs.jsonrpc.Message."""
 
 CONNECT_S = 5.0
 """How long a server may take to accept a connection and to tell its schema."""
@@ -44,7 +54,7 @@ class Lost(Exception):
 class Replica:
     """The tables in memory."""
 
-    def __init__(self, tables: Mapping[str, Any]) -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def find(self, table: str, name: str) -> Row | None:
@@ -66,11 +76,11 @@ class Replica:
 class Change(Replica):
     """The tables inside a transaction. Valid only while the function that was given it runs."""
 
-    def __init__(self, tables: Mapping[str, Any], transaction: Any) -> None:
+    def __init__(self, tables: Tables, transaction: Transaction) -> None:
         super().__init__(tables)
         self._transaction = transaction
 
-    def insert(self, table: str, **columns: Any) -> Row:
+    def insert(self, table: str, **columns: object) -> Row:
         row = self._transaction.insert(self._tables[table])
         for column, value in columns.items():
             setattr(row, column, value)
@@ -82,7 +92,7 @@ class Change(Replica):
         self._transaction.add_op({"op": "select", "table": next(iter(self._tables)), "where": [nothing]})
 
     @staticmethod
-    def put(row: Row, **columns: Any) -> None:
+    def put(row: Row, **columns: object) -> None:
         """Set the columns that differ, so that an unchanged specification causes no transaction."""
         for column, value in columns.items():
             old = getattr(row, column)
@@ -287,7 +297,7 @@ class Database:
         self._await(lambda: self._idl.change_seqno != seen, work.deadline)
         return False
 
-    def _begin(self, body: Callable[[Change], None]) -> Any:
+    def _begin(self, body: Callable[[Change], None]) -> Transaction:
         """Run a change and send what it makes. Until that has been sent, nobody else may look at the tables."""
         with self._news:
             transaction = idl.Transaction(self._idl)
@@ -316,7 +326,7 @@ class Database:
             self._turn(deadline)
 
 
-def _index(tables: Mapping[str, Any], named: Sequence[str], keys: Sequence[tuple[str, str]]) -> None:
+def _index(tables: Tables, named: Sequence[str], keys: Sequence[tuple[str, str]]) -> None:
     for name in named:
         tables[name].rows.index_create("name").add_columns("name")
     for name, key in keys:
@@ -324,7 +334,7 @@ def _index(tables: Mapping[str, Any], named: Sequence[str], keys: Sequence[tuple
         index.add_column("external_ids", key=lambda row, key=key: row.external_ids.get(key, ""))
 
 
-def _schema(server: str, name: str) -> Any:
+def _schema(server: str, name: str) -> Json:
     """A database's schema, from its server."""
     error, opened = stream.Stream.open_block(stream.Stream.open(server), int(CONNECT_S * 1000))
     if error:
@@ -339,7 +349,7 @@ def _schema(server: str, name: str) -> Any:
     return reply.result
 
 
-def _ask(connection: Any, request: Any) -> Any:
+def _ask(connection: Connection, request: Message) -> Message:
     """Send the first request of a connection and return its reply."""
     deadline = time.monotonic() + CONNECT_S
     connection.send(request)

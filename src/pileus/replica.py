@@ -8,7 +8,6 @@ import os
 import pwd
 import signal
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import granian.http
 from granian import Granian
@@ -16,6 +15,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from pileus import bootstrap
+from pileus.api.app import Application
 from pileus.cloud import Cloud
 from pileus.db import Database
 from pileus.settings import Settings
@@ -46,7 +46,7 @@ def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[st
     die_with_parent()
     host, port = settings.address
 
-    def load(_target: str) -> Any:
+    def load(_target: str) -> Application:
         die_with_parent()
         try:
             return make_application(settings, passwords, progress)
@@ -73,7 +73,7 @@ def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[st
     server.serve(target_loader=load)
 
 
-def make_application(settings: Settings, passwords: Mapping[str, str], progress: Callable[[str], None]) -> Any:
+def make_application(settings: Settings, passwords: Mapping[str, str], progress: Callable[[str], None]) -> Application:
     """First-start contents, runner; the WSGI callable."""
     cloud = Cloud(settings, Database(settings.database_url))
     bootstrap.first_start(cloud, passwords)

@@ -10,15 +10,18 @@ from pileus.api.resource import Resource
 from pileus.api.routes import Reply, Routes
 from pileus.api.schema import Schema
 from pileus.api.service import Service
-from pileus.api.style import Style, Values
+from pileus.api.style import HasId, Noun, Style
+from pileus.jsontypes import Values
 
 __all__ = [
     "ITSELF",
     "Asks",
     "Caller",
     "Context",
+    "HasId",
     "History",
     "Itself",
+    "Noun",
     "Policy",
     "Reply",
     "Requester",

@@ -30,8 +30,11 @@ from pileus.errors import (
     Unavailable,
     Unsupported,
 )
+from pileus.jsontypes import Json, Values
 
 log = logging.getLogger(__name__)
+Application = falcon.App[falcon.Request, falcon.Response]
+"""The WSGI callable."""
 RETRIES = 3
 DISCARD = 4 * 1024 * 1024
 
@@ -95,8 +98,8 @@ class Endpoint:
                 return route
         raise Invalid(f"There is no such action: {name}")
 
-    def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> Any:
-        arguments: dict[str, Any] = dict(path)
+    def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
+        arguments: Values = dict(path)
         if route.body:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
@@ -123,7 +126,7 @@ class Endpoint:
                 log.warning("%s %s: the database failed: %s", ctx.request.method, ctx.request.path, error)
         raise Unavailable("The database does not answer; ask again.")
 
-    def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: Any) -> None:
+    def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: object) -> None:
         reply = result if isinstance(result, Reply) else Reply(result)
         status = reply.status or route.success(ctx.version)
         response.status = status_line(status)
@@ -141,7 +144,7 @@ def argument_name(key: str) -> str:
     return re.sub(r"[^0-9a-zA-Z_]", "_", key)
 
 
-def read_json(request: falcon.Request, limit: int) -> Any:
+def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
     """The parsed body.
 
     Raises:
@@ -167,7 +170,7 @@ def read_json(request: falcon.Request, limit: int) -> Any:
     return body
 
 
-def _nul(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
     """Where a parsed body has a NUL, if it has one: neither our databases nor OVN's can keep it."""
     inner: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, str):
@@ -257,7 +260,7 @@ class _Resource:
     """What falcon wants at a URL: an attribute on_<method> for each method."""
 
 
-def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
+def build(cloud: Cloud, services: Iterable[Service]) -> Application:
     """The WSGI application that serves all services."""
     app = falcon.App(middleware=[Rewriter(services)])
     app.req_options.strip_url_path_trailing_slash = True
@@ -266,7 +269,7 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     for service in services:
         _mount(app, cloud, service)
 
-    def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
+    def lost(request: falcon.Request, response: falcon.Response, error: Exception, _params: object) -> None:
         service = next((s for s in services if request.path.startswith(s.prefix)), next(iter(services)))
         ctx = Context(cloud, service, request, f"req-{uuid.uuid4()}")
         if service.history:
@@ -286,7 +289,7 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
     return app
 
 
-def _mount(app: falcon.App[Any, Any], cloud: Cloud, service: Service) -> None:
+def _mount(app: Application, cloud: Cloud, service: Service) -> None:
     by_path: dict[str, dict[str, list[Route]]] = {}
     for route in service.routes:
         places = count()  # a parameter may have another name below it: {key} of a noun, {image_id} of its parts

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+
+from pileus.jsontypes import Values
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +21,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     system: bool = False
     token_digest: str = ""
 
-    def policy_values(self) -> dict[str, Any]:
+    def policy_values(self) -> Values:
         """The credentials in the names that oslo.policy's checks use."""
-        values: dict[str, Any] = {
+        values: Values = {
             "user_id": self.user_id,
             "user_domain_id": self.user_domain_id,
             "roles": list(self.roles),

@@ -12,8 +12,8 @@ import msgspec
 
 from pileus.api.context import Context
 from pileus.api.routes import OPEN, Reply, Routes
-from pileus.api.style import Values
 from pileus.errors import NotFound
+from pileus.jsontypes import Values
 
 
 class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ import microversion_parse
 from pileus.errors import Invalid, NotAcceptable
 
 Number = tuple[int, int]
+Document = Any
+"""A schema or a body, or a part of one, in which values may be `Marked`."""
 
 
 @lru_cache(512)
@@ -79,7 +81,7 @@ class History:
 class Marked:
     """A value that depends on the microversion: (first, last, value) choices, the first that fits counts."""
 
-    def __init__(self, choices: list[tuple[Number, Number, Any]]) -> None:
+    def __init__(self, choices: list[tuple[Number, Number, Document]]) -> None:
         self.choices = choices
 
 
@@ -87,24 +89,24 @@ ABSENT = object()
 _FIRST, _LAST = (0, 0), (999, 999)
 
 
-def since(version: str, value: Any) -> Any:
+def since(version: str, value: Document) -> Document:
     """`value` from `version` on, absent before."""
     return Marked([(number(version), _LAST, value)])
 
 
-def until(version: str, value: Any) -> Any:
+def until(version: str, value: Document) -> Document:
     """`value` up to and including `version`, absent after."""
     return Marked([(_FIRST, number(version), value)])
 
 
-def changed(first: Any, **later: Any) -> Any:
+def changed(first: Document, **later: Document) -> Document:
     """`first`, then other values from versions on: `changed(A, v2_19=B)`."""
     starts = [(_FIRST, first)] + [(number(name[1:].replace("_", ".")), value) for name, value in later.items()]
     ends = [start for start, _ in starts[1:]] + [(_LAST[0] + 1, 0)]
     return Marked([(start, (end[0], end[1] - 1), value) for (start, value), end in zip(starts, ends, strict=True)])
 
 
-def resolve(value: Any, version: Number) -> Any:
+def resolve(value: Document, version: Number) -> Document:
     """A structure with every marked value in it replaced by what it is at `version`; ABSENT ones are left out."""
     if isinstance(value, Marked):
         for first, last, choice in value.choices:

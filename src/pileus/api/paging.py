@@ -8,15 +8,17 @@ from urllib.parse import urlencode
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
+from pileus.api.filters import Column
 from pileus.api.values import whole
 from pileus.errors import Invalid
 
 M = TypeVar("M")
-SortKey = tuple[InstrumentedAttribute[Any], bool]
+SortKey = tuple[Column, bool]
 """A column and whether it descends."""
+Sortable = ColumnElement[Any]
+"""What a page is ordered by, of whatever type."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def page_offset(ctx: Context) -> int:
 
 def sort_keys(
     ctx: Context,
-    columns: dict[str, InstrumentedAttribute[Any]],
+    columns: dict[str, Column],
     default: list[tuple[str, str]],
     unique: str = "id",
     omitted: str = "asc",
@@ -104,19 +106,20 @@ def paginate(query: Select[M], keys: list[SortKey], marker: M | None, limit: int
     return query if limit is None else query.limit(limit)
 
 
-def _sortable(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+def _sortable(column: Column) -> Sortable:
     """NULLs sort alike on every database if there are none."""
     blank = _blank(column)
     return column.expression if blank is None else func.coalesce(column, blank)
 
 
-def _blank(column: InstrumentedAttribute[Any]) -> Any:
+def _blank(column: Column) -> str | int | None:
     """What stands for NULL in the order, where there may be one: before every other value."""
     nullable = bool(column.property.columns[0].nullable)
-    return {str: "", int: -1}.get(column.type.python_type) if nullable else None
+    blanks: dict[type, str | int] = {str: "", int: -1}
+    return blanks.get(column.type.python_type) if nullable else None
 
 
-def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
+def _behind(keys: list[SortKey], marker: object) -> ColumnElement[bool]:
     options: list[ColumnElement[bool]] = []
     equal: list[ColumnElement[bool]] = []
     for column, down in keys:
@@ -127,7 +130,7 @@ def _behind(keys: list[SortKey], marker: Any) -> ColumnElement[bool]:
     return or_(*options)
 
 
-def next_link(ctx: Context, rows: Sequence[Any], limit: int, key: str = "id") -> str | None:
+def next_link(ctx: Context, rows: Sequence[object], limit: int, key: str = "id") -> str | None:
     """URL of the page behind these rows (or views), None when this one is not full."""
     if not rows or not limit or len(rows) < limit:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from oslo_config import cfg
@@ -12,12 +11,13 @@ from oslo_policy import opts, policy
 
 from pileus.api.caller import Caller
 from pileus.errors import Forbidden
+from pileus.jsontypes import Values
 
 
 class Credentials(msgspec.Struct, frozen=True):
     """A caller as rules see it; out of scope, none of them holds."""
 
-    values: dict[str, Any]
+    values: Values
     is_admin: bool = False
     in_scope: bool = True
 
@@ -75,7 +75,7 @@ class Policy:
         is_admin = bool(self._enforcer.enforce(self._admin, {}, values))
         return Credentials(values | {"is_admin": is_admin}, is_admin=is_admin)
 
-    def allows(self, rule: str, target: Mapping[str, Any], credentials: Credentials) -> bool:
+    def allows(self, rule: str, target: Mapping[str, object], credentials: Credentials) -> bool:
         """Whether the caller may do what `rule` guards to `target` (project_id, user_id and the like)."""
         return credentials.in_scope and bool(self._enforcer.enforce(rule, dict(target), credentials.values))
 

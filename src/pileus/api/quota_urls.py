@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pileus.api.context import Context
 from pileus.api.quota import Quotas
 from pileus.api.routes import Options, Routes
-from pileus.api.style import Values
 from pileus.errors import Invalid, NotFound
+from pileus.jsontypes import Values
 
 
 class QuotaUrls:
@@ -47,7 +46,7 @@ class QuotaUrls:
     def require_project(self, ctx: Context, project_id: str) -> None:
         """Raises Invalid where a project that is not there has no quotas."""
 
-    def shown(self, ctx: Context, limits: Values, unlimited: Any) -> Values:
+    def shown(self, ctx: Context, limits: Values, unlimited: object) -> Values:
         """What of the limits clients see; `unlimited` stands for what another service limits."""
         return limits
 
@@ -104,7 +103,7 @@ class QuotaUrls:
         self._ask(ctx, "defaults", project_id)
         return self.body(project_id, self.shown(ctx, dict(self.quotas.defaults), -1))
 
-    def _update(self, ctx: Context, project_id: str, *_: Any, **_body: Any) -> Values:
+    def _update(self, ctx: Context, project_id: str, *_: object, **_body: object) -> Values:
         self._ask(ctx, "update", project_id)
         limits, forced = self.read(ctx)
         self.quotas.lock(ctx.session, project_id)

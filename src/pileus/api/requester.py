@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -73,13 +73,13 @@ class Requester:
     def _credentials(self) -> Credentials:
         return self._policy.credentials(self.caller)
 
-    def allows(self, rule: str, target: Mapping[str, Any] | None = None) -> bool:
+    def allows(self, rule: str, target: Mapping[str, object] | None = None) -> bool:
         """Whether the policy lets the caller do `rule`, to a thing of its own unless `target` is given."""
         self.asked.add(rule)
         own = {"project_id": self.caller.project_id, "user_id": self.caller.user_id}
         return self._policy.allows(rule, own if target is None else target, self._credentials)
 
-    def require(self, rule: str, target: Mapping[str, Any] | None = None) -> None:
+    def require(self, rule: str, target: Mapping[str, object] | None = None) -> None:
         """Raises Forbidden unless `allows`."""
         if not self.allows(rule, target):
             raise self.refusal(rule)

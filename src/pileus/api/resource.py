@@ -16,22 +16,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, Select, false, select
+from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.base import ExecutableOption
 
 from pileus.api.context import Context
-from pileus.api.filters import Filter, typed
+from pileus.api.filters import Column, Filter, typed
 from pileus.api.paging import SortKey, paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
-from pileus.api.style import Style, Values
+from pileus.api.style import AnyStyle, Rows, View
 from pileus.db import Session
 from pileus.errors import Invalid, NotFound, PileusError, PreconditionFailed
+from pileus.jsontypes import Values
 
 M = TypeVar("M")
 V = TypeVar("V")
 PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
-View = Callable[[Context, Any], Values]
 Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
 Changer = Callable[[Session, M, Values, Requester], None]
@@ -68,25 +69,25 @@ class Resource(Generic[M]):
         name: str,
         path: str,
         *,
-        style: Style,
+        style: AnyStyle,
         rule: str,
         view: View,
         verbs: Mapping[str, str] | None = None,
-        key: Any = None,
+        key: Column | Callable[[Requester], Column] | None = None,
         plural: str = "",
         title: str = "",
         sees: Callable[[Requester], ColumnElement[bool] | None] = lambda asks: None,
         within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
-        target: Callable[[Any], Values] = lambda row: {},
+        target: Callable[[M], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
         listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         filters: Mapping[str, Filter] | None = None,
         others: Callable[[str], Filter] | None = None,
-        sortable: Mapping[str, Any] | None = None,
+        sortable: Mapping[str, Column] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool | str = True,
         by_offset: bool = False,
-        options: Sequence[Any] = (),
+        options: Sequence[ExecutableOption] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
         self.model: Any = model
@@ -99,7 +100,8 @@ class Resource(Generic[M]):
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.by_offset = by_offset
         self.options = list(options)
-        self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
+        self._rule, self._verbs, self._asks = rule, dict(verbs or {}), asks
+        self._target: Callable[[Any], Values] = target
         self.parameter = f"{name}_id"
         self.one = f"{path}/{{{self.parameter}}}"
         self.routes = Routes()
@@ -121,7 +123,7 @@ class Resource(Generic[M]):
             views: all rows as clients see them, where one by one would take a statement each.
         """
 
-        def handler(ctx: Context, **path: str) -> Any:
+        def handler(ctx: Context, **path: str) -> object:
             return self._index(ctx, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
@@ -129,7 +131,7 @@ class Resource(Generic[M]):
     def show(self, **options: Unpack[Options]) -> None:
         """GET of one."""
 
-        def handler(ctx: Context, **path: str) -> Any:
+        def handler(ctx: Context, **path: str) -> object:
             return self.answer(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
 
         self.routes.get(self.one, **(self._guard("show") | options))(handler)
@@ -143,7 +145,7 @@ class Resource(Generic[M]):
         """
 
         def declare(verb: Creator[M]) -> Creator[M]:
-            def handler(ctx: Context, **path: Any) -> Any:
+            def handler(ctx: Context, **path: str) -> object:
                 return self._create(ctx, verb, bulk, view, options, path)
 
             given = {"status": self.style.create_status, "deferred": True} | options
@@ -156,7 +158,7 @@ class Resource(Generic[M]):
         """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values."""
 
         def declare(verb: Changer[M]) -> Changer[M]:
-            def handler(ctx: Context, **path: Any) -> Any:
+            def handler(ctx: Context, **path: str) -> object:
                 key = path[self.parameter]
                 values = self.style.values(ctx, self, options.get("body"))
                 row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
@@ -187,7 +189,7 @@ class Resource(Generic[M]):
         the answer shows it."""
 
         def declare(verb: Changer[M]) -> Changer[M]:
-            def handler(ctx: Context, **path: Any) -> Any:
+            def handler(ctx: Context, **path: str) -> object:
                 row = self.find(ctx, path[self.parameter], name, self._places(path), lock=True)
                 verb(ctx.session, row, self.style.values(ctx, self, options.get("body")), ctx)
                 return self.body(ctx, self.fresh(ctx, row))
@@ -208,15 +210,15 @@ class Resource(Generic[M]):
         """The policy rules of which a verb asks one; several where some rows have rules of their own."""
         return (self.rule(verb),)
 
-    def rule_about(self, verb: str, row: Any) -> str:
+    def rule_about(self, verb: str, row: object) -> str:
         """Which of `rules` a row, or None, is judged by."""
         return self.rule(verb)
 
-    def target(self, row: Any) -> Values:
+    def target(self, row: object) -> Values:
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
 
-    def key_for(self, asks: Requester) -> Any:
+    def key_for(self, asks: Requester) -> Column:
         """The column that stands in URLs and markers."""
         return self.key if isinstance(self.key, InstrumentedAttribute) else self.key(asks)
 
@@ -229,7 +231,7 @@ class Resource(Generic[M]):
             return false()
         return condition
 
-    def about(self, ctx: Context, row: Any) -> Values:
+    def about(self, ctx: Context, row: M | None) -> Values:
         """What rules are asked about a row, or about one that is not there (None)."""
         return self.style.about(ctx, self, row)
 
@@ -237,7 +239,7 @@ class Resource(Generic[M]):
         """What a client is told that asks for a row that is not there for him."""
         return self.style.missing(self, key)
 
-    def select(self, ctx: Context, **path: str) -> Select[Any]:
+    def select(self, ctx: Context, **path: str) -> Rows:
         """The rows that there are for the caller."""
         query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
         seen = self.sees(ctx)
@@ -286,11 +288,11 @@ class Resource(Generic[M]):
         shown = view(ctx, row) if view else self.style.views(ctx, self, [row])[0]
         return self.style.one(self, shown)
 
-    def answer(self, ctx: Context, row: M, view: View | None = None) -> Any:
+    def answer(self, ctx: Context, row: M, view: View | None = None) -> object:
         """The response that shows one object."""
         return self.style.reply(ctx, self, self.body(ctx, row, view), [row])
 
-    def fresh(self, ctx: Context, row: Any) -> M:
+    def fresh(self, ctx: Context, row: M) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
         key = self.key_for(ctx)
@@ -309,11 +311,11 @@ class Resource(Generic[M]):
             "asks": (*self._asks, *hiding),
         }
 
-    def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
+    def _places(self, path: Mapping[str, str]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
         return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
 
-    def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Select[Any]:
+    def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Rows:
         """`select`; where rules come first, the rule is also asked where what the rows are parts of is not there."""
         try:
             return self.select(ctx, **path)
@@ -322,19 +324,19 @@ class Resource(Generic[M]):
                 ctx.require(rule, self.about(ctx, None))
             raise
 
-    def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
+    def _is_hidden(self, ctx: Context, row: M, verb: str) -> bool:
         if not self.style.hides:
             return False
         return verb == "show" or not ctx.allows(self.rule_about("show", row), self.about(ctx, row))
 
-    def _check_revision(self, ctx: Context, row: Any) -> None:
+    def _check_revision(self, ctx: Context, row: M) -> None:
         wanted = ctx.request.get_header("If-Match")
         if wanted is None or not hasattr(row, "revision_number"):
             return
         if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
 
-    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> Any:
+    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> object:
         self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
         query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
@@ -373,8 +375,8 @@ class Resource(Generic[M]):
         return found
 
     def _create(
-        self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Any, path: dict[str, Any]
-    ) -> Any:
+        self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Options, path: dict[str, str]
+    ) -> object:
         many = bulk and self.plural in ctx.body
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
         if not isinstance(bodies, list) or not bodies:

@@ -3,19 +3,20 @@
 routes = Routes()
 
 @routes.get("/v2.1/limits", policy="os_compute_api:limits")
-def index(ctx: Context) -> dict[str, Any]: ...
+def index(ctx: Context) -> Values: ...
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from pileus.api.microversions import Number, number
 from pileus.api.schema import Schema
+from pileus.jsontypes import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -28,10 +29,10 @@ class Reply:
 
     def __init__(
         self,
-        body: Any = None,
+        body: object = None,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
-        stream: Any = None,
+        stream: Iterable[bytes] | None = None,
     ) -> None:
         self.body, self.status, self.headers, self.stream = body, status, dict(headers or {}), stream
 
@@ -46,7 +47,7 @@ class Options(TypedDict, total=False):
     status: int | dict[str, int]
     transaction: Literal["read", "write"] | None
     action: str | None
-    fits: Callable[[Any], bool] | None
+    fits: Callable[[Json], bool] | None
     before: Callable[..., None] | None
     since: str | None
     until: str | None
@@ -80,7 +81,7 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     status: int | dict[str, int] = 200
     transaction: str | None = None
     action: str | None = None
-    fits: Callable[[Any], bool] | None = None
+    fits: Callable[[Json], bool] | None = None
     before: Callable[..., None] | None = None
     since: str | None = None
     until: str | None = None

@@ -7,8 +7,9 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from pileus.api.microversions import Number, changed, resolve
+from pileus.api.microversions import Document, Number, changed, resolve
 from pileus.errors import Invalid
+from pileus.jsontypes import Json, Values
 
 
 class Schema:
@@ -19,12 +20,12 @@ class Schema:
         key: the only top-level property, whose value the handler receives; None: it receives the whole body.
     """
 
-    def __init__(self, document: dict[str, Any], key: str | None = None) -> None:
+    def __init__(self, document: Values, key: str | None = None) -> None:
         self.document, self.key = document, key
         self._compiled: dict[Number, Any] = {}
 
     @classmethod
-    def wrapped(cls, key: str, inner: Any, **others: Any) -> Schema:
+    def wrapped(cls, key: str, inner: Document, **others: Document) -> Schema:
         """A body `{key: inner}`, as most APIs here have; `others` are optional properties beside it."""
         document = {
             "type": "object",
@@ -35,7 +36,7 @@ class Schema:
         return cls(document, key)
 
     @classmethod
-    def params(cls, *, closed: bool | str = True, **properties: Any) -> Schema:
+    def params(cls, *, closed: bool | str = True, **properties: Document) -> Schema:
         """A query: each parameter is a string, or a list of strings if it was given more than once.
 
         Unknown parameters are refused if it is `closed`, or from the microversion that `closed` names.
@@ -45,7 +46,7 @@ class Schema:
             others = changed(True, **{f"v{closed.replace('.', '_')}": False})
         return cls({"type": "object", "properties": properties, "additionalProperties": others})
 
-    def check(self, value: Any, version: Number = (0, 0)) -> None:
+    def check(self, value: Json, version: Number = (0, 0)) -> None:
         """Validate `value` at a microversion.
 
         Raises:
@@ -61,7 +62,7 @@ class Schema:
         raise Invalid(_message(error.message, list(error.instance_path), value))
 
 
-def _message(problem: str, path: list[Any], value: Any) -> str:
+def _message(problem: str, path: list[str | int], value: Json) -> str:
     if not path:
         return problem if "propert" in problem else f"Invalid request body: {problem}"
     for part in path:
@@ -75,13 +76,13 @@ def _message(problem: str, path: list[Any], value: Any) -> str:
 # --- pieces -----------------------------------------------------------------------------------------------------
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$"
-UUID: dict[str, Any] = {"type": "string", "pattern": UUID_PATTERN}
-TEXT: dict[str, Any] = {"type": "string", "maxLength": 255}
-NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
-DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+$"}
-ANY_PARAM: dict[str, Any] = {"type": ["string", "array"]}
-BOOLEAN_PARAM: dict[str, Any] = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
-BOOLEAN: dict[str, Any] = {
+UUID: Values = {"type": "string", "pattern": UUID_PATTERN}
+TEXT: Values = {"type": "string", "maxLength": 255}
+NAME: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
+DIGITS: Values = {"type": "string", "pattern": "^[0-9]+$"}
+ANY_PARAM: Values = {"type": ["string", "array"]}
+BOOLEAN_PARAM: Values = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
+BOOLEAN: Values = {
     "enum": [
         True,
         False,
@@ -101,7 +102,7 @@ BOOLEAN: dict[str, Any] = {
 }
 
 
-def obj(required: list[Any] | None = None, *, closed: bool = True, **properties: Any) -> dict[str, Any]:
+def obj(required: list[Document] | None = None, *, closed: bool = True, **properties: Document) -> Values:
     """An object schema with the given properties; unknown ones are refused unless not `closed`."""
     return {
         "type": "object",
@@ -111,17 +112,17 @@ def obj(required: list[Any] | None = None, *, closed: bool = True, **properties:
     }
 
 
-def repeated(schema: dict[str, Any]) -> dict[str, Any]:
+def repeated(schema: Values) -> Values:
     """A query parameter that may be given more than once."""
     return {"anyOf": [schema, {"type": "array", "items": schema}]}
 
 
-def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+def nullable(schema: Values) -> Values:
     """`schema` or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def integer(minimum: int | None = None, maximum: int | None = None) -> dict[str, Any]:
+def integer(minimum: int | None = None, maximum: int | None = None) -> Values:
     """An integer, or a string of digits as the older clients send it."""
     bounds = {name: value for name, value in (("minimum", minimum), ("maximum", maximum)) if value is not None}
     return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": "^-?[0-9]+$"}]}

@@ -83,7 +83,7 @@ class Service:
         unknown = {rule for route in self.routes for rule in (*route.rules, *route.asks)} - {*rules, OPEN}
         assert not unknown, f"{name}: routes with undeclared policy rules {sorted(unknown)}"
 
-    def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> Any:
+    def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> object:
         """The body of an error; a service whose errors changed with a version overrides this."""
         return self.envelope(status, error, request_id)
 

@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import ColumnElement, Select
 
 from pileus.api.context import Context
+from pileus.api.filters import Column
 from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
 from pileus.api.requester import Requester
 from pileus.api.schema import Schema
 from pileus.errors import Invalid, NotFound, PileusError
+from pileus.jsontypes import Values
 
-Values = dict[str, Any]
-"""A JSON object."""
+Rows = Select[Any]
+"""A query of rows, of whatever noun."""
+View = Callable[[Context, Any], Values]
+"""A row as clients see it; of the noun's own table."""
 
 
-class Style:
+class Noun(Protocol):
+    """What styles need of a noun (`resource.Resource`)."""
+
+    name: str
+    plural: str
+    title: str
+    path: str
+    key: Any
+    view: View
+    parent: Callable[[Context, Values], Values]
+    sortable: dict[str, Column]
+    order: list[tuple[str, str]]
+    by_offset: bool
+
+    def rule(self, verb: str) -> str: ...
+
+    def target(self, row: object) -> Values: ...
+
+    def about(self, ctx: Context, row: None) -> Values: ...
+
+    def key_for(self, asks: Requester) -> Column: ...
+
+    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]: ...
+
+    def select(self, ctx: Context, **path: str) -> Rows: ...
+
+
+class HasId(Protocol):
+    """A row that has an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+N = TypeVar("N", bound=Noun)
+R = TypeVar("R")
+
+
+class Style(Generic[N, R]):
     """A service whose bodies are {"noun": {...}} and whose lists are pages of {"nouns": [...], "nouns_links": [...]}.
 
     Attributes:
@@ -25,6 +69,8 @@ class Style:
         rule_first: the rule is asked also where there is no row, so that ids cannot be probed.
         ignores_unknown: parameters that are no filter are left to the query's schema.
         bare: an object's body is the object, without its noun around it.
+
+    Its parameters are what it needs of nouns, and of their rows.
     """
 
     update_method = "PUT"
@@ -35,7 +81,7 @@ class Style:
     ignores_unknown = True
     bare = False
 
-    def page(self, ctx: Context, noun: Any) -> Page | None:
+    def page(self, ctx: Context, noun: N) -> Page | None:
         """The part of a list that a request asks for; None: all of it, in order of the key."""
         key = noun.key_for(ctx)
         if noun.by_offset:
@@ -44,7 +90,7 @@ class Style:
         keys = sort_keys(ctx, {key.key: key, **noun.sortable}, noun.order, key.key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
-    def marked(self, ctx: Context, noun: Any) -> Any:
+    def marked(self, ctx: Context, noun: N) -> object:
         """The marker's row, one that the caller sees; None where there is no marker.
 
         Raises:
@@ -58,26 +104,26 @@ class Style:
             raise self.bad_marker(marker)
         return row
 
-    def one(self, noun: Any, view: Values) -> Values:
+    def one(self, noun: N, view: Values) -> Values:
         """The body of one object."""
         return view if self.bare else {noun.name: view}
 
-    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+    def many(self, ctx: Context, noun: N, views: Sequence[Values], page: Page | None, rows: Sequence[R]) -> Values:
         """The body of a list."""
         body: Values = {noun.plural: list(views)}
         if page and not noun.by_offset and (link := next_link(ctx, rows, page.limit, noun.key_for(ctx).key)):
             body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
         return body
 
-    def views(self, ctx: Context, noun: Any, rows: Sequence[Any]) -> list[Values]:
+    def views(self, ctx: Context, noun: N, rows: Sequence[R]) -> list[Values]:
         """Rows as the caller may see them."""
         return [noun.view(ctx, row) for row in rows]
 
-    def reply(self, ctx: Context, noun: Any, body: Any, rows: Sequence[Any]) -> Any:
+    def reply(self, ctx: Context, noun: N, body: Values, rows: Sequence[R]) -> object:
         """The response whose body shows these rows; a Reply where it has headers of its own."""
         return body
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+    def ask_index(self, ctx: Context, noun: N, rule: str, parent: Values) -> None:
         """Ask the rule of a list; raises Forbidden.
 
         Args:
@@ -85,7 +131,7 @@ class Style:
         """
         ctx.require(rule, _own(ctx) | parent)
 
-    def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
+    def creation(self, ctx: Context, noun: N, values: Values) -> Values:
         """The values of an object to be made, once the rule was asked.
 
         Raises:
@@ -94,12 +140,12 @@ class Style:
         ctx.require(noun.rule("create"), _own(ctx) | noun.parent(ctx, values))
         return values
 
-    def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
+    def values(self, ctx: Context, noun: N, schema: Schema | None) -> Values:
         """The values of a body, which the schema allows."""
         values: Values = ctx.body[schema.key] if schema is not None and schema.key else ctx.body
         return values
 
-    def change(self, ctx: Context, noun: Any, row: Any, values: Values) -> Values:
+    def change(self, ctx: Context, noun: N, row: R, values: Values) -> Values:
         """The values of a change that the rule was asked about."""
         return values
 
@@ -107,18 +153,18 @@ class Style:
         """What of a change's body rules may ask about, beside what the row is."""
         return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}
 
-    def target(self, row: Any) -> Values:
+    def target(self, row: R) -> Values:
         """What rules are asked about a row, beside what the noun says."""
         return {name: getattr(row, name) for name in ("project_id", "user_id") if hasattr(row, name)}
 
-    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+    def about(self, ctx: Context, noun: N, row: R | None) -> Values:
         """What rules are asked about a row, or about one that is not there (None)."""
         target: Values = noun.target(row) if row is not None else {}
         return target
 
     # --- words --------------------------------------------------------------------------------------------------
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: N, key: str) -> PileusError:
         return NotFound(f"{noun.title} {key} could not be found.")
 
     def bad_marker(self, marker: str) -> PileusError:
@@ -135,6 +181,10 @@ def _own(ctx: Context) -> Values:
     return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
 
 
-def own_project(asks: Requester, column: Any) -> Any:
+def own_project(asks: Requester, column: Column) -> ColumnElement[bool] | None:
     """Rows of the caller's project; all for an administrator."""
     return None if asks.is_admin else column == asks.caller.project_id
+
+
+AnyStyle = Style[Any, Any]
+"""A service's, whatever it needs of nouns and rows."""

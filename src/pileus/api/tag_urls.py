@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TypeVar, Unpack
 
 from pileus.api.context import Context
 from pileus.api.resource import Resource
 from pileus.api.routes import Options, Reply
 from pileus.api.schema import Schema
-from pileus.api.style import Values
 from pileus.api.tags import TagRules
 from pileus.db.tags import Tagged
 from pileus.errors import Invalid, NotFound
+from pileus.jsontypes import Json, Values
 
 _BODY = Schema({"type": "object", "properties": {"tags": {"type": "array"}}, "required": ["tags"]})
 
+M = TypeVar("M", bound=Tagged)
 
-def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -> None:
+
+def tag_urls(noun: Resource[M], rules: TagRules, **options: Unpack[Options]) -> None:
     """Add the URLs of a noun's tags.
 
     Args:
@@ -78,7 +80,7 @@ def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -
     routes.delete(one_path, **guard("remove_tag"))(remove)
 
 
-def check_tags(rules: TagRules, tags: list[Any]) -> list[str]:
+def check_tags(rules: TagRules, tags: list[Json]) -> list[str]:
     """The tags, if an object may have all of them.
 
     Raises:

@@ -12,6 +12,7 @@ from pileus.api.filters import Filter
 from pileus.api.requester import Requester
 from pileus.db.tags import Tag
 from pileus.errors import Invalid, PileusError
+from pileus.jsontypes import Values
 
 
 def _too_many(count: int, most: int) -> PileusError:
@@ -43,7 +44,7 @@ class TagRules(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = "Tag {tag} could not be found."
     missing_kind: str = ""
     too_many: Callable[[int, int], PileusError] = _too_many
-    body: Callable[[Any, list[str]], dict[str, Any]] | None = None
+    body: Callable[[Any, list[str]], Values] | None = None
     changeable: Callable[[Any], None] | None = None
 
 

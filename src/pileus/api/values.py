@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
 _NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
-def truth(value: Any) -> bool:
+def truth(value: object) -> bool:
     """A boolean, or a word for one: true, 1, yes, on, t, y and their opposites in any case."""
     word = str(value).lower()
     if isinstance(value, bool) or word in _TRUE | _FALSE:
@@ -18,14 +17,14 @@ def truth(value: Any) -> bool:
     raise ValueError(f"'{value}' is neither true nor false")
 
 
-def whole(value: Any) -> int:
+def whole(value: object) -> int:
     """An integer of at most 18 digits, or its digits as a string."""
     if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
         raise ValueError(f"'{value}' is not an integer")
-    return int(value)
+    return int(str(value))
 
 
-def instant(value: Any) -> datetime:
+def instant(value: object) -> datetime:
     """A time as ISO 8601 has it, with or without its offset from UTC (a "+" may have become a space); naive UTC."""
     try:
         found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00").replace(" ", "+"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import click
 
@@ -52,7 +52,7 @@ def agents_cloud(settings: Settings) -> str:
         raise click.ClickException(f"{error.filename} cannot be read by this user") from error
 
 
-def _readable(path: Any) -> bool:
+def _readable(path: Path) -> bool:
     try:
         next(iter(path.iterdir()), None)
     except OSError:

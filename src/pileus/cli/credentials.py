@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
 
 import click
 
 from pileus.cli.common import settings_of, state_option
+from pileus.jsontypes import Values
 from pileus.settings import Settings
 
 
@@ -58,7 +58,7 @@ def clouds_yaml(state: str) -> None:
     click.echo(f"  system-admin: {json.dumps(system)}")
 
 
-def _cloud(settings: Settings, user: str, password: str, scope: dict[str, str]) -> dict[str, Any]:
+def _cloud(settings: Settings, user: str, password: str, scope: dict[str, str]) -> Values:
     auth = {
         "auth_url": f"{settings.url}/identity",
         "username": user,

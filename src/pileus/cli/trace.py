@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import click
 from rich.console import Console
@@ -13,6 +12,7 @@ from sqlalchemy import select
 from pileus.cli import tables
 from pileus.cli.common import database, settings_of, state_option
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.operations.debts import open_debts
 from pileus.operations.model import OperationRow
 from pileus.operations.views import Stage, of, stages
@@ -76,11 +76,11 @@ def _since(start: datetime, moment: datetime) -> float:
     return max(0.0, (moment - start).total_seconds())
 
 
-def _detail(detail: dict[str, Any]) -> str:
+def _detail(detail: Values) -> str:
     return ", ".join(f"{name} {_value(value)}" for name, value in detail.items())
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{name} {inner}" for name, inner in value.items()) + ")"
     return str(value)

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import sys
-from typing import Any
+from pathlib import Path
 
 import click
 
 from pileus.cli.common import state_option
 from pileus.files import write_private
+from pileus.jsontypes import Json, Values
 from pileus.settings import Settings, load
 
 
@@ -25,7 +26,7 @@ from pileus.settings import Settings, load
 @click.option("--outbound-nat/--no-outbound-nat", default=None, help="NAT from the external network to the outside.")
 @click.option("--admin-password", help="Password of admin at the first start (else random).")
 @click.option("--detach", is_flag=True, help="Return once every API answers.")
-def up(state: str, admin_password: str | None, detach: bool, **options: Any) -> None:
+def up(state: str, admin_password: str | None, detach: bool, **options: Json) -> None:
     """Start the cloud: every API on one port, and the agent of this host."""
     settings = _settings(state, options)
     from pileus import supervisor
@@ -41,7 +42,7 @@ def up(state: str, admin_password: str | None, detach: bool, **options: Any) -> 
         raise click.ClickException(f"the cloud was not started: {error}") from error
 
 
-def _settings(state: str, options: dict[str, Any]) -> Settings:
+def _settings(state: str, options: Values) -> Settings:
     """What an earlier start used, changed by what is given now."""
     settings = load(state)
     for name, value in options.items():
@@ -117,7 +118,7 @@ def _run(settings: Settings, report: int) -> None:
         os.close(held)
 
 
-def _log_to(path: Any, detached: bool) -> None:
+def _log_to(path: Path, detached: bool) -> None:
     """Log to the file; in the background, whatever else is printed goes there too.
 
     The file is opened once, before any process becomes another user who could not open it.

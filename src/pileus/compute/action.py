@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
 from pileus.api import Context, Reply, Requester, Routes, Schema, Values
+from pileus.api.microversions import Document
 from pileus.api.routes import Options
 from pileus.compute import servers, states
 from pileus.compute.failures import break_down, broken, stay
@@ -19,6 +20,7 @@ from pileus.compute.servers import origin
 from pileus.compute.states import ERROR, Transition
 from pileus.db import Session
 from pileus.errors import Conflict
+from pileus.jsontypes import Json
 from pileus.operations import Arguments, Flow, Operation, Owed, note, task_states
 from pileus.operations.flow import FailureHook
 
@@ -30,8 +32,12 @@ _HOOKS: dict[str | None, FailureHook] = {None: stay, ERROR: break_down}
 
 Prepare = Callable[[Session, Server, Any, Requester], Arguments]
 """What a request comes to: the flow's arguments, from the body's value; it may change the server's row."""
-Answer = Callable[[Context, Server, Arguments], Any]
+Answer = Callable[[Context, Server, Arguments], object]
 Undo = Callable[[Arguments], Owed]
+Doing = Callable[[Session, Server, Any, Requester], object]
+"""A deed: the server, locked, and the body's value; what it returns is the response, nothing without a body."""
+Fits = Callable[[Json], bool]
+"""Whether a body's value is for this action."""
 
 
 class Action(Flow[P]):
@@ -45,13 +51,13 @@ class Action(Flow[P]):
         key: str | None,
         rule: str,
         asks: tuple[str, ...],
-        body: Any,
+        body: Document,
         since: str | None,
         status: int,
         version: int,
         locks: bool,
         hook: FailureHook | None,
-        fits: Callable[[Any], bool] | None,
+        fits: Fits | None,
         answer: Answer | None,
     ) -> None:
         super().__init__(
@@ -93,7 +99,7 @@ class Action(Flow[P]):
             "deferred": True,
         }
 
-        def handler(ctx: Context, server_id: str, **_: Any) -> Any:
+        def handler(ctx: Context, server_id: str, **_: object) -> object:
             assert self.key is not None
             server = servers.find(ctx.session, ctx, server_id, self.rule, lock=True)
             arguments = self.begin(ctx.session, server, ctx.body[self.key], ctx)
@@ -101,7 +107,7 @@ class Action(Flow[P]):
 
         routes.action(PATH, self.key, **options)(handler)
 
-    def begin(self, session: Session, server: Server, body: Any, asks: Requester) -> Arguments:
+    def begin(self, session: Session, server: Server, body: Json, asks: Requester) -> Arguments:
         """Accept the action for a server whose row is locked.
 
         Raises:
@@ -140,7 +146,7 @@ def action(
     then: str | None,
     failed: str | None = None,
     name: str = "",
-    body: Any = NOTHING,
+    body: Document = NOTHING,
     asks: tuple[str, ...] = (),
     since: str | None = None,
     status: int = 202,
@@ -148,7 +154,7 @@ def action(
     locks: bool = True,
     wins: bool = False,
     hook: FailureHook | None = None,
-    fits: Callable[[Any], bool] | None = None,
+    fits: Fits | None = None,
     answer: Answer | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Action[P]]:
     """Make a function the flow of an action.
@@ -179,17 +185,17 @@ def action(
 class Deed:
     """An action that the request itself does; it is journaled, and nobody needs to carry it out. See `deed`."""
 
-    def __init__(self, key: str, run: Callable[[Session, Server, Any, Requester], Any], **declared: Any) -> None:
+    def __init__(self, key: str, run: Doing, **declared: Json) -> None:
         self.key, self.run = key, run
         self._rule: str = declared.pop("rule")
         self._journaled: str | None = declared.pop("journaled")
-        self._body: Any = declared.pop("body")
+        self._body: Document = declared.pop("body")
         self._options = declared
 
     def declare(self, routes: Routes) -> None:
         """Add the action's route."""
 
-        def handler(ctx: Context, server_id: str, **_: Any) -> Any:
+        def handler(ctx: Context, server_id: str, **_: object) -> object:
             server = servers.find(ctx.session, ctx, server_id, self._rule, lock=True)
             answer = self.run(ctx.session, server, ctx.body[self.key], ctx)
             if self._journaled:
@@ -204,19 +210,19 @@ def deed(
     key: str,
     *,
     rule: str,
-    body: Any = NOTHING,
+    body: Document = NOTHING,
     asks: tuple[str, ...] = (),
     journaled: str | None = None,
     since: str | None = None,
     status: int = 202,
-) -> Callable[[Callable[[Session, Server, Any, Requester], Any]], Deed]:
+) -> Callable[[Doing], Deed]:
     """Make a function an action that needs no flow: it gets the server, locked, and the body's value.
 
     Args:
         journaled: under which name it is journaled; None: not at all. The others are those of `action`.
     """
 
-    def make(run: Callable[[Session, Server, Any, Requester], Any]) -> Deed:
+    def make(run: Doing) -> Deed:
         return Deed(key, run, rule=rule, body=body, asks=asks, journaled=journaled, since=since, status=status)
 
     return make

@@ -8,7 +8,6 @@ import re
 import secrets
 import string
 import time
-from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
@@ -70,7 +69,7 @@ class Wanted(msgspec.Struct):
     host: str | None
     at_least: int
     at_most: int
-    hints: dict[str, Any]
+    hints: Values
     group_id: str | None
     admin_pass: str
     own: Own
@@ -173,7 +172,7 @@ def usable_key(session: Session, asks: Requester, name: str | None) -> KeyPair |
     return key
 
 
-def usable_flavor(session: Session, asks: Requester, reference: Any) -> Flavor:
+def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavor:
     """The flavor that an id or a link names; raises Invalid: none, or none that may be used."""
     flavor_id = str(reference).rstrip("/").rsplit("/", 1)[-1]
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.errors import PileusError
+from pileus.jsontypes import Values
 
 NAMES = {
     400: "badRequest",
@@ -20,6 +19,6 @@ NAMES = {
 }
 
 
-def envelope(status: int, error: PileusError, _request_id: str) -> dict[str, Any]:
+def envelope(status: int, error: PileusError, _request_id: str) -> Values:
     """{"itemNotFound": {"code", "message"}} (api guide compute, Faults)."""
     return {NAMES.get(status, "computeFault"): {"code": status, "message": error.message}}

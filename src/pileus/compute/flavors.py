@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as sql_delete
@@ -14,6 +13,7 @@ from pileus.compute.model import Flavor, FlavorAccess
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict, NotFound
+from pileus.jsontypes import Json
 
 STOCK = {
     "1": ("m1.tiny", 1, 512, 1),
@@ -33,7 +33,7 @@ STOCK = {
 
 SIZES = ("vcpus", "ram_mib", "root_gib", "ephemeral_gib", "swap_mib")
 
-COLUMNS: dict[str, Any] = {
+COLUMNS: Values = {
     "flavorid": Flavor.id,
     "id": Flavor.id,
     "name": Flavor.name,
@@ -134,7 +134,7 @@ def create(session: Session, values: Values, asks: Asks) -> Flavor:
     )
 
 
-def add(session: Session, flavor_id: str | None, name: str, **sizes: Any) -> Flavor:
+def add(session: Session, flavor_id: str | None, name: str, **sizes: Json) -> Flavor:
     """A new flavor; the id is made up if none is given.
 
     Raises:
@@ -162,7 +162,7 @@ def delete(session: Session, flavor: Flavor, asks: Asks) -> None:
     session.delete(flavor)
 
 
-def set_specs(flavor: Flavor, specs: Mapping[str, Any]) -> None:
+def set_specs(flavor: Flavor, specs: Mapping[str, object]) -> None:
     """Add extra specs, or change those that exist; values are kept as text."""
     flavor.extra_specs = {**flavor.extra_specs, **{key: str(value) for key, value in specs.items()}}
 

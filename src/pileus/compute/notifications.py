@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
 from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.network import addresses
 from pileus.operations import Origin
 from pileus.operations.notifications import emit, versioned
@@ -16,9 +16,7 @@ from pileus.operations.notifications import emit, versioned
 POWER_STATES = {0: "pending", 1: "running", 3: "paused", 4: "shutdown", 6: "crashed", 7: "suspended"}
 
 
-def create(
-    session: Session, origin: Origin, server: Server, phase: str, error: dict[str, str] | None = None
-) -> dict[str, Any]:
+def create(session: Session, origin: Origin, server: Server, phase: str, error: dict[str, str] | None = None) -> Values:
     """instance.create.start, .end or .error; returns the *notify* stage."""
     data = _instance(session, origin, server) | {
         "fault": _fault(error) if error else None,
@@ -33,7 +31,7 @@ def create(
     return emit(session, f"instance.create.{phase}", publisher, payload, "ERROR" if error else "INFO")
 
 
-def _instance(session: Session, origin: Origin, server: Server) -> dict[str, Any]:
+def _instance(session: Session, origin: Origin, server: Server) -> Values:
     return {
         "uuid": server.id,
         "user_id": server.user_id,
@@ -73,7 +71,7 @@ def _instance(session: Session, origin: Origin, server: Server) -> dict[str, Any
     }
 
 
-def _addresses(session: Session, server: Server) -> list[dict[str, Any]]:
+def _addresses(session: Session, server: Server) -> list[Values]:
     session.flush()
     return [
         versioned(
@@ -93,7 +91,7 @@ def _addresses(session: Session, server: Server) -> list[dict[str, Any]]:
     ]
 
 
-def _flavor(server: Server) -> dict[str, Any]:
+def _flavor(server: Server) -> Values:
     flavor = server.flavor
     data = {
         "flavorid": flavor.id,
@@ -114,7 +112,7 @@ def _flavor(server: Server) -> dict[str, Any]:
     return versioned("FlavorPayload", "1.4", data)
 
 
-def _key_pair(server: Server) -> dict[str, Any]:
+def _key_pair(server: Server) -> Values:
     key = server.key or KeySnapshot(public_key="")
     data = {
         "user_id": server.user_id,
@@ -126,7 +124,7 @@ def _key_pair(server: Server) -> dict[str, Any]:
     return versioned("KeypairPayload", "1.0", data)
 
 
-def _fault(error: dict[str, str]) -> dict[str, Any]:
+def _fault(error: dict[str, str]) -> Values:
     data = {
         "exception": error["code"],
         "exception_message": error["message"],

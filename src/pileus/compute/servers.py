@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, func, select
@@ -14,6 +13,7 @@ from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, NotFound
+from pileus.jsontypes import Values
 from pileus.network import addresses, security_groups
 from pileus.network.addresses import AddressRow
 from pileus.operations import Origin, task_states
@@ -221,7 +221,7 @@ def pin(session: Session, server: Server, zone: str | None) -> None:
     server.availability_zone = zone
 
 
-def update(server: Server, changes: dict[str, Any]) -> None:
+def update(server: Server, changes: Values) -> None:
     """Change what an owner may change: name, description, hostname, access addresses, disk config."""
     for name, value in changes.items():
         setattr(server, name, value)

@@ -181,7 +181,7 @@ def _host_status(ctx: Context, whole: Whole) -> dict[str, str]:
     return {"host_status": shown} if seen else {}
 
 
-def _image(ctx: Context, whole: Whole) -> Any:
+def _image(ctx: Context, whole: Whole) -> Values | str:
     server = whole.server
     if not server.image_id:
         return ""

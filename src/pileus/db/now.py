@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, DateTime
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from pileus import clock
@@ -23,12 +23,12 @@ class in_seconds(FunctionElement[datetime]):  # reads as the SQL function it is
 
 
 @compiles(in_seconds, "sqlite")
-def _on_sqlite(element: in_seconds, compiler: Any, **options: Any) -> str:
+def _on_sqlite(element: in_seconds, compiler: SQLCompiler, **options: object) -> str:
     return f"pileus_now({compiler.process(element.clauses, **options)})"
 
 
 @compiles(in_seconds, "postgresql")
-def _on_postgresql(element: in_seconds, compiler: Any, **options: Any) -> str:
+def _on_postgresql(element: in_seconds, compiler: SQLCompiler, **options: object) -> str:
     seconds = compiler.process(element.clauses, **options)
     return f"(clock_timestamp() AT TIME ZONE 'utc' + make_interval(secs => CAST({seconds} AS double precision)))"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON
+from sqlalchemy import JSON, Dialect
 from sqlalchemy.types import TypeDecorator
 
 
@@ -19,12 +19,12 @@ class AsStruct(TypeDecorator[Any]):
     impl = JSON(none_as_null=True)
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: object) -> None:
         super().__init__()
         self.kind = kind
 
-    def process_bind_param(self, value: Any, _dialect: Any) -> Any:
+    def process_bind_param(self, value: object, _dialect: Dialect) -> object:
         return None if value is None else msgspec.to_builtins(value)
 
-    def process_result_value(self, value: Any, _dialect: Any) -> Any:
+    def process_result_value(self, value: object, _dialect: Dialect) -> object:
         return None if value is None else msgspec.convert(value, self.kind)

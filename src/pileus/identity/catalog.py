@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import msgspec
+
+from pileus.jsontypes import Values
 
 INTERFACES = ("public", "internal", "admin")
 
@@ -37,7 +38,7 @@ def stable_id(*names: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("pileus", *names))).hex
 
 
-def catalog(root: str, region: str, project_id: str | None) -> list[dict[str, Any]]:
+def catalog(root: str, region: str, project_id: str | None) -> list[Values]:
     """The catalog of a token (api-ref identity, Get service catalog).
 
     Args:

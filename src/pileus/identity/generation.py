@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import Mapped, ORMExecuteState, UOWTransaction, mapped_column
 
@@ -37,7 +35,7 @@ def bump(session: Session) -> None:
         session.execute(update(Generation).values(value=Generation.value + 1))
 
 
-def _flushed(session: Any, _context: UOWTransaction, _instances: Any) -> None:
+def _flushed(session: Session, _context: UOWTransaction, _instances: object) -> None:
     changed = [*session.new, *session.dirty, *session.deleted]
     if any(isinstance(row, Generational) for row in changed):
         bump(session)

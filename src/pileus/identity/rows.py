@@ -6,13 +6,16 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Base, Session
 from pileus.errors import Conflict, Invalid, NotFound
+from pileus.identity.model import Domain, Project, Role, User
 
 M = TypeVar("M", bound=Base)
+Row = Domain | Project | User | Role
+"""What has a name."""
 FIXED = frozenset({"id", "domain_id", "parent_id", "is_domain"})
 """What cannot change once a row exists."""
 IGNORED = frozenset({"links", "options", "password", "password_expires_at", "original_password", "tags"})
@@ -49,7 +52,7 @@ def named(session: Session, model: type[M], wanted: str, domain_id: str = "defau
     return session.get(model, wanted) or session.scalar(query) or get(session, model, wanted)
 
 
-def write(session: Session, row: Any, values: Mapping[str, Any]) -> None:
+def write(session: Session, row: Row, values: Mapping[str, object]) -> None:
     """Set a new or a changed row's attributes and write it; unknown ones are kept with it where it has `extra`.
 
     Raises:
@@ -67,13 +70,13 @@ def write(session: Session, row: Any, values: Mapping[str, Any]) -> None:
         raise taken from error
 
 
-def _same_name(row: Any) -> Any:
+def _same_name(row: Row) -> Select[str]:
     model = type(row)
     query = select(model.id).where(model.name == row.name, model.id != row.id)
-    return query.where(model.domain_id == row.domain_id) if hasattr(row, "domain_id") else query
+    return query if isinstance(row, Domain) else query.where(type(row).domain_id == row.domain_id)
 
 
-def _taken(row: Any) -> Conflict:
+def _taken(row: Row) -> Conflict:
     domain_id = getattr(row, "domain_id", None)
     where = f" at domain ID {domain_id}" if domain_id else ""
     return Conflict(
@@ -82,7 +85,7 @@ def _taken(row: Any) -> Conflict:
     )
 
 
-def _assign(row: Any, values: Mapping[str, Any]) -> None:
+def _assign(row: Row, values: Mapping[str, object]) -> None:
     columns = type(row).__table__.columns
     extra = {}
     for name, value in values.items():
@@ -92,11 +95,11 @@ def _assign(row: Any, values: Mapping[str, Any]) -> None:
             setattr(row, name, value)
         elif name not in IGNORED | PRIVATE:
             extra[name] = value
-    if "extra" in columns:
+    if isinstance(row, Project | User):
         row.extra = {**(row.extra or {}), **extra}
 
 
-def _check_fixed(row: Any, name: str, value: Any) -> None:
+def _check_fixed(row: Row, name: str, value: object) -> None:
     now = {"is_domain": False, "parent_id": getattr(row, "domain_id", None)}.get(name, getattr(row, name, None))
     if value != now and not (name == "parent_id" and value is None):
         raise Invalid(f"Invalid input for field '{name}': it must be {now}, not {value}.")

@@ -4,13 +4,14 @@ about target.<noun>.id, name and domain_id before it is told that there is no ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Boolean, ColumnElement
 
-from pileus.api import Context, Requester, Resource, Style, Values
+from pileus.api import Context, HasId, Requester, Resource, Style, Values
 from pileus.api.filters import Column, Filter, equals, inexact
 from pileus.api.paging import Page, paginate
+from pileus.api.style import Noun as AnyNoun
 from pileus.api.values import truth
 from pileus.errors import Invalid, NotFound, PileusError
 
@@ -65,7 +66,7 @@ class Noun(Resource[M]):
         """The rule of a verb on what is in a domain, or in none."""
         return self.rule(verb)
 
-    def rule_about(self, verb: str, row: Any) -> str:
+    def rule_about(self, verb: str, row: object) -> str:
         return self.rule_in(verb, getattr(row, "domain_id", None))
 
     def of_own_domain(self, ctx: Context) -> list[ColumnElement[bool]]:
@@ -85,23 +86,33 @@ class Noun(Resource[M]):
         return super()._conditions(ctx)
 
 
-class IdentityStyle(Style):
+class Placed(AnyNoun, Protocol):
+    """What the style needs of a noun."""
+
+    placed: bool
+
+    def rule_in(self, verb: str, domain_id: str | None) -> str: ...
+
+
+class IdentityStyle(Style[Placed, HasId]):
     """Keystone's."""
 
     update_method = "PATCH"
     create_status = 201
     rule_first = True
 
-    def views(self, ctx: Context, noun: Any, rows: Sequence[Any]) -> list[Values]:
+    def views(self, ctx: Context, noun: Placed, rows: Sequence[HasId]) -> list[Values]:
         return [{**noun.view(ctx, row), "links": {"self": ctx.url(f"{noun.path}/{row.id}")}} for row in rows]
 
-    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+    def many(
+        self, ctx: Context, noun: Placed, views: Sequence[Values], page: Page | None, rows: Sequence[HasId]
+    ) -> Values:
         return listed(ctx, noun.plural, views)
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+    def ask_index(self, ctx: Context, noun: Placed, rule: str, parent: Values) -> None:
         ctx.require(noun.rule_in("index", ctx.param("domain_id")), own_domain(ctx))
 
-    def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
+    def creation(self, ctx: Context, noun: Placed, values: Values) -> Values:
         caller = ctx.caller
         if noun.placed and not values.get("domain_id"):
             values = values | {"domain_id": caller.domain_id or caller.project_domain_id or "default"}
@@ -112,14 +123,14 @@ class IdentityStyle(Style):
         """Nothing: bodies may hold any attribute, and none may pass for what the row is."""
         return {}
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: Placed, key: str) -> PileusError:
         return NotFound(f"Could not find {noun.name}: {key}.")
 
 
 STYLE = IdentityStyle()
 
 
-def about(word: str, thing: Any) -> Values:
+def about(word: str, thing: object) -> Values:
     """A row, or the values of one to be made, as rules ask about it. What is not set is left out: a missing domain is
     nobody's, not that of callers who have none either."""
     names = ("id", "name", "domain_id")
@@ -153,7 +164,7 @@ def find_all(ctx: Context, rule: str, *wanted: tuple[str, Noun[Any], str]) -> li
     return rows
 
 
-def listed(ctx: Context, plural: str, items: Iterable[Mapping[str, Any]]) -> Values:
+def listed(ctx: Context, plural: str, items: Iterable[Values]) -> Values:
     """The body of a list."""
     query = f"?{ctx.request.query_string}" if ctx.request.query_string else ""
     links = {"next": None, "self": f"{ctx.root}{ctx.request.path}{query}", "previous": None}

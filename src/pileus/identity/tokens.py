@@ -9,7 +9,6 @@ import threading
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from cryptography.fernet import InvalidToken
@@ -22,6 +21,7 @@ from pileus.identity import assignments, generation
 from pileus.identity.keys import KeyRing
 from pileus.identity.model import Domain, Project, Revocation, Role, User
 from pileus.identity.users import REFUSED
+from pileus.jsontypes import Values
 
 CACHE_SIZE = 4096
 
@@ -178,6 +178,6 @@ def _instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
-def times(payload: Payload) -> dict[str, Any]:
+def times(payload: Payload) -> Values:
     """Issue and expiry as naive UTC."""
     return {"issued_at": _instant(payload.issued_at), "expires_at": _instant(payload.expires_at)}

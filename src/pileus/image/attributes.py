@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Schema, Values
 from pileus.errors import Forbidden, TooLarge
+from pileus.jsontypes import Json
 
 ID_PATTERN = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 CONTAINER_FORMATS = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
@@ -15,7 +14,7 @@ MOST_PROPERTIES = MOST_TAGS = MOST_MEMBERS = 128
 """How many of each an image may have (Glance's image_property_quota and its like)."""
 
 
-def _text(description: str, length: int = 255, **more: Any) -> Values:
+def _text(description: str, length: int = 255, **more: Json) -> Values:
     return {"type": ["null", "string"], "maxLength": length, "description": description, **more}
 
 
@@ -89,7 +88,7 @@ QUEUED_ONLY = frozenset({"disk_format", "container_format"})
 _VALUES = {name: Schema({"type": "object", "properties": {name: spec}}) for name, spec in WRITABLE.items()}
 
 
-def check_value(name: str, value: Any) -> None:
+def check_value(name: str, value: object) -> None:
     """Raises Invalid unless `value` may be the attribute's or the property's."""
     schema = _VALUES.get(name) or Schema({"type": "object", "properties": {name: EXTRA}})
     schema.check({name: value})

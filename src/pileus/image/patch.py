@@ -81,7 +81,7 @@ def _draft4(raw: Values) -> Change:
     return _change(given[0], raw[given[0]], raw, upsert=False)
 
 
-def _change(operation: str, pointer: Any, raw: Values, upsert: bool) -> Change:
+def _change(operation: str, pointer: object, raw: Values, upsert: bool) -> Change:
     name = _attribute(pointer)
     attributes.check_writable(name)
     if operation != "remove":
@@ -91,7 +91,7 @@ def _change(operation: str, pointer: Any, raw: Values, upsert: bool) -> Change:
     return Change(operation, name, raw.get("value"), upsert)
 
 
-def _attribute(pointer: Any) -> str:
+def _attribute(pointer: object) -> str:
     """The one attribute a JSON pointer names."""
     if not isinstance(pointer, str) or not pointer.startswith("/"):
         raise Invalid(f'Pointer `{pointer}` does not start with "/".')

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pileus.db import Session
 from pileus.errors import Conflict
 from pileus.image import store
 from pileus.image.model import Image
+from pileus.jsontypes import Values
 from pileus.settings import Settings
 
 
@@ -31,7 +31,7 @@ def begin(session: Session, image_id: str) -> None:
     image.touch()
 
 
-def publish(session: Session, image_id: str, url: str, made: dict[str, Any]) -> None:
+def publish(session: Session, image_id: str, url: str, made: Values) -> None:
     """What the host made is the image's data; idempotent.
 
     Args:

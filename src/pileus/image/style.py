@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlencode
 
-from pileus.api import Context, Reply, Schema, Style, Values
+from pileus.api import Context, HasId, Noun, Reply, Schema, Style, Values
 from pileus.api.paging import Page, page_limit, sort_keys
 from pileus.errors import Invalid, NotFound, PileusError, Unsupported
 from pileus.image import patch
@@ -20,7 +19,7 @@ DRAFTS = {
 """Media type of a patch to the draft of JSON patch it is written in."""
 
 
-class ImageStyle(Style):
+class ImageStyle(Style[Noun, HasId]):
     """Glance's."""
 
     update_method = "PATCH"
@@ -28,14 +27,16 @@ class ImageStyle(Style):
     hides = True
     bare = True
 
-    def page(self, ctx: Context, noun: Any) -> Page:
+    def page(self, ctx: Context, noun: Noun) -> Page:
         if "sort" in ctx.query and ("sort_key" in ctx.query or "sort_dir" in ctx.query):
             raise Invalid("Old and new sorting syntax cannot be combined")
         keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key, omitted="desc")
         limit = page_limit(ctx) if "limit" in ctx.query else min(DEFAULT_PAGE, page_limit(ctx))
         return Page(keys, self.marked(ctx, noun), limit)
 
-    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+    def many(
+        self, ctx: Context, noun: Noun, views: Sequence[Values], page: Page | None, rows: Sequence[HasId]
+    ) -> Values:
         body: Values = {noun.plural: list(views), "schema": f"/v2/schemas/{noun.plural}"}
         if page:
             body["first"] = _link(ctx, noun.path)
@@ -43,13 +44,13 @@ class ImageStyle(Style):
                 body["next"] = _link(ctx, noun.path, rows[-1].id)
         return body
 
-    def reply(self, ctx: Context, noun: Any, body: Any, rows: Sequence[Any]) -> Any:
+    def reply(self, ctx: Context, noun: Noun, body: Values, rows: Sequence[HasId]) -> object:
         """What was just made says where it is, if it has a link to itself (api-ref image v2, Create image)."""
         if ctx.request.method != "POST" or "self" not in body:
             return body
         return Reply(body, headers={"Location": ctx.url(body["self"])})
 
-    def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
+    def values(self, ctx: Context, noun: Noun, schema: Schema | None) -> Values:
         """The body's; those of a patch are its changes, in order, under "changes"."""
         if ctx.request.method != "PATCH":
             return super().values(ctx, noun, schema)
@@ -58,7 +59,7 @@ class ImageStyle(Style):
             raise Unsupported(f"Unsupported Content-Type {media_type}; use {' or '.join(DRAFTS)}.")
         return {"changes": patch.parse(ctx.body, DRAFTS[media_type])}
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: Noun, key: str) -> PileusError:
         return NotFound(f"No {noun.title} found with ID {key}")
 
     def bad_marker(self, marker: str) -> PileusError:

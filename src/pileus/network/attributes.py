@@ -15,8 +15,10 @@ import msgspec
 
 from pileus.api.schema import UUID_PATTERN
 from pileus.errors import Invalid
+from pileus.jsontypes import Values
 
-Reader = Callable[[Any], Any]
+Reader = Callable[[object], Any]
+"""From a value as sent to its canonical form."""
 MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
@@ -41,7 +43,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
 def text(maximum: int = 255) -> Reader:
     """A string of at most `maximum` characters."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> str:
         if not isinstance(value, str):
             raise ValueError(f"'{value}' is not a valid string")
         if len(value) > maximum:
@@ -51,7 +53,7 @@ def text(maximum: int = 255) -> Reader:
     return read
 
 
-def boolean(value: Any) -> Any:
+def boolean(value: object) -> bool:
     word = str(value).lower()
     if word not in _TRUE | _FALSE:
         raise ValueError(f"'{value}' cannot be converted to boolean")
@@ -61,10 +63,10 @@ def boolean(value: Any) -> Any:
 def integer(minimum: int | None = None, maximum: int | None = None) -> Reader:
     """A whole number, or its digits in a string."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> int:
         if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,18}", str(value)):
             raise ValueError(f"'{value}' is not an integer")
-        number = int(value)
+        number = int(str(value))
         if minimum is not None and number < minimum:
             raise ValueError(f"'{value}' is too small - must be at least '{minimum}'")
         if maximum is not None and number > maximum:
@@ -74,8 +76,8 @@ def integer(minimum: int | None = None, maximum: int | None = None) -> Reader:
     return read
 
 
-def one_of(*choices: Any) -> Reader:
-    def read(value: Any) -> Any:
+def one_of(*choices: object) -> Reader:
+    def read(value: object) -> object:
         if value not in choices or isinstance(value, bool):
             raise ValueError(f"'{value}' is not in {list(choices)}")
         return value
@@ -83,13 +85,13 @@ def one_of(*choices: Any) -> Reader:
     return read
 
 
-def uuid(value: Any) -> Any:
+def uuid(value: object) -> str:
     if not isinstance(value, str) or not re.match(UUID_PATTERN, value):
         raise ValueError(f"'{value}' is not a valid UUID")
     return value
 
 
-def address(value: Any) -> Any:
+def address(value: object) -> str:
     try:
         if not isinstance(value, str):
             raise ValueError
@@ -98,7 +100,7 @@ def address(value: Any) -> Any:
         raise ValueError(f"'{value}' is not a valid IP address") from None
 
 
-def prefix(value: Any) -> Any:
+def prefix(value: object) -> str:
     """A network in CIDR form; host bits are cleared."""
     try:
         if not isinstance(value, str) or "/" not in value:
@@ -108,7 +110,7 @@ def prefix(value: Any) -> Any:
         raise ValueError(f"'{value}' is not a valid IP subnet") from None
 
 
-def mac(value: Any) -> Any:
+def mac(value: object) -> str:
     word = str(value).lower().replace("-", ":")
     if not MAC.fullmatch(word):
         raise ValueError(f"'{value}' is not a valid MAC address")
@@ -122,7 +124,7 @@ def nullable(inner: Reader) -> Reader:
 def list_of(inner: Reader, *, unique: bool = True, maximum: int = 1000) -> Reader:
     """A list (null is the empty one), without duplicates if `unique`."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> list[object]:
         if value is None:
             return []
         if not isinstance(value, list):
@@ -141,7 +143,7 @@ def list_of(inner: Reader, *, unique: bool = True, maximum: int = 1000) -> Reade
 def record(required: tuple[str, ...] = (), **readers: Reader) -> Reader:
     """An object with these keys and no others."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Values:
         if not isinstance(value, dict):
             raise ValueError(f"'{value}' is not a dictionary")
         if unknown := sorted(set(value) - set(readers)):
@@ -153,7 +155,7 @@ def record(required: tuple[str, ...] = (), **readers: Reader) -> Reader:
     return read
 
 
-def mapping(value: Any) -> Any:
+def mapping(value: object) -> Values:
     """Any JSON object of moderate size; null is the empty one."""
     if value is None:
         return {}
@@ -162,7 +164,7 @@ def mapping(value: Any) -> Any:
     return value
 
 
-def read_values(attributes: dict[str, Attribute], body: Any, creating: bool) -> dict[str, Any]:
+def read_values(attributes: dict[str, Attribute], body: object, creating: bool) -> Values:
     """The values of a body, checked; at creation with the defaults of those that are not given.
 
     Raises:
@@ -170,7 +172,7 @@ def read_values(attributes: dict[str, Attribute], body: Any, creating: bool) -> 
     """
     if not isinstance(body, dict):
         raise Invalid("Invalid input for body. Reason: the resource must be an object.")
-    values: dict[str, Any] = {}
+    values: Values = {}
     if unknown := [name for name in body if name not in attributes]:
         raise Invalid(f"Unrecognized attribute(s) '{', '.join(unknown)}'")
     for name, value in body.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.errors import PileusError
+from pileus.jsontypes import Values
 
 KINDS = {
     "Invalid": "HTTPBadRequest",
@@ -21,7 +20,7 @@ KINDS = {
 """What an error is called that did not bring Neutron's own word with it."""
 
 
-def envelope(_status: int, error: PileusError, _request_id: str) -> dict[str, Any]:
+def envelope(_status: int, error: PileusError, _request_id: str) -> Values:
     """{"NeutronError": {"type", "message", "detail"}}."""
     kind = KINDS.get(error.kind, error.kind)
     return {"NeutronError": {"type": kind, "message": error.message, "detail": ""}}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
+from pileus.jsontypes import Values
 from pileus.network.model import FixedIP, Network, Pool, Port, Subnet
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -241,6 +241,6 @@ def _bad(message: str) -> Invalid:
     return Invalid(f"Invalid input for operation: {message}.", "InvalidInput")
 
 
-def pool_view(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+def pool_view(pools: Iterable[Pool]) -> list[Values]:
     """Pools as the API shows them."""
     return [{"start": pool.start, "end": pool.end} for pool in pools]

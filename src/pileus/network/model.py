@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base, Session, new_id, utcnow
 from pileus.db.tags import Tagged
+from pileus.jsontypes import Values
 
 
 class Standard(Tagged):
@@ -113,7 +114,7 @@ class Port(Standard, Base):
     host: Mapped[str] = mapped_column(default="", index=True)
     """Where the port is bound; empty while it is not."""
     vnic_type: Mapped[str] = mapped_column(default="normal")
-    profile: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    profile: Mapped[Values] = mapped_column(default=dict)
     port_security_enabled: Mapped[bool] = mapped_column(default=True)
     allowed_address_pairs: Mapped[list[Any]] = mapped_column(default=list)
     dns_name: Mapped[str] = mapped_column(default="")
@@ -211,7 +212,7 @@ QUIET = {"wired", "position", "server_id", "device_tag", "created_by_compute"}
 """Columns whose change a client cannot see."""
 
 
-def _revise(session: Session, *_: Any) -> None:
+def _revise(session: Session, *_: object) -> None:
     """Move on the revision of every object that is about to change."""
     for row in session.dirty:
         if isinstance(row, Standard) and session.is_modified(row, include_collections=False):

@@ -30,7 +30,9 @@ class FieldCheck(policy.Check):
         self._pattern = re.compile(value[1:]) if value.startswith("~") else None
         self._value: Any = {"true": True, "false": False}.get(value.lower(), value)
 
-    def __call__(self, target: Mapping[str, Any], creds: Any, enforcer: Any, current_rule: str | None = None) -> bool:
+    def __call__(
+        self, target: Mapping[str, object], creds: object, enforcer: object, current_rule: str | None = None
+    ) -> bool:
         actual = target.get(f"{self._noun}:{self._field}", target.get(self._field))
         if self._pattern:
             return bool(self._pattern.match(str(actual or "")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from itertools import pairwise
-from typing import Any
 
 from pileus.errors import Conflict, Invalid
 from pileus.network.model import Pool
@@ -46,7 +45,7 @@ def check_pools(block: Network, pools: list[dict[str, str]]) -> list[dict[str, s
 class _Ordered(dict[str, str]):
     """A pool that can stand in a tuple that is sorted."""
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: object) -> bool:
         return False
 
 

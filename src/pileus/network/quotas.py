@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import func, select
 
 from pileus.api.quota import Count, Limited, Quotas
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
-from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
+from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Standard, Subnet
 
 METADATA_OWNER = "network:distributed"
 """device_owner of the ports that the cloud itself puts on networks."""
 
 
-def _counted(name: str, model: Any) -> Count:
+def _counted(name: str, model: type[Standard]) -> Count:
     """How many rows a project has; the cloud's own ports do not count."""
     query = select(func.count()).select_from(model)
     if model is Port:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from sqlalchemy import select
 
@@ -58,7 +57,7 @@ def missing(rule_id: str) -> NotFound:
     return NotFound(f"Security group rule {rule_id} does not exist", "SecurityGroupRuleNotFound")
 
 
-def read_protocol(value: Any) -> str | None:
+def read_protocol(value: object) -> str | None:
     """A protocol's name or number; raises Invalid."""
     if value is None:
         return None

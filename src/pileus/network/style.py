@@ -7,23 +7,26 @@ has such a rule, and `get_<noun>:<attribute>` for every attribute of a response 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from sqlalchemy import JSON, ColumnElement
-from sqlalchemy.orm import InstrumentedAttribute, selectinload
+from sqlalchemy.orm import selectinload
+from sqlalchemy.sql.base import ExecutableOption
 
 from pileus.api import Context, Requester, Resource, Schema, Style, Values
 from pileus.api.fields import seconds
-from pileus.api.filters import Filter, equals, since
+from pileus.api.filters import Column, Filter, equals, since
 from pileus.api.paging import Page, page_limit, sort_keys
+from pileus.api.style import Noun as AnyNoun
 from pileus.api.tag_urls import tag_urls
 from pileus.api.tags import TagRules, tag_filters
+from pileus.db import Base
 from pileus.errors import Invalid, NotFound, PileusError
 from pileus.network.attributes import Attribute, read_values
 from pileus.network.model import Standard
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Standard)
 BODY = Schema({"type": "object"})
 """Any object: what is in it is checked attribute by attribute, in Neutron's words."""
 MOST_TAGS = 50
@@ -62,9 +65,9 @@ class Noun(Resource[M]):
         attributes: dict[str, Attribute],
         columns: Mapping[str, str] | None = None,
         hidden: frozenset[str] = frozenset(),
-        everybodys: Any = None,
+        everybodys: Callable[[str], ColumnElement[bool]] | None = None,
         filters: Mapping[str, Filter] | None = None,
-        options: Sequence[Any] = (),
+        options: Sequence[ExecutableOption] = (),
         before_index: Callable[..., None] | None = None,
         **declared: Any,
     ) -> None:
@@ -104,14 +107,21 @@ def _verbs(name: str) -> dict[str, str]:
     return {"index": f"get_{name}", "show": f"get_{name}", **of_tags}
 
 
-class NetworkStyle(Style):
+class Attributed(AnyNoun, Protocol):
+    """What the style needs of a noun."""
+
+    missing: tuple[str, str]
+    attributes: dict[str, Attribute]
+
+
+class NetworkStyle(Style[Attributed, Standard]):
     """Neutron's."""
 
     create_status = 201
     hides = True
     ignores_unknown = False
 
-    def page(self, ctx: Context, noun: Any) -> Page:
+    def page(self, ctx: Context, noun: Attributed) -> Page:
         keys, directions = ctx.query.get("sort_key", []), ctx.query.get("sort_dir", [])
         if len(keys) != len(directions):
             raise Invalid("The number of sort_keys and sort_dirs must be same")
@@ -119,11 +129,13 @@ class NetworkStyle(Style):
         order = [(column, down != reverse) for column, down in sort_keys(ctx, noun.sortable, noun.order)]
         return Page(order, self.marked(ctx, noun), page_limit(ctx) or ctx.settings.max_page, reverse)
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+    def ask_index(self, ctx: Context, noun: Attributed, rule: str, parent: Values) -> None:
         """Every row is asked about by itself."""
         ctx.asked.add(rule)
 
-    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+    def many(
+        self, ctx: Context, noun: Attributed, views: Sequence[Values], page: Page | None, rows: Sequence[Standard]
+    ) -> Values:
         assert page is not None
         body: Values = {noun.plural: list(views)}
         asked = "limit" in ctx.query or len(rows) == page.limit
@@ -131,11 +143,11 @@ class NetworkStyle(Style):
             body[f"{noun.plural}_links"] = links
         return body
 
-    def views(self, ctx: Context, noun: Any, rows: Sequence[Any]) -> list[Values]:
+    def views(self, ctx: Context, noun: Attributed, rows: Sequence[Standard]) -> list[Values]:
         show = Viewer(ctx, noun)
         return [show(row) for row in rows if show.sees(row)]
 
-    def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
+    def creation(self, ctx: Context, noun: Attributed, values: Values) -> Values:
         given = values
         values = read_values(noun.attributes, given, creating=True)
         project = _owner(ctx, values)
@@ -148,12 +160,12 @@ class NetworkStyle(Style):
         _require_attributes(ctx, noun, "create", changed, target)
         return values
 
-    def change(self, ctx: Context, noun: Any, row: Any, values: Values) -> Values:
+    def change(self, ctx: Context, noun: Attributed, row: Standard, values: Values) -> Values:
         values = read_values(noun.attributes, values, creating=False)
         _require_attributes(ctx, noun, "update", values, noun.target(row) | _flat(values))
         return values
 
-    def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
+    def values(self, ctx: Context, noun: Attributed, schema: Schema | None) -> Values:
         if noun.name not in ctx.body or len(ctx.body) != 1:
             raise Invalid(f"Unable to find '{noun.name}' in request body")
         values: Values = ctx.body[noun.name]
@@ -161,10 +173,10 @@ class NetworkStyle(Style):
             raise Invalid("Invalid input for body. Reason: the resource must be an object.")
         return values
 
-    def target(self, row: Any) -> Values:
+    def target(self, row: Standard) -> Values:
         return {"project_id": row.project_id, "tenant_id": row.project_id}
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: Attributed, key: str) -> PileusError:
         kind, message = noun.missing
         return NotFound(message.format(id=key), kind)
 
@@ -184,7 +196,7 @@ STYLE = NetworkStyle()
 class Viewer:
     """Rows to responses, without what the caller may not see; rules are asked once for like rows."""
 
-    def __init__(self, ctx: Context, noun: Any) -> None:
+    def __init__(self, ctx: Context, noun: Attributed) -> None:
         self._ctx, self._noun = ctx, noun
         prefix = f"get_{noun.name}:"
         self._guarded = {rule.removeprefix(prefix): rule for rule in ctx.rules if rule.startswith(prefix)}
@@ -192,14 +204,14 @@ class Viewer:
         self._hidden: dict[tuple[Any, ...], frozenset[str]] = {}
         self._seen: dict[tuple[Any, ...], bool] = {}
 
-    def __call__(self, row: Any) -> Values:
+    def __call__(self, row: Standard) -> Values:
         view = self._noun.view(self._ctx, row)
         hidden = self._hide(row)
         if self._fields:
             return {k: v for k, v in view.items() if k in self._fields and k not in hidden}
         return {k: v for k, v in view.items() if k not in hidden} if hidden else view
 
-    def sees(self, row: Any) -> bool:
+    def sees(self, row: Standard) -> bool:
         """Whether the caller may see the row at all."""
         target = self._noun.target(row)
         key = tuple(target.values())
@@ -207,7 +219,7 @@ class Viewer:
             self._seen[key] = self._ctx.allows(self._noun.rule("show"), target)
         return self._seen[key]
 
-    def _hide(self, row: Any) -> frozenset[str]:
+    def _hide(self, row: Standard) -> frozenset[str]:
         target = self._noun.target(row)
         key = tuple(target.values())
         if key not in self._hidden:
@@ -216,7 +228,7 @@ class Viewer:
         return self._hidden[key]
 
 
-def columns_of(model: Any, names: Mapping[str, str]) -> dict[str, InstrumentedAttribute[Any]]:
+def columns_of(model: type[Base], names: Mapping[str, str]) -> dict[str, Column]:
     """The columns of a model that may be filtered by, under the names that the API has for them.
 
     Args:
@@ -228,7 +240,7 @@ def columns_of(model: Any, names: Mapping[str, str]) -> dict[str, InstrumentedAt
     return columns | {"tenant_id": columns["project_id"]}
 
 
-def sortable(columns: Mapping[str, InstrumentedAttribute[Any]]) -> dict[str, InstrumentedAttribute[Any]]:
+def sortable(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Those of the columns that have an order on every database."""
     return {
         name: column
@@ -237,7 +249,7 @@ def sortable(columns: Mapping[str, InstrumentedAttribute[Any]]) -> dict[str, Ins
     }
 
 
-def _require_attributes(ctx: Context, noun: Any, verb: str, values: Values, target: Values) -> None:
+def _require_attributes(ctx: Context, noun: Attributed, verb: str, values: Values, target: Values) -> None:
     """Every attribute, and every part of an attribute, that has a rule of its own."""
     for name, value in values.items():
         rule = f"{verb}_{noun.name}:{name}"
@@ -269,7 +281,7 @@ def _owner(ctx: Context, values: Values) -> str:
     return str(project)
 
 
-def _links(ctx: Context, page: Page, rows: Sequence[Any]) -> list[dict[str, str]]:
+def _links(ctx: Context, page: Page, rows: Sequence[Standard]) -> list[dict[str, str]]:
     """Where the next and the previous page are, as far as there may be one."""
     if not rows:
         return []

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import methodcaller
-from typing import Any
 
 from sqlalchemy import select
 
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.network import wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.northbound.base import Northbound
@@ -33,7 +33,7 @@ def sync_network(session: Session, network_id: str) -> Change:
 
 
 @recorded_many("sync port")
-def sync_port(session: Session, ports: Sequence[dict[str, Any]]) -> list[Change]:
+def sync_port(session: Session, ports: Sequence[Values]) -> list[Change]:
     """Ports were bound, changed or unbound, or are gone."""
     ids = [one["port_id"] for one in ports]
     wired = {one.port.id: one for one in wiring.wire(session, ids)}

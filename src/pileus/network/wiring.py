@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import selectinload
+from sqlalchemy.sql.base import ExecutableOption
 
 from pileus.agent.commands import FixedIP, GuestPort, NetworkSpec, PortSpec, SubnetSpec
 from pileus.db import Session
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
 from pileus.network.quotas import METADATA_OWNER
+
+S = TypeVar("S", bound=Select[Any])
 
 
 def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
@@ -64,7 +67,7 @@ def group_specs(session: Session, group_ids: Iterable[str]) -> dict[str, Securit
     return {row.id: _group(row) for row in session.scalars(_fresh(query, selectinload(SecurityGroup.rules)))}
 
 
-def _fresh(query: Any, *options: Any) -> Any:
+def _fresh(query: S, *options: ExecutableOption) -> S:
     """What the database holds now, also where this transaction has read it before."""
     return query.options(*options).execution_options(populate_existing=True)
 

@@ -12,9 +12,8 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import h11
@@ -23,6 +22,7 @@ import msgspec
 from pileus.agent.commands import CLOUD_HEADER
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
+from pileus.jsontypes import Json, Values
 from pileus.operations.post import Link, Listener, Post, Refused
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class _Conversation:
             await asyncio.to_thread(self._link.take, content)
 
 
-async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+async def _until_one_ends(*work: Coroutine[object, None, None]) -> None:
     """Run these together until one of them ends; its error goes on."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
@@ -219,14 +219,14 @@ class Questions:
     def __init__(self, path: Path, cloud: Callable[[], str]) -> None:
         self._path, self._cloud = path, cloud
 
-    def ask(self, question: str, **query: Any) -> Any:
+    def ask(self, question: str, **query: Json) -> Json:
         return ask(self._path, question, self._cloud(), **query)
 
-    def tell(self, question: str, **body: Any) -> Any:
+    def tell(self, question: str, **body: Json) -> Json:
         return ask(self._path, question, self._cloud(), body)
 
 
-def ask(path: Path, question: str, cloud: str, told: Mapping[str, Any] | None = None, **query: Any) -> Any:
+def ask(path: Path, question: str, cloud: str, told: Values | None = None, **query: Json) -> Json:
     """What an agent answers to GET `question`, or to POST of what it is told.
 
     Raises:

@@ -20,7 +20,7 @@ from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
 from pileus.errors import PileusError
 from pileus.operations.model import DebtRow
-from pileus.operations.owed import Actions, Owed, UnknownAction
+from pileus.operations.owed import Actions, Owed, Result, UnknownAction
 from pileus.operations.wake import debts_bell
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Collector:
         self._settle(self._try_in_turn([(row, change) for row, change in built if row.host in (NETWORK, DATABASE)]))
         return len(rows)
 
-    def _try_in_turn(self, built: list[tuple[DebtRow, Any]]) -> list[tuple[DebtRow, Any]]:
+    def _try_in_turn(self, built: list[Built]) -> list[Tried]:
         """Try until one takes long: what is left must not wait with those that are paid for the ones that hang."""
         began, done = clock.monotonic(), []
         for row, change in built:
@@ -158,7 +158,7 @@ class Collector:
         with self._db.write() as session:
             session.change(update(DebtRow).where(DebtRow.token.in_([row.token for row in rows])).values(**tried))
 
-    def _try(self, row: DebtRow, built: Any) -> str | _Sent | None:
+    def _try(self, row: DebtRow, built: Result) -> str | _Sent | None:
         """None: paid; SENT: the answer will tell; else why not."""
         if isinstance(built, str):
             return built
@@ -179,7 +179,7 @@ class Collector:
             return f"internal error: {type(error).__name__}"
         return None
 
-    def _settle(self, tried: list[tuple[DebtRow, Any]]) -> None:
+    def _settle(self, tried: list[Tried]) -> None:
         """Strike out what is paid, put off what is not. Each try is of the row as it was taken."""
         tried = [(row, error) for row, error in tried if error is not SENT]
         if not tried:
@@ -215,9 +215,13 @@ class _Sent:
 
 
 SENT = _Sent()
+Tried = tuple[DebtRow, str | _Sent | None]
+"""A debt, and None if it is paid, why not, or SENT."""
+Built = tuple[DebtRow, Result]
+"""A debt, and what its action built, or a sentence if it cannot."""
 
 
-def _build(session: Session, rows: Sequence[DebtRow], actions: Actions) -> list[tuple[DebtRow, Any]]:
+def _build(session: Session, rows: Sequence[DebtRow], actions: Actions) -> list[Built]:
     """Each debt with what its action builds, or with a sentence if it cannot; those of one name are built at once."""
     named: dict[str, list[DebtRow]] = {}
     for row in rows:
@@ -227,7 +231,7 @@ def _build(session: Session, rows: Sequence[DebtRow], actions: Actions) -> list[
     ]
 
 
-def _built(session: Session, name: str, rows: list[DebtRow], actions: Actions) -> list[Any]:
+def _built(session: Session, name: str, rows: list[DebtRow], actions: Actions) -> list[Result]:
     if name == DATABASE:
         return [None] * len(rows)
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol
+from typing import Concatenate, Generic, ParamSpec, Protocol
 
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.operations.model import OperationRow
 from pileus.operations.operation import Operation
 from pileus.operations.origin import Origin
@@ -52,7 +53,7 @@ class Flow(Generic[P]):
 
     def arguments(self, *args: P.args, **kwargs: P.kwargs) -> Arguments:
         """What the flow is to be called with: JSON values."""
-        values: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
+        values: Values = self._signature.bind(*args, **kwargs).arguments
         return Arguments(next(iter(values.values())), values)
 
     def start(self, session: Session, origin: Origin, *args: P.args, **kwargs: P.kwargs) -> OperationRow:
@@ -76,9 +77,7 @@ class Flow(Generic[P]):
         """As `start`, with further subjects, after other operations, or with an undo of its own (`start.start`)."""
         return start(session, self.kind, origin, arguments, also=also, after=after, undo=undo)
 
-    def start_many(
-        self, session: Session, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[Arguments]
-    ) -> None:
+    def start_many(self, session: Session, origin: Origin, accepted: list[Values], each: Sequence[Arguments]) -> None:
         """Accept an operation for each of many new subjects (`start.start_many`)."""
         start_many(session, self.kind, origin, accepted, each)
 

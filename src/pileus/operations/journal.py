@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
 from pileus.db import Session, in_seconds, utcnow
+from pileus.jsontypes import Values
 from pileus.operations.errors import CommandError
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.origin import Origin
@@ -45,7 +46,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     undo: bool = False
     state: str = BEGUN
     host: str | None = None
-    result: dict[str, Any] | None = None
+    result: Values | None = None
     error: dict[str, str] | None = None
     events: list[Any] | None = None
     started: datetime | None = None
@@ -53,7 +54,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     written: bool = False
     """There is a row of it: it is changed, not inserted."""
 
-    def replay(self) -> dict[str, Any]:
+    def replay(self) -> Values:
         """The result again, or the error raised again."""
         if self.error:
             raise CommandError(self.error["code"], self.error["message"])
@@ -68,7 +69,7 @@ class Held(msgspec.Struct, kw_only=True):
     version: int
     subject_id: str
     origin: Origin
-    arguments: dict[str, Any]
+    arguments: Values
     owner: str | None
     attempt: int
     state: str
@@ -235,7 +236,7 @@ def record(session: Session, held: Held, *outcomes: Outcome) -> None:
     session.after_commit(know)
 
 
-def _values(held: Held, outcome: Outcome) -> dict[str, Any]:
+def _values(held: Held, outcome: Outcome) -> Values:
     return {
         "undo": outcome.undo,
         "name": outcome.name,
@@ -285,12 +286,12 @@ def show_progress(session: Session, progress: Progress) -> None:
     session.change(update(OperationRow).where(*this).values(progress=said))
 
 
-def end(session: Session, held: Held, state: str, error: dict[str, Any] | None) -> None:
+def end(session: Session, held: Held, state: str, error: Values | None) -> None:
     """Finish the operation: it projects nothing any more, and has nothing to itself."""
     _set(session, held, state=state, finished_at=utcnow(), error=error, lease_owner=None, progress=None)
     session.change(delete(SubjectRow).where(SubjectRow.operation_id == held.id))
     session.after_commit(lambda: setattr(held, "finished", True))
 
 
-def _set(session: Session, held: Held, **values: Any) -> None:
+def _set(session: Session, held: Held, **values: object) -> None:
     session.change(update(OperationRow).where(OperationRow.id == held.id).values(**values))

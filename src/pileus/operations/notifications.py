@@ -12,13 +12,13 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Database, Session, new_id, utcnow
+from pileus.jsontypes import Values
 
 log = logging.getLogger(__name__)
 BATCH = 500
@@ -37,13 +37,11 @@ class Notification(Base):
     event_type: Mapped[str]
     publisher_id: Mapped[str]
     priority: Mapped[str]
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[Values]
     created_at: Mapped[datetime]
 
 
-def emit(
-    session: Session, event_type: str, publisher_id: str, payload: dict[str, Any], priority: str = "INFO"
-) -> dict[str, Any]:
+def emit(session: Session, event_type: str, publisher_id: str, payload: Values, priority: str = "INFO") -> Values:
     """Tell of something, if this transaction commits.
 
     Args:
@@ -69,7 +67,7 @@ def emit(
     return {"name": "notify", "started": now, "finished": time.time(), "outcome": "finished", "detail": detail}
 
 
-def versioned(name: str, version: str, data: dict[str, Any]) -> dict[str, Any]:
+def versioned(name: str, version: str, data: Values) -> Values:
     """A payload in the form of Nova's versioned objects."""
     return {
         "nova_object.name": name,
@@ -125,7 +123,7 @@ class Delivery:
             os.fsync(file.fileno())
 
 
-def _message(row: Notification) -> dict[str, Any]:
+def _message(row: Notification) -> Values:
     return {
         "message_id": row.message_id,
         "publisher_id": row.publisher_id,

@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import msgspec
 
@@ -19,10 +18,11 @@ from pileus.agent.commands import Answer, Envelope
 from pileus.clock import utcnow
 from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
+from pileus.jsontypes import Values
 from pileus.operations import debts, journal
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
-from pileus.operations.owed import Actions, Owed
+from pileus.operations.owed import Actions, Owed, Result
 from pileus.operations.start import ACCEPT
 from pileus.operations.steps import (
     DEADLINE_S,
@@ -64,13 +64,13 @@ class Operation:
         self,
         name: str,
         do: StepFunction,
-        *arguments: Any,
+        *arguments: object,
         undo: Owed | None = None,
         then: str | None = KEEP,
         last: bool = False,
         forward: bool = False,
         ahead: Asked | None = None,
-    ) -> dict[str, Any]:
+    ) -> Values:
         """Run `do(session, *arguments)` once, its changes and its outcome in one transaction.
 
         Args:
@@ -96,7 +96,7 @@ class Operation:
             self.waiting = Grouped(held=self._held, outcome=outcome, do=do, arguments=arguments, then=then, limit=limit)
             raise Suspended
 
-        def work(session: Session) -> Any:
+        def work(session: Session) -> Result:
             result = do(session, *arguments)
             if then != KEEP:
                 journal.show(session, self._held, then)
@@ -108,7 +108,7 @@ class Operation:
 
     def command(
         self, name: str, host: Host, command: Owed, *, undo: Owed | None = None, deadline_s: float = DEADLINE_S
-    ) -> dict[str, Any]:
+    ) -> Values:
         """Have a host carry a command out, once, and record its answer with its timed events.
 
         Args:
@@ -122,11 +122,11 @@ class Operation:
         """
         return self.ask(Asked(name, host, command, undo, deadline_s))
 
-    def ask(self, asked: Asked) -> dict[str, Any]:
+    def ask(self, asked: Asked) -> Values:
         """As `command`, for one that was announced by a step's `ahead`."""
         return self.together(asked)[0]
 
-    def together(self, *asked: Asked) -> list[dict[str, Any]]:
+    def together(self, *asked: Asked) -> list[Values]:
         """Have several commands carried out side by side; their results in order, once all are answered.
 
         Raises:
@@ -190,9 +190,7 @@ class Operation:
             journal.turn_back(session, self._held, error)
         self._unwritten = []
 
-    def finish(
-        self, state: str, hook: Callable[[Session], None] | None = None, error: dict[str, Any] | None = None
-    ) -> None:
+    def finish(self, state: str, hook: Callable[[Session], None] | None = None, error: Values | None = None) -> None:
         """End the operation; `hook` runs in the same transaction."""
         if self._held.finished:
             return
@@ -237,7 +235,7 @@ class Operation:
     def _done(outcome: Outcome | None) -> bool:
         return outcome is not None and outcome.state != BEGUN
 
-    def _run(self, outcome: Outcome, work: StepFunction, last: bool, ahead: Asked | None) -> dict[str, Any]:
+    def _run(self, outcome: Outcome, work: StepFunction, last: bool, ahead: Asked | None) -> Values:
         hold(f"{outcome.name}:before")
         try:
             self._commit(outcome, work, last, ahead)

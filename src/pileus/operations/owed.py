@@ -13,24 +13,29 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 import msgspec
 
 from pileus.db import Session
+from pileus.jsontypes import Json, Values
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Result = Any
+"""What a recorded action gives: a command for its host or the network, a JSON value, or nothing."""
+ManyFunction = Callable[[Session, Sequence[Values]], list[Result]]
+"""An action that takes many sets of arguments, and gives one result for each."""
 
 
 class Owed(msgspec.Struct, frozen=True):
     """A recorded action with its arguments, JSON values."""
 
     do: str
-    arguments: dict[str, Any] = {}
+    arguments: Values = {}
 
 
 class Actions(Protocol):
     """Recorded actions by name (`registry.Registry`)."""
 
-    def carry_out(self, session: Session, owed: Owed) -> Any: ...
+    def carry_out(self, session: Session, owed: Owed) -> Result: ...
 
-    def carry_out_many(self, session: Session, do: str, arguments: Sequence[dict[str, Any]]) -> list[Any]: ...
+    def carry_out_many(self, session: Session, do: str, arguments: Sequence[Values]) -> list[Result]: ...
 
 
 class UnknownAction(Exception):
@@ -51,17 +56,17 @@ class Recorded(Generic[P, R]):
         assert not args, "recorded by name: give arguments by keyword"
         return Owed(self.name, dict(kwargs))
 
-    def carry_out(self, session: Session, arguments: Sequence[dict[str, Any]]) -> list[R]:
+    def carry_out(self, session: Session, arguments: Sequence[Values]) -> list[R]:
         return [self._function(session, **one) for one in arguments]  # type: ignore[call-arg]
 
 
 class RecordedMany:
     """A recorded action that takes many sets of arguments at once, and gives one result for each."""
 
-    def __init__(self, name: str, function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> None:
+    def __init__(self, name: str, function: ManyFunction) -> None:
         self.name, self.carry_out = name, function
 
-    def owed(self, **arguments: Any) -> Owed:
+    def owed(self, **arguments: Json) -> Owed:
         """The action with one set of arguments, to be carried out later."""
         return Owed(self.name, arguments)
 
@@ -79,10 +84,10 @@ def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Reco
     return make
 
 
-def recorded_many(name: str) -> Callable[[Callable[[Session, Sequence[dict[str, Any]]], list[Any]]], RecordedMany]:
+def recorded_many(name: str) -> Callable[[ManyFunction], RecordedMany]:
     """As `recorded`, for a function that builds many at the cost of one: as many statements, however many there are."""
 
-    def make(function: Callable[[Session, Sequence[dict[str, Any]]], list[Any]]) -> RecordedMany:
+    def make(function: ManyFunction) -> RecordedMany:
         return RecordedMany(name, function)
 
     return make

@@ -12,7 +12,6 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -22,12 +21,11 @@ from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
 from pileus.operations import journal, leases
 from pileus.operations.errors import CommandError
-from pileus.operations.flow import Flow
 from pileus.operations.groups import FairQueue, carry_out, fail
 from pileus.operations.journal import CANCELLED, Fenced, Held
 from pileus.operations.operation import Operation
 from pileus.operations.post import Post
-from pileus.operations.registry import Registry
+from pileus.operations.registry import AnyFlow, Registry
 from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
 from pileus.operations.wake import wake
 
@@ -335,7 +333,7 @@ class Runner:
         operation.finish("failed", _hook(held, flow, error), error)
 
 
-def _hook(held: Held, flow: Flow[Any], error: dict[str, str]) -> Callable[[Session], None] | None:
+def _hook(held: Held, flow: AnyFlow, error: dict[str, str]) -> Callable[[Session], None] | None:
     """What is done in the commit that ends a failed operation; simpler after defects, at last nothing."""
     hook = flow.failed if held.defects < MAX_DEFECTS else flow.broken if held.defects == MAX_DEFECTS else None
     return partial(hook, subject_id=held.subject_id, origin=held.origin, error=error) if hook else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select, union, update
@@ -11,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
+from pileus.jsontypes import Values
 from pileus.operations.journal import CANCELLED, TakeBack
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.origin import Origin
@@ -37,7 +37,7 @@ class Arguments(msgspec.Struct, frozen=True):
     """What a flow is to be called with, JSON values; the subject is what it works on and has to itself."""
 
     subject_id: str
-    values: dict[str, Any]
+    values: Values
 
 
 def start(
@@ -80,9 +80,7 @@ def start(
     return row
 
 
-def start_many(
-    session: Session, kind: Kind, origin: Origin, accepted: list[dict[str, Any]], each: Sequence[Arguments]
-) -> None:
+def start_many(session: Session, kind: Kind, origin: Origin, accepted: list[Values], each: Sequence[Arguments]) -> None:
     """Accept an operation for each of many new subjects, at the cost of three statements.
 
     Args:
@@ -100,7 +98,7 @@ def start_many(
     session.after_commit(wake)
 
 
-def _row(kind: Kind, origin: Origin, arguments: Arguments) -> dict[str, Any]:
+def _row(kind: Kind, origin: Origin, arguments: Arguments) -> Values:
     return {
         "id": new_id(),
         "request_id": origin.request_id,

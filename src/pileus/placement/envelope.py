@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 from pileus.api import Values
 from pileus.api.microversions import Number
@@ -31,7 +30,7 @@ def envelope(status: int, error: PileusError, request_id: str) -> Values:
 class PlacementService(Service):
     """Placement's errors have a code from 1.23 on: the error's kind where it is one of placement's own."""
 
-    def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> Any:
+    def error_body(self, status: int, error: PileusError, request_id: str, version: Number) -> object:
         body = envelope(status, error, request_id)
         if version >= CODES_SINCE:
             known = error.kind.startswith("placement.")

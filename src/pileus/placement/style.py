@@ -5,36 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Protocol
 
-from pileus.api import Context, Reply, Schema, Style, Values
+from pileus.api import Context, Noun, Reply, Schema, Style, Values
 from pileus.db import utcnow
 from pileus.errors import NotFound, PileusError
 
 NO_QUERY = Schema.params(closed=False)
 
 
-class PlacementStyle(Style):
+class Dated(Protocol):
+    """A row that says when it was changed."""
+
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+class PlacementStyle(Style[Noun, Dated]):
     """Placement's."""
 
     rule_first = True
     bare = True
 
-    def reply(self, ctx: Context, noun: Any, body: Any, rows: Sequence[Any]) -> Any:
+    def reply(self, ctx: Context, noun: Noun, body: Values, rows: Sequence[Dated]) -> object:
         return reply(ctx, body, max((row.updated_at for row in rows), default=None))
 
-    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+    def about(self, ctx: Context, noun: Noun, row: Dated | None) -> Values:
         """Providers are nobody's: rules are asked about the caller's own project."""
         return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: Noun, key: str) -> PileusError:
         return NotFound(f"No {noun.title} {key} found")
 
 
 STYLE = PlacementStyle()
 
 
-def reply(ctx: Context, body: Any, when: datetime | None = None, status: int | None = None) -> Reply:
+def reply(ctx: Context, body: object, when: datetime | None = None, status: int | None = None) -> Reply:
     """A response; from 1.15 on it says when its subject was last modified (now, if nobody knows)."""
     return Reply(body, status, modified(ctx, when))
 

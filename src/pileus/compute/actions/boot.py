@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session, utcnow
+from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.operations import Asked, CommandError, Operation, Origin, recorded
 
@@ -79,7 +78,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
     raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
 
 
-def allocate_network(session: Session, server_id: str, host: str, origin: Origin) -> dict[str, Any]:
+def allocate_network(session: Session, server_id: str, host: str, origin: Origin) -> Values:
     """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
     server = session.get_one(Server, server_id)
     made = server_ports.allocate_for_server(
@@ -101,7 +100,7 @@ def give_up_network(session: Session, server_id: str) -> None:
     server_ports.release_for_server(session, server_id)
 
 
-def activate(session: Session, server_id: str, built: dict[str, Any], origin: Origin) -> dict[str, Any]:
+def activate(session: Session, server_id: str, built: Values, origin: Origin) -> Values:
     """The guest runs: the server is ACTIVE."""
     server = servers.held(session, server_id)
     assert server is not None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Requester
 from pileus.compute import scheduler, servers, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
 from pileus.db import Contended, Session, utcnow
+from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.operations import CommandError, Operation, Origin, Owed, cancel, live
 from pileus.operations.debts import owe
@@ -61,7 +60,7 @@ def request(session: Session, asks: Requester, server_id: str, rule: str) -> Non
         raise Contended(f"another request about instance {server.id} came first") from error
 
 
-def find_host(session: Session, server_id: str) -> dict[str, Any]:
+def find_host(session: Session, server_id: str) -> Values:
     """The host the server is on, if it ever got that far."""
     server = session.get_one(Server, server_id)
     return {"host": server.host, "incarnation": server.incarnation}

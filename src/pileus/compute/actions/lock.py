@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Requester, changed
 from pileus.api.schema import obj
 from pileus.compute import servers
@@ -18,7 +16,7 @@ LOCK = changed({}, v2_73={"anyOf": [{"type": "null"}, obj(locked_reason=_REASON)
 
 
 @deed("lock", rule=_RULE + "lock", body=LOCK, journaled="lock")
-def lock(session: Session, server: Server, body: Any, asks: Requester) -> None:
+def lock(session: Session, server: Server, body: object, asks: Requester) -> None:
     """An owner cannot re-lock what an administrator locked."""
     by = _holder(server, asks)
     if by == OWNER and server.locked_by == ADMIN:
@@ -28,7 +26,7 @@ def lock(session: Session, server: Server, body: Any, asks: Requester) -> None:
 
 
 @deed("unlock", rule=_RULE + "unlock", body={}, asks=(_RULE + "unlock:unlock_override",), journaled="unlock")
-def unlock(session: Session, server: Server, body: Any, asks: Requester) -> None:
+def unlock(session: Session, server: Server, body: object, asks: Requester) -> None:
     """Everybody who may act on the server may do so again.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api.schema import obj
 from pileus.compute import servers, spec
 from pileus.compute.action import action
@@ -37,7 +35,7 @@ def start(op: Operation, server_id: str, plug_timeout_s: float) -> None:
 start.prepared(lambda session, server, body, asks: start.arguments(server.id, asks.settings.plug_timeout_s))
 
 
-def _is_hard(body: Any) -> bool:
+def _is_hard(body: object) -> bool:
     return isinstance(body, dict) and str(body.get("type")).upper() == "HARD"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Requester
 from pileus.api.schema import obj
 from pileus.compute import servers
@@ -12,6 +10,7 @@ from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session
 from pileus.errors import Conflict
+from pileus.jsontypes import Values
 from pileus.operations import task_states
 
 STATES = {"active": ACTIVE, "error": ERROR}
@@ -23,7 +22,7 @@ STATES = {"active": ACTIVE, "error": ERROR}
     body=obj(["state"], state={"enum": list(STATES)}),
     journaled="resetState",
 )
-def reset_state(session: Session, server: Server, body: Any, asks: Requester) -> None:
+def reset_state(session: Session, server: Server, body: Values, asks: Requester) -> None:
     """The server shows this state. What is under way on it is not disturbed: it ends by itself, and sets the state.
 
     Raises:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from pileus.api import Context, Requester, Resource, Schema, Values, changed, since
-from pileus.api.filters import from_version
+from pileus.api import Context, Noun, Requester, Resource, Schema, Values, changed, since
+from pileus.api.filters import Column, from_version
 from pileus.api.paging import Page, page_limit
 from pileus.api.schema import BOOLEAN_PARAM
 from pileus.api.values import truth
@@ -106,23 +105,25 @@ def _pattern(ctx: Context) -> str | None:
 class HypervisorStyle(ComputeStyle):
     """Hypervisors come in the order in which they were registered; those that match a pattern all at once."""
 
-    def page(self, ctx: Context, noun: Any) -> Page | None:
+    def page(self, ctx: Context, noun: Noun) -> Page | None:
         if _pattern(ctx) is None:
             return Page([(Host.id, False)], self.marked(ctx, noun), page_limit(ctx))
         if "limit" in ctx.query or "marker" in ctx.query:
             raise Invalid(f"Paging over hypervisors with the {PATTERN} query parameter is not supported.")
         return None
 
-    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+    def many(
+        self, ctx: Context, noun: Noun, views: Sequence[Values], page: Page | None, rows: Sequence[object]
+    ) -> Values:
         if not rows and (pattern := _pattern(ctx)):
             raise hypervisors.unmatched(pattern)
         return super().many(ctx, noun, views, page, rows)
 
-    def missing(self, noun: Any, key: str) -> PileusError:
+    def missing(self, noun: Noun, key: str) -> PileusError:
         return hypervisors.missing(key)
 
 
-def _key(asks: Requester) -> Any:
+def _key(asks: Requester) -> Column:
     """A hypervisor's UUID is its resource provider's; before 2.53 it had a number."""
     return Host.provider_id if asks.at_least("2.53") else Host.id
 

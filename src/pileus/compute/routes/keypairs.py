@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement
 
-from pileus.api import Context, Resource, Schema, Values, changed, since
+from pileus.api import Context, Noun, Resource, Schema, Values, changed, since
 from pileus.api.fields import micros
 from pileus.api.schema import obj
 from pileus.compute import keypairs
@@ -45,8 +44,8 @@ LIST = Schema.params(
 class KeyPairStyle(ComputeStyle):
     """Key pairs belong to users: rules are judged against the user whose keys a request is about."""
 
-    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
-        return {"user_id": row.user_id if row is not None else owner(ctx)}
+    def about(self, ctx: Context, noun: Noun, row: object) -> Values:
+        return {"user_id": row.user_id if isinstance(row, KeyPair) else owner(ctx)}
 
     def bad_marker(self, marker: str) -> PileusError:
         return Invalid(f"Marker {marker} could not be found.")

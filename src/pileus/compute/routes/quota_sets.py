@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.api import Context, Schema, Values, until
 from pileus.api.quota_urls import QuotaUrls
 from pileus.api.schema import BOOLEAN, obj
@@ -39,7 +37,7 @@ class QuotaSets(QuotaUrls):
         if ctx.request.method != "GET" and ctx.param("user_id"):
             raise Invalid("Quotas are kept for projects, not for single users: user_id is not supported here.")
 
-    def shown(self, ctx: Context, limits: Values, unlimited: Any) -> Values:
+    def shown(self, ctx: Context, limits: Values, unlimited: object) -> Values:
         hidden = INJECTED if ctx.at_least("2.57") else ()
         shown = {name: limit for name, limit in limits.items() if name not in hidden}
         return shown if ctx.at_least("2.36") else shown | dict.fromkeys(NETWORK, unlimited)

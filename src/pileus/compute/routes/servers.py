@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
@@ -123,7 +123,7 @@ def delete(ctx: Context, server_id: str) -> None:
     delete_server(ctx.session, ctx, server_id, POLICY + "delete")
 
 
-def _list(ctx: Context, name: str, short: Any) -> Values:
+def _list(ctx: Context, name: str, short: Callable[[Server], Values] | None) -> Values:
     limit = page_limit(ctx)
     query = listing.filtered(ctx, select(Server), name)
     if short is None and ctx.at_least("2.26"):

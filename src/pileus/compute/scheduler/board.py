@@ -6,13 +6,13 @@ import heapq
 import itertools
 import time
 from collections.abc import Collection, Iterator
-from typing import Any
 
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from pileus.compute.scheduler import filters
 from pileus.compute.scheduler.filters import Request
 from pileus.compute.scheduler.hoststate import HostState
 from pileus.compute.scheduler.weighers import Scale
+from pileus.jsontypes import Values
 from pileus.operations import CommandError
 
 NAMED_HOSTS = 20
@@ -97,7 +97,7 @@ class Board:
         self._hosts = hosts
         self._rankings: dict[bytes, Ranking] = {}
 
-    def choose(self, request: Request) -> dict[str, Any] | CommandError:
+    def choose(self, request: Request) -> Values | CommandError:
         """Claim the best host for a request, or say why there is none."""
         started = time.time()
         key = request.key()
@@ -119,9 +119,7 @@ class Board:
         return CommandError("no-valid-host", f"No valid host was found. There are not enough hosts available: {why}.")
 
 
-def _chosen(
-    request: Request, host: HostState, counts: list[tuple[str, int]], weight: float, started: float
-) -> dict[str, Any]:
+def _chosen(request: Request, host: HostState, counts: list[tuple[str, int]], weight: float, started: float) -> Values:
     filtered = [_event(f"filter {name}", started, {"hosts": count}) for name, count in counts]
     claim = {
         name: {
@@ -143,7 +141,7 @@ def _chosen(
     }
 
 
-def _event(name: str, started: float, detail: dict[str, Any]) -> dict[str, Any]:
+def _event(name: str, started: float, detail: Values) -> Values:
     return {
         "name": name,
         "started": started,

@@ -12,6 +12,7 @@ from pileus.compute.scheduler.board import Board
 from pileus.compute.scheduler.filters import Request
 from pileus.compute.scheduler.groups import Group
 from pileus.db import Session
+from pileus.jsontypes import Values
 from pileus.operations import CommandError, recorded
 from pileus.operations.groups import grouped
 from pileus.placement import allocations
@@ -21,7 +22,7 @@ PASS_SIZE = 128
 
 
 @grouped(limit=PASS_SIZE)
-def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any] | CommandError]:
+def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
     """Choose and claim a host for each server.
 
     Args:
@@ -36,7 +37,7 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
     known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
     board = Board(hoststate.load(session))
-    results: list[dict[str, Any] | CommandError] = []
+    results: list[Values | CommandError] = []
     claims: list[Claim] = []
     for server_id, excluded in calls:
         server = servers[server_id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy import Select, false, select
 
@@ -11,8 +11,10 @@ from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.identity import assignments, grants
 from pileus.identity.model import Assignment, Domain, Project, Role, User
+from pileus.identity.rows import Row
 from pileus.identity.style import listed, on, own_domain
 
+M = TypeVar("M", Domain, Project, User, Role)
 routes = Routes()
 
 SCOPES = {"scope.project.id": "project", "scope.domain.id": "domain", "scope.system": "system"}
@@ -24,9 +26,9 @@ class Names:
     def __init__(self, session: Session) -> None:
         self._domains = {row.id: row.name for row in session.scalars(select(Domain))}
         self._session = session
-        self._rows: dict[str, Any] = {}
+        self._rows: dict[str, Row] = {}
 
-    def load(self, model: Any, ids: set[str]) -> None:
+    def load(self, model: type[M], ids: set[str]) -> None:
         self._rows |= {row.id: row for row in self._session.scalars(select(model).where(model.id.in_(ids)))}
 
     def ref(self, row_id: str) -> Values:
@@ -34,9 +36,9 @@ class Names:
         row = self._rows.get(row_id)
         if row is None:
             return {"id": row_id}
-        ref = {"id": row_id, "name": row.name}
-        if getattr(row, "domain_id", None):
-            ref["domain"] = {"id": row.domain_id, "name": self._domains.get(row.domain_id)}
+        ref: Values = {"id": row_id, "name": row.name}
+        if domain_id := getattr(row, "domain_id", None):
+            ref["domain"] = {"id": domain_id, "name": self._domains.get(domain_id)}
         return ref
 
 
@@ -83,11 +85,14 @@ def _query(ctx: Context, role_id: str | None, effective: bool) -> Select[Assignm
 
 
 def _names(ctx: Context, pairs: list[tuple[Assignment, str]]) -> Names:
+    def targets(scope: str) -> set[str]:
+        return {assignment.target_id for assignment, _ in pairs if assignment.scope == scope}
+
     names = Names(ctx.session)
     names.load(Role, {role_id for _, role_id in pairs})
     names.load(User, {assignment.user_id for assignment, _ in pairs})
-    for model, scope in ((Project, "project"), (Domain, "domain")):
-        names.load(model, {assignment.target_id for assignment, _ in pairs if assignment.scope == scope})
+    names.load(Project, targets("project"))
+    names.load(Domain, targets("domain"))
     return names
 
 

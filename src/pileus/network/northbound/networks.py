@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pileus.agent.commands import NetworkSpec, SubnetSpec
+from pileus.jsontypes import Values
 from pileus.network.northbound import ports
 from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
 from pileus.network.northbound.dhcp import dhcp_options
@@ -77,7 +78,7 @@ def _put_dhcp(change: Change, network: NetworkSpec, domain: str) -> list[Row]:
     return made
 
 
-def _dhcp_columns(network: NetworkSpec, subnet: SubnetSpec, options: dict[str, str]) -> dict[str, Any]:
+def _dhcp_columns(network: NetworkSpec, subnet: SubnetSpec, options: dict[str, str]) -> Values:
     return {
         "cidr": str(ipaddress.ip_network(subnet.cidr, strict=False)),
         "options": options,

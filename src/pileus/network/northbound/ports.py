@@ -6,9 +6,10 @@ Keys of external_ids are Neutron's, so that its operators find what they know.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pileus.agent.commands import PortSpec
+from pileus.jsontypes import Values
 from pileus.network.northbound.acl import group_name
 from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
 from pileus.network.northbound.groups import find_or_make_group, put_drop_group
@@ -94,7 +95,7 @@ def dns_records(name: str, cidrs: str, domain: str) -> dict[str, str]:
     return {name: answer, full: answer} | {ip.reverse_pointer: full for ip in ips}
 
 
-def _columns(change: Change, port: PortSpec) -> dict[str, Any]:
+def _columns(change: Change, port: PortSpec) -> Values:
     delivered, allowed = addresses(port)
     metadata = port.device_owner == METADATA_OWNER
     options = {} if metadata else {"requested-chassis": port.host, "mcast_flood_reports": "true"}

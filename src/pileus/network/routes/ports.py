@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import joinedload
@@ -36,7 +35,7 @@ from pileus.network.style import BODY, Noun, standard
 VIF_DETAILS = {"port_filter": True, "connectivity": "l2", "bound_drivers": {"0": "ovn"}}
 
 
-def _pair_address(value: Any) -> Any:
+def _pair_address(value: object) -> str:
     return prefix(value) if isinstance(value, str) and "/" in value else address(value)
 
 

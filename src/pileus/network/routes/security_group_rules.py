@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import joinedload
 
@@ -24,15 +22,15 @@ from pileus.network.model import SecurityGroup, SecurityGroupRule
 from pileus.network.style import BODY, Noun, standard
 
 
-def _ethertype(value: Any) -> Any:
+def _ethertype(value: object) -> object:
     return one_of("IPv4", "IPv6")({"ipv4": "IPv4", "ipv6": "IPv6"}.get(str(value).lower(), value))
 
 
-def _direction(value: Any) -> Any:
+def _direction(value: object) -> object:
     return one_of("ingress", "egress")(value)
 
 
-def _remote(value: Any) -> Any:
+def _remote(value: object) -> object:
     """A prefix as it was written; an address alone stands for itself."""
     if value in (None, ""):
         return None
@@ -42,7 +40,7 @@ def _remote(value: Any) -> Any:
     return value
 
 
-def _port(value: Any) -> Any:
+def _port(value: object) -> object:
     """A port's number, or an ICMP type or code."""
     try:
         return integer(0, 65535)(value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.orm import InstrumentedAttribute, joinedload
 
@@ -32,7 +30,7 @@ from pileus.network.style import BODY, Noun, standard
 _MODE = Attribute(read=nullable(one_of(*subnets.MODES)), put=False, default=None)
 
 
-def _version(value: Any) -> Any:
+def _version(value: object) -> object:
     return one_of(4, 6)(integer()(value))
 
 
