@@ -115,15 +115,15 @@ def _row(kind: Kind, origin: Origin, arguments: Arguments) -> Values:
     }
 
 
-def _accepted(events: list[dict[str, Any]]) -> dict[str, Any]:
+def _accepted(events: list[Values]) -> Values:
     """The journal's step before the flow's first: what the request itself did."""
     now = utcnow()
     step = {"position": ACCEPT, "undo": False, "name": "accept", "key": "accept", "outcome": "finished", "attempt": 0}
     return step | {"started_at": now, "finished_at": now, "events": events}
 
 
-def _taken_back_by(undo: Owed) -> dict[str, Any]:
-    taken: dict[str, Any] = msgspec.to_builtins(TakeBack(undo))
+def _taken_back_by(undo: Owed) -> Values:
+    taken: Values = msgspec.to_builtins(TakeBack(undo))
     return taken
 
 
