@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pileus.agent.commands import PowerState
 from pileus.cloud import services
-from pileus.compute import states
+from pileus.compute import actions, states
 from pileus.settings import Settings
 
+POWER = {PowerState.SHUTDOWN: "shuts down", PowerState.CRASHED: "crashes", PowerState.RUNNING: "runs"}
+"""What guests do by themselves."""
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -17,7 +20,7 @@ def states_page() -> str:
     lines = [
         "# Server states",
         "",
-        "Drawn from `src/pileus/compute/states.py` by `make docs`.",
+        "Drawn from `src/pileus/compute/actions` and `states.py` by `make docs`.",
         "",
         "```mermaid",
         "stateDiagram-v2",
@@ -25,19 +28,24 @@ def states_page() -> str:
         "    building --> active: built",
         "    building --> error: no host could build it",
     ]
-    for action in states.ACTIONS.values():
-        lines += [f"    {state} --> {action.then}: {action.name}" for state in sorted(action.when)]
+    rows = [flow.transition for flow in actions.FLOWS]
+    for row in rows:
+        lines += [f"    {state} --> {row.then or state}: {row.name}" for state in sorted(row.when)]
+        lines += [f"    {state} --> {row.failed}: {row.name} failed" for state in sorted(row.when) if row.failed]
+    for (state, power), then in states.BY_ITSELF.items():
+        lines.append(f"    {state} --> {then}: the guest {POWER[power]}")
     lines += [
         "    deleted --> [*]",
         "```",
         "",
-        "| action | from vm_state | task_state meanwhile | vm_state after |",
-        "|---|---|---|---|",
+        "| action | from vm_state | task_state meanwhile | vm_state after | vm_state when it failed |",
+        "|---|---|---|---|---|",
     ]
-    for action in states.ACTIONS.values():
-        when = ", ".join(sorted(action.when)) or "(none yet)"
-        more = " (also while another operation is under way)" if action.always else ""
-        lines.append(f"| {action.name} | {when}{more} | {action.during} | {action.then} |")
+    for row in rows:
+        when = ", ".join(sorted(row.when)) or "(none yet)"
+        more = " (also while another operation is under way)" if row.wins else ""
+        then, failed = row.then or "as before", row.failed or "as before"
+        lines.append(f"| {row.name} | {when}{more} | {row.during or ''} | {then} | {failed} |")
     lines += ["", "| vm_state | status |", "|---|---|"]
     lines += [f"| {state} | {shown} |" for state, shown in states.STATUS.items()]
     return "\n".join(lines) + "\n"
@@ -56,10 +64,11 @@ def routes_page() -> str:
         ]
         for route in service.routes:
             action = f" `{route.action}`" if route.action else ""
-            first = f"{route.since[0]}.{route.since[1]}" if route.since > (0, 0) else ""
-            last = f"{route.until[0]}.{route.until[1]}" if route.until < (999, 999) else ""
+            first, last = route.since or "", route.until or ""
             span = f"{first}-{last}" if first or last else ""
-            lines.append(f"| {route.method} | `{service.prefix}{route.path}`{action} | {route.policy} | {span} |")
+            lines.append(
+                f"| {route.method} | `{service.prefix}{route.path}`{action} | {' or '.join(route.rules)} | {span} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -13,8 +13,7 @@ from pileus import clock, compute, identity, image, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app
 from pileus.api.service import Service
-from pileus.compute import flows as compute_flows
-from pileus.compute import hosts
+from pileus.compute import actions, hosts
 from pileus.compute.model import Server
 from pileus.db import Database, Session
 from pileus.identity.keys import KeyRing
@@ -164,7 +163,7 @@ def purge(session: Session, operations_s: float, deleted_s: float) -> int:
 
 def registry() -> Registry:
     """All that this release can carry out."""
-    return Registry(compute_flows.FLOWS, [*compute_flows.ACTIONS, *sync.ACTIONS])
+    return Registry(actions.FLOWS, [*actions.RECORDED, *sync.ACTIONS])
 
 
 def northbound(settings: Settings) -> Northbound:

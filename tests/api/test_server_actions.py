@@ -86,11 +86,15 @@ def test_instance_actions(owner: User, root_user: User, server_id: str) -> None:
     assert {frozenset(one) for one in events(owner, "2.51")} == {frozenset(own)}
     assert {frozenset(one) for one in events(owner, "2.62")} == {frozenset(own | {"hostId"})}
     for version, keys in (
-        ("2.1", {"traceback", "host"}),
+        ("2.1", {"traceback"}),
+        ("2.61", {"traceback"}),
         ("2.62", {"traceback", "host", "hostId"}),
         ("2.84", {"traceback", "host", "hostId", "details"}),
     ):
         assert {frozenset(one) for one in events(root_user, version)} == {frozenset(own | keys)}, version
+    shown = {one["event"]: one for one in events(root_user, "2.62")}
+    assert all(one["host"] and one["hostId"] for one in shown.values())
+    assert shown["build guest"]["host"] == root_user.server(server_id)["OS-EXT-SRV-ATTR:host"]
     names = [one["event"] for one in events(owner, "2.51")]
     stages = ["validate", "quota", "schedule", "claim", "allocate network", "build guest", "running", "activate"]
     assert [one for one in names if one in stages] == stages
@@ -113,7 +117,12 @@ def test_instance_actions_come_in_pages_and_outlive_the_server(owner: User, serv
     until = owner.get(f"{path}?changes-before={stop}", "2.66")["instanceActions"]
     assert [one["action"] for one in since] == ["start", "stop"]
     assert [one["action"] for one in until] == ["stop", "create"]
+    second = stop.partition(".")[0]
+    until = owner.get(f"{path}?changes-before={second}Z", "2.66")["instanceActions"]
+    assert "stop" in [one["action"] for one in until], "what ended within a second is there at that second"
     assert owner("GET", f"{path}?changes-since=soon", version="2.58").status_code == 400
+    turned = f"{path}?changes-since=2030-01-01T00:00:01Z&changes-before=2030-01-01T00:00:00Z"
+    assert owner("GET", turned, version="2.66").status_code == 400
     assert owner("GET", f"{path}?changes-before={stop}", version="2.65").status_code == 400
     owner.delete(server_id)
     assert owner("GET", path, version="2.20").status_code == 404

@@ -17,11 +17,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from pileus.agent.commands import (
+    BuildGuest,
+    Command,
+    DiscardGuest,
     GuestPort,
     GuestSpec,
     ImageSource,
@@ -29,7 +33,11 @@ from pileus.agent.commands import (
     NetworkSpec,
     PortSpec,
     PowerState,
+    RebootGuest,
+    StartGuest,
+    StopGuest,
     SubnetSpec,
+    UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
@@ -37,6 +45,9 @@ from pileus.agent.timeline import Timeline
 IMAGE = Path(os.environ.get("PILEUS_TEST_IMAGE", "build/tiny/tiny.qcow2"))
 REPOSITORY = Path(__file__).parents[2]
 HOST = "real1"
+RUNNING, PAUSED, SHUTDOWN = (
+    {"power_state": state} for state in (PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUTDOWN)
+)
 USER_DATA = b"#!/bin/sh\necho hello from user data\n"
 
 pytestmark = pytest.mark.skipif(
@@ -82,10 +93,22 @@ class Cloud:
 
         self.told: list[tuple[str, str, int]] = []
         self.network = StubNetwork()
-        self.hypervisor = LibvirtHypervisor(state, self.network, HOST)  # type: ignore[arg-type]
+        self.uploads = state / "incoming"
+        self.uploads.mkdir(exist_ok=True)
+        self.hypervisor = LibvirtHypervisor(
+            state,
+            self.network,  # type: ignore[arg-type]
+            HOST,
+            uploads=self.uploads,
+        )
         started = time.monotonic()
         self.hypervisor.start(lambda *news: self.told.append(news))
         print(f"hypervisor start: {time.monotonic() - started:.2f} s")
+
+    def do(self, command: Command, timeline: Timeline | None = None) -> dict[str, Any] | None:
+        """Carry a command out, as the executor does."""
+        method: Callable[..., dict[str, Any] | None] = getattr(self.hypervisor, command.method)
+        return method(HOST, command, timeline or Timeline())
 
     def console(self, server_id: str) -> str:
         return self.hypervisor.console(HOST, server_id, None)
@@ -154,7 +177,7 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     logins = lambda: cloud.console(server_id).count("login:")  # noqa: E731
 
     timeline = Timeline()
-    assert hypervisor.build(HOST, guest, 10, timeline) == PowerState.RUNNING
+    assert cloud.do(BuildGuest(guest=guest), timeline) == RUNNING
     for event in timeline.events():
         print(f"{event.name}: {event.finished - event.started:.3f} s {event.detail}")
     names = [event.name for event in timeline.events()]
@@ -173,15 +196,15 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     assert known == msgspec.structs.replace(guest, data=msgspec.structs.replace(guest.data, admin_pass=None))
 
     again = Timeline()
-    assert hypervisor.build(HOST, guest, 10, again) == PowerState.RUNNING  # a command that was sent twice
+    assert cloud.do(BuildGuest(guest=guest), again) == RUNNING  # a command that was sent twice
     assert again.events() == ()
 
-    assert hypervisor.reboot(HOST, guest, False, 60, Timeline()) == PowerState.RUNNING
+    assert cloud.do(RebootGuest(guest=guest, hard=False)) == RUNNING
     assert "tiny: power button" in cloud.console(server_id)
     until(lambda: logins() == 2)
-    assert hypervisor.power_off(HOST, server_id, 60, Timeline()) == PowerState.SHUTDOWN
+    assert cloud.do(StopGuest(server_id=server_id)) == SHUTDOWN
     assert cloud.console(server_id).count("tiny: power button") == 2
-    assert hypervisor.power_on(HOST, guest, 10, Timeline()) == PowerState.RUNNING
+    assert cloud.do(StartGuest(guest=guest)) == RUNNING
     until(lambda: logins() == 3)
     assert cloud.told == [], "what commands do is no news"
 
@@ -209,20 +232,20 @@ def test_libvirtd_killed_and_guest_killed(cloud: Cloud, guest: GuestSpec, state:
     until(lambda: bool(cloud.told))
     assert cloud.told[-1][:2] == (HOST, guest.server_id)
     assert cloud.told[-1][2] in (PowerState.SHUTDOWN, PowerState.CRASHED)
-    assert cloud.hypervisor.reboot(HOST, guest, True, 10, Timeline()) == PowerState.RUNNING
+    assert cloud.do(RebootGuest(guest=guest, hard=True)) == RUNNING
 
 
 def test_power_off_in_firmware_is_bounded(cloud: Cloud, guest: GuestSpec) -> None:
     """Right after a reset nobody listens to the power button."""
     started = time.monotonic()
-    assert cloud.hypervisor.power_off(HOST, guest.server_id, 1, Timeline()) == PowerState.SHUTDOWN
+    assert cloud.do(StopGuest(server_id=guest.server_id, timeout_s=1)) == SHUTDOWN
     assert time.monotonic() - started < 5
 
 
 def test_discard_leaves_nothing(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     for _ in range(2):
         timeline = Timeline()
-        cloud.hypervisor.discard(HOST, guest.server_id, timeline)
+        cloud.do(DiscardGuest(server_id=guest.server_id), timeline)
         assert [event.name for event in timeline.events()] == ["destroy guest", "unplug port"]
     with pytest.raises(CommandFailed, match="nothing is known"):
         cloud.hypervisor.remembered(HOST, guest.server_id)
@@ -242,14 +265,14 @@ def test_build_goes_on_after_a_port_that_does_not_come_up(cloud: Cloud, guest: G
     cloud.network.asked.clear()
     cloud.network.broken = True
     with pytest.raises(CommandFailed, match="port p1 did not come up"):
-        cloud.hypervisor.build(HOST, wired, 10, Timeline())
+        cloud.do(BuildGuest(guest=wired))
     assert cloud.power(guest.server_id) == PowerState.PAUSED
     assert cloud.network.asked == [("prepare", "p1"), ("unplug", ("p1",)), ("plug", "p1"), ("await", ("p1",))]
     assert cloud.console(guest.server_id) == "", "it has not run"
     cloud.network.broken = False
-    assert cloud.hypervisor.build(HOST, wired, 10, Timeline()) == PowerState.RUNNING
+    assert cloud.do(BuildGuest(guest=wired)) == RUNNING
     until(lambda: "login:" in cloud.console(guest.server_id))
-    cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
+    cloud.do(DiscardGuest(server_id=guest.server_id))
     assert cloud.network.asked[-2:] == [("unplug", ("p1",)), ("release", ("n1",))]
 
 
@@ -257,10 +280,10 @@ def test_remains_of_guests_are_reported(cloud: Cloud, guest: GuestSpec, state: P
     """What has no domain any more: a directory alone, instance data alone."""
     other = msgspec.structs.replace(guest, server_id=str(uuid.uuid4()))
     (state / "instances" / guest.server_id).mkdir(parents=True)
-    cloud.hypervisor.update_data(HOST, other)
+    cloud.do(UpdateInstanceData(guest=other))
     assert cloud.guests() == {guest.server_id: None, other.server_id: None}
     for server_id in (guest.server_id, other.server_id):
-        cloud.hypervisor.discard(HOST, server_id, Timeline())
+        cloud.do(DiscardGuest(server_id=server_id))
     assert cloud.guests() == {}
 
 
@@ -272,13 +295,13 @@ def test_housekeeping_trims_the_console(cloud: Cloud, guest: GuestSpec, state: P
     assert log.stat().st_size == 2 << 20
     cloud.hypervisor.housekeep()
     assert log.stat().st_size == 100 * 1024
-    cloud.hypervisor.discard(HOST, guest.server_id, Timeline())
+    cloud.do(DiscardGuest(server_id=guest.server_id))
 
 
 def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     """A second guest of the image is quick; an orderly stop ends it and libvirtd."""
     timeline, started = Timeline(), time.monotonic()
-    assert cloud.hypervisor.build(HOST, guest, 10, timeline) == PowerState.RUNNING
+    assert cloud.do(BuildGuest(guest=guest), timeline) == RUNNING
     print(f"cached build to running: {time.monotonic() - started:.3f} s")
     assert timeline.events()[0].detail["cached"] is True
     report = cloud.hypervisor.reports()[0]
@@ -292,7 +315,7 @@ def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> N
     assert "tiny: power button" in cloud.console(guest.server_id)
     again = Cloud(state)
     assert again.power(guest.server_id) == PowerState.SHUTDOWN
-    again.hypervisor.discard(HOST, guest.server_id, Timeline())
+    again.do(DiscardGuest(server_id=guest.server_id))
     again.hypervisor.stop(keep_guests=False)
 
 
@@ -300,11 +323,10 @@ _DOOMED_AGENT = """
 import sys, threading
 from pathlib import Path
 import msgspec
-from pileus.agent.commands import GuestSpec
-from pileus.agent.timeline import Timeline
+from pileus.agent.commands import BuildGuest, GuestSpec
 from tests.real.test_libvirt import HOST, Cloud
 cloud = Cloud(Path(sys.argv[1]))
-cloud.hypervisor.build(HOST, msgspec.json.decode(sys.argv[2], type=GuestSpec), 10, Timeline())
+cloud.do(BuildGuest(guest=msgspec.json.decode(sys.argv[2], type=GuestSpec)))
 print("built", flush=True)
 threading.Event().wait()
 """
@@ -329,5 +351,5 @@ def test_guests_survive_an_agent_that_is_killed(cloud: Cloud, guest: GuestSpec, 
     assert again.hypervisor._daemon.pid == before
     until(lambda: "login:" in again.console(guest.server_id))
     assert again.power(guest.server_id) == PowerState.RUNNING
-    again.hypervisor.discard(HOST, guest.server_id, Timeline())
+    again.do(DiscardGuest(server_id=guest.server_id))
     again.hypervisor.stop(keep_guests=False)

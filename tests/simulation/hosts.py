@@ -11,9 +11,31 @@ from typing import Any
 import msgspec
 
 from pileus import clock
-from pileus.agent.commands import GuestEvent, GuestReport, GuestSpec, HostReport, Inventory, PowerState
+from pileus.agent.commands import (
+    AttachPort,
+    BuildGuest,
+    Command,
+    DetachPort,
+    DiscardGuest,
+    GuestEvent,
+    GuestReport,
+    GuestSpec,
+    HostReport,
+    Inventory,
+    PauseGuest,
+    PowerState,
+    RebootGuest,
+    ResumeGuest,
+    SnapshotGuest,
+    StartGuest,
+    StopGuest,
+    SuspendGuest,
+    UnpauseGuest,
+    UpdateInstanceData,
+)
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
+from pileus.agent.hypervisor.base import Result
 from pileus.agent.journal import Journal
 from pileus.agent.server import Agent
 from pileus.agent.timeline import Timeline
@@ -82,14 +104,15 @@ class SimulatedHypervisor:
             for host in self.hosts
         ]
 
-    def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+    def build(self, host: str, command: BuildGuest, timeline: Timeline) -> Result:
+        guest = command.guest
         key = (host, guest.server_id)
         with timeline.stage("fetch image"):
             self._trouble()
         with timeline.stage("create disk"):
             there = self.guests.get(key)
             if there is not None and there.defined and there.power_state == PowerState.RUNNING:
-                return there.power_state
+                return {"power_state": there.power_state}
             ports = tuple(wiring.port.id for wiring in guest.ports)
             assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
             self.guests[key] = there or Guest(guest.incarnation, ports=ports)
@@ -97,29 +120,54 @@ class SimulatedHypervisor:
         with timeline.stage("define guest"):
             self.guests[key].defined = True
             self._trouble()
-        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+        return self._set(host, command, PowerState.RUNNING, timeline)
 
-    def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
+    def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
+        key = (host, command.server_id)
         with timeline.stage("destroy guest"):
             self._trouble(0.3)
-            if found := self.guests.get((host, server_id)):
+            if found := self.guests.get(key):
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
         with timeline.stage("unplug port"):
-            self.guests.pop((host, server_id), None)
+            self.guests.pop(key, None)
+        return None
 
-    def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+    def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.RUNNING, timeline)
 
-    def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
-        return self._set(host, server_id, PowerState.SHUTDOWN, timeline)
+    def power_off(self, host: str, command: StopGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.SHUTDOWN, timeline)
 
-    def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
-        self._set(host, guest.server_id, PowerState.SHUTDOWN, timeline)
-        return self._set(host, guest.server_id, PowerState.RUNNING, timeline)
+    def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
+        self._set(host, command, PowerState.SHUTDOWN, timeline)
+        return self._set(host, command, PowerState.RUNNING, timeline)
 
-    def update_data(self, host: str, guest: GuestSpec) -> None:
-        if (host, guest.server_id) not in self.guests:
-            raise CommandFailed("no-such-guest", "there is no such guest")
+    def pause(self, host: str, command: PauseGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.PAUSED, timeline)
+
+    def unpause(self, host: str, command: UnpauseGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.RUNNING, timeline)
+
+    def suspend(self, host: str, command: SuspendGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.SHUTDOWN, timeline)
+
+    def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
+        return self._set(host, command, PowerState.RUNNING, timeline)
+
+    def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
+        raise CommandFailed("not-allowed", "no images are made here")
+
+    def attach_port(self, host: str, command: AttachPort, timeline: Timeline) -> Result:
+        with timeline.stage("attach port"):
+            return self._replug(host, command, command.guest)
+
+    def detach_port(self, host: str, command: DetachPort, timeline: Timeline) -> Result:
+        with timeline.stage("detach port"):
+            return self._replug(host, command, command.guest)
+
+    def update_data(self, host: str, command: UpdateInstanceData, timeline: Timeline) -> Result:
+        self._found(host, command)
+        return None
 
     def console(self, host: str, server_id: str, lines: int | None) -> str:
         return ""
@@ -127,20 +175,33 @@ class SimulatedHypervisor:
     def remembered(self, host: str, server_id: str) -> GuestSpec:
         raise CommandFailed("no-guest", "nothing is remembered")
 
+    def set_password(self, host: str, server_id: str, user: str, password: str) -> None:
+        raise CommandFailed("no-guest-agent", "there is no guest agent")
+
     def housekeep(self) -> None:
         """Nothing grows."""
 
     def stop(self, keep_guests: bool) -> None:
         """Guests stay."""
 
-    def _set(self, host: str, server_id: str, power_state: int, timeline: Timeline) -> int:
+    def _set(self, host: str, command: Command, power_state: int, timeline: Timeline) -> Result:
         with timeline.stage("running" if power_state == PowerState.RUNNING else "power off"):
             self._trouble()
-            found = self.guests.get((host, server_id))
-            if found is None or not found.defined:
+            found = self._found(host, command)
+            if not found.defined:
                 raise CommandFailed("no-such-guest", "there is no such guest")
             found.power_state = power_state
-            return power_state
+            return {"power_state": power_state}
+
+    def _replug(self, host: str, command: Command, guest: GuestSpec) -> Result:
+        self._trouble()
+        self._found(host, command).ports = tuple(wiring.port.id for wiring in guest.ports)
+        return None
+
+    def _found(self, host: str, command: Command) -> Guest:
+        if (found := self.guests.get((host, command.subject))) is None:
+            raise CommandFailed("no-such-guest", "there is no such guest")
+        return found
 
     def _trouble(self, factor: float = 1.0) -> None:
         if self._dice.strikes("host hangs"):

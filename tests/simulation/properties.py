@@ -24,6 +24,15 @@ from tests.simulation.hosts import Guest, SimulatedAgent
 GuestsByServer = dict[str, list[tuple[str, Guest]]]
 
 
+POWER = {
+    "active": PowerState.RUNNING,
+    "paused": PowerState.PAUSED,
+    "stopped": PowerState.SHUTDOWN,
+    "suspended": PowerState.SHUTDOWN,
+}
+"""The power state of a server's guest, once all is quiet."""
+
+
 def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
     """Raises AssertionError naming the property that does not hold."""
     guests: GuestsByServer = {}
@@ -67,7 +76,7 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
         assert not guests, f"a deleted server has a guest on {where}"
         assert server.host is None and server.admin_pass is None
         return
-    assert server.vm_state in ("active", "stopped", "error"), f"server {server.id} is stuck in {server.vm_state}"
+    assert server.vm_state in {*POWER, "error"}, f"server {server.id} is stuck in {server.vm_state}"
     if server.host is None:
         assert server.vm_state == "error", f"{server.vm_state} server {server.id} is on no host"
         assert not guests, f"a server on no host has a guest on {where}"
@@ -79,8 +88,7 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
     assert guest.incarnation == server.incarnation, "the guest is of another incarnation"
     assert guest.defined, "the guest is half made"
     assert guest.power_state == server.power_state, f"power state {server.power_state}, really {guest.power_state}"
-    wanted = PowerState.RUNNING if server.vm_state == "active" else PowerState.SHUTDOWN
-    assert guest.power_state == wanted, f"{server.vm_state}, really {guest.power_state}"
+    assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
 
 
 def _resources(session: Session, servers: dict[str, Server]) -> None:

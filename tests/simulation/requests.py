@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from pileus.api.context import Caller
-from pileus.compute import actions, create
+from pileus.api import Caller, Policy, Requester
+from pileus.compute import create, servers
+from pileus.compute.action import Action
+from pileus.compute.actions import delete, pause, power, rebuild
 from pileus.compute.model import Server
+from pileus.compute.policies import RULES
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.network import networks, security_group_rules
@@ -20,20 +24,27 @@ from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member",))
-ACTIONS = {
-    "stop": ("stop", "server.stop", {"timeout_s": 10.0}),
-    "start": ("start", "server.start", {"plug_timeout_s": 10.0}),
-    "reboot": ("reboot_soft", "server.reboot", {"timeout_s": 10.0}),
-    "reboot_hard": ("reboot_hard", "server.reboot_hard", {"timeout_s": 10.0}),
+POLICY = Policy(RULES, None, "{rule}", "context_is_admin")
+SETTINGS = Settings(state="/nowhere", build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0)
+ACTIONS: dict[str, Action[Any]] = {
+    "stop": power.stop,
+    "start": power.start,
+    "reboot": power.reboot_soft,
+    "reboot_hard": power.reboot_hard,
+    "pause": pause.pause,
+    "unpause": pause.unpause,
+    "suspend": pause.suspend,
+    "resume": pause.resume,
+    "rebuild": rebuild.rebuild,
 }
+REBUILD = {"imageRef": IMAGE}
 
 
-class Request:
-    """The part of a request's context that verbs use."""
-
-    def __init__(self, session: Session) -> None:
-        self.session, self.caller, self.project_id = session, CALLER, PROJECT
-        self.request_id = f"req-{uuid.uuid4()}"
+def owner() -> Requester:
+    """A member of the project, with a request of his own."""
+    asks = Requester(POLICY, SETTINGS, f"req-{uuid.uuid4()}")
+    asks.caller = CALLER
+    return asks
 
 
 class Clients:
@@ -41,7 +52,6 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, servers: int) -> None:
         self._db, self._dice, self._left = db, dice, servers
-        self._settings = Settings(state="/nowhere", build_attempts=2)
         self.accepted: set[str] = set()
         self.refused = 0
 
@@ -61,9 +71,9 @@ class Clients:
         count = self._dice.pick((1, 1, 2))
         self._left = max(0, self._left - count)
         body = {"name": "s", "flavorRef": "42", "imageRef": IMAGE, "max_count": count, "min_count": count}
-        wanted = create.prepare(session, self._settings, CALLER, PROJECT, body, {})
-        request_id = f"req-{uuid.uuid4()}"
-        made = create.accept(session, self._settings, CALLER, PROJECT, wanted, request_id, time.time())
+        asks = owner()
+        wanted = create.prepare(session, asks, body, {})
+        made = create.accept(session, asks, wanted, time.time())
         return {server.id for server in made}
 
     def _any(self, session: Session) -> str | None:
@@ -72,18 +82,19 @@ class Clients:
 
     def _delete(self, session: Session) -> None:
         if server_id := self._any(session):
-            actions.delete(Request(session), server_id)  # type: ignore[arg-type]
+            delete.request(session, owner(), server_id, "os_compute_api:servers:delete")
 
     def _act(self, session: Session, kind: str) -> None:
-        action, flow, arguments = ACTIONS[kind]
         if server_id := self._any(session):
-            actions.begin(Request(session), server_id, action, flow, **arguments)  # type: ignore[arg-type]
+            action, asks = ACTIONS[kind], owner()
+            server = servers.find(session, asks, server_id, action.rule, lock=True)
+            action.begin(session, server, REBUILD if kind == "rebuild" else None, asks)
 
     def _data(self, session: Session) -> None:
         if server_id := self._any(session):
             server = session.get_one(Server, server_id)
             server.metadata_ = {"k": str(self._dice.between(0, 1))}
-            actions.refresh_data(Request(session), server)  # type: ignore[arg-type]
+            servers.refresh_data(session, server, f"req-{uuid.uuid4()}")
 
     def _network(self, session: Session) -> None:
         network = session.scalars(select(Network).where(Network.project_id == PROJECT, ~Network.external)).one()

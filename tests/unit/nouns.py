@@ -14,6 +14,7 @@ from pileus.compute.model import Host
 from pileus.db import new_id, utcnow
 from pileus.placement import allocations, providers
 from pileus.placement.allocations import Claim
+from pileus.placement.model import ResourceProvider
 from tests.unit.serving import Api, Serving
 
 TRAITS = ("COMPUTE_NODE", "HW_CPU_X86_AVX2")
@@ -47,7 +48,7 @@ class Nouns:
             for number, (name, silent_s) in enumerate((("up", 0), ("down", 100)), 1):
                 self._add_host(session, number, name, silent_s)
             self.consumer_id = new_id()
-            down = providers.search(session, name="down")[0]
+            down = providers.search(session, ResourceProvider.name == "down")[0]
             resources = {"VCPU": 2, "MEMORY_MB": 1024}
             allocations.claim(session, [Claim(self.consumer_id, down.id, "p", "u", resources)])
             self.provider_id = down.id

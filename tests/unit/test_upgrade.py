@@ -15,10 +15,10 @@ from alembic.config import Config
 
 from pileus.agent.commands import Answer, BuildGuest, DiscardGuest, Envelope
 from pileus.cloud import Cloud
-from pileus.compute.flows.delete import delete
-from pileus.compute.model import Server
+from pileus.compute.actions.delete import delete
+from pileus.compute.model import Server, ServerFault
 from pileus.db import Database
-from pileus.db.migrate import FOLDER, upgrade, version
+from pileus.db.migrate import FOLDER, HEAD, upgrade, version
 from pileus.network.model import Port
 from pileus.operations import OperationRow, StepRow, cancel, live
 from pileus.operations.debts import NETWORK
@@ -185,7 +185,7 @@ def booting(former: Former, *done: str, **values: Any) -> None:
 def test_a_boot_with_three_steps_done_goes_on(former: Former) -> None:
     booting(former, "schedule", "allocate network", "build guest")
     now = former.upgraded()
-    assert version(now.db) == "0002"
+    assert version(now.db) == HEAD
     steps = now.steps("boot")
     assert [(step.key, step.take_back) for step in steps] == [("accept", None), *UNDOS.items()]
     operation = now.operation("boot")
@@ -213,6 +213,14 @@ def test_a_boot_with_three_steps_done_is_taken_back(former: Former) -> None:
     assert now.journal("boot")[-3:] == undone
     assert now.server().deleted_at is not None and now.server().host is None
     assert now.all(Allocation) == now.all(Consumer) == now.all(SubjectRow) == now.all(DebtRow) == []
+
+
+def test_faults_of_servers_stay(former: Former) -> None:
+    former.insert("server_faults", server_id=SERVER, code=500, message="broken")
+    former.insert("server_faults", server_id=SERVER, code=500, message="again")
+    now = former.upgraded()
+    assert [fault.message for fault in now.all(ServerFault, ServerFault.id)] == ["broken", "again"]
+    assert now.server().group_id is None
 
 
 def test_a_boot_whose_host_is_building_goes_on(former: Former) -> None:
@@ -347,6 +355,9 @@ def test_what_only_told_an_agent_something_becomes_a_debt(former: Former) -> Non
         (NETWORK, "p1", "sync port", {"port_id": "p1"}),
     ]
     assert all(one.finished_at is not None for one in now.all(OperationRow)) and now.all(SubjectRow) == []
+    with now.db.write() as session:
+        server = session.get_one(Server, SERVER)
+        server.vm_state, server.host = "active", "fake-1"
     now.cloud.collector.collect()
     assert [one.subject_id for one in now.all(DebtRow)] == [SERVER], "the network is told; no agent is connected"
 

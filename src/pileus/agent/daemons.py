@@ -44,19 +44,46 @@ def wait_until(ready: Callable[[], bool], timeout_s: float, what: str) -> None:
         time.sleep(0.02)
 
 
-def run(*argv: str, timeout_s: float = 60.0, env: dict[str, str] | None = None) -> str:
+def run(
+    *argv: str,
+    timeout_s: float = 60.0,
+    env: dict[str, str] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> str:
     """Run a program to its end and return what it printed.
+
+    Args:
+        meanwhile: called every 0.2 s; the program is killed if it raises, and that is raised.
 
     Raises:
         CommandFailed: it cannot be started, fails, or takes longer than `timeout_s`.
     """
+    deadline = time.monotonic() + timeout_s
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        program = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    except OSError as error:
         raise CommandFailed("program", f"{argv[0]}: {error}") from error
-    if done.returncode:
-        raise CommandFailed("program", f"{argv[0]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-    return done.stdout
+    with program:
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                output, errors = program.communicate(timeout=min(0.2, left) if meanwhile else left)
+                break
+            except subprocess.TimeoutExpired as error:
+                try:
+                    if time.monotonic() >= deadline:
+                        raise CommandFailed("program", f"{argv[0]} did not end within {timeout_s:g} s") from error
+                    if meanwhile:
+                        meanwhile()
+                except BaseException:
+                    program.kill()
+                    raise
+            except BaseException:
+                program.kill()
+                raise
+    if program.returncode:
+        raise CommandFailed("program", f"{argv[0]} failed: {(errors or output).strip()[-500:]}")
+    return output
 
 
 def end(pid: int, timeout_s: float = 10.0) -> None:

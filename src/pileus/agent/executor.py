@@ -19,16 +19,11 @@ from pileus import clock
 from pileus.agent.commands import (
     Answer,
     AnyCommand,
-    BuildGuest,
     DiscardGuest,
     Envelope,
     Failure,
     Parcel,
     Progress,
-    RebootGuest,
-    StartGuest,
-    StopGuest,
-    UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
@@ -117,7 +112,7 @@ class Executor:
             self._accepted.add(envelope.key)
             lane = self._lanes.get(key)
             if lane is not None:
-                if isinstance(envelope.command, DiscardGuest) and lane.job:
+                if envelope.command.discards and lane.job:
                     lane.job.timeline.abandon()
                     lane.job.overdue = min(lane.job.overdue, clock.monotonic() + ABANDONED_S)
                 lane.waiting.append(envelope)
@@ -172,7 +167,7 @@ class Executor:
         """A command that was given up has come back: if its guest was discarded meanwhile, what it made goes, too."""
         command = envelope.command
         known = self._journal.known(envelope.host, command.subject)
-        if known and known.gone and command.age <= known.incarnation and not isinstance(command, DiscardGuest):
+        if known and known.gone and command.age <= known.incarnation and not command.discards:
             log.warning("command %s came back after its guest was discarded", envelope.key)
             discard = DiscardGuest(server_id=command.subject, incarnation=command.age)
             self._accept(replace(envelope, key=f"{envelope.key}:late", command=discard))
@@ -249,42 +244,35 @@ class Executor:
 
     def _carry_out(self, host: str, command: AnyCommand, timeline: Timeline) -> dict[str, Any]:
         known = self._journal.known(host, command.subject)
-        if isinstance(command, DiscardGuest):
-            self._discard(host, command, known, timeline)
-            return {}
+        if command.discards:
+            return self._discard(host, command, known, timeline)
         if known and (command.age < known.incarnation or (known.gone and command.age == known.incarnation)):
             raise CommandFailed("stale", "The guest that is meant was discarded, or a newer one took its place.")
-        if isinstance(command, BuildGuest):
+        if command.makes:
             self._make_way(host, command, known, timeline)
-        hypervisor = self._hypervisor
-        match command:
-            case BuildGuest():
-                return {"power_state": hypervisor.build(host, command.guest, command.plug_timeout_s, timeline)}
-            case StartGuest():
-                return {"power_state": hypervisor.power_on(host, command.guest, command.plug_timeout_s, timeline)}
-            case StopGuest():
-                return {"power_state": hypervisor.power_off(host, command.server_id, command.timeout_s, timeline)}
-            case RebootGuest():
-                state = hypervisor.reboot(host, command.guest, command.hard, command.timeout_s, timeline)
-                return {"power_state": state}
-            case UpdateInstanceData():
-                hypervisor.update_data(host, command.guest)
-        return {}
+        return self._driven(host, command, timeline)
 
-    def _make_way(self, host: str, command: BuildGuest, known: Known | None, timeline: Timeline) -> None:
+    def _driven(self, host: str, command: AnyCommand, timeline: Timeline) -> dict[str, Any]:
+        """Have the driver carry a command out; the command names the method."""
+        return getattr(self._hypervisor, command.method)(host, command, timeline) or {}
+
+    def _make_way(self, host: str, command: AnyCommand, known: Known | None, timeline: Timeline) -> None:
         """Remove what an older incarnation left, and remember that this one is here, before any of it is made."""
         if known and not known.gone and known.incarnation < command.age:
-            self._hypervisor.discard(host, command.subject, timeline)
+            former = DiscardGuest(server_id=command.subject, incarnation=known.incarnation)
+            self._hypervisor.discard(host, former, timeline)
         if known != Known(command.age, False):
             self._journal.note(host, command.subject, Known(command.age, False))
 
-    def _discard(self, host: str, command: DiscardGuest, known: Known | None, timeline: Timeline) -> None:
+    def _discard(self, host: str, command: AnyCommand, known: Known | None, timeline: Timeline) -> dict[str, Any]:
+        """Remove a guest, unless a newer one took its place, and remember that it is gone."""
         if known and not known.gone and known.incarnation > command.age:
             timeline.mark("newer guest", incarnation=known.incarnation)
-            return
-        self._hypervisor.discard(host, command.server_id, timeline)
+            return {}
+        result = self._driven(host, command, timeline)
         incarnation = max(command.age, known.incarnation if known else 0)
-        self._journal.note(host, command.server_id, Known(incarnation, True))
+        self._journal.note(host, command.subject, Known(incarnation, True))
+        return result
 
 
 def _given_up(job: Job) -> Answer:

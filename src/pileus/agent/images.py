@@ -23,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 from oslo_utils.imageutils import format_inspector
 
+from pileus.agent import qemuimg
 from pileus.agent.commands import ImageSource
-from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 INVALID = "image-invalid"
 
 _CHUNK_BYTES = 1 << 20
-_ADDRESS_SPACE_BYTES = 1 << 30
 _GIB = 1 << 30
 _BASE_NAME = re.compile(r"[0-9a-f]{128}\.raw")
 _TEMPORARY = ".new"
@@ -261,27 +260,10 @@ def _inspect(path: Path, image: ImageSource, kinds: frozenset[str]) -> None:
 
 
 def _convert(path: Path, driver: str, target: Path, image: ImageSource) -> None:
-    """qemu-img, under limits: a crafted image may make it take all memory or compute for ever."""
     cpu_s = min(120, 30 + image.size_bytes // _GIB * 10)
-    limited = ["prlimit", f"--as={_ADDRESS_SPACE_BYTES}", f"--cpu={cpu_s}", "--core=0", "--"]
     try:
-        run(
-            *limited,
-            "qemu-img",
-            "convert",
-            "-f",
-            driver,
-            "-O",
-            "raw",
-            f"file:{path}",
-            str(target),
-            timeout_s=900,
-            # Else each of its threads reserves 64 MiB of addresses to allocate from, and the limit is hit at random.
-            env=os.environ | {"MALLOC_ARENA_MAX": "1"},
-        )
+        qemuimg.convert(path, driver, target, "raw", cpu_s=cpu_s, timeout_s=900)
     except CommandFailed as error:
         log.warning("image %s: %s", image.id, error)
         # What qemu-img printed names paths of the host; the owner of a server is told only what failed.
         raise CommandFailed(INVALID, f"image {image.id} cannot be converted from {driver}") from error
-    with open(target, "rb+") as converted:
-        os.fsync(converted.fileno())

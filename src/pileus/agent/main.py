@@ -43,6 +43,13 @@ class AgentSettings(msgspec.Struct):
     """The external network's gateway, if it is to be NATed to the outside."""
     northbound: Path | None = None
     """Socket on which the control plane finds OVN's northbound database; `group` may open it, too."""
+    uploads: Path | None = None
+    """Folder into which images of guests are put; `images/incoming` beside `state` if not given."""
+
+    @property
+    def incoming(self) -> Path:
+        """Folder into which images of guests are put; the control plane makes it."""
+        return (self.uploads or self.state.parent / "images" / "incoming").absolute()
 
     @property
     def group_id(self) -> int | None:
@@ -142,9 +149,10 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metada
         CommandFailed: libvirt was asked for and its Python binding is missing.
     """
     if kind == "fake":
-        return FakeHypervisor(settings.state, network, settings.fake_hosts)
+        return FakeHypervisor(settings.state, network, settings.fake_hosts, uploads=settings.incoming)
     try:
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
     except ImportError as error:
         raise CommandFailed("hypervisor", f"libvirt cannot be used: {error}") from error
-    return LibvirtHypervisor(settings.state, network, socket.gethostname(), metadata=metadata)
+    host = socket.gethostname()
+    return LibvirtHypervisor(settings.state, network, host, metadata=metadata, uploads=settings.incoming)

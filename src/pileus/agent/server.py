@@ -28,6 +28,17 @@ from pileus.files import write_private
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0
+_FOR_ANYBODY = frozenset({"/stop"})
+"""What whoever may open the socket may ask for without naming the host's cloud."""
+
+
+class NewPassword(msgspec.Struct):
+    """The body of POST /password."""
+
+    host: str
+    server_id: str
+    user: str
+    password: str
 
 
 class Agent:
@@ -86,7 +97,10 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST /commands and GET /report, /feed, /console, /guest for a replica of the host's own cloud; POST /stop."""
+    """GET /report, /feed, /console, /guest and POST /commands, /password for a replica of the host's own cloud.
+
+    POST /stop is for whoever may open the socket.
+    """
 
     protocol_version = "HTTP/1.1"
     agent: Agent
@@ -107,13 +121,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         length = int(given)
         body = self.rfile.read(length)
-        if self.path == "/commands":
-            if self._is_ours():
-                self._guarded(lambda: self.agent.take(body))
-        elif self.path == "/stop":
-            self._guarded(lambda: self.agent.stop(bool(msgspec.json.decode(body)["keep_guests"])))
-        else:
+        act = self._acts().get(self.path)
+        if act is None:
             self._reply(404, {"code": "not-found", "message": self.path})
+        elif self.path in _FOR_ANYBODY or self._is_ours():
+            self._guarded(lambda: act(body))
 
     def _is_ours(self) -> bool:
         if self.agent.belongs_to(self.headers.get(CLOUD_HEADER) or ""):
@@ -123,6 +135,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def _questions(self) -> dict[str, Callable[..., Any]]:
         return {"/feed": self._feed, "/report": self._report, "/console": self._console, "/guest": self._guest}
+
+    def _acts(self) -> dict[str, Callable[[bytes], Any]]:
+        return {"/commands": self.agent.take, "/password": self._password, "/stop": self._stop}
+
+    # --- acts -------------------------------------------------------------------------------------------------
+
+    def _password(self, body: bytes) -> Any:
+        """No command, for what is in a command may be kept, and no question, for addresses are logged."""
+        new = msgspec.json.decode(body, type=NewPassword)
+        self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
+        return {}
+
+    def _stop(self, body: bytes) -> Any:
+        return self.agent.stop(bool(msgspec.json.decode(body)["keep_guests"]))
 
     # --- questions --------------------------------------------------------------------------------------------
 

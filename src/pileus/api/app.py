@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,7 +17,7 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from pileus.api.context import Cloud, Context
-from pileus.api.routes import Reply, Route
+from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
 from pileus.db import Contended, OutcomeUnknown, is_transient
 from pileus.errors import (
@@ -51,6 +52,7 @@ class Endpoint:
             self._negotiate(ctx, response)
             self._authenticate(ctx)
             route = self._select(ctx)
+            path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
             ctx.query = parse_qs(request.query_string, keep_blank_values=True)
             if route.query:
                 flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
@@ -287,7 +289,9 @@ def build(cloud: Cloud, services: Iterable[Service]) -> falcon.App[Any, Any]:
 def _mount(app: falcon.App[Any, Any], cloud: Cloud, service: Service) -> None:
     by_path: dict[str, dict[str, list[Route]]] = {}
     for route in service.routes:
-        by_path.setdefault(route.path, {}).setdefault(route.method, []).append(route)
+        places = count()  # a parameter may have another name below it: {key} of a noun, {image_id} of its parts
+        path = PARAMETER.sub(lambda _match: f"{{_{next(places)}}}", route.path)  # noqa: B023  # called at once
+        by_path.setdefault(path, {}).setdefault(route.method, []).append(route)
     for path, methods in by_path.items():
         resource = _Resource()
         for method, routes in methods.items():

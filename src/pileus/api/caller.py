@@ -27,6 +27,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             "user_id": self.user_id,
             "user_domain_id": self.user_domain_id,
             "roles": list(self.roles),
+            # Of every token, so that "not domain_id:None" holds for those that are scoped to a domain alone.
+            "domain_id": self.domain_id,
         }
         if self.project_id:
             values |= {
@@ -34,8 +36,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
                 "tenant_id": self.project_id,
                 "project_domain_id": self.project_domain_id,
             }
-        if self.domain_id:
-            values["domain_id"] = self.domain_id
         if self.system:
             values["system_scope"] = values["system"] = "all"
         return values

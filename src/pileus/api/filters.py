@@ -9,15 +9,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Integer, and_, or_
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Integer, and_, literal, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
+from pileus.api.context import Context
 from pileus.api.requester import Requester
 from pileus.api.values import instant, truth, whole
 
 Condition = ColumnElement[bool]
-Filter = Callable[[Requester, Sequence[str]], Condition]
+Filter = Callable[[Context, Sequence[str]], Condition]
 Column = InstrumentedAttribute[Any]
+MOST = 2**31 - 1
+"""What an integer column holds on every database."""
 
 _INEXACT: dict[str, Callable[[Column, str], Condition]] = {
     "contains": lambda column, text: column.contains(text, autoescape=True),
@@ -43,13 +46,24 @@ def typed(column: Column, value: str) -> Any:
     if isinstance(column.type, Boolean):
         return truth(value)
     if isinstance(column.type, Integer):
-        return whole(value)
+        return _fitting(column, whole(value))
     return instant(value) if column.type.python_type is datetime else value
+
+
+def _fitting(column: Column, number: int) -> int:
+    if abs(number) > MOST and not isinstance(column.type, BigInteger):
+        raise ValueError(f"'{number}' is out of range")
+    return number
 
 
 def at_least(column: Column) -> Filter:
     """The column is a number not below the value."""
-    return lambda _asks, values: column >= whole(values[-1])
+    return lambda _asks, values: column >= literal(whole(values[-1]), BigInteger)
+
+
+def from_version(version: str, condition: Filter) -> Filter:
+    """A filter that there is from a microversion on; before, the parameter filters nothing."""
+    return lambda asks, values: condition(asks, values) if asks.at_least(version) else true()
 
 
 def inexact(name: str, column: Column) -> dict[str, Filter]:
@@ -61,13 +75,22 @@ def inexact(name: str, column: Column) -> dict[str, Filter]:
     return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
 
 
-def since(column: Column) -> Filter:
-    """Changed at this time or later; times are shown by the second, so they are compared by it."""
-    return lambda _asks, values: and_(*(column >= instant(value).replace(microsecond=0) for value in values))
+def since(column: Column, exact: bool = False) -> Filter:
+    """Changed at this time or later; times are shown by the second, so they are compared by it, unless `exact`."""
+
+    def moment(value: str) -> datetime:
+        return instant(value) if exact else instant(value).replace(microsecond=0)
+
+    return lambda _asks, values: and_(*(column >= moment(value) for value in values))
 
 
-def before(column: Column) -> Filter:
-    """Changed at this time or earlier, by the second."""
-    return lambda _asks, values: and_(
-        *(column < instant(value).replace(microsecond=0) + timedelta(seconds=1) for value in values)
-    )
+def before(column: Column, exact: bool = False) -> Filter:
+    """Changed at this time or earlier, by the second; if `exact`, by the microsecond where one is given."""
+
+    def end(value: str) -> datetime:
+        moment = instant(value)
+        if exact and moment.microsecond:
+            return moment + timedelta(microseconds=1)
+        return moment.replace(microsecond=0) + timedelta(seconds=1)
+
+    return lambda _asks, values: and_(*(column < end(value) for value in values))

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
+from pileus.api.values import whole
 from pileus.errors import Invalid
 
 M = TypeVar("M")
@@ -19,12 +20,14 @@ SortKey = tuple[InstrumentedAttribute[Any], bool]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a list: `limit` rows behind the marker's row in order of the keys, shown backwards if `reverse`."""
+    """A part of a list: `limit` rows behind the marker's row, or behind the first `offset` rows, in order of the keys,
+    shown backwards if `reverse`."""
 
     keys: list[SortKey]
     marker: Any
     limit: int
     reverse: bool = False
+    offset: int = 0
 
 
 def page_limit(ctx: Context) -> int:
@@ -42,13 +45,34 @@ def page_limit(ctx: Context) -> int:
     return min(int(text), most)
 
 
+def page_offset(ctx: Context) -> int:
+    """How many rows a request passes over.
+
+    Raises:
+        Invalid: not a non-negative integer.
+    """
+    try:
+        offset = whole(ctx.param("offset") or "0")
+    except ValueError:
+        offset = -1
+    if offset < 0:
+        raise Invalid("Invalid input for query parameters offset. It must be a non-negative integer.")
+    return offset
+
+
 def sort_keys(
     ctx: Context,
     columns: dict[str, InstrumentedAttribute[Any]],
     default: list[tuple[str, str]],
     unique: str = "id",
+    omitted: str = "asc",
 ) -> list[SortKey]:
     """The order a request asks for with sort_key and sort_dir (or sort=key:dir,...), ending in a unique column.
+
+    A direction without a key is that of the default key; a key without a direction has the default key's.
+
+    Args:
+        omitted: direction of a key in `sort` that has none.
 
     Raises:
         Invalid: a key that cannot be sorted by, or a direction that is neither asc nor desc.
@@ -56,11 +80,11 @@ def sort_keys(
     names, directions = ctx.query.get("sort_key", []), ctx.query.get("sort_dir", [])
     if "sort" in ctx.query:
         pairs = [part.partition(":") for part in (ctx.param("sort") or "").split(",") if part]
-        names, directions = [name for name, _, _ in pairs], [way or "asc" for _, _, way in pairs]
-    wanted = [
-        (name, directions[n] if n < len(directions) else (directions[-1] if directions else "desc"))
-        for n, name in enumerate(names)
-    ] or default
+        names, directions = [name for name, _, _ in pairs], [way or omitted for _, _, way in pairs]
+    if directions and not names:
+        names = [name for name, _ in default[:1]]
+    usual = directions[-1] if directions else default[0][1] if default else "desc"
+    wanted = [(name, directions[n] if n < len(directions) else usual) for n, name in enumerate(names)] or default
     if odd := [way for way in directions if way not in ("asc", "desc")]:
         raise Invalid(f"Invalid input for query parameter sort_dir: {odd[0]} is neither asc nor desc.")
     keys: list[SortKey] = []

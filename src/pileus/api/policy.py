@@ -57,6 +57,11 @@ class Policy:
         """Every rule, those that the operator added among them."""
         return frozenset(self._enforcer.rules)
 
+    @property
+    def checks(self) -> dict[str, str]:
+        """Every rule with its check, in oslo.policy's language."""
+        return {name: str(check) for name, check in self._enforcer.rules.items()}
+
     def credentials(self, caller: Caller) -> Credentials:
         """What rules are asked with about a caller."""
         values = caller.policy_values()

@@ -16,21 +16,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, false, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
-from pileus.api.filters import Filter
-from pileus.api.paging import paginate
+from pileus.api.filters import Filter, typed
+from pileus.api.paging import SortKey, paginate
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
 from pileus.api.style import Style, Values
 from pileus.db import Session
-from pileus.errors import Invalid, PreconditionFailed
+from pileus.errors import Invalid, NotFound, PileusError, PreconditionFailed
 
 M = TypeVar("M")
 V = TypeVar("V")
 PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
 View = Callable[[Context, Any], Values]
+Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
 Changer = Callable[[Session, M, Values, Requester], None]
 Remover = Callable[[Session, M, Requester], None]
@@ -41,7 +43,7 @@ class Resource(Generic[M]):
     """One kind of object.
 
     Args:
-        model: its table. key: the column that stands in URLs; `id` unless it is given.
+        model: its table. key: the column that stands in URLs, or what tells it from the request; `id` unless given.
         name, plural: as in bodies; title: as in sentences.
         path: of the list. A {parameter} in it names what the objects are parts of, see `within`.
         style: the service's.
@@ -49,8 +51,13 @@ class Resource(Generic[M]):
         view: a row as clients see it.
         sees: whose rows there are for a caller (None: all).
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
-        target: what rules are asked about a row. parent: about one yet to be made; refuses what the caller cannot see.
-        filters, sortable, order: of the list; paged: whether it has pages.
+        target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
+            parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
+        listed: conditions on the rows of the list alone.
+        filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
+            only `order` counts; by_offset: pages are told by limit and offset, not by a marker, and their order is
+            fixed.
+        others: makes the filter of a parameter that has none among `filters`.
         options: what the view needs loaded.
         asks: further rules that the view and the verbs ask.
     """
@@ -72,10 +79,13 @@ class Resource(Generic[M]):
         within: Callable[..., Sequence[ColumnElement[bool]]] = lambda ctx, **path: (),
         target: Callable[[Any], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
+        listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
         filters: Mapping[str, Filter] | None = None,
+        others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Any] | None = None,
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
-        paged: bool = True,
+        paged: bool | str = True,
+        by_offset: bool = False,
         options: Sequence[Any] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
@@ -84,36 +94,48 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent = sees, within, parent
-        self.filters = dict(filters or {})
+        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
+        self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
+        self.by_offset = by_offset
         self.options = list(options)
         self._rule, self._verbs, self._target, self._asks = rule, dict(verbs or {}), target, asks
-        self._one = f"{path}/{{key}}"
+        self.parameter = f"{name}_id"
+        self.one = f"{path}/{{{self.parameter}}}"
         self.routes = Routes()
 
     # --- declarations -----------------------------------------------------------------------------------------
 
     def index(
-        self, suffix: str = "", view: View | None = None, verb: str = "index", **options: Unpack[Options]
+        self,
+        suffix: str = "",
+        view: View | None = None,
+        verb: str = "index",
+        *,
+        views: Views | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        """GET of the list; with a suffix such as "/detail", another view and another verb's rule."""
+        """GET of the list; with a suffix such as "/detail", another view and another verb's rule.
+
+        Args:
+            views: all rows as clients see them, where one by one would take a statement each.
+        """
 
         def handler(ctx: Context, **path: str) -> Any:
-            return self._index(ctx, self.rule(verb), view, path)
+            return self._index(ctx, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
 
     def show(self, **options: Unpack[Options]) -> None:
         """GET of one."""
 
-        def handler(ctx: Context, key: str, **path: str) -> Any:
-            return self.body(ctx, self.find(ctx, key, "show", path))
+        def handler(ctx: Context, **path: str) -> Any:
+            return self.answer(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
 
-        self.routes.get(self._one, **(self._guard("show") | options))(handler)
+        self.routes.get(self.one, **(self._guard("show") | options))(handler)
 
     def create(self, *, bulk: bool = False, view: View | None = None, **options: Unpack[Options]) -> Same[Creator[M]]:
-        """POST to the list; the decorated verb makes a row of checked values.
+        """POST to the list; the decorated verb makes a row of checked values and the path's parameters.
 
         Args:
             bulk: a body may hold several under the plural.
@@ -121,7 +143,7 @@ class Resource(Generic[M]):
         """
 
         def declare(verb: Creator[M]) -> Creator[M]:
-            def handler(ctx: Context, *_: Any, **path: Any) -> Any:
+            def handler(ctx: Context, **path: Any) -> Any:
                 return self._create(ctx, verb, bulk, view, options, path)
 
             given = {"status": self.style.create_status, "deferred": True} | options
@@ -130,17 +152,19 @@ class Resource(Generic[M]):
 
         return declare
 
-    def update(self, **options: Unpack[Options]) -> Same[Changer[M]]:
-        """PUT or PATCH of one; the decorated verb changes a row by checked values."""
+    def update(self, method: str = "", **options: Unpack[Options]) -> Same[Changer[M]]:
+        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values."""
 
         def declare(verb: Changer[M]) -> Changer[M]:
-            def handler(ctx: Context, key: str, *_: Any, **path: Any) -> Any:
+            def handler(ctx: Context, **path: Any) -> Any:
+                key = path[self.parameter]
                 values = self.style.values(ctx, self, options.get("body"))
                 row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
                 verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
-                return self.body(ctx, self.fresh(ctx, row))
+                return self.answer(ctx, self.fresh(ctx, row))
 
-            self.routes.add(self.style.update_method, self._one, **(self._guard("update") | options))(handler)
+            verb_of_http = method or self.style.update_method
+            self.routes.add(verb_of_http, self.one, **(self._guard("update") | options))(handler)
             return verb
 
         return declare
@@ -149,11 +173,27 @@ class Resource(Generic[M]):
         """DELETE of one; the decorated verb removes the row."""
 
         def declare(verb: Remover[M]) -> Remover[M]:
-            def handler(ctx: Context, key: str, **path: str) -> None:
-                verb(ctx.session, self.find(ctx, key, "delete", path, lock=True), ctx)
+            def handler(ctx: Context, **path: str) -> None:
+                verb(ctx.session, self.find(ctx, path.pop(self.parameter), "delete", path, lock=True), ctx)
 
             given = {"status": self.style.delete_status} | options
-            self.routes.delete(self._one, **(self._guard("delete") | given))(handler)
+            self.routes.delete(self.one, **(self._guard("delete") | given))(handler)
+            return verb
+
+        return declare
+
+    def action(self, name: str, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """POST .../action with the key `name`; the decorated verb, whose rule has the same name, changes the row, and
+        the answer shows it."""
+
+        def declare(verb: Changer[M]) -> Changer[M]:
+            def handler(ctx: Context, **path: Any) -> Any:
+                row = self.find(ctx, path[self.parameter], name, self._places(path), lock=True)
+                verb(ctx.session, row, self.style.values(ctx, self, options.get("body")), ctx)
+                return self.body(ctx, self.fresh(ctx, row))
+
+            given: Options = {"status": 200, "deferred": True}
+            self.routes.action(f"{self.one}/action", name, **(self._guard(name) | given | options))(handler)
             return verb
 
         return declare
@@ -164,9 +204,38 @@ class Resource(Generic[M]):
         """The policy rule of a verb."""
         return self._verbs.get(verb) or self._rule.format(verb=verb)
 
+    def rules(self, verb: str) -> tuple[str, ...]:
+        """The policy rules of which a verb asks one; several where some rows have rules of their own."""
+        return (self.rule(verb),)
+
+    def rule_about(self, verb: str, row: Any) -> str:
+        """Which of `rules` a row, or None, is judged by."""
+        return self.rule(verb)
+
     def target(self, row: Any) -> Values:
         """What rules are asked about a row."""
         return self.style.target(row) | self._target(row)
+
+    def key_for(self, asks: Requester) -> Any:
+        """The column that stands in URLs and markers."""
+        return self.key if isinstance(self.key, InstrumentedAttribute) else self.key(asks)
+
+    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]:
+        """The condition on the row that a URL or a marker names; what the column cannot hold names none."""
+        column = self.key_for(asks)
+        try:
+            condition: ColumnElement[bool] = column == typed(column, text)
+        except ValueError:
+            return false()
+        return condition
+
+    def about(self, ctx: Context, row: Any) -> Values:
+        """What rules are asked about a row, or about one that is not there (None)."""
+        return self.style.about(ctx, self, row)
+
+    def absent(self, ctx: Context, key: str) -> PileusError:
+        """What a client is told that asks for a row that is not there for him."""
+        return self.style.missing(self, key)
 
     def select(self, ctx: Context, **path: str) -> Select[Any]:
         """The rows that there are for the caller."""
@@ -193,18 +262,20 @@ class Resource(Generic[M]):
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self.select(ctx, **(path or {})).where(self.key == key).execution_options(populate_existing=lock)
+        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key))
+        query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
-        rule = self.rule(verb)
+        rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:
-            allowed = ctx.allows(rule, self.target(row) | _flat(values or {}) if row is not None else {})
+            # What the row is wins over what the body says it should become: nobody makes a row his own by asking.
+            allowed = ctx.allows(rule, self.style.wanted(values or {}) | self.about(ctx, row))
             if not allowed and row is not None and self._is_hidden(ctx, row, verb):
                 row = None
             elif not allowed:
                 raise ctx.refusal(rule)
         if row is None:
             ctx.asked.add(rule)
-            raise self.style.missing(self, key)
+            raise self.absent(ctx, key)
         if lock:
             self._check_revision(ctx, row)
         found: M = row
@@ -215,26 +286,46 @@ class Resource(Generic[M]):
         shown = view(ctx, row) if view else self.style.views(ctx, self, [row])[0]
         return self.style.one(self, shown)
 
+    def answer(self, ctx: Context, row: M, view: View | None = None) -> Any:
+        """The response that shows one object."""
+        return self.style.reply(ctx, self, self.body(ctx, row, view), [row])
+
     def fresh(self, ctx: Context, row: Any) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
-        query = select(self.model).options(*self.options).where(self.key == getattr(row, self.key.key))
+        key = self.key_for(ctx)
+        query = select(self.model).options(*self.options).where(key == getattr(row, key.key))
         found: M = ctx.session.scalars(query.execution_options(populate_existing=True)).one()
         return found
 
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _guard(self, verb: str) -> Options:
-        return {"policy": self.rule(verb), "deferred": True, "asks": self._asks}
+        rules = self.rules(verb)
+        hiding = self.rules("show") if self.style.hides and verb not in ("index", "create", "show") else ()
+        return {
+            "policy": rules if len(rules) > 1 else rules[0],
+            "deferred": True,
+            "asks": (*self._asks, *hiding),
+        }
 
     def _places(self, path: Mapping[str, Any]) -> dict[str, str]:
         """Of the handler's arguments those that the path names; the body's value is not among them."""
         return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
 
+    def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Select[Any]:
+        """`select`; where rules come first, the rule is also asked where what the rows are parts of is not there."""
+        try:
+            return self.select(ctx, **path)
+        except NotFound:
+            if self.style.rule_first:
+                ctx.require(rule, self.about(ctx, None))
+            raise
+
     def _is_hidden(self, ctx: Context, row: Any, verb: str) -> bool:
         if not self.style.hides:
             return False
-        return verb == "show" or not ctx.allows(self.rule("show"), self.target(row))
+        return verb == "show" or not ctx.allows(self.rule_about("show", row), self.about(ctx, row))
 
     def _check_revision(self, ctx: Context, row: Any) -> None:
         wanted = ctx.request.get_header("If-Match")
@@ -243,21 +334,34 @@ class Resource(Generic[M]):
         if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
 
-    def _index(self, ctx: Context, rule: str, view: View | None, path: dict[str, str]) -> Any:
-        self.style.ask_index(ctx, self, rule)
-        query = self.select(ctx, **path).where(*self._conditions(ctx))
-        page = self.style.page(ctx, self) if self.paged else None
-        query = paginate(query, page.keys, page.marker, page.limit) if page else query.order_by(self.key)
+    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> Any:
+        self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
+        paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
+        page = self.style.page(ctx, self) if paged else None
+        if page:
+            query = paginate(query, page.keys, page.marker, page.limit).offset(page.offset or None)
+        else:
+            query = paginate(query, self._keys(ctx), None, None)
         rows = list(ctx.session.scalars(query).unique())
         if page and page.reverse:
             rows.reverse()
-        views = [view(ctx, row) for row in rows] if view else self.style.views(ctx, self, rows)
-        return self.style.many(ctx, self, views, page, rows)
+        shown = views(ctx, rows) if views else self.style.views(ctx, self, rows)
+        return self.style.reply(ctx, self, self.style.many(ctx, self, shown, page, rows), rows)
+
+    def _keys(self, ctx: Context) -> list[SortKey]:
+        """The noun's own order, then that of its key."""
+        keys = [(self.sortable[name], way == "desc") for name, way in self.order if name in self.sortable]
+        key = self.key_for(ctx)
+        return keys if any(column is key for column, _ in keys) else [*keys, (key, False)]
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
         found, unknown = [], []
         for name, values in ctx.query.items():
-            if (condition := self.filters.get(name)) is not None:
+            condition = self.filters.get(name)
+            if condition is None and self.others and name not in PAGING:
+                condition = self.others(name)
+            if condition is not None:
                 try:
                     found.append(condition(ctx, values))
                 except ValueError as error:
@@ -275,14 +379,15 @@ class Resource(Generic[M]):
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
         if not isinstance(bodies, list) or not bodies:
             raise Invalid(f"Unable to find '{self.plural}' in request body")
-        self.within(ctx, **self._places(path))  # its parent must be there
-        made = [verb(ctx.session, self.style.creation(ctx, self, values), ctx) for values in bodies]
+        places = self._places(path)
+        self.within(ctx, **places)  # its parent must be there
+        made = [verb(ctx.session, self.style.creation(ctx, self, values | places), ctx) for values in bodies]
         if view:
-            return self.style.one(self, view(ctx, made[0]))
-        views = self.style.views(ctx, self, [self.fresh(ctx, row) for row in made])
-        return {self.plural: views} if many else self.style.one(self, views[0])
+            return self.answer(ctx, made[0], view)
+        rows = [self.fresh(ctx, row) for row in made]
+        views = self.style.views(ctx, self, rows)
+        return self.style.reply(ctx, self, {self.plural: views} if many else self.style.one(self, views[0]), rows)
 
 
-def _flat(values: Values) -> Values:
-    """What of a body rules may ask about."""
-    return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}
+def _each(view: View | None) -> Views | None:
+    return (lambda ctx, rows: [view(ctx, row) for row in rows]) if view else None

@@ -8,6 +8,7 @@ def index(ctx: Context) -> dict[str, Any]: ...
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
@@ -17,6 +18,7 @@ from pileus.api.microversions import Number, number
 from pileus.api.schema import Schema
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+PARAMETER = re.compile(r"\{(\w+)\}")
 OPEN = "<open>"
 """Policy of the few routes that need no token: version documents and authentication itself."""
 
@@ -84,6 +86,11 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     until: str | None = None
     raw: bool = False
     deferred: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the path's parameters, in order."""
+        return PARAMETER.findall(self.path)
 
     @property
     def rules(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pileus.api.context import Context
-from pileus.api.paging import Page, next_link, page_limit, sort_keys
+from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
 from pileus.api.requester import Requester
 from pileus.api.schema import Schema
 from pileus.errors import Invalid, NotFound, PileusError
@@ -35,9 +35,13 @@ class Style:
     ignores_unknown = True
     bare = False
 
-    def page(self, ctx: Context, noun: Any) -> Page:
-        """The part of a list that a request asks for."""
-        keys = sort_keys(ctx, noun.sortable, noun.order, noun.key.key)
+    def page(self, ctx: Context, noun: Any) -> Page | None:
+        """The part of a list that a request asks for; None: all of it, in order of the key."""
+        key = noun.key_for(ctx)
+        if noun.by_offset:
+            fixed = [*((noun.sortable[name], way == "desc") for name, way in noun.order), (key, False)]
+            return Page(fixed, None, page_limit(ctx) or ctx.settings.max_page, offset=page_offset(ctx))
+        keys = sort_keys(ctx, noun.sortable, noun.order, key.key)
         return Page(keys, self.marked(ctx, noun), page_limit(ctx))
 
     def marked(self, ctx: Context, noun: Any) -> Any:
@@ -49,7 +53,7 @@ class Style:
         marker = ctx.param("marker")
         if marker is None:
             return None
-        row = ctx.session.scalar(noun.select(ctx).where(noun.key == marker))
+        row = ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, marker)))
         if row is None:
             raise self.bad_marker(marker)
         return row
@@ -61,7 +65,7 @@ class Style:
     def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
         """The body of a list."""
         body: Values = {noun.plural: list(views)}
-        if page and (link := next_link(ctx, rows, page.limit, noun.key.key)):
+        if page and not noun.by_offset and (link := next_link(ctx, rows, page.limit, noun.key_for(ctx).key)):
             body[f"{noun.plural}_links"] = [{"rel": "next", "href": link}]
         return body
 
@@ -69,9 +73,17 @@ class Style:
         """Rows as the caller may see them."""
         return [noun.view(ctx, row) for row in rows]
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str) -> None:
-        """Ask the rule of a list; raises Forbidden."""
-        ctx.require(rule)
+    def reply(self, ctx: Context, noun: Any, body: Any, rows: Sequence[Any]) -> Any:
+        """The response whose body shows these rows; a Reply where it has headers of its own."""
+        return body
+
+    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+        """Ask the rule of a list; raises Forbidden.
+
+        Args:
+            parent: what is to be asked about what the list is part of.
+        """
+        ctx.require(rule, _own(ctx) | parent)
 
     def creation(self, ctx: Context, noun: Any, values: Values) -> Values:
         """The values of an object to be made, once the rule was asked.
@@ -79,8 +91,7 @@ class Style:
         Raises:
             Forbidden. What `noun.parent` raises.
         """
-        own = {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
-        ctx.require(noun.rule("create"), own | noun.parent(ctx, values))
+        ctx.require(noun.rule("create"), _own(ctx) | noun.parent(ctx, values))
         return values
 
     def values(self, ctx: Context, noun: Any, schema: Schema | None) -> Values:
@@ -92,9 +103,18 @@ class Style:
         """The values of a change that the rule was asked about."""
         return values
 
+    def wanted(self, values: Values) -> Values:
+        """What of a change's body rules may ask about, beside what the row is."""
+        return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}
+
     def target(self, row: Any) -> Values:
         """What rules are asked about a row, beside what the noun says."""
         return {name: getattr(row, name) for name in ("project_id", "user_id") if hasattr(row, name)}
+
+    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+        """What rules are asked about a row, or about one that is not there (None)."""
+        target: Values = noun.target(row) if row is not None else {}
+        return target
 
     # --- words --------------------------------------------------------------------------------------------------
 
@@ -109,6 +129,10 @@ class Style:
 
     def unknown_filters(self, names: Sequence[str]) -> PileusError:
         return Invalid(f"Unknown query parameters: {', '.join(names)}.")
+
+
+def _own(ctx: Context) -> Values:
+    return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
 
 
 def own_project(asks: Requester, column: Any) -> Any:

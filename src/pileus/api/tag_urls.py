@@ -22,11 +22,11 @@ def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -
     Args:
         options: of every one of the routes, such as `since`.
     """
-    all_path, one_path = f"{noun.path}/{{key}}/tags", f"{noun.path}/{{key}}/tags/{{tag}}"
+    all_path, one_path = f"{noun.one}/tags", f"{noun.one}/tags/{{tag}}"
     routes = noun.routes
 
-    def found(ctx: Context, key: str, verb: str, lock: bool = True) -> Tagged:
-        row: Tagged = noun.find(ctx, key, verb, lock=lock)
+    def found(ctx: Context, path: dict[str, str], verb: str, lock: bool = True) -> Tagged:
+        row: Tagged = noun.find(ctx, path[noun.parameter], verb, lock=lock)
         return row
 
     def all_of(ctx: Context, row: Tagged) -> Values:
@@ -41,30 +41,31 @@ def tag_urls(noun: Resource[Any], rules: TagRules, **options: Unpack[Options]) -
     def guard(verb: str, **more: Unpack[Options]) -> Options:
         return {"policy": noun.rule(verb), "deferred": True, **more, **options}
 
-    def index(ctx: Context, key: str) -> Values:
-        return all_of(ctx, found(ctx, key, "index_tags", lock=False))
+    def index(ctx: Context, **path: str) -> Values:
+        return all_of(ctx, found(ctx, path, "index_tags", lock=False))
 
-    def replace(ctx: Context, key: str) -> Values:
-        row = found(ctx, key, "replace_tags")
+    def replace(ctx: Context, **path: str) -> Values:
+        row = found(ctx, path, "replace_tags")
         change(ctx, row, ctx.body["tags"])
         return all_of(ctx, row)
 
-    def clear(ctx: Context, key: str) -> None:
-        change(ctx, found(ctx, key, "clear_tags"), [])
+    def clear(ctx: Context, **path: str) -> None:
+        change(ctx, found(ctx, path, "clear_tags"), [])
 
-    def check(ctx: Context, key: str, tag: str) -> None:
-        _require(rules, found(ctx, key, "show_tag", lock=False), key, tag)
+    def check(ctx: Context, tag: str, **path: str) -> None:
+        _require(rules, found(ctx, path, "show_tag", lock=False), path[noun.parameter], tag)
 
-    def add(ctx: Context, key: str, tag: str) -> Reply:
-        row = found(ctx, key, "add_tag")
-        if tag in row.tags:
-            return Reply(status=rules.present)
-        change(ctx, row, [*row.tags, tag])
-        return Reply(headers={"Location": f"{ctx.root}{ctx.request.path}"} if rules.located else None)
+    def add(ctx: Context, tag: str, **path: str) -> Reply:
+        row = found(ctx, path, "add_tag")
+        status = rules.present if tag in row.tags else None
+        if status is None:
+            change(ctx, row, [*row.tags, tag])
+        located = rules.located and status in (None, 201)
+        return Reply(status=status, headers={"Location": f"{ctx.root}{ctx.request.path}"} if located else None)
 
-    def remove(ctx: Context, key: str, tag: str) -> None:
-        row = found(ctx, key, "remove_tag")
-        _require(rules, row, key, tag)
+    def remove(ctx: Context, tag: str, **path: str) -> None:
+        row = found(ctx, path, "remove_tag")
+        _require(rules, row, path[noun.parameter], tag)
         change(ctx, row, [one for one in row.tags if one != tag])
 
     if rules.readable:
@@ -90,6 +91,8 @@ def check_tags(rules: TagRules, tags: list[Any]) -> list[str]:
                 f"Invalid input for tags. Reason: '{str(tag)[:100]}' must be 1 to {rules.longest} characters"
                 + (f" without {' and '.join(rules.forbidden)}." if rules.forbidden else ".")
             )
+    if not rules.repeats and len(set(tags)) < len(tags):
+        raise Invalid("Invalid input for tags. Reason: one of them is there twice.")
     if len(set(tags)) > rules.most:
         raise rules.too_many(len(set(tags)), rules.most)
     return list(dict.fromkeys(tags))

@@ -27,7 +27,9 @@ class TagRules(msgspec.Struct, frozen=True, kw_only=True):
         added, present: status of PUT of a new tag, and of one that is there. located: it has a Location.
         readable: tags have URLs to be listed, replaced and looked for, not only to be added and removed.
         missing, missing_kind: message, with {key} and {tag}, and kind of the error where there is no such tag.
-        body: of the list, from the tags. changeable: raises Conflict where the object's state forbids it.
+        repeats: a list may name a tag twice; it has it once.
+        body: of the list, from the request's context and the tags.
+        changeable: raises Conflict where the object's state forbids it.
     """
 
     most: int
@@ -37,6 +39,7 @@ class TagRules(msgspec.Struct, frozen=True, kw_only=True):
     present: int = 201
     located: bool = False
     readable: bool = True
+    repeats: bool = True
     missing: str = "Tag {tag} could not be found."
     missing_kind: str = ""
     too_many: Callable[[int, int], PileusError] = _too_many

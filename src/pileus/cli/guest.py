@@ -109,7 +109,7 @@ def _tell(adopted: Adopted) -> None:
     server = adopted.server
     click.echo(f"server     {server.id} {server.name}, {server.vm_state} on {server.host}")
     click.echo(f"project    {server.project_id}")
-    click.echo(f"flavor     {server.flavor['name']}")
+    click.echo(f"flavor     {server.flavor.name}")
     if adopted.ports or adopted.lost:
         click.echo(f"ports      {adopted.ports} as before, {len(adopted.lost)} lost")
     for sentence in adopted.lost:

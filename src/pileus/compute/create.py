@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, select
 
-from pileus.api import Requester
-from pileus.api.caller import Caller
-from pileus.compute import flavors, keypairs, metadata, quotas
-from pileus.compute.flows.boot import boot
+from pileus.api import Requester, Values
+from pileus.api.values import truth
+from pileus.compute import flavors, keypairs, metadata, quotas, server_groups
+from pileus.compute.actions.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
+from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Invalid, NotFound
@@ -33,8 +34,31 @@ MAX_BATCH = 1000
 PASSWORD_LENGTH = 12
 
 
+_NAMES = {
+    "access_ip_v4": "accessIPv4",
+    "access_ip_v6": "accessIPv6",
+    "disk_config": "OS-DCF:diskConfig",
+    "trusted_certs": "trusted_image_certificates",
+}
+
+
+class Own(msgspec.Struct, rename=_NAMES):
+    """What of the body concerns nobody but the server itself."""
+
+    description: str | None = None
+    hostname: str | None = None
+    metadata: dict[str, str] = {}
+    tags: list[str] = []
+    user_data: str | None = None
+    config_drive: bool | str | None = None
+    disk_config: str = "MANUAL"
+    access_ip_v4: str | None = None
+    access_ip_v6: str | None = None
+    trusted_certs: list[str] | None = None
+
+
 class Wanted(msgspec.Struct):
-    """A validated request for servers; the names are those of the API's body."""
+    """A validated request for servers."""
 
     name: str
     flavor: Flavor
@@ -46,19 +70,13 @@ class Wanted(msgspec.Struct):
     host: str | None
     at_least: int
     at_most: int
-    body: dict[str, Any]
     hints: dict[str, Any]
+    group_id: str | None
     admin_pass: str
+    own: Own
 
 
-def prepare(
-    session: Session,
-    settings: Settings,
-    asks: Requester,
-    project_id: str,
-    body: dict[str, Any],
-    hints: dict[str, Any],
-) -> Wanted:
+def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> Wanted:
     """Check a request for servers against everything it names.
 
     Args:
@@ -67,47 +85,41 @@ def prepare(
     Raises:
         Invalid: naming what is wrong. Forbidden, Conflict: from the network's checks.
     """
-    flavor = _flavor(session, asks, project_id, body)
-    image = _image(session, asks, project_id, body)
-    _fit(flavor, image)
-    key = keypairs.find(session, asks.caller.user_id, body["key_name"]) if body.get("key_name") else None
-    if body.get("key_name") and key is None:
-        raise Invalid("Invalid key_name provided.")
-    _check_user_data(body.get("user_data"))
-    metadata.check_quota(session, project_id, body.get("metadata", {}))
+    project_id = asks.project_id
+    flavor = usable_flavor(session, asks, body["flavorRef"])
+    image = usable_image(session, asks, body)
+    check_fit(asks, flavor, image)
+    key = usable_key(session, asks, body.get("key_name"))
+    own = msgspec.convert(body, Own)
+    check_user_data(own.user_data)
+    metadata.check_quota(session, project_id, own.metadata)
     at_least, at_most = _counts(body)
-    networks = requests.validate(session, project_id, asks.is_admin, body.get("networks"))
+    networks = requests.validate(session, asks, body.get("networks"))
     _check_batch_networks(networks, at_most)
     groups = [group["name"] for group in body.get("security_groups", [])] or ["default"]
     group_ids = security_groups.resolve(session, project_id, list(dict.fromkeys(groups)))
     zone, host = _zone_and_host(session, asks, body)
-    _check_hints(hints)
+    if "query" in hints:
+        raise Invalid("Invalid input for field/attribute query: the JSON filter is not enabled.")
     return Wanted(
-        body["name"],
-        flavor,
-        image,
-        key,
-        networks,
-        group_ids,
-        zone,
-        host,
-        at_least,
-        at_most,
-        body,
-        hints,
-        body.get("adminPass") or _password(),
+        name=body["name"],
+        flavor=flavor,
+        image=image,
+        key=key,
+        networks=networks,
+        security_groups=group_ids,
+        zone=zone,
+        host=host,
+        at_least=at_least,
+        at_most=at_most,
+        hints=hints,
+        group_id=server_groups.for_boot(session, asks, hints["group"], at_most).id if "group" in hints else None,
+        admin_pass=body.get("adminPass") or new_password(),
+        own=own,
     )
 
 
-def accept(
-    session: Session,
-    settings: Settings,
-    caller: Caller,
-    project_id: str,
-    wanted: Wanted,
-    request_id: str,
-    received: float,
-) -> list[Server]:
+def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -> list[Server]:
     """Take the quota, write the servers and start their boot, all in the caller's transaction.
 
     Args:
@@ -116,7 +128,7 @@ def accept(
     Raises:
         QuotaExceeded: not even the smallest number of servers asked for fits.
     """
-    validated = time.time()
+    settings, project_id, validated = asks.settings, asks.project_id, time.time()
     count = quotas.take(
         session, project_id, wanted.at_least, wanted.at_most, wanted.flavor.vcpus, wanted.flavor.ram_mib
     )
@@ -125,10 +137,8 @@ def accept(
     session.lock("server-numbers")
     number = (session.scalar(select(func.max(Server.number))) or 0) + 1
     reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-    servers = [
-        _server(settings, caller, project_id, wanted, reservation, number + index, index, count)
-        for index in range(count)
-    ]
+    image = image_snapshot(settings, wanted.image)
+    servers = [_server(asks, wanted, image, reservation, number + index, index, count) for index in range(count)]
     session.add_all(servers)
     events = [
         {"name": name, "started": begun, "finished": ended, "outcome": "finished", "detail": {}}
@@ -136,14 +146,38 @@ def accept(
     ]
     attempts = 1 if wanted.host else settings.build_attempts
     each = [boot.arguments(one.id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for one in servers]
-    boot.start_many(session, Origin(request_id, caller.user_id, project_id), events, each)
+    boot.start_many(session, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
     return servers
 
 
-def _flavor(session: Session, asks: Requester, project_id: str, body: dict[str, Any]) -> Flavor:
-    flavor_id = str(body["flavorRef"]).rstrip("/").rsplit("/", 1)[-1]
+def image_snapshot(settings: Settings, image: Image) -> ImageSnapshot:
+    """What of an image a server keeps."""
+    return ImageSnapshot(
+        location=images.location(settings, image),
+        disk_format=image.disk_format or "",
+        size_bytes=image.size or 0,
+        sha512=image.os_hash_value or "",
+        min_disk=image.min_disk,
+        min_ram=image.min_ram,
+        properties={key: str(value) for key, value in image.properties.items()},
+    )
+
+
+def usable_key(session: Session, asks: Requester, name: str | None) -> KeyPair | None:
+    """The caller's key pair of that name; raises Invalid: there is none."""
+    if not name:
+        return None
+    key = keypairs.find(session, asks.caller.user_id, name)
+    if key is None:
+        raise Invalid("Invalid key_name provided.")
+    return key
+
+
+def usable_flavor(session: Session, asks: Requester, reference: Any) -> Flavor:
+    """The flavor that an id or a link names; raises Invalid: none, or none that may be used."""
+    flavor_id = str(reference).rstrip("/").rsplit("/", 1)[-1]
     try:
-        flavor = flavors.get(session, flavor_id, project_id, asks.is_admin)
+        flavor = flavors.get(session, flavor_id, asks.caller.project_id, asks.is_admin)
     except NotFound as error:
         raise Invalid(error.message) from error
     if flavor.disabled:
@@ -151,7 +185,8 @@ def _flavor(session: Session, asks: Requester, project_id: str, body: dict[str, 
     return flavor
 
 
-def _image(session: Session, asks: Requester, project_id: str, body: dict[str, Any]) -> Image:
+def usable_image(session: Session, asks: Requester, body: Values) -> Image:
+    """The image that a body names; raises Invalid: none, or none that a server can boot from."""
     image_id = str(body.get("imageRef") or "").rstrip("/").rsplit("/", 1)[-1]
     for mapping in body.get("block_device_mapping_v2", []):
         local = mapping.get("source_type") == "image" and mapping.get("destination_type") == "local"
@@ -160,7 +195,7 @@ def _image(session: Session, asks: Requester, project_id: str, body: dict[str, A
     if not image_id:
         raise Invalid("Invalid imageRef provided: a server boots from an image.")
     try:
-        image = images.visible(session, project_id, asks.is_admin, image_id)
+        image = images.visible(session, asks.caller.project_id, asks.is_admin, image_id)
     except NotFound:
         raise Invalid("Can not find requested image") from None
     if image.status != "active":
@@ -168,10 +203,12 @@ def _image(session: Session, asks: Requester, project_id: str, body: dict[str, A
     return image
 
 
-def _fit(flavor: Flavor, image: Image) -> None:
+def check_fit(asks: Requester, flavor: Flavor, image: Image) -> None:
+    """Raises Invalid: the flavor is too small. Forbidden: a flavor without a disk lets the image choose its size."""
     if flavor.ram_mib < (image.min_ram or 0):
         raise Invalid("Flavor's memory is too small for requested image.")
     if not flavor.root_gib:
+        asks.require("os_compute_api:servers:create:zero_disk_flavor")
         return
     size = max(image.size or 0, image.virtual_size or 0)
     if flavor.root_gib * GIB < size:
@@ -186,7 +223,8 @@ def _fit(flavor: Flavor, image: Image) -> None:
         )
 
 
-def _check_user_data(user_data: str | None) -> None:
+def check_user_data(user_data: str | None) -> None:
+    """Raises Invalid unless it is base64."""
     if user_data is None:
         return
     try:
@@ -195,7 +233,7 @@ def _check_user_data(user_data: str | None) -> None:
         raise Invalid("Userdata content cannot be decoded: user_data must be base64.") from None
 
 
-def _counts(body: dict[str, Any]) -> tuple[int, int]:
+def _counts(body: Values) -> tuple[int, int]:
     at_least = int(body.get("min_count", 1))
     at_most = int(body.get("max_count", at_least))
     for name, value in (("min_count", at_least), ("max_count", at_most)):
@@ -216,7 +254,7 @@ def _check_batch_networks(networks: list[NetworkRequest], at_most: int) -> None:
         raise Invalid("Invalid fixed IP request: max_count cannot be greater than 1 if a fixed_ip is specified.")
 
 
-def _zone_and_host(session: Session, asks: Requester, body: dict[str, Any]) -> tuple[str | None, str | None]:
+def _zone_and_host(session: Session, asks: Requester, body: Values) -> tuple[str | None, str | None]:
     zone, host = body.get("availability_zone"), body.get("host") or body.get("hypervisor_hostname")
     if zone and ":" in zone:
         if host:
@@ -234,14 +272,8 @@ def _zone_and_host(session: Session, asks: Requester, body: dict[str, Any]) -> t
     return zone or None, host
 
 
-def _check_hints(hints: dict[str, Any]) -> None:
-    if "group" in hints:
-        raise Invalid(f"Invalid input for field/attribute group: server group {hints['group']} could not be found.")
-    if "query" in hints:
-        raise Invalid("Invalid input for field/attribute query: the JSON filter is not enabled.")
-
-
-def _password() -> str:
+def new_password() -> str:
+    """A random password."""
     letters = string.ascii_letters + string.digits
     return "".join(secrets.choice(letters) for _ in range(PASSWORD_LENGTH))
 
@@ -253,59 +285,41 @@ def hostname_of(name: str, server_id: str) -> str:
 
 
 def _server(
-    settings: Settings,
-    caller: Caller,
-    project_id: str,
-    wanted: Wanted,
-    reservation: str,
-    number: int,
-    index: int,
-    count: int,
+    asks: Requester, wanted: Wanted, image: ImageSnapshot, reservation: str, number: int, index: int, count: int
 ) -> Server:
-    body, server_id, now = wanted.body, new_id(), utcnow()
-    name = wanted.name if count == 1 else f"{wanted.name}-{index + 1}"
-    image = wanted.image
+    own, key, server_id, now = wanted.own, wanted.key, new_id(), utcnow()
     return Server(
         id=server_id,
         number=number,
-        name=name,
-        hostname=body.get("hostname") or hostname_of(name, server_id),
-        description=body.get("description"),
-        project_id=project_id,
-        user_id=caller.user_id,
+        name=wanted.name if count == 1 else f"{wanted.name}-{index + 1}",
+        hostname=own.hostname or hostname_of(wanted.name if count == 1 else f"{wanted.name}-{index + 1}", server_id),
+        description=own.description,
+        project_id=asks.project_id,
+        user_id=asks.caller.user_id,
         reservation_id=reservation,
         launch_index=index,
         vm_state=BUILDING,
         power_state=0,
         availability_zone=wanted.zone,
         flavor=flavors.snapshot(wanted.flavor),
-        image_id=image.id,
-        image={
-            "location": images.location(settings, image),
-            "disk_format": image.disk_format,
-            "size_bytes": image.size,
-            "sha512": image.os_hash_value,
-            "min_disk": image.min_disk,
-            "min_ram": image.min_ram,
-            "properties": {key: str(value) for key, value in image.properties.items()},
-        },
-        key_name=wanted.key.name if wanted.key else None,
-        key={"public_key": wanted.key.public_key, "type": wanted.key.type, "fingerprint": wanted.key.fingerprint}
-        if wanted.key
-        else None,
-        metadata_=body.get("metadata", {}),
-        tags=list(dict.fromkeys(body.get("tags", []))),
-        user_data=body.get("user_data"),
-        config_drive=str(body.get("config_drive")).lower() in ("true", "1", "yes", "on"),
-        disk_config=body.get("OS-DCF:diskConfig", "MANUAL"),
+        image_id=wanted.image.id,
+        image=image,
+        key_name=key.name if key else None,
+        key=KeySnapshot(public_key=key.public_key, type=key.type, fingerprint=key.fingerprint) if key else None,
+        metadata_=own.metadata,
+        tags=own.tags,
+        user_data=own.user_data,
+        config_drive=truth(own.config_drive or False),
+        disk_config=own.disk_config,
         admin_pass=wanted.admin_pass,
-        networks=[msgspec.to_builtins(one) for one in wanted.networks],
+        networks=wanted.networks,
         security_groups=wanted.security_groups,
         scheduler_hints=wanted.hints,
+        group_id=wanted.group_id,
         requested_host=wanted.host,
-        access_ip_v4=body.get("accessIPv4"),
-        access_ip_v6=body.get("accessIPv6"),
-        trusted_certs=body.get("trusted_image_certificates"),
+        access_ip_v4=own.access_ip_v4,
+        access_ip_v6=own.access_ip_v6,
+        trusted_certs=own.trusted_certs,
         created_at=now,
         updated_at=now,
     )

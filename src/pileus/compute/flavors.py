@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Select, delete, or_, select
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import delete as sql_delete
 
-from pileus.api.paging import SortKey, paginate
+from pileus.api import Asks, Values
+from pileus.api.values import truth, whole
 from pileus.compute.model import Flavor, FlavorAccess
+from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Session, new_id, utcnow
-from pileus.errors import Conflict, Invalid, NotFound
+from pileus.errors import Conflict, NotFound
 
 STOCK = {
     "1": ("m1.tiny", 1, 512, 1),
@@ -51,22 +53,13 @@ COLUMNS: dict[str, Any] = {
 """What lists are sorted by; a flavor is never updated and has no weight, so those keys sort like others."""
 
 
-class Filters(msgspec.Struct, kw_only=True):
-    """What a list of flavors is narrowed to; None filters nothing."""
-
-    is_public: bool | None = True
-    disabled: bool | None = None
-    min_ram_mib: int | None = None
-    min_root_gib: int | None = None
-    name: str | None = None
-
-
 def missing(flavor_id: str) -> NotFound:
     """The error of a flavor that is not there, or not for this project."""
     return NotFound(f"Flavor {flavor_id} could not be found.")
 
 
-def _usable(project_id: str | None) -> ColumnElement[bool]:
+def usable(project_id: str | None) -> ColumnElement[bool]:
+    """Flavors that a project may use."""
     shared = select(FlavorAccess.flavor_id).where(FlavorAccess.project_id == (project_id or ""))
     return or_(Flavor.is_public, Flavor.id.in_(shared))
 
@@ -78,7 +71,7 @@ def get(session: Session, flavor_id: str, project_id: str | None, is_admin: bool
         NotFound: there is none with this id, or not for this project.
     """
     query = select(Flavor).where(Flavor.id == flavor_id)
-    flavor = session.scalar(query if is_admin else query.where(_usable(project_id)))
+    flavor = session.scalar(query if is_admin else query.where(usable(project_id)))
     if flavor is None:
         raise missing(flavor_id)
     return flavor
@@ -103,57 +96,45 @@ def like(session: Session, sizes: Flavor) -> Flavor | None:
     return next((flavor for flavor in found if flavor.extra_specs == sizes.extra_specs), None)
 
 
-def snapshot(flavor: Flavor) -> dict[str, Any]:
+def snapshot(flavor: Flavor) -> FlavorSnapshot:
     """A flavor as a server keeps it: later changes of the flavor do not change the server."""
-    return {
-        "id": flavor.id,
-        "name": flavor.name,
-        "original_name": flavor.name,
-        "vcpus": flavor.vcpus,
-        "ram": flavor.ram_mib,
-        "disk": flavor.root_gib,
-        "ephemeral": flavor.ephemeral_gib,
-        "swap": flavor.swap_mib,
-        "extra_specs": dict(flavor.extra_specs),
-        "rxtx_factor": flavor.rxtx_factor,
-    }
+    return FlavorSnapshot(
+        id=flavor.id,
+        name=flavor.name,
+        original_name=flavor.name,
+        vcpus=flavor.vcpus,
+        ram=flavor.ram_mib,
+        disk=flavor.root_gib,
+        ephemeral=flavor.ephemeral_gib,
+        swap=flavor.swap_mib,
+        extra_specs=dict(flavor.extra_specs),
+        rxtx_factor=flavor.rxtx_factor,
+    )
 
 
-def page(
-    session: Session,
-    project_id: str | None,
-    filters: Filters,
-    keys: list[SortKey],
-    marker: str | None,
-    limit: int,
-) -> list[Flavor]:
-    """One page of flavors.
+def create(session: Session, values: Values, asks: Asks) -> Flavor:
+    """A new flavor of a body's values; the id is made up if none is given (api-ref compute, Create Flavor).
 
     Raises:
-        Invalid: no flavor has the marker's id.
+        Conflict: name or id are taken.
     """
-    start = session.get(Flavor, marker) if marker is not None else None
-    if marker is not None and start is None:
-        raise Invalid(f"marker [{marker}] not found")
-    return list(session.scalars(paginate(_matching(project_id, filters), keys, start, limit)))
+    given = values.get("id")
+    return add(
+        session,
+        None if given is None else str(given),
+        values["name"],
+        vcpus=whole(values["vcpus"]),
+        ram_mib=whole(values["ram"]),
+        root_gib=whole(values["disk"]),
+        ephemeral_gib=whole(values.get("OS-FLV-EXT-DATA:ephemeral", 0)),
+        swap_mib=whole(values.get("swap", 0)),
+        rxtx_factor=float(values.get("rxtx_factor", 1.0)),
+        is_public=truth(values.get("os-flavor-access:is_public", True)),
+        description=values.get("description"),
+    )
 
 
-def _matching(project_id: str | None, filters: Filters) -> Select[Flavor]:
-    query = select(Flavor)
-    if filters.is_public is not None:
-        query = query.where(_usable(project_id) if filters.is_public else Flavor.is_public.is_(False))
-    if filters.disabled is not None:
-        query = query.where(Flavor.disabled.is_(filters.disabled))
-    if filters.min_ram_mib is not None:
-        query = query.where(Flavor.ram_mib >= filters.min_ram_mib)
-    if filters.min_root_gib is not None:
-        query = query.where(Flavor.root_gib >= filters.min_root_gib)
-    if filters.name is not None:
-        query = query.where(Flavor.name == filters.name)
-    return query
-
-
-def create(session: Session, flavor_id: str | None, name: str, **sizes: Any) -> Flavor:
+def add(session: Session, flavor_id: str | None, name: str, **sizes: Any) -> Flavor:
     """A new flavor; the id is made up if none is given.
 
     Raises:
@@ -171,13 +152,14 @@ def create(session: Session, flavor_id: str | None, name: str, **sizes: Any) -> 
     return flavor
 
 
-def remove(session: Session, flavor_id: str) -> None:
-    """Delete a flavor; servers keep what they took of it.
+def update(session: Session, flavor: Flavor, values: Values, asks: Asks) -> None:
+    """Change its description: sizes never change."""
+    flavor.description = values["description"]
 
-    Raises:
-        NotFound: there is none.
-    """
-    session.delete(get(session, flavor_id, None, True))
+
+def delete(session: Session, flavor: Flavor, asks: Asks) -> None:
+    """Delete a flavor; servers keep what they took of it."""
+    session.delete(flavor)
 
 
 def set_specs(flavor: Flavor, specs: Mapping[str, Any]) -> None:
@@ -230,7 +212,7 @@ def remove_access(session: Session, flavor: Flavor, project_id: str) -> None:
     mine = (FlavorAccess.flavor_id == flavor.id, FlavorAccess.project_id == project_id)
     if session.scalar(select(FlavorAccess.flavor_id).where(*mine)) is None:
         raise NotFound(f"Flavor access not found for {flavor.id} / {project_id} combination.")
-    session.execute(delete(FlavorAccess).where(*mine))
+    session.execute(sql_delete(FlavorAccess).where(*mine))
 
 
 def bootstrap(session: Session) -> None:
@@ -238,4 +220,4 @@ def bootstrap(session: Session) -> None:
     if session.scalar(select(Flavor.id).limit(1)) is not None:
         return
     for flavor_id, (name, vcpus, ram_mib, root_gib) in STOCK.items():
-        create(session, flavor_id, name, vcpus=vcpus, ram_mib=ram_mib, root_gib=root_gib)
+        add(session, flavor_id, name, vcpus=vcpus, ram_mib=ram_mib, root_gib=root_gib)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import case, func, select
 
 from pileus.compute.model import Host, Server
 from pileus.compute.states import BUILDING
 from pileus.db import Session
-from pileus.errors import Invalid, NotFound
+from pileus.errors import NotFound
 from pileus.placement import allocations, providers
 
 
@@ -39,21 +41,6 @@ class Use(msgspec.Struct, kw_only=True):
 _FIELDS = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "local_gb"}
 
 
-def page(session: Session, by_uuid: bool, marker: str | None, limit: int | None) -> list[Host]:
-    """Hypervisors in the order they came, from behind `marker` on.
-
-    Raises:
-        Invalid: no hypervisor has the marker's id.
-    """
-    query = select(Host).order_by(Host.id).limit(limit)
-    if marker is not None:
-        start = _find(session, marker, by_uuid)
-        if start is None:
-            raise Invalid(f"marker [{marker}] not found")
-        query = query.where(Host.id > start.id)
-    return list(session.scalars(query))
-
-
 def matching(session: Session, pattern: str) -> list[Host]:
     """Hypervisors whose name contains `pattern`.
 
@@ -63,31 +50,21 @@ def matching(session: Session, pattern: str) -> list[Host]:
     query = select(Host).where(Host.name.contains(pattern, autoescape=True)).order_by(Host.id)
     found = list(session.scalars(query))
     if not found:
-        raise NotFound(f"No hypervisor matching '{pattern}' could be found.")
+        raise unmatched(pattern)
     return found
 
 
-def get(session: Session, hypervisor_id: str, by_uuid: bool) -> Host:
-    """A hypervisor by its UUID, which is its resource provider's, or by its number.
-
-    Raises:
-        NotFound: there is none.
-    """
-    host = _find(session, hypervisor_id, by_uuid)
-    if host is None:
-        raise NotFound(f"Hypervisor with ID '{hypervisor_id}' could not be found.")
-    return host
+def missing(hypervisor_id: str) -> NotFound:
+    """The error of an id that no hypervisor has."""
+    return NotFound(f"Hypervisor with ID '{hypervisor_id}' could not be found.")
 
 
-def _find(session: Session, hypervisor_id: str, by_uuid: bool) -> Host | None:
-    if by_uuid:
-        return session.scalar(select(Host).where(Host.provider_id == hypervisor_id))
-    if not hypervisor_id.isdecimal():
-        return None
-    return session.scalar(select(Host).where(Host.id == int(hypervisor_id)))
+def unmatched(pattern: str) -> NotFound:
+    """The error of a pattern that no hypervisor's name contains."""
+    return NotFound(f"No hypervisor matching '{pattern}' could be found.")
 
 
-def servers(session: Session, hosts: list[Host]) -> dict[str, list[Server]]:
+def servers(session: Session, hosts: Sequence[Host]) -> dict[str, list[Server]]:
     """The servers by host."""
     names = [host.name for host in hosts]
     query = select(Server).where(Server.host.in_(names), Server.deleted_at.is_(None)).order_by(Server.number)
@@ -97,7 +74,7 @@ def servers(session: Session, hosts: list[Host]) -> dict[str, list[Server]]:
     return found
 
 
-def use(session: Session, hosts: list[Host]) -> dict[str, Use]:
+def use(session: Session, hosts: Sequence[Host]) -> dict[str, Use]:
     """What each host has and what of it is used; three statements, however many hosts."""
     ids = [host.provider_id for host in hosts]
     stock, used = providers.inventories(session, ids), allocations.usages(session, ids)

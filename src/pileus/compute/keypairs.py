@@ -5,21 +5,29 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from sqlalchemy import func, select
 
+from pileus.api import Asks, Requester, Values
 from pileus.compute.model import KeyPair
 from pileus.compute.quotas import QUOTAS
 from pileus.db import Session, utcnow
-from pileus.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from pileus.errors import Conflict, Invalid, QuotaExceeded
 
 RSA_BITS = 3072
+MOST_COMMON_NAME = 64
+"""Bytes in a certificate's common name."""
+VALID_FOR = timedelta(days=3650)
+UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+"""A user principal name: how Windows knows whose certificate it is."""
 
 
 class Material(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,15 +75,22 @@ def _x509_fingerprint(certificate: str) -> str:
     return _colons(parsed.fingerprint(hashes.SHA1()))  # noqa: S303  # the documented form of the fingerprint
 
 
-def generated(kind: str) -> Material:
+def generated(kind: str, user_id: str) -> Material:
     """A new key; takes a moment, so call it outside of transactions.
 
+    Args:
+        user_id: whom a certificate names.
+
     Raises:
-        Invalid: only ssh keys are generated.
+        Invalid: no certificate can name this user.
     """
-    if kind != "ssh":
-        raise _invalid(f"{kind} key pairs can be imported, but are not generated")
+    if kind == "x509" and not 0 < len(user_id.encode()) <= MOST_COMMON_NAME:
+        raise _invalid(f"a certificate cannot name a user whose id is longer than {MOST_COMMON_NAME} bytes")
     key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    return _ssh(key) if kind == "ssh" else _x509(key, user_id)
+
+
+def _ssh(key: rsa.RSAPrivateKey) -> Material:
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -83,7 +98,37 @@ def generated(kind: str) -> Material:
         serialization.NoEncryption(),
     )
     text = f"{public.decode()} Generated-by-Pileus"
-    return Material(type=kind, public_key=text, fingerprint=_ssh_fingerprint(text), private_key=private.decode())
+    return Material(type="ssh", public_key=text, fingerprint=_ssh_fingerprint(text), private_key=private.decode())
+
+
+def _x509(key: rsa.RSAPrivateKey, user_id: str) -> Material:
+    """A certificate by which Windows lets its user in over WinRM: self-signed, for client authentication, with a UPN.
+
+    The private key comes as Nova gives it: a PKCS #12 archive of key and certificate without password, in base64.
+    """
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id)])
+    principal = x509.OtherName(UPN, _utf8(f"{user_id}@localhost"))
+    certificate = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + VALID_FOR)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([principal]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    archive = pkcs12.serialize_key_and_certificates(None, key, certificate, None, serialization.NoEncryption())
+    text = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    private = base64.b64encode(archive).decode()
+    return Material(type="x509", public_key=text, fingerprint=_x509_fingerprint(text), private_key=private)
+
+
+def _utf8(text: str) -> bytes:
+    """A UTF8String in DER."""
+    raw = text.encode()
+    assert len(raw) < 0x80, "longer ones have another form"
+    return bytes([0x0C, len(raw)]) + raw
 
 
 def find(session: Session, user_id: str, name: str) -> KeyPair | None:
@@ -91,53 +136,38 @@ def find(session: Session, user_id: str, name: str) -> KeyPair | None:
     return session.get(KeyPair, (user_id, name))
 
 
-def get(session: Session, user_id: str, name: str) -> KeyPair:
-    """Raises NotFound: the user has no key pair of this name."""
-    key = find(session, user_id, name)
-    if key is None:
-        raise NotFound(f"Keypair {name} not found for user {user_id}")
-    return key
-
-
-def page(session: Session, user_id: str, marker: str | None, limit: int | None) -> list[KeyPair]:
-    """A user's key pairs by name, from behind `marker` on.
-
-    Raises:
-        Invalid: the user has no key pair of the marker's name.
-    """
-    query = select(KeyPair).where(KeyPair.user_id == user_id).order_by(KeyPair.name)
-    if marker is not None:
-        if find(session, user_id, marker) is None:
-            raise Invalid(f"Marker {marker} could not be found.")
-        query = query.where(KeyPair.name > marker)
-    return list(session.scalars(query.limit(limit)))
-
-
-def create(session: Session, user_id: str, project_id: str, name: str, material: Material) -> KeyPair:
+def create(session: Session, values: Values, asks: Requester) -> KeyPair:
     """Keep a key under a name.
 
     Args:
-        project_id: the project whose quota holds; it counts the user's keys.
+        values: `name`, `user_id` whose key it is, and `material`.
+        asks: its project's quota holds; it counts the user's keys.
 
     Raises:
         QuotaExceeded: the user has as many as the project allows. Conflict: the name is taken.
     """
     session.lock("key_pairs")
-    limit = QUOTAS.limits(session, project_id)["key_pairs"]
+    user_id, name, material = values["user_id"], values["name"], values["material"]
+    limit = QUOTAS.limits(session, asks.caller.project_id or "")["key_pairs"]
     held = session.scalar(select(func.count()).select_from(KeyPair).where(KeyPair.user_id == user_id)) or 0
     if 0 <= limit <= held:
         raise QuotaExceeded("Quota exceeded, too many key pairs.")
     if find(session, user_id, name) is not None:
         raise Conflict(f"Key pair '{name}' already exists.")
-    values: dict[str, Any] = msgspec.structs.asdict(material)
-    values.pop("private_key")
-    number = (session.scalar(select(func.max(KeyPair.id))) or 0) + 1
-    key = KeyPair(user_id=user_id, name=name, id=number, created_at=utcnow(), **values)
+    key = KeyPair(
+        user_id=user_id,
+        name=name,
+        id=(session.scalar(select(func.max(KeyPair.id))) or 0) + 1,
+        type=material.type,
+        public_key=material.public_key,
+        fingerprint=material.fingerprint,
+        created_at=utcnow(),
+    )
     session.add(key)
     session.flush()
     return key
 
 
-def remove(session: Session, user_id: str, name: str) -> None:
-    """Raises NotFound: the user has no key pair of this name."""
-    session.delete(get(session, user_id, name))
+def delete(session: Session, key: KeyPair, asks: Asks) -> None:
+    """Forget a key; servers keep what they took of it."""
+    session.delete(key)

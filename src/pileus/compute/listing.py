@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, or_, select
+from sqlalchemy import JSON, ColumnElement, Select, and_, false, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
+from pileus.api.filters import before, since
 from pileus.api.tags import tag_filters
 from pileus.api.values import truth
 from pileus.compute import states
@@ -112,18 +112,20 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
     if "task_state" in given:
         found.append(_doing(given["task_state"]))
     if "flavor" in given:
-        found.append(Server.flavor["id"].as_string().in_(given["flavor"]))
+        found.append(type_coerce(Server.flavor, JSON)["id"].as_string().in_(given["flavor"]))
     if "config_drive" in given:
         found.append(Server.config_drive.is_(truth(given["config_drive"][-1])))
     if "locked" in given:
         found.append(Server.locked_by.is_not(None) if truth(given["locked"][-1]) else Server.locked_by.is_(None))
     for key, version in (("ip", 4), ("ip6", 6)):
         if key in given:
-            found.append(Server.id.in_(addresses.devices(version, _pattern(given[key][-1]))))
-    if "changes-since" in given:
-        found.append(Server.updated_at >= moment("changes-since", given["changes-since"][-1]))
-    if "changes-before" in given:
-        found.append(Server.updated_at <= moment("changes-before", given["changes-before"][-1]))
+            found.append(Server.id.in_(addresses.servers_at(version, _pattern(given[key][-1]))))
+    for key, changed in (("changes-since", since(Server.updated_at)), ("changes-before", before(Server.updated_at))):
+        if key in given:
+            try:
+                found.append(changed(ctx, given[key][-1:]))
+            except ValueError:
+                raise Invalid(f"Invalid filter field: {key}.") from None
     return [*found, *(condition(ctx, given[key]) for key, condition in TAGS.items() if key in given)]
 
 
@@ -157,17 +159,3 @@ def _pattern(text: str) -> str:
     except re.error:
         return re.escape(text)
     return text
-
-
-def moment(name: str, text: str) -> datetime:
-    """The naive UTC time that a parameter gives.
-
-    Raises:
-        Invalid: it is no time.
-    """
-    try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
-    except ValueError:
-        raise Invalid(f"Invalid filter field: {name}.") from None
-    offset = found.utcoffset()
-    return found.replace(tzinfo=None) - offset if offset else found.replace(tzinfo=None)

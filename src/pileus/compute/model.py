@@ -8,8 +8,11 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
+from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot, KeySnapshot, News
 from pileus.db import Base, in_seconds, utcnow
+from pileus.db.structs import AsStruct
 from pileus.db.tags import Tagged
+from pileus.network.requests import NetworkRequest
 
 UP_FOR_S = 60.0
 """A host not heard of for this long counts as down."""
@@ -124,28 +127,30 @@ class Server(Tagged, Base):
     host: Mapped[str | None] = mapped_column(ForeignKey("hosts.name"), index=True)
     incarnation: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often the server was placed on a host: tells its guest there from older ones."""
-    news: Mapped[dict[str, Any] | None]
-    """What its guest did by itself while an operation was under way: power_state, at (the host's clock)."""
+    news: Mapped[News | None] = mapped_column(AsStruct(News))
+    """What its guest did by itself while an operation was under way."""
     availability_zone: Mapped[str | None]
     """The zone that was asked for, None if any would do."""
-    flavor: Mapped[dict[str, Any]]
+    flavor: Mapped[FlavorSnapshot] = mapped_column(AsStruct(FlavorSnapshot))
     """The flavor as it was at creation."""
     image_id: Mapped[str | None]
-    image: Mapped[dict[str, Any]]
-    """What of the image the guest needs, as it was at creation."""
+    image: Mapped[ImageSnapshot] = mapped_column(AsStruct(ImageSnapshot))
+    """What of the image the guest needs, as it was when it was built."""
     key_name: Mapped[str | None]
-    key: Mapped[dict[str, Any] | None]
+    key: Mapped[KeySnapshot | None] = mapped_column(AsStruct(KeySnapshot))
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     user_data: Mapped[str | None] = mapped_column(Text)
     config_drive: Mapped[bool] = mapped_column(default=False)
     disk_config: Mapped[str] = mapped_column(default="MANUAL")
     admin_pass: Mapped[str | None]
     """Kept only until the guest has been built."""
-    networks: Mapped[list[Any]]
+    networks: Mapped[list[NetworkRequest]] = mapped_column(AsStruct(list[NetworkRequest]))
     """The network requests, in order."""
     security_groups: Mapped[list[Any]]
     """Ids of the requested security groups."""
     scheduler_hints: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("server_groups.id"), index=True)
+    """The server group (`placement_model`) that it joined at creation."""
     requested_host: Mapped[str | None]
     access_ip_v4: Mapped[str | None]
     access_ip_v6: Mapped[str | None]

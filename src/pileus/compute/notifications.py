@@ -7,6 +7,7 @@ from typing import Any
 
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
+from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
 from pileus.network import addresses
 from pileus.operations import Origin
@@ -95,18 +96,18 @@ def _addresses(session: Session, server: Server) -> list[dict[str, Any]]:
 def _flavor(server: Server) -> dict[str, Any]:
     flavor = server.flavor
     data = {
-        "flavorid": flavor["id"],
-        "name": flavor["original_name"],
-        "memory_mb": flavor["ram"],
-        "vcpus": flavor["vcpus"],
-        "root_gb": flavor["disk"],
-        "ephemeral_gb": flavor["ephemeral"],
-        "swap": flavor["swap"],
-        "rxtx_factor": flavor["rxtx_factor"],
+        "flavorid": flavor.id,
+        "name": flavor.original_name,
+        "memory_mb": flavor.ram,
+        "vcpus": flavor.vcpus,
+        "root_gb": flavor.disk,
+        "ephemeral_gb": flavor.ephemeral,
+        "swap": flavor.swap,
+        "rxtx_factor": flavor.rxtx_factor,
         "vcpu_weight": 0,
         "disabled": False,
         "is_public": True,
-        "extra_specs": flavor["extra_specs"],
+        "extra_specs": flavor.extra_specs,
         "projects": None,
         "description": None,
     }
@@ -114,13 +115,13 @@ def _flavor(server: Server) -> dict[str, Any]:
 
 
 def _key_pair(server: Server) -> dict[str, Any]:
-    key = server.key or {}
+    key = server.key or KeySnapshot(public_key="")
     data = {
         "user_id": server.user_id,
         "name": server.key_name,
-        "fingerprint": key.get("fingerprint"),
-        "public_key": key.get("public_key"),
-        "type": key.get("type"),
+        "fingerprint": key.fingerprint,
+        "public_key": key.public_key,
+        "type": key.type,
     }
     return versioned("KeypairPayload", "1.0", data)
 
@@ -129,7 +130,7 @@ def _fault(error: dict[str, str]) -> dict[str, Any]:
     data = {
         "exception": error["code"],
         "exception_message": error["message"],
-        "module_name": "pileus.compute.flows.boot",
+        "module_name": "pileus.compute.actions.boot",
         "function_name": "boot",
         "traceback": "",
     }

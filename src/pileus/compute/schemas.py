@@ -70,6 +70,10 @@ HINTS = {
     "additionalProperties": True,
 }
 
+PERSONALITY = until("2.56", {"type": "array", "maxItems": 0})
+USER_DATA = nullable({"type": "string", "maxLength": 65535})
+CERTIFICATES = nullable({"type": "array", "items": NAME, "maxItems": 50})
+
 _SERVER: dict[str, Any] = {
     "name": PRINTABLE_NAME,
     "imageRef": {"type": "string", "maxLength": 255},
@@ -80,7 +84,7 @@ _SERVER: dict[str, Any] = {
     "OS-DCF:diskConfig": DISK_CONFIG,
     "accessIPv4": IPV4,
     "accessIPv6": IPV6,
-    "personality": until("2.56", {"type": "array", "maxItems": 0}),
+    "personality": PERSONALITY,
     "availability_zone": nullable({"type": "string", "minLength": 1, "maxLength": 255}),
     "block_device_mapping_v2": {"type": "array", "items": BLOCK_DEVICE},
     "config_drive": {"anyOf": [BOOLEAN, {"const": ""}, {"type": "null"}]},
@@ -89,10 +93,10 @@ _SERVER: dict[str, Any] = {
     "max_count": integer(1),
     "return_reservation_id": BOOLEAN,
     "security_groups": {"type": "array", "items": obj(name=NAME)},
-    "user_data": nullable({"type": "string", "maxLength": 65535}),
+    "user_data": USER_DATA,
     "description": since("2.19", DESCRIPTION),
     "tags": since("2.52", {"type": "array", "items": TAG, "maxItems": 50}),
-    "trusted_image_certificates": since("2.63", nullable({"type": "array", "items": NAME, "maxItems": 50})),
+    "trusted_image_certificates": since("2.63", CERTIFICATES),
     "host": since("2.74", FQDN),
     "hypervisor_hostname": since("2.74", FQDN),
     "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
@@ -148,7 +152,27 @@ LIST = Schema.params(
         }
     ),
 )
-REBOOT = Schema.wrapped("reboot", obj(["type"], type={"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}))
-STOP = Schema.wrapped("os-stop", {"type": ["null", "object"]})
-START = Schema.wrapped("os-start", {"type": ["null", "object"]})
-CONSOLE = Schema.wrapped("os-getConsoleOutput", obj(length=nullable(integer(-1))))
+
+_ADDRESS = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "type": "string"}
+_ONE: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 1}
+INTERFACE = Schema(
+    {
+        "type": "object",
+        "required": ["interfaceAttachment"],
+        "additionalProperties": False,
+        "properties": {
+            "interfaceAttachment": obj(
+                net_id=UUID,
+                port_id=UUID,
+                fixed_ips={
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 1,
+                    "items": obj(["ip_address"], ip_address=_ADDRESS),
+                },
+                tag=since("2.49", TAG),
+            )
+        },
+    },
+    key="interfaceAttachment",
+)

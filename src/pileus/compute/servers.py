@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
-from pileus.agent.commands import PowerState
-from pileus.compute import states
+from pileus.api import Requester
+from pileus.compute import spec, states
 from pileus.compute.model import Host, Server, ServerFault
+from pileus.compute.snapshots import News
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, NotFound
 from pileus.network import addresses, security_groups
 from pileus.network.addresses import AddressRow
-from pileus.operations import task_states
+from pileus.operations import Origin, task_states
+from pileus.operations.debts import owe
 from pileus.operations.views import opaque
 
 
@@ -56,6 +58,65 @@ def get(session: Session, server_id: str, project_id: str | None, lock: bool = F
     if server is None:
         raise NotFound(f"Instance {server_id} could not be found.")
     return server
+
+
+def find(session: Session, asks: Requester, server_id: str, rule: str, *, lock: bool = False) -> Server:
+    """A server that the caller may do `rule` to.
+
+    Args:
+        lock: nobody else changes it until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or not for the caller. Forbidden: the policy refuses.
+    """
+    server = get(session, server_id, scope(asks), lock)
+    asks.require(rule, target(server))
+    return server
+
+
+def visible(asks: Requester) -> ColumnElement[bool]:
+    """The servers that there are for the caller."""
+    project_id = scope(asks)
+    there = Server.deleted_at.is_(None)
+    return there if project_id is None else there & (Server.project_id == project_id)
+
+
+def scope(asks: Requester) -> str | None:
+    """Whose servers exist for the caller: None is everybody's."""
+    return None if asks.is_admin else asks.project_id
+
+
+def target(server: Server) -> dict[str, str]:
+    """What rules are asked about a server."""
+    return {"project_id": server.project_id, "user_id": server.user_id}
+
+
+def origin(server: Server, asks: Requester) -> Origin:
+    """The request as the journal keeps it: on behalf of the server's project."""
+    return Origin(asks.request_id, asks.caller.user_id, server.project_id)
+
+
+def require_unlocked(server: Server, asks: Requester) -> None:
+    """Raises Conflict if the server is locked; administrators are not stopped by that."""
+    if server.locked_by is not None and not asks.is_admin:
+        raise Conflict(f"Instance {server.id} is locked")
+
+
+def require_settled(session: Session, server: Server, what: str, *, idle: bool = True) -> None:
+    """Raises Conflict unless the server's state lets its owner do `what` to its metadata or tags.
+
+    Args:
+        idle: nothing may be under way on it.
+    """
+    task = task_states(session, [server.id]).get(server.id) if idle else None
+    states.require(what, server.id, server.vm_state, task, states.SETTLED)
+
+
+def refresh_data(session: Session, server: Server, request_id: str) -> None:
+    """Have the metadata service tell the guest what the server's row says now."""
+    if server.host is not None and server.vm_state in states.SETTLED:
+        owed = spec.update_data.owed(server_id=server.id, host=server.host)
+        owe(session, server.host, server.id, owed, request_id)
 
 
 def whole(session: Session, rows: list[Server]) -> list[Whole]:
@@ -125,7 +186,7 @@ def hear(server: Server, power_state: int, at: float, busy: bool) -> None:
         busy: an operation is under way: the change counts when that ends, if it came after the host's answer.
     """
     if busy:
-        server.news = {"power_state": power_state, "at": at}
+        server.news = News(power_state=power_state, at=at)
     else:
         _follow(server, power_state)
 
@@ -133,18 +194,15 @@ def hear(server: Server, power_state: int, at: float, busy: bool) -> None:
 def catch_up(server: Server, answered_at: float | None) -> None:
     """At the end of an operation: what the guest did after the host's answer (None: in all that time) counts now."""
     news, server.news = server.news, None
-    if news and (answered_at is None or news["at"] > answered_at):
-        _follow(server, news["power_state"])
+    if news and (answered_at is None or news.at > answered_at):
+        _follow(server, news.power_state)
 
 
 def _follow(server: Server, power_state: int) -> None:
     if server.power_state == power_state:
         return
     server.power_state, server.updated_at = power_state, utcnow()
-    if server.vm_state == states.ACTIVE and power_state in (PowerState.SHUTDOWN, PowerState.CRASHED):
-        server.vm_state = states.STOPPED
-    elif server.vm_state == states.STOPPED and power_state == PowerState.RUNNING:
-        server.vm_state = states.ACTIVE
+    server.vm_state = states.BY_ITSELF.get((server.vm_state, power_state), server.vm_state)
 
 
 def pin(session: Session, server: Server, zone: str | None) -> None:

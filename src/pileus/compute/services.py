@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import select
 
+from pileus.api import Asks, Values
+from pileus.api.values import truth
 from pileus.compute.model import Host
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
@@ -20,20 +22,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     forced_down: bool | None = None
 
 
-def every(session: Session, host: str | None = None, binary: str | None = None) -> list[Host]:
-    """The hosts in the order they came, narrowed to a name or to what runs there."""
-    if binary and binary != BINARY:
-        return []
-    query = select(Host).order_by(Host.id)
-    return list(session.scalars(query.where(Host.name == host) if host else query))
-
-
-def by_id(session: Session, service_id: str) -> Host:
-    """Raises NotFound: there is no service with this UUID."""
-    host = session.scalar(select(Host).where(Host.service_id == service_id))
-    if host is None:
-        raise NotFound(f"Compute service {service_id} could not be found.")
-    return host
+def every(session: Session) -> list[Host]:
+    """The hosts in the order they came."""
+    return list(session.scalars(select(Host).order_by(Host.id)))
 
 
 def by_name(session: Session, host: str, binary: str) -> Host:
@@ -50,11 +41,31 @@ def by_name(session: Session, host: str, binary: str) -> Host:
     return found
 
 
-def update(host: Host, change: Change) -> None:
+def update(session: Session, host: Host, values: Values, asks: Asks) -> None:
+    """Change a service by a body's values (api-ref compute, Update Compute Service).
+
+    Raises:
+        Invalid: it asks for nothing, or gives a reason for enabling.
+    """
+    if not values.keys() & {"status", "forced_down"}:
+        raise Invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
+    if values.get("status") == "enabled" and "disabled_reason" in values:
+        raise Invalid("Specifying 'disabled_reason' with status 'enabled' is invalid.")
+    change(
+        host,
+        Change(
+            disabled=values["status"] == "disabled" if "status" in values else None,
+            disabled_reason=values.get("disabled_reason"),
+            forced_down=truth(values["forced_down"]) if "forced_down" in values else None,
+        ),
+    )
+
+
+def change(host: Host, wanted: Change) -> None:
     """Enable or disable a service, or declare its host down; enabling forgets the reason."""
-    if change.disabled is not None:
-        host.disabled = change.disabled
-        host.disabled_reason = change.disabled_reason if change.disabled else None
-    if change.forced_down is not None:
-        host.forced_down = change.forced_down
+    if wanted.disabled is not None:
+        host.disabled = wanted.disabled
+        host.disabled_reason = wanted.disabled_reason if wanted.disabled else None
+    if wanted.forced_down is not None:
+        host.forced_down = wanted.forced_down
     host.updated_at = utcnow()

@@ -1,55 +1,69 @@
-"""States of a server: one table of what each action needs, shows while it runs, and leads to.
+"""States of a server: what they are called, what clients are shown, and what guests do to them by themselves.
 
-docs/states.md is drawn from it. Sources: api guide compute, Server concepts; api-ref compute, each action's
-preconditions.
+What actions need and lead to is declared with each of them (compute/actions); docs/states.md is drawn from both.
+Sources: api guide compute, Server concepts; api-ref compute, each action's preconditions.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from pileus.agent.commands import PowerState
 from pileus.errors import Conflict
 
-BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
-ANY = frozenset({BUILDING, ACTIVE, STOPPED, ERROR})
+BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED = "building", "active", "stopped", "paused", "suspended"
+ERROR, DELETED = "error", "deleted"
+ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR})
+
+SETTLED = frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED})
+"""States in which an owner may change a server's metadata and tags."""
+
+STATUS = {
+    BUILDING: "BUILD",
+    ACTIVE: "ACTIVE",
+    STOPPED: "SHUTOFF",
+    PAUSED: "PAUSED",
+    SUSPENDED: "SUSPENDED",
+    ERROR: "ERROR",
+    DELETED: "DELETED",
+}
+REBUILDING = ("rebuilding", "rebuild_spawning")
+TASK_STATUS = {
+    (ACTIVE, "rebooting"): "REBOOT",
+    (ACTIVE, "rebooting_hard"): "HARD_REBOOT",
+    (ACTIVE, "updating_password"): "PASSWORD",
+    **{(state, task): "REBUILD" for state in (ACTIVE, STOPPED, ERROR) for task in REBUILDING},
+}
+"""Statuses that a task_state changes."""
+
+BY_ITSELF = {
+    (ACTIVE, PowerState.SHUTDOWN): STOPPED,
+    (ACTIVE, PowerState.CRASHED): STOPPED,
+    (PAUSED, PowerState.SHUTDOWN): STOPPED,
+    (PAUSED, PowerState.CRASHED): STOPPED,
+    (PAUSED, PowerState.RUNNING): ACTIVE,
+    (STOPPED, PowerState.RUNNING): ACTIVE,
+    (SUSPENDED, PowerState.RUNNING): ACTIVE,
+}
+"""Where a server goes when its guest is found in a power state that no action led to."""
 
 
-class Action(msgspec.Struct, frozen=True):
-    """One row: from which vm_states, which task_state meanwhile, which vm_state after.
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action does to a server's state.
 
-    `always`: also while another operation is live (delete wins).
+    Attributes:
+        when: the vm_states that allow it; none: it is what makes the server.
+        during: task_state meanwhile; None shows none.
+        then: vm_state after; None: the one before. failed: likewise, when it fails.
+        wins: also while another operation is under way, which is cancelled.
     """
 
     name: str
     when: frozenset[str]
-    during: str
-    then: str
-    always: bool = False
-
-
-ACTIONS = {
-    action.name: action
-    for action in (
-        Action("create", frozenset(), "scheduling", ACTIVE),
-        Action("delete", ANY, "deleting", DELETED, always=True),
-        Action("stop", frozenset({ACTIVE, ERROR}), "powering-off", STOPPED),
-        Action("start", frozenset({STOPPED}), "powering-on", ACTIVE),
-        Action("reboot_soft", frozenset({ACTIVE}), "rebooting", ACTIVE),
-        Action("reboot_hard", frozenset({ACTIVE, STOPPED, ERROR}), "rebooting_hard", ACTIVE),
-    )
-}
-
-SETTLED = frozenset({ACTIVE, STOPPED})
-"""States in which an owner may change a server's metadata and tags."""
-
-STATUS = {BUILDING: "BUILD", ACTIVE: "ACTIVE", STOPPED: "SHUTOFF", ERROR: "ERROR", DELETED: "DELETED"}
-TASK_STATUS = {
-    (ACTIVE, "rebooting"): "REBOOT",
-    (ACTIVE, "rebooting_hard"): "HARD_REBOOT",
-    (STOPPED, "rebooting_hard"): "HARD_REBOOT",
-    (ERROR, "rebooting_hard"): "HARD_REBOOT",
-}
-"""Statuses that a task_state changes."""
+    during: str | None
+    then: str | None
+    failed: str | None = None
+    wins: bool = False
 
 
 def status(vm_state: str, task_state: str | None) -> str:
@@ -66,24 +80,9 @@ def showing(wanted: str) -> list[tuple[str, str | None]]:
     return plain + [pair for pair, shown in TASK_STATUS.items() if shown == wanted.upper()]
 
 
-def require(name: str, server_id: str, vm_state: str, task_state: str | None) -> Action:
-    """The action's row, if a server in this state may do it.
-
-    Raises:
-        Conflict: naming the state in the way.
-    """
-    action = ACTIONS[name]
-    verb = name.partition("_")[0]
-    if task_state is not None and not action.always:
-        raise Conflict(f"Cannot '{verb}' instance {server_id} while it is in task_state {task_state}")
-    if vm_state not in action.when:
-        raise Conflict(f"Cannot '{verb}' instance {server_id} while it is in vm_state {vm_state}")
-    return action
-
-
-def require_settled(what: str, server_id: str, vm_state: str, task_state: str | None) -> None:
-    """Raises Conflict unless a server in this state may have its metadata or tags changed."""
-    if vm_state not in SETTLED:
-        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in vm_state {vm_state}")
+def require(what: str, server_id: str, vm_state: str, task_state: str | None, when: frozenset[str]) -> None:
+    """Raises Conflict, naming what is in the way, unless a server in this state may have `what` done to it."""
     if task_state is not None:
         raise Conflict(f"Cannot '{what}' instance {server_id} while it is in task_state {task_state}")
+    if vm_state not in when:
+        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in vm_state {vm_state}")

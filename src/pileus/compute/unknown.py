@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -13,12 +12,13 @@ from pileus.agent.commands import GuestSpec, InstanceData, PowerState
 from pileus.compute import flavors, keypairs, spec
 from pileus.compute.model import Flavor, Host, Server, UnknownGuest
 from pileus.compute.scheduler.place import request_of
+from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot, KeySnapshot
 from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.identity import rows
 from pileus.identity.model import Project, User
-from pileus.network import ports, regain
+from pileus.network import regain, server_ports
 from pileus.network.requests import NetworkRequest
 from pileus.operations import Origin, debts, live, note
 from pileus.operations.model import DebtRow
@@ -174,13 +174,13 @@ def _make(session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin
     session.flush()
     lost: list[str] = []
     found = regain.ports_of(session, told.ports, server.id, project_id, guest.host, groups, origin.request_id, lost)
-    server.networks = [msgspec.to_builtins(NetworkRequest(network_id=port.network_id)) for port in found]
-    ports.set_up(session, server.id, server.vm_state == ACTIVE)
+    server.networks = [NetworkRequest(network_id=port.network_id) for port in found]
+    server_ports.set_up(session, server.id, server.vm_state == ACTIVE)
     return Adopted(server, len(found), lost)
 
 
 def _server(
-    session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin, sizes: dict[str, Any], groups: list[str]
+    session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin, sizes: FlavorSnapshot, groups: list[str]
 ) -> Server:
     _forget_deleted(session, told.server_id)
     vm_state, power_state = _states(guest)
@@ -234,7 +234,7 @@ def _number(session: Session, instance_name: str) -> int:
     return (session.scalar(select(func.max(Server.number))) or 0) + 1
 
 
-def _flavor(session: Session, told: GuestSpec, wanted: str | None) -> dict[str, Any]:
+def _flavor(session: Session, told: GuestSpec, wanted: str | None) -> FlavorSnapshot:
     """A flavor as the server keeps it: the one asked for, or one of the guest's sizes, or one without a name."""
     if wanted is not None:
         flavor = flavors.named(session, wanted)
@@ -256,22 +256,27 @@ def _flavor(session: Session, told: GuestSpec, wanted: str | None) -> dict[str, 
     return flavors.snapshot(flavors.like(session, sizes) or sizes)
 
 
-def _image(told: GuestSpec) -> dict[str, Any]:
-    if told.image is None:
-        return {}
-    kept = {"location": told.image.location, "disk_format": told.image.disk_format, "sha512": told.image.sha512}
-    properties = {"properties": told.image.properties, "min_disk": 0, "min_ram": 0}
-    return kept | properties | {"size_bytes": told.image.size_bytes}
+def _image(told: GuestSpec) -> ImageSnapshot:
+    image = told.image
+    if image is None:
+        return ImageSnapshot()
+    return ImageSnapshot(
+        location=image.location,
+        disk_format=image.disk_format,
+        size_bytes=image.size_bytes,
+        sha512=image.sha512,
+        properties=image.properties,
+    )
 
 
-def _key(data: InstanceData) -> dict[str, Any] | None:
+def _key(data: InstanceData) -> KeySnapshot | None:
     if data.public_key is None:
         return None
     try:
         fingerprint = keypairs.imported(data.key_type, data.public_key).fingerprint
     except Invalid:
         fingerprint = ""
-    return {"public_key": data.public_key, "type": data.key_type, "fingerprint": fingerprint}
+    return KeySnapshot(public_key=data.public_key, type=data.key_type, fingerprint=fingerprint)
 
 
 def _claim(session: Session, server: Server) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from pileus.api.context import Context
+from pileus.api import Context, Reply, Values
 from pileus.api.fields import micros, seconds
+from pileus.compute import servers
+from pileus.compute.model import Server
 from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
+from pileus.operations import Arguments
 
+RULES = (
+    "os_compute_api:os-extended-server-attributes",
+    "os_compute_api:servers:show:flavor-extra-specs",
+    "os_compute_api:servers:show:host_status",
+    "os_compute_api:servers:show:host_status:unknown-only",
+)
+"""What decides which parts of a server a caller sees."""
 FAULTY = ("ERROR", "DELETED")
 WITH_PROGRESS = ("ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING")
 
@@ -26,16 +36,16 @@ def _bookmark(ctx: Context, collection: str, thing_id: str) -> list[dict[str, st
     return [{"rel": "bookmark", "href": ctx.url(f"/{collection}/{thing_id}")}]
 
 
-def brief(ctx: Context, whole: Whole) -> dict[str, Any]:
+def brief(ctx: Context, whole: Whole) -> Values:
     """A server of GET /servers."""
     server = whole.server
     return {"id": server.id, "name": server.name, "links": links(ctx, server.id)}
 
 
-def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
+def full(ctx: Context, whole: Whole, detail: bool = False) -> Values:
     """A server of GET /servers/{id}, or of /servers/detail."""
     server = whole.server
-    view: dict[str, Any] = {
+    view: Values = {
         "id": server.id,
         "name": server.name,
         "status": whole.status,
@@ -77,7 +87,7 @@ def full(ctx: Context, whole: Whole, detail: bool = False) -> dict[str, Any]:
     return view | _later(ctx, whole, detail)
 
 
-def updated(ctx: Context, whole: Whole) -> dict[str, Any]:
+def updated(ctx: Context, whole: Whole) -> Values:
     """A server after PUT /servers/{id}: like a shown one from 2.75 on, without its extensions before."""
     view = full(ctx, whole)
     if ctx.at_least("2.75"):
@@ -87,17 +97,33 @@ def updated(ctx: Context, whole: Whole) -> dict[str, Any]:
     return {
         name: value
         for name, value in view.items()
-        if name not in left_out and (":" not in name or name in ("OS-DCF:diskConfig", "OS-EXT-SRV-ATTR:hostname"))
+        if name not in left_out and (":" not in name or name == "OS-DCF:diskConfig")
     }
 
 
-def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
+def rebuilt(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
+    """A server that is being rebuilt: like an updated one, with what rebuild may change and its new password."""
+    view = updated(ctx, servers.whole(ctx.session, [server])[0])
+    additions = {"2.54": ("key_name", server.key_name), "2.57": ("user_data", server.user_data)}
+    view |= {name: value for version, (name, value) in additions.items() if ctx.at_least(version)}
+    view["adminPass"] = server.admin_pass
+    return Reply({"server": view}, headers={"Location": view["links"][0]["href"]})
+
+
+def image_made(ctx: Context, _server: Server, arguments: Arguments) -> Reply:
+    """The id of an image that is made of a server: in the body from 2.45 on, in the Location before."""
+    image_id = arguments.values["image_id"]
+    if ctx.at_least("2.45"):
+        return Reply({"image_id": image_id})
+    return Reply(headers={"Location": f"{ctx.root}/image/v2/images/{image_id}"})
+
+
+def _later(ctx: Context, whole: Whole, detail: bool) -> Values:
     """What microversions added, oldest first."""
     server, view = whole.server, {}
     additions: list[tuple[str, str, Any]] = [
         ("2.9", "locked", server.locked_by is not None),
         ("2.19", "description", server.description),
-        ("2.26", "tags", server.tags),
         ("2.63", "trusted_image_certificates", server.trusted_certs),
         ("2.73", "locked_reason", server.locked_reason),
         ("2.96", "pinned_availability_zone", server.availability_zone),
@@ -106,20 +132,22 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> dict[str, Any]:
     for version, name, value in additions:
         if ctx.at_least(version):
             view[name] = value
+    if ctx.at_least("2.26"):
+        view["tags"] = server.tags
     if ctx.at_least("2.71") and not detail:
-        view["server_groups"] = []
-    if ctx.at_least("2.16") and ctx.allows("os_compute_api:servers:show:host_status"):
-        view["host_status"] = _host_status(whole)
+        view["server_groups"] = [server.group_id] if server.group_id else []
+    if ctx.at_least("2.16"):
+        view |= _host_status(ctx, whole)
     if ctx.at_least("2.90"):
         view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
     return view
 
 
-def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
-    if not ctx.allows("os_compute_api:os-extended-server-attributes"):
-        return {}
+def _host_attributes(ctx: Context, whole: Whole) -> Values:
     server = whole.server
-    view: dict[str, Any] = {
+    if not ctx.allows("os_compute_api:os-extended-server-attributes", servers.target(server)):
+        return {}
+    view: Values = {
         "OS-EXT-SRV-ATTR:host": server.host,
         "OS-EXT-SRV-ATTR:instance_name": server.instance_name,
         "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host,
@@ -137,53 +165,61 @@ def _host_attributes(ctx: Context, whole: Whole) -> dict[str, Any]:
     return view
 
 
-def _host_status(whole: Whole) -> str:
-    if whole.host is None:
-        return ""
-    if not whole.host.alive:
-        return "DOWN"
-    return "MAINTENANCE" if whole.host.disabled else "UP"
+def _host_status(ctx: Context, whole: Whole) -> dict[str, str]:
+    """The status of the server's host, to who may see it; UNKNOWN also to who may see no more than that."""
+    host, about = whole.host, servers.target(whole.server)
+    if host is None:
+        shown = ""
+    elif host.forced_down:
+        shown = "DOWN"
+    elif host.disabled:
+        shown = "MAINTENANCE"
+    else:
+        shown = "UP" if host.alive else "UNKNOWN"
+    unknown = shown == "UNKNOWN" and ctx.allows("os_compute_api:servers:show:host_status:unknown-only", about)
+    seen = unknown or ctx.allows("os_compute_api:servers:show:host_status", about)
+    return {"host_status": shown} if seen else {}
 
 
 def _image(ctx: Context, whole: Whole) -> Any:
     server = whole.server
     if not server.image_id:
         return ""
-    view: dict[str, Any] = {"id": server.image_id, "links": _bookmark(ctx, "images", server.image_id)}
+    view: Values = {"id": server.image_id, "links": _bookmark(ctx, "images", server.image_id)}
     if ctx.at_least("2.98"):
-        view["properties"] = server.image.get("properties", {})
+        view["properties"] = server.image.properties
     return view
 
 
-def _flavor(ctx: Context, whole: Whole) -> dict[str, Any]:
+def _flavor(ctx: Context, whole: Whole) -> Values:
     flavor = whole.server.flavor
     if not ctx.at_least("2.47"):
-        return {"id": flavor["id"], "links": _bookmark(ctx, "flavors", flavor["id"])}
+        return {"id": flavor.id, "links": _bookmark(ctx, "flavors", flavor.id)}
     view = {
-        "vcpus": flavor["vcpus"],
-        "ram": flavor["ram"],
-        "disk": flavor["disk"],
-        "ephemeral": flavor["ephemeral"],
-        "swap": flavor["swap"],
-        "original_name": flavor["original_name"],
+        "vcpus": flavor.vcpus,
+        "ram": flavor.ram,
+        "disk": flavor.disk,
+        "ephemeral": flavor.ephemeral,
+        "swap": flavor.swap,
+        "original_name": flavor.original_name,
     }
-    if ctx.allows("os_compute_api:servers:show:flavor-extra-specs"):
-        view["extra_specs"] = flavor["extra_specs"]
+    if ctx.allows("os_compute_api:servers:show:flavor-extra-specs", servers.target(whole.server)):
+        view["extra_specs"] = flavor.extra_specs
     return view
 
 
-def addresses(rows: list[AddressRow], extended: bool) -> dict[str, list[dict[str, Any]]]:
+def addresses(rows: list[AddressRow], extended: bool) -> dict[str, list[Values]]:
     """A server's addresses by the label of their network; `extended` ones have their type and MAC address."""
-    view: dict[str, list[dict[str, Any]]] = {}
+    view: dict[str, list[Values]] = {}
     for row in rows:
-        one: dict[str, Any] = {"version": row.version, "addr": row.ip_address}
+        one: Values = {"version": row.version, "addr": row.ip_address}
         if extended:
             one |= {"OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": row.mac_address}
         view.setdefault(row.network, []).append(one)
     return view
 
 
-def _fault(ctx: Context, whole: Whole) -> dict[str, Any]:
+def _fault(ctx: Context, whole: Whole) -> Values:
     assert whole.fault is not None
     view = {
         "code": whole.fault.code,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Iterable
+
+from sqlalchemy import Select, select
 
 from pileus.db import Session
-from pileus.identity.model import Assignment, ImpliedRole, Project, Role, User
+from pileus.identity.model import Assignment, ImpliedRole, Project, Role
 
 
 def effective_roles(session: Session, user_id: str, scope: str, target_id: str) -> list[Role]:
@@ -13,36 +15,56 @@ def effective_roles(session: Session, user_id: str, scope: str, target_id: str) 
     query = select(Assignment.role_id).where(
         Assignment.user_id == user_id, Assignment.scope == scope, Assignment.target_id == target_id
     )
-    wanted = with_implied(session, set(session.scalars(query)))
+    wanted = with_implied(session, session.scalars(query))
     return list(session.scalars(select(Role).where(Role.id.in_(wanted)).order_by(Role.name))) if wanted else []
 
 
-def with_implied(session: Session, role_ids: set[str]) -> set[str]:
+def with_implied(session: Session, role_ids: Iterable[str]) -> set[str]:
     """Role ids together with all that they imply, directly or not."""
-    implied: dict[str, set[str]] = {}
-    for rule in session.scalars(select(ImpliedRole)):
-        implied.setdefault(rule.prior_id, set()).add(rule.implied_id)
-    found, rest = set(role_ids), list(role_ids)
-    while rest:
-        for role_id in implied.get(rest.pop(), set()) - found:
-            found.add(role_id)
-            rest.append(role_id)
+    return _reached(role_ids, _implied(session))
+
+
+def with_prior(session: Session, role_id: str) -> set[str]:
+    """A role's id together with those of all roles that imply it, directly or not."""
+    return _reached([role_id], [(implied, prior) for prior, implied in _implied(session)])
+
+
+def effective(session: Session, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
+    """Assignments with the id of each role they come to, their own and the implied ones."""
+    implied = _implied(session)
+    reached: dict[str, list[str]] = {}
+    found = []
+    for assignment in assignments:
+        role_id = assignment.role_id
+        if role_id not in reached:
+            reached[role_id] = sorted(_reached([role_id], implied))
+        found += [(assignment, one) for one in reached[role_id]]
     return found
 
 
-def projects_of(session: Session, user: User) -> list[Project]:
-    """The enabled projects a user has a role on, by name."""
-    query = (
-        select(Project)
-        .where(Project.enabled.is_(True))
-        .where(
-            Project.id.in_(
-                select(Assignment.target_id).where(Assignment.user_id == user.id, Assignment.scope == "project")
-            )
-        )
-        .order_by(Project.name)
-    )
-    return list(session.scalars(query))
+def _implied(session: Session) -> list[tuple[str, str]]:
+    """(prior, implied) ids."""
+    return [
+        (prior, implied) for prior, implied in session.execute(select(ImpliedRole.prior_id, ImpliedRole.implied_id))
+    ]
+
+
+def _reached(start: Iterable[str], arrows: Iterable[tuple[str, str]]) -> set[str]:
+    following: dict[str, set[str]] = {}
+    for source, destination in arrows:
+        following.setdefault(source, set()).add(destination)
+    found = set(start)
+    rest = list(found)
+    while rest:
+        for one in following.get(rest.pop(), set()) - found:
+            found.add(one)
+            rest.append(one)
+    return found
+
+
+def places(user_id: str, scope: str) -> Select[str]:
+    """Ids of the projects or domains that a user has a role on."""
+    return select(Assignment.target_id).where(Assignment.user_id == user_id, Assignment.scope == scope)
 
 
 def project_exists(session: Session, project_id: str) -> bool:

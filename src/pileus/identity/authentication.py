@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import select
 
-from pileus.db import Session
+from pileus.api import Values
+from pileus.db import Database, Session
 from pileus.errors import Invalid, Unauthenticated
+from pileus.identity import users
 from pileus.identity.model import Domain, Project, User
-from pileus.identity.passwords import check_password
 from pileus.identity.tokens import Payload, Scope, TokenInfo, Tokens
+from pileus.identity.users import REFUSED
 
-REFUSED = "The request you have made requires authentication."
 
-
-def authenticate(session: Session, tokens: Tokens, auth: dict[str, Any], rounds: int) -> tuple[str, TokenInfo]:
-    """Check the identity and issue a token for the scope.
+def authenticate(db: Database, tokens: Tokens, auth: Values, rounds: int) -> tuple[str, TokenInfo]:
+    """Check the identity and issue a token for the scope; no transaction is open while a password is checked.
 
     Args:
         auth: the body's "auth" object, validated.
@@ -26,55 +24,59 @@ def authenticate(session: Session, tokens: Tokens, auth: dict[str, Any], rounds:
         Unauthenticated: wrong credentials, or no access to the scope. Invalid: a method that is not served.
     """
     methods = tuple(auth["identity"]["methods"])
-    user, parent = None, None
+    proven: list[User] = []
+    parent = None
     for method in methods:
         if method not in auth["identity"]:
             raise Invalid(f"auth.identity.{method} is required by the method {method}.")
         given = auth["identity"][method]
         if method == "password":
-            found = _by_password(session, given["user"], rounds)
+            proven.append(_by_password(db, given["user"], rounds))
         elif method == "token":
-            info = tokens.read(session, given["id"])
-            found, parent = info.user, info.payload
+            with db.read() as session:
+                info = tokens.read(session, given["id"])
+            proven.append(info.user)
+            parent = info.payload
         else:
             raise Unauthenticated(f"Attempted to authenticate with an unsupported method: {method}.")
-        if user is not None and user.id != found.id:
-            raise Unauthenticated(REFUSED)
-        user = found
-    assert user is not None
-    scope = _scope(session, auth.get("scope"), user)
-    return tokens.issue(session, user, scope, _merge(methods, parent), parent)
+    if len({user.id for user in proven}) != 1:
+        raise Unauthenticated(REFUSED)
+    with db.read() as session:
+        user = users.unchanged(session, proven[0])
+        scope = _scope(session, auth.get("scope"), user)
+        return tokens.issue(session, user, scope, _merge(methods, parent), parent)
 
 
 def _merge(methods: tuple[str, ...], parent: Payload | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*methods, *(parent.methods if parent else ()))))
 
 
-def _by_password(session: Session, given: dict[str, Any], rounds: int) -> User:
-    query = select(User)
+def _by_password(db: Database, given: Values, rounds: int) -> User:
+    with db.read() as session:
+        user = _user(session, given)
+    return users.check(user, given["password"], rounds)
+
+
+def _user(session: Session, given: Values) -> User | None:
     if "id" in given:
-        query = query.where(User.id == given["id"])
-    elif "name" in given and "domain" in given:
-        domain = _domain(session, given["domain"])
-        query = query.where(User.name == given["name"], User.domain_id == (domain.id if domain else None))
-    else:
+        return session.get(User, given["id"])
+    if "name" not in given or "domain" not in given:
         raise Invalid("auth.identity.password.user must have an id, or a name and a domain.")
-    user = session.scalar(query)
-    if not check_password(given["password"], user.password_hash if user else None, rounds) or user is None:
-        raise Unauthenticated(REFUSED)
-    return user
+    domain = _domain(session, given["domain"])
+    query = select(User).where(User.name == given["name"], User.domain_id == (domain.id if domain else None))
+    return session.scalar(query)
 
 
-def _domain(session: Session, given: dict[str, Any]) -> Domain | None:
+def _domain(session: Session, given: Values) -> Domain | None:
     if "id" in given:
         return session.get(Domain, given["id"])
     return session.scalar(select(Domain).where(Domain.name == given.get("name")))
 
 
-def _scope(session: Session, given: Any, user: User) -> Scope:
+def _scope(session: Session, given: Values | str | None, user: User) -> Scope:
     if given is None and user.default_project_id:
         return Scope("project", user.default_project_id)
-    if given is None or given == "unscoped" or "unscoped" in given:
+    if given is None or isinstance(given, str) or "unscoped" in given:
         return Scope("unscoped")
     if "system" in given:
         return Scope("system", "all")
@@ -86,7 +88,7 @@ def _scope(session: Session, given: Any, user: User) -> Scope:
     return Scope("project", _project(session, given["project"]).id)
 
 
-def _project(session: Session, given: dict[str, Any]) -> Project:
+def _project(session: Session, given: Values) -> Project:
     project = session.get(Project, given["id"]) if "id" in given else None
     if "name" in given and "domain" in given:
         domain = _domain(session, given["domain"])

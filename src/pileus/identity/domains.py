@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import or_, select
+from sqlalchemy import update as sql_update
 
+from pileus.api import Asks, Values
 from pileus.db import Session
+from pileus.db.tags import Tag
 from pileus.errors import Forbidden
 from pileus.identity import rows
 from pileus.identity.model import Assignment, Domain, Project, Role, User
 
 
-def save(session: Session, domain: Domain | None, attributes: dict[str, Any]) -> Domain:
-    """Change a domain, or create one if None is given. Raises Conflict: the name is taken."""
-    with session.no_autoflush:
-        domain = domain or Domain(id=rows.new_id(), description="", enabled=True)
-        rows.assign(domain, attributes)
-        domain.description = domain.description or ""
-        return rows.save(session, domain)
+def create(session: Session, values: Values, _asks: Asks) -> Domain:
+    """A new domain. Raises Conflict: the name is taken."""
+    domain = Domain(id=rows.new_id(), description="", enabled=True)
+    _write(session, domain, values)
+    return domain
 
 
-def delete(session: Session, domain: Domain) -> None:
-    """Forget a domain with its projects, users and roles.
+def update(session: Session, domain: Domain, values: Values, _asks: Asks) -> None:
+    """Raises Conflict: the name is taken. Invalid: an attribute that cannot change."""
+    _write(session, domain, values)
+
+
+def _write(session: Session, domain: Domain, values: Values) -> None:
+    rows.write(session, domain, values | {"description": values.get("description", domain.description) or ""})
+
+
+def delete(session: Session, domain: Domain, _asks: Asks) -> None:
+    """Forget a domain with its projects, users and roles, and all that hangs on them.
 
     Raises:
         Forbidden: it is enabled.
@@ -36,6 +44,8 @@ def delete(session: Session, domain: Domain) -> None:
         (Assignment.scope == "project") & Assignment.target_id.in_(projects),
     )
     session.execute(sql_delete(Assignment).where(lost))
+    session.execute(sql_delete(Tag).where(Tag.resource_id.in_(projects)))
+    session.execute(sql_update(User).where(User.default_project_id.in_(projects)).values(default_project_id=None))
     for model in (User, Project, Role):
         session.execute(sql_delete(model).where(model.domain_id == domain.id))
     session.delete(domain)

@@ -2,46 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+import msgspec
 from sqlalchemy import ColumnElement, and_, or_, select
 
 from pileus.db import Session
 from pileus.errors import Forbidden, NotFound
-from pileus.identity.assignments import with_implied
-from pileus.identity.model import Assignment, Project, Role, User
+from pileus.identity.model import Assignment, Domain, Project, Role, User
 
 
-def find(session: Session, user: User, role: Role, scope: str, target_id: str) -> Assignment:
+class Place(msgspec.Struct, frozen=True):
+    """Where a role is given: scope is project, domain or system, target_id the project's or domain's, "all" for the
+    system; domain_id is of the domain that it is or is in."""
+
+    scope: str
+    target_id: str = "all"
+    domain_id: str | None = None
+
+
+def place(scope: str, target: Project | Domain | None) -> Place:
+    """The place that a project or a domain is; the system without one."""
+    if target is None:
+        return Place(scope)
+    return Place(scope, target.id, target.domain_id if isinstance(target, Project) else target.id)
+
+
+def find(session: Session, user: User, role: Role, where: Place) -> Assignment:
     """Raises NotFound unless the user was given the role there."""
-    grant = session.get(Assignment, (user.id, role.id, scope, target_id))
+    grant = session.get(Assignment, (user.id, role.id, where.scope, where.target_id))
     if grant is None:
         raise NotFound(
             f"Could not find role assignment with role: {role.id}, user or group: {user.id}, "
-            f"project, domain, or system: {target_id}."
+            f"project, domain, or system: {where.target_id}."
         )
     return grant
 
 
-def give(session: Session, user: User, role: Role, scope: str, target: Project | None, target_id: str) -> None:
+def give(session: Session, user: User, role: Role, where: Place) -> None:
     """Give a user a role; giving it again changes nothing.
 
     Raises:
         Forbidden: the role is another domain's.
     """
-    domain_id = target.domain_id if target else target_id
-    if role.domain_id not in (None, domain_id):
-        raise Forbidden(f"Role {role.id} belongs to another domain than {scope} {target_id}.")
-    if session.get(Assignment, (user.id, role.id, scope, target_id)) is None:
-        session.add(Assignment(user_id=user.id, role_id=role.id, scope=scope, target_id=target_id))
+    if role.domain_id not in (None, where.domain_id):
+        raise Forbidden(f"Role {role.id} belongs to another domain than {where.scope} {where.target_id}.")
+    if session.get(Assignment, (user.id, role.id, where.scope, where.target_id)) is None:
+        session.add(Assignment(user_id=user.id, role_id=role.id, scope=where.scope, target_id=where.target_id))
 
 
-def given(session: Session, user: User, scope: str, target_id: str) -> list[Role]:
+def given(session: Session, user: User, where: Place) -> list[Role]:
     """The roles a user was given there, by name."""
     query = (
         select(Role)
         .join(Assignment, Assignment.role_id == Role.id)
-        .where(Assignment.user_id == user.id, Assignment.scope == scope, Assignment.target_id == target_id)
+        .where(
+            Assignment.user_id == user.id,
+            Assignment.scope == where.scope,
+            Assignment.target_id == where.target_id,
+        )
         .order_by(Role.name)
     )
     return list(session.scalars(query))
@@ -54,14 +71,3 @@ def of_domain(domain_id: str) -> ColumnElement[bool]:
         and_(Assignment.scope == "domain", Assignment.target_id == domain_id),
         and_(Assignment.scope == "project", Assignment.target_id.in_(projects)),
     )
-
-
-def effective(session: Session, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
-    """Assignments with the id of each role they come to, their own and the implied ones."""
-    implied: dict[str, set[str]] = {}
-    found = []
-    for assignment in assignments:
-        if assignment.role_id not in implied:
-            implied[assignment.role_id] = with_implied(session, {assignment.role_id})
-        found += [(assignment, role_id) for role_id in sorted(implied[assignment.role_id])]
-    return found

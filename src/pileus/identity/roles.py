@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import select
 
+from pileus.api import Asks, Values
 from pileus.db import Session
 from pileus.errors import Forbidden, NotFound
 from pileus.identity import rows
@@ -15,23 +14,28 @@ NEVER_IMPLIED = frozenset({"admin"})
 """Roles that nobody may get by way of another one (Keystone's prohibited_implied_role)."""
 
 
-def create(session: Session, attributes: dict[str, Any]) -> Role:
-    """A new role, of a domain if one is given.
+def create(session: Session, values: Values, _asks: Asks) -> Role:
+    """A new role, of a domain if the values name one.
 
     Raises:
         NotFound: there is no such domain. Conflict: the name is taken.
     """
-    domain_id = attributes.get("domain_id")
+    domain_id = values.get("domain_id")
     if domain_id is not None:
-        rows.find(session, Domain, domain_id)
-    return update(session, Role(id=rows.new_id(), domain_id=domain_id), attributes)
+        rows.get(session, Domain, domain_id)
+    role = Role(id=rows.new_id(), domain_id=domain_id)
+    rows.write(session, role, values)
+    return role
 
 
-def update(session: Session, role: Role, changes: dict[str, Any]) -> Role:
-    """Raises Conflict: the name is taken."""
-    with session.no_autoflush:
-        rows.assign(role, changes)
-        return rows.save(session, role)
+def update(session: Session, role: Role, values: Values, _asks: Asks) -> None:
+    """Raises Conflict: the name is taken. Invalid: an attribute that cannot change."""
+    rows.write(session, role, values)
+
+
+def delete(session: Session, role: Role, _asks: Asks) -> None:
+    """Forget a role; whoever has it loses it."""
+    session.delete(role)
 
 
 def implications(session: Session, prior: Role | None = None) -> list[tuple[Role, Role]]:

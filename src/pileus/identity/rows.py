@@ -1,4 +1,4 @@
-"""What the verbs of all nouns need: find a row, write one under a name of its own, take over changes."""
+"""What the verbs of all nouns need: an id, a row under a name of its own, taking over what a body says."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from pileus.db import Base, Session
 from pileus.errors import Conflict, Invalid, NotFound
 
-Noun = TypeVar("Noun", bound=Base)
+M = TypeVar("M", bound=Base)
 FIXED = frozenset({"id", "domain_id", "parent_id", "is_domain"})
 """What cannot change once a row exists."""
-IGNORED = frozenset({"links", "options", "password", "password_expires_at", "original_password"})
+IGNORED = frozenset({"links", "options", "password", "password_expires_at", "original_password", "tags"})
 """What a client may send back as it got it, or what has a place of its own."""
 PRIVATE = frozenset({"password_hash", "tokens_valid_from", "extra"})
 """Columns that no body sets."""
@@ -26,16 +26,7 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def word(model: type[Any]) -> str:
-    """What messages call a row: "project"."""
-    return model.__name__.lower()
-
-
-def _table(row: Any) -> Any:
-    return type(row)
-
-
-def find(session: Session, model: type[Noun], row_id: str) -> Noun:
+def get(session: Session, model: type[M], row_id: str) -> M:
     """A row by its id.
 
     Raises:
@@ -43,11 +34,11 @@ def find(session: Session, model: type[Noun], row_id: str) -> Noun:
     """
     row = session.get(model, row_id)
     if row is None:
-        raise NotFound(f"Could not find {word(model)}: {row_id}.")
+        raise NotFound(f"Could not find {model.__name__.lower()}: {row_id}.")
     return row
 
 
-def named(session: Session, model: type[Noun], wanted: str, domain_id: str = "default") -> Noun:
+def named(session: Session, model: type[M], wanted: str, domain_id: str = "default") -> M:
     """A row by its id, or by its name in a domain.
 
     Raises:
@@ -55,44 +46,46 @@ def named(session: Session, model: type[Noun], wanted: str, domain_id: str = "de
     """
     table: Any = model
     query = select(model).where(table.name == wanted, table.domain_id == domain_id)
-    return session.get(model, wanted) or session.scalar(query) or find(session, model, wanted)
+    return session.get(model, wanted) or session.scalar(query) or get(session, model, wanted)
 
 
-def save(session: Session, row: Noun) -> Noun:
-    """Write a new or changed row.
+def write(session: Session, row: Any, values: Mapping[str, Any]) -> None:
+    """Set a new or a changed row's attributes and write it; unknown ones are kept with it where it has `extra`.
 
     Raises:
-        Conflict: its name is taken (in its domain, where it has one).
+        Invalid: an attribute that cannot change. Conflict: its name is taken (in its domain, where it has one).
     """
-    model, name = _table(row), getattr(row, "name", "")
-    domain_id = getattr(row, "domain_id", None)
-    query = select(model.id).where(model.name == name, model.id != getattr(row, "id", None))
-    if hasattr(model, "domain_id"):
-        query = query.where(model.domain_id == domain_id)
-    where = f" at domain ID {domain_id}" if domain_id else ""
-    taken = Conflict(
-        f"Conflict occurred attempting to store {word(model)} - Duplicate entry found with name {name}{where}."
-    )
     with session.no_autoflush:
-        if session.scalar(query) is not None:
+        _assign(row, values)
+        taken = _taken(row)
+        if session.scalar(_same_name(row)) is not None:
             raise taken
     session.add(row)
     try:
         session.flush()
     except IntegrityError as error:  # somebody else took it meanwhile
         raise taken from error
-    return row
 
 
-def assign(row: Any, changes: Mapping[str, Any]) -> None:
-    """Set a row's attributes; unknown ones are kept with it where it has room for `extra`.
+def _same_name(row: Any) -> Any:
+    model = type(row)
+    query = select(model.id).where(model.name == row.name, model.id != row.id)
+    return query.where(model.domain_id == row.domain_id) if hasattr(row, "domain_id") else query
 
-    Raises:
-        Invalid: an attribute that cannot change.
-    """
+
+def _taken(row: Any) -> Conflict:
+    domain_id = getattr(row, "domain_id", None)
+    where = f" at domain ID {domain_id}" if domain_id else ""
+    return Conflict(
+        f"Conflict occurred attempting to store {type(row).__name__.lower()} - "
+        f"Duplicate entry found with name {row.name}{where}."
+    )
+
+
+def _assign(row: Any, values: Mapping[str, Any]) -> None:
     columns = type(row).__table__.columns
     extra = {}
-    for name, value in changes.items():
+    for name, value in values.items():
         if name in FIXED:
             _check_fixed(row, name, value)
         elif name in columns and name not in PRIVATE:

@@ -21,6 +21,7 @@ from pileus.errors import NotFound, Unauthenticated
 from pileus.identity import assignments, generation
 from pileus.identity.keys import KeyRing
 from pileus.identity.model import Domain, Project, Revocation, Role, User
+from pileus.identity.users import REFUSED
 
 CACHE_SIZE = 4096
 
@@ -94,7 +95,7 @@ class Tokens:
         try:
             payload = msgspec.msgpack.decode(self._keys.decrypt(token), type=Payload)
         except (InvalidToken, msgspec.DecodeError, UnicodeError):
-            raise Unauthenticated("The request you have made requires authentication.") from None
+            raise Unauthenticated(REFUSED) from None
         if payload.expires_at <= time.time():
             raise Unauthenticated("The token has expired.")
         if session.get(Revocation, payload.audit_ids[0]) is not None:
@@ -135,7 +136,7 @@ def _resolve(session: Session, payload: Payload) -> TokenInfo:
     user = session.get(User, payload.user_id)
     user_domain = session.get(Domain, user.domain_id) if user else None
     if user is None or user_domain is None or not (user.enabled and user_domain.enabled):
-        raise Unauthenticated("The user is disabled or gone.")
+        raise Unauthenticated(REFUSED)  # in no other words than a wrong password
     if _instant(payload.issued_at) < user.tokens_valid_from:
         raise Unauthenticated("The token has been revoked.")
     info = TokenInfo(payload, user, user_domain, [])

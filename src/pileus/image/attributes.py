@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pileus.api.schema import Schema
+from pileus.api import Schema, Values
 from pileus.errors import Forbidden, TooLarge
 
 ID_PATTERN = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
@@ -15,23 +15,23 @@ MOST_PROPERTIES = MOST_TAGS = MOST_MEMBERS = 128
 """How many of each an image may have (Glance's image_property_quota and its like)."""
 
 
-def _text(description: str, length: int = 255, **more: Any) -> dict[str, Any]:
+def _text(description: str, length: int = 255, **more: Any) -> Values:
     return {"type": ["null", "string"], "maxLength": length, "description": description, **more}
 
 
-def _choice(description: str, values: list[str]) -> dict[str, Any]:
+def _choice(description: str, values: list[str]) -> Values:
     return {"type": ["null", "string"], "enum": [None, *values], "description": description}
 
 
-def _count(description: str) -> dict[str, Any]:
+def _count(description: str) -> Values:
     return {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "description": description}
 
 
-def _flag(description: str) -> dict[str, Any]:
+def _flag(description: str) -> Values:
     return {"type": "boolean", "description": description}
 
 
-WRITABLE: dict[str, dict[str, Any]] = {
+WRITABLE: dict[str, Values] = {
     "id": {"type": "string", "pattern": ID_PATTERN, "description": "An identifier for the image"},
     "name": _text("Descriptive name for the image"),
     "visibility": {"type": "string", "enum": VISIBILITIES, "description": "Scope of image accessibility"},
@@ -50,7 +50,7 @@ WRITABLE: dict[str, dict[str, Any]] = {
 }
 """What a client may set."""
 
-READ_ONLY: dict[str, dict[str, Any]] = {
+READ_ONLY: dict[str, Values] = {
     "status": {
         "type": "string",
         "enum": ["queued", "saving", "active", "deactivated"],
@@ -77,12 +77,10 @@ RESERVED = frozenset(
 RESERVED_PREFIX = "os_glance_"
 """Properties that only Glance itself sets begin so."""
 
-EXTRA: dict[str, Any] = {"type": "string", "maxLength": 65535}
+EXTRA: Values = {"type": "string", "maxLength": 65535}
 """A user's own property."""
 
-PROPERTIES: dict[str, dict[str, Any]] = WRITABLE | {
-    name: {**spec, "readOnly": True} for name, spec in READ_ONLY.items()
-}
+PROPERTIES: dict[str, Values] = WRITABLE | {name: {**spec, "readOnly": True} for name, spec in READ_ONLY.items()}
 """All of them, as the published schema has them."""
 
 QUEUED_ONLY = frozenset({"disk_format", "container_format"})
@@ -108,6 +106,11 @@ def check_writable(name: str) -> None:
 def check_count(what: str, count: int, most: int) -> None:
     """Raises TooLarge over `most`."""
     if count > most:
-        raise TooLarge(
-            f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}"
-        )
+        raise over(what, count, most)
+
+
+def over(what: str, count: int, most: int) -> TooLarge:
+    """What is said of more than an image may have of something."""
+    return TooLarge(
+        f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}"
+    )

@@ -1,38 +1,43 @@
-"""Images: create, find, change, delete."""
+"""Images: who sees them, create, change, delete (api-ref image v2, Images)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.sql import ColumnElement
 
-from pileus.db import Session, new_id, utcnow
+from pileus.api import Requester, Values
+from pileus.db import Session, new_id
 from pileus.errors import Conflict, Forbidden, NotFound
 from pileus.image import attributes, store
-from pileus.image.model import Image, ImageMember
+from pileus.image.model import DeletedImage, Image, ImageMember
+from pileus.image.patch import Change
 from pileus.settings import Settings
 
 
+def readable(project_id: str | None, is_admin: bool) -> ColumnElement[bool] | None:
+    """Which images there are for a project: its own, public, community and those shared with it.
+
+    None means all, for an administrator. Every look-up of an image goes through this.
+    """
+    if is_admin:
+        return None
+    open_to_all = Image.visibility.in_(("public", "community"))
+    if project_id is None:
+        return open_to_all
+    return or_(open_to_all, Image.owner == project_id, shared_with(project_id))
+
+
 def visible(session: Session, project_id: str | None, is_admin: bool, image_id: str) -> Image:
-    """An image, if the project may see it: its own, public, community, or shared with it.
+    """An image that there is for the project.
 
     Raises:
         NotFound: there is none such for this project.
     """
-    query = select(Image).where(Image.id == image_id)
-    if not is_admin:
-        query = query.where(or_(Image.visibility.in_(("public", "community")), *_ours(project_id)))
-    image = session.scalar(query)
+    query, seen = select(Image).where(Image.id == image_id), readable(project_id, is_admin)
+    image = session.scalar(query if seen is None else query.where(seen))
     if image is None:
         raise NotFound(f"No image found with ID {image_id}")
     return image
-
-
-def _ours(project_id: str | None) -> list[ColumnElement[bool]]:
-    if project_id is None:
-        return []
-    return [Image.owner == project_id, shared_with(project_id)]
 
 
 def shared_with(project_id: str, status: str | None = None) -> ColumnElement[bool]:
@@ -48,22 +53,25 @@ def location(settings: Settings, image: Image) -> str:
     return store.path(settings.images, image.id).absolute().as_uri()
 
 
-def create(session: Session, owner: str | None, document: dict[str, Any]) -> Image:
-    """A new image without data; `document` has its attributes and properties, validated by the schema.
+def create(session: Session, values: Values, asks: Requester) -> Image:
+    """A new image without data.
+
+    Args:
+        values: its attributes and properties, as the schema allows them; its owner is the caller's project unless it
+            is among them.
 
     Raises:
-        Forbidden: an attribute that clients may not set. Conflict: the id is taken.
+        Forbidden: an attribute that clients may not set. Conflict: the id is taken, or was once.
         TooLarge: too many properties or tags.
     """
-    for name in document:
+    for name in values:
         attributes.check_writable(name)
-    known = {name: value for name, value in document.items() if name in attributes.WRITABLE}
-    image_id = known.pop("id", None) or new_id()
-    if session.get(Image, image_id) is not None:
+    known = {name: value for name, value in values.items() if name in attributes.WRITABLE}
+    properties = {name: value for name, value in values.items() if name not in attributes.WRITABLE}
+    image_id, tags = known.pop("id", None) or new_id(), known.pop("tags", [])
+    if any(session.get(table, image_id) is not None for table in (Image, DeletedImage)):
         raise Conflict(f"Image ID {image_id} already exists!")
-    properties = {name: value for name, value in document.items() if name not in attributes.WRITABLE}
-    tags = known.pop("tags", [])
-    image = Image(id=image_id, properties=properties, **({"owner": owner} | known))
+    image = Image(id=image_id, properties=properties, **({"owner": asks.caller.project_id} | known))
     image.tags = tags
     check_counts(image)
     session.add(image)
@@ -71,9 +79,17 @@ def create(session: Session, owner: str | None, document: dict[str, Any]) -> Ima
     return image
 
 
-def touch(image: Image) -> None:
-    """Note that the image changed now."""
-    image.updated_at = utcnow()
+def update(image: Image, changes: list[Change]) -> None:
+    """Carry out the changes of a patch in order; all or none, as the caller rolls back.
+
+    Raises:
+        Forbidden, Conflict: an attribute that cannot change so. TooLarge: too many of something.
+    """
+    for change in changes:
+        change.apply(image)
+    if changes:
+        check_counts(image)
+        image.touch()
 
 
 def check_counts(image: Image) -> None:
@@ -92,17 +108,18 @@ def set_active(image: Image, active: bool) -> None:
         verb = "reactivate" if active else "deactivate"
         raise Forbidden(f"Not allowed to {verb} image in status '{image.status}'")
     image.status = "active" if active else "deactivated"
-    touch(image)
+    image.touch()
 
 
-def delete(session: Session, settings: Settings, image: Image) -> None:
-    """Forget an image; its data goes once that is committed.
+def delete(session: Session, image: Image, asks: Requester) -> None:
+    """Forget an image, but for its id; its data goes once that is committed.
 
     Raises:
         Forbidden: it is protected.
     """
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+    image_id, directory = image.id, asks.settings.images
     session.delete(image)
-    image_id = image.id
-    session.after_commit(lambda: store.remove(settings.images, image_id))
+    session.add(DeletedImage(id=image_id))
+    session.after_commit(lambda: store.remove(directory, image_id))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base, utcnow
 from pileus.db.tags import Tagged
@@ -51,6 +51,14 @@ class Image(Tagged, Base):
         self.updated_at = utcnow()
 
 
+class DeletedImage(Base):
+    """The id of an image that is gone: hosts may still hold its data under it, so nobody gets it again."""
+
+    __tablename__ = "deleted_images"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+
+
 class ImageMember(Base):
     """A project that a shared image is shared with."""
 
@@ -62,3 +70,4 @@ class ImageMember(Base):
     """pending, accepted or rejected, as the member says."""
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(default=utcnow)
+    image: Mapped[Image] = relationship()

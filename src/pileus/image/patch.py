@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from pileus.api import Values
 from pileus.errors import Conflict, Forbidden, Invalid
-from pileus.image import attributes, images
+from pileus.image import attributes
 from pileus.image.model import Image
 
 OPERATIONS = ("add", "replace", "remove")
@@ -21,8 +22,37 @@ class Change(NamedTuple):
     upsert: bool
     """Whether `add` replaces what is there already (v2.1), or refuses (v2.0)."""
 
+    def apply(self, image: Image) -> None:
+        """Carry it out.
 
-def parse(body: list[dict[str, Any]], draft: int) -> list[Change]:
+        Raises:
+            Forbidden, Conflict: an attribute that cannot change so.
+        """
+        if self.name in attributes.WRITABLE:
+            self._set(image)
+        else:
+            self._set_property(image)
+
+    def _set(self, image: Image) -> None:
+        if self.name == "id":
+            raise Forbidden("Attribute 'id' is read-only.")
+        if self.operation == "remove":
+            raise Forbidden(f"Property {self.name} may not be removed.")
+        if self.name in attributes.QUEUED_ONLY and image.status != "queued":
+            raise Forbidden(f"Attribute {self.name} can be only replaced for a queued image.")
+        setattr(image, self.name, self.value)
+
+    def _set_property(self, image: Image) -> None:
+        present = self.name in image.properties
+        if self.operation == "add" and present and not self.upsert:
+            raise Conflict(f"Property {self.name} already present.")
+        if self.operation != "add" and not present:
+            raise Conflict(f"Property {self.name} does not exist.")
+        rest = {name: value for name, value in image.properties.items() if name != self.name}
+        image.properties = rest if self.operation == "remove" else {**rest, self.name: self.value}
+
+
+def parse(body: list[Values], draft: int) -> list[Change]:
     """The changes a body asks for.
 
     Args:
@@ -35,7 +65,7 @@ def parse(body: list[dict[str, Any]], draft: int) -> list[Change]:
     return [_draft10(raw) if draft == 10 else _draft4(raw) for raw in body]
 
 
-def _draft10(raw: dict[str, Any]) -> Change:
+def _draft10(raw: Values) -> Change:
     for member in ("op", "path"):
         if not isinstance(raw.get(member), str):
             raise Invalid(f"Unable to find '{member}' in JSON Schema change")
@@ -44,14 +74,14 @@ def _draft10(raw: dict[str, Any]) -> Change:
     return _change(raw["op"], raw["path"], raw, upsert=True)
 
 
-def _draft4(raw: dict[str, Any]) -> Change:
+def _draft4(raw: Values) -> Change:
     given = [operation for operation in OPERATIONS if operation in raw]
     if len(given) != 1:
         raise Invalid('Operation objects must contain exactly one member named "add", "remove", or "replace".')
     return _change(given[0], raw[given[0]], raw, upsert=False)
 
 
-def _change(operation: str, pointer: Any, raw: dict[str, Any], upsert: bool) -> Change:
+def _change(operation: str, pointer: Any, raw: Values, upsert: bool) -> Change:
     name = _attribute(pointer)
     attributes.check_writable(name)
     if operation != "remove":
@@ -71,39 +101,3 @@ def _attribute(pointer: Any) -> str:
     if not name.strip() or "/" in name or len(name) > 255:
         raise Invalid(f"Invalid JSON pointer for this resource: '{pointer}'")
     return name.replace("\0", "/")
-
-
-def apply(image: Image, changes: list[Change]) -> None:
-    """Carry out the changes in order; all or none, as the caller rolls back.
-
-    Raises:
-        Forbidden, Conflict: an attribute that cannot change so. TooLarge: too many of something.
-    """
-    for change in changes:
-        if change.name in attributes.WRITABLE:
-            _set(image, change)
-        else:
-            _set_property(image, change)
-    if changes:
-        images.check_counts(image)
-        images.touch(image)
-
-
-def _set(image: Image, change: Change) -> None:
-    if change.name == "id":
-        raise Forbidden("Attribute 'id' is read-only.")
-    if change.operation == "remove":
-        raise Forbidden(f"Property {change.name} may not be removed.")
-    if change.name in attributes.QUEUED_ONLY and image.status != "queued":
-        raise Forbidden(f"Attribute {change.name} can be only replaced for a queued image.")
-    setattr(image, change.name, change.value)
-
-
-def _set_property(image: Image, change: Change) -> None:
-    present = change.name in image.properties
-    if change.operation == "add" and present and not change.upsert:
-        raise Conflict(f"Property {change.name} already present.")
-    if change.operation != "add" and not present:
-        raise Conflict(f"Property {change.name} does not exist.")
-    rest = {name: value for name, value in image.properties.items() if name != change.name}
-    image.properties = rest if change.operation == "remove" else {**rest, change.name: change.value}

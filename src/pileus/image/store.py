@@ -15,12 +15,14 @@ import msgspec
 from sqlalchemy import select
 
 from pileus.db import Session
-from pileus.errors import Invalid, TooLarge
+from pileus.errors import Conflict, Invalid, TooLarge
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
 """Bytes read, written and hashed at once."""
 MODE = 0o640
+BROUGHT = "host"
+"""`upload` of an image whose data a host brings: it survives our restarts."""
 
 
 class Source(Protocol):
@@ -100,6 +102,28 @@ def publish(directory: Path, part: Path, image_id: str) -> None:
         os.close(descriptor)
 
 
+def incoming_directory(directory: Path) -> Path:
+    """Where hosts bring the data of images that they made."""
+    return directory / "incoming"
+
+
+def adopt(part: Path, image_id: str, size: int) -> None:
+    """Make a file that a host brought the image's data; idempotent.
+
+    Raises:
+        Conflict: it is not there, or not of this size.
+    """
+    directory = part.parent.parent
+    try:
+        if not part.exists() and path(directory, image_id).stat().st_size == size:
+            return
+        if part.is_symlink() or part.stat().st_size != size:
+            raise Conflict(f"The data of image {image_id} are not what its host said.")
+    except FileNotFoundError:
+        raise Conflict(f"The data of image {image_id} did not arrive.") from None
+    publish(directory, part, image_id)
+
+
 def remove(directory: Path, image_id: str) -> None:
     """Delete an image's data, if there is any."""
     path(directory, image_id).unlink(missing_ok=True)
@@ -131,11 +155,16 @@ def recover(session: Session, directory: Path) -> None:
     """
     alive = {part.name.split(".")[1] for part in directory.glob("*.part") if _locked(part)}
     for image in session.scalars(select(Image).where(Image.status == "saving")):
-        if image.upload not in alive:
+        if image.upload not in (*alive, BROUGHT):
             image.status, image.upload = "queued", None
     session.flush()
     known = set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
-    for file in directory.glob("*"):
+    brought = incoming_directory(directory)
+    brought.mkdir(parents=True, exist_ok=True)
+    awaited = set(session.scalars(select(Image.id).where(Image.upload == BROUGHT)))
+    for file in (one for one in brought.glob("*") if one.name not in awaited):
+        session.after_commit(partial(file.unlink, missing_ok=True))
+    for file in (one for one in directory.glob("*") if one.is_file()):
         arriving = file.name.endswith(".part")
         if (arriving and file.name.split(".")[1] not in alive) or (not arriving and file.name not in known):
             session.after_commit(partial(file.unlink, missing_ok=True))

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from pileus.db import Database, Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.image import images, store
+from pileus.image import store
 from pileus.image.inspection import Inspection
 from pileus.image.model import Image
 from pileus.settings import Settings
@@ -24,7 +24,7 @@ def begin(image: Image) -> str:
     if missing:
         raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
     image.status, image.upload = "saving", new_id()
-    images.touch(image)
+    image.touch()
     return image.upload
 
 
@@ -60,7 +60,7 @@ def _finish(image: Image, received: store.Received, virtual_size: int | None) ->
     image.checksum = received.checksum
     image.os_hash_algo, image.os_hash_value = received.os_hash_algo, received.os_hash_value
     image.status, image.upload = "active", None
-    images.touch(image)
+    image.touch()
 
 
 def _abandon(session: Session, settings: Settings, image_id: str, upload: str) -> None:

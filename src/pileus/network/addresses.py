@@ -26,21 +26,21 @@ class AddressRow(msgspec.Struct):
 def for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[AddressRow]]:
     """The fixed addresses of servers, by server, in the order of their ports; one statement."""
     query = (
-        select(Port.device_id, Network.name, Network.id, Port.id, FixedIP.ip_address, Port.mac_address)
+        select(Port.server_id, Network.name, Network.id, Port.id, FixedIP.ip_address, Port.mac_address)
         .join_from(FixedIP, Port, Port.id == FixedIP.port_id)
         .join(Network, Network.id == Port.network_id)
-        .where(Port.device_id.in_(list(server_ids)))
+        .where(Port.server_id.in_(list(server_ids)))
         .order_by(Port.position, Port.created_at, Port.id, FixedIP.position)
     )
     found: dict[str, list[AddressRow]] = {}
     for server_id, label, network_id, port_id, ip, mac in session.execute(query):
         row = AddressRow(label, network_id, port_id, ipaddress.ip_address(ip).version, ip, mac)
-        found.setdefault(server_id, []).append(row)
+        found.setdefault(server_id or "", []).append(row)
     return found
 
 
-def devices(version: int, pattern: str) -> Select[str]:
-    """A query for the ids of devices with an IPv4 or IPv6 address that a regular expression matches."""
-    query = select(Port.device_id).join(FixedIP, FixedIP.port_id == Port.id)
+def servers_at(version: int, pattern: str) -> Select[str | None]:
+    """A query for the ids of servers with an IPv4 or IPv6 address that a regular expression matches."""
+    query = select(Port.server_id).join(FixedIP, FixedIP.port_id == Port.id).where(Port.server_id.is_not(None))
     colon = FixedIP.ip_address.contains(":")
     return query.where(FixedIP.ip_address.regexp_match(pattern), colon if version == 6 else ~colon)

@@ -99,7 +99,8 @@ class Port(Standard, Base):
     __tablename__ = "ports"
     __table_args__ = (
         UniqueConstraint("network_id", "mac_address"),
-        Index("ix_ports_device", "device_id", "position"),
+        Index("ix_ports_device", "device_id"),
+        Index("ix_ports_server", "server_id", "position"),
     )
 
     network_id: Mapped[str] = mapped_column(ForeignKey("networks.id"), index=True)
@@ -116,6 +117,10 @@ class Port(Standard, Base):
     port_security_enabled: Mapped[bool] = mapped_column(default=True)
     allowed_address_pairs: Mapped[list[Any]] = mapped_column(default=list)
     dns_name: Mapped[str] = mapped_column(default="")
+    server_id: Mapped[str | None]
+    """The server that has the port. Compute alone says so; `device_id` is what anybody with the port may write."""
+    device_tag: Mapped[str | None]
+    """What the server's owner calls this interface, for the guest."""
     created_by_compute: Mapped[bool] = mapped_column(default=False)
     """The port came with its server and goes with it."""
     position: Mapped[int] = mapped_column(default=0)
@@ -202,7 +207,7 @@ class PortSecurityGroup(Base):
     security_group_id: Mapped[str] = mapped_column(ForeignKey("security_groups.id"), primary_key=True, index=True)
 
 
-QUIET = {"wired", "position", "created_by_compute"}
+QUIET = {"wired", "position", "server_id", "device_tag", "created_by_compute"}
 """Columns whose change a client cannot see."""
 
 

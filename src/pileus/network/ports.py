@@ -1,10 +1,7 @@
-"""Ports: the verbs (api-ref network, Ports), and what compute does with the ports of servers."""
+"""Ports: the verbs (api-ref network, Ports)."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select
 from sqlalchemy import update as sql_update
 
 from pileus.api import ITSELF, Asks, Values
@@ -14,9 +11,7 @@ from pileus.network import ipam, mac, networks, quotas, sync
 from pileus.network import security_groups as groups_module
 from pileus.network.model import Network, Port, PortSecurityGroup, SecurityGroup
 from pileus.network.quotas import METADATA_OWNER
-from pileus.network.requests import NetworkRequest
 
-COMPUTE_OWNER = "compute:nova"
 COLUMNS = {"binding:host_id": "host", "binding:profile": "profile", "binding:vnic_type": "vnic_type"}
 """Attributes that are called differently in the table."""
 _PLAIN = (
@@ -147,125 +142,6 @@ def set_groups(session: Session, port: Port, group_ids: list[str]) -> None:
     port.group_links = [kept.get(id) or PortSecurityGroup(security_group_id=id) for id in group_ids]
     port.touch()
     session.flush()
-
-
-# --- the ports of servers -----------------------------------------------------------------------------------
-
-
-def of_server(session: Session, server_id: str, lock: bool = False) -> list[Port]:
-    """A server's ports, in the order they were asked for.
-
-    Args:
-        lock: nobody else changes them until the transaction ends.
-    """
-    query = select(Port).where(Port.device_id == server_id).order_by(Port.id)
-    query = query.with_for_update(of=Port).execution_options(populate_existing=True) if lock else query
-    return sorted(session.scalars(query), key=lambda port: (port.position, port.created_at, port.id))
-
-
-def allocate_for_server(
-    session: Session,
-    server_id: str,
-    project_id: str,
-    user_id: str,
-    host: str,
-    requests: list[NetworkRequest],
-    security_groups: list[str],
-    dns_name: str,
-    request_id: str = "",
-) -> list[str]:
-    """Give a server its ports, bound to a host. Ports it has already are only bound to the host.
-
-    Args:
-        security_groups: names or ids, of ports made here; none: the project's default one.
-
-    Returns:
-        The ids of the ports, in the order of `requests`.
-
-    Raises:
-        QuotaExceeded, Invalid, Conflict.
-    """
-    ports = of_server(session, server_id, lock=True)
-    if not ports:
-        groups = groups_of(session, project_id, security_groups)
-        _lock(session, project_id, requests)
-        ports = [
-            _take(session, request.port_id, server_id)
-            if request.port_id
-            else _make(session, server_id, project_id, request, groups)
-            for request in requests
-        ]
-    for position, port in enumerate(ports):
-        port.position, port.dns_name, port.device_owner = position, port.dns_name or dns_name, COMPUTE_OWNER
-        bind(session, port, host)
-    session.flush()
-    for port in ports:
-        sync.port_changed(session, port, request_id)
-    return [port.id for port in ports]
-
-
-def _lock(session: Session, project_id: str, requests: list[NetworkRequest]) -> None:
-    """What making several ports locks, in the order in which everybody does: the quota, then the networks by id."""
-    networks = sorted({request.network_id for request in requests if request.network_id and not request.port_id})
-    if len(networks) > 1:
-        quotas.QUOTAS.lock(session, project_id)
-        for network_id in networks:
-            ipam.lock(session, network_id)
-
-
-def release_for_server(session: Session, server_id: str, request_id: str = "") -> None:
-    """Take a server's ports away: those made for it are deleted, others live on unbound."""
-    for port in of_server(session, server_id, lock=True):
-        sync.port_changed(session, port, request_id)
-        if port.created_by_compute:
-            session.delete(port)
-        else:
-            unbind(port)
-            port.device_id = port.device_owner = port.dns_name = ""
-            port.position = 0
-    session.flush()
-
-
-def set_up(session: Session, server_id: str, up: bool) -> None:
-    """A server's ports carry traffic, or do not any more."""
-    for port in of_server(session, server_id, lock=True):
-        port.status = "ACTIVE" if up and port.admin_state_up else "DOWN"
-    session.flush()
-
-
-def groups_of(session: Session, project_id: str, names: list[str]) -> list[str] | None:
-    """The ids of the groups a server asks for; None where it asks for none."""
-    return groups_module.resolve(session, project_id, names) if names else None
-
-
-def _take(session: Session, port_id: str, server_id: str) -> Port:
-    port = session.get(Port, port_id, with_for_update=True, populate_existing=True)
-    if port is None:
-        raise Invalid(f"Port id {port_id} could not be found.", "PortNotFound")
-    if port.device_id not in ("", server_id):
-        raise Conflict(f"Port {port_id} is still in use.", "PortInUse")
-    port.device_id = server_id
-    return port
-
-
-def _make(session: Session, server_id: str, project_id: str, request: NetworkRequest, groups: list[str] | None) -> Port:
-    values: dict[str, Any] = {
-        "network_id": request.network_id,
-        "project_id": project_id,
-        "device_id": server_id,
-        "device_owner": COMPUTE_OWNER,
-    }
-    if request.fixed_ip:
-        values["fixed_ips"] = [{"ip_address": request.fixed_ip}]
-    network = session.get(Network, request.network_id)
-    if groups is not None and network is not None and network.port_security_enabled:
-        values["security_groups"] = groups
-    port = create(session, values)
-    port.created_by_compute = True
-    return port
-
-
-# --- inside -------------------------------------------------------------------------------------------------
 
 
 def _new_mac(session: Session, network_id: str, wanted: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from pileus.api.quota import Quotas
+from pileus.api.quota import Count, Limited, Quotas
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
@@ -14,33 +14,36 @@ from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule
 METADATA_OWNER = "network:distributed"
 """device_owner of the ports that the cloud itself puts on networks."""
 
-COUNTED: dict[str, Any] = {
-    "network": Network,
-    "subnet": Subnet,
-    "port": Port,
-    "security_group": SecurityGroup,
-    "security_group_rule": SecurityGroupRule,
-}
-QUOTAS = Quotas(
-    "network",
-    {"network": 100, "subnet": 100, "port": 500, "security_group": 10, "security_group_rule": 100},
-)
 
-
-def used(session: Session, project_id: str, resource: str) -> int:
-    """How many a project has; the cloud's own ports do not count."""
-    model = COUNTED[resource]
-    query = select(func.count()).select_from(model).where(model.project_id == project_id)
+def _counted(name: str, model: Any) -> Count:
+    """How many rows a project has; the cloud's own ports do not count."""
+    query = select(func.count()).select_from(model)
     if model is Port:
         query = query.where(Port.device_owner != METADATA_OWNER)
-    return session.scalar(query) or 0
+
+    def count(session: Session, project_id: str) -> dict[str, int]:
+        return {name: session.scalar(query.where(model.project_id == project_id)) or 0}
+
+    return count
+
+
+QUOTAS = Quotas(
+    "network",
+    {
+        "network": Limited(100, _counted("network", Network)),
+        "subnet": Limited(100, _counted("subnet", Subnet)),
+        "port": Limited(500, _counted("port", Port)),
+        "security_group": Limited(10, _counted("security_group", SecurityGroup)),
+        "security_group_rule": Limited(100, _counted("security_group_rule", SecurityGroupRule)),
+    },
+)
 
 
 def over(session: Session, project_id: str, resource: str, count: int) -> bool:
     """Whether `count` more would be too many; nobody else may count until the transaction ends."""
     QUOTAS.lock(session, project_id)
     limit = QUOTAS.limits(session, project_id)[resource]
-    return limit >= 0 and used(session, project_id, resource) + count > limit
+    return limit >= 0 and QUOTAS.used(session, project_id, resource)[resource] + count > limit
 
 
 def take(session: Session, project_id: str, resource: str, count: int = 1) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pileus.agent.commands import GuestPort, PortSpec
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError
-from pileus.network import ipam, mac, networks, ports, security_groups, sync
+from pileus.network import ipam, mac, networks, ports, security_groups, server_ports, sync
 from pileus.network.model import Network, Port, PortSecurityGroup
 
 
@@ -42,7 +42,7 @@ def ports_of(
             addresses = ", ".join(fixed.ip_address for fixed in one.port.fixed_ips) or "no address"
             lost.append(f"port {one.port.id} ({one.port.mac_address}, {addresses}): {error.message}")
             continue
-        port.device_id, port.device_owner, port.position = server_id, ports.COMPUTE_OWNER, len(found)
+        server_ports.give(port, server_id, len(found))
         ports.bind(session, port, host)
         found.append(port)
     session.flush()
@@ -62,7 +62,8 @@ def _taken(session: Session, told: PortSpec, server_id: str, project_id: str) ->
         return None
     if port.project_id != project_id:
         raise Conflict(f"Port {port.id} is another project's.")
-    if port.device_id not in ("", server_id) or port.device_owner not in ("", ports.COMPUTE_OWNER):
+    free = port.server_id in (None, server_id) and port.device_id in ("", server_id)
+    if not free or port.device_owner not in ("", server_ports.COMPUTE_OWNER):
         raise Conflict(f"Port {port.id} is in use.")
     addresses = {(one.subnet_id, one.ip_address) for one in port.fixed_ips}
     same = {(one.subnet_id, one.ip_address) for one in told.fixed_ips}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 import msgspec
 from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
+from pileus.api import Requester, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, QuotaExceeded
 from pileus.network import ipam, quotas
@@ -24,9 +24,7 @@ class NetworkRequest(msgspec.Struct):
     tag: str | None = None
 
 
-def validate(
-    session: Session, caller_project_id: str, is_admin: bool, networks: list[dict[str, Any]] | str | None
-) -> list[NetworkRequest]:
+def validate(session: Session, asks: Requester, networks: list[Values] | str | None) -> list[NetworkRequest]:
     """What a server's `networks` come to.
 
     Args:
@@ -40,23 +38,24 @@ def validate(
     """
     if networks == "none":
         return []
+    project_id = asks.project_id
     if networks is None or networks == "auto" or networks == []:
-        return _only_network(session, caller_project_id, is_admin, networks == "auto")
+        return _only_network(session, asks, networks == "auto")
     assert isinstance(networks, list)
     requests = [
         NetworkRequest(item.get("uuid"), item.get("port"), item.get("fixed_ip"), item.get("tag")) for item in networks
     ]
-    found = _visible(session, caller_project_id, is_admin, {one.network_id for one in requests if not one.port_id})
+    found = _visible(session, project_id, asks.is_admin, {one.network_id for one in requests if not one.port_id})
     seen: set[str] = set()
     for request in requests:
         if request.port_id:
-            _check_port(session, caller_project_id, is_admin, request, seen)
+            _check_port(session, project_id, asks.is_admin, request, seen)
             seen.add(request.port_id)
         else:
             network = found.get(request.network_id or "")
             if network is None:
                 raise Invalid(f"Network {request.network_id} could not be found.", "NetworkNotFound")
-            _check_network(session, network, caller_project_id, is_admin, request.fixed_ip)
+            _check_network(session, network, asks, request.fixed_ip)
     return requests
 
 
@@ -66,10 +65,11 @@ def require_port_quota(session: Session, project_id: str, count: int) -> None:
         raise QuotaExceeded("Maximum number of ports exceeded", "PortLimitExceeded")
 
 
-def _only_network(session: Session, project_id: str, is_admin: bool, automatic: bool) -> list[NetworkRequest]:
+def _only_network(session: Session, asks: Requester, automatic: bool) -> list[NetworkRequest]:
+    project_id = asks.project_id
     mine = Network.project_id == project_id
     query = select(Network).where(or_(mine, Network.shared.is_(True))).options(selectinload(Network.subnets))
-    rows = [row for row in session.scalars(query) if is_admin or row.shared or not row.external]
+    rows = [row for row in session.scalars(query) if row.shared or not row.external or _may_attach(asks, row)]
     rows = [row for row in rows if row.project_id == project_id] or rows
     if not rows and automatic:
         # A topology of its own (auto-allocated-topology) is not made: that extension is not served.
@@ -80,7 +80,7 @@ def _only_network(session: Session, project_id: str, is_admin: bool, automatic: 
     if len(rows) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.", "NetworkAmbiguous")
     for row in rows:
-        _check_network(session, row, project_id, is_admin, None)
+        _check_network(session, row, asks, None)
     return [NetworkRequest(network_id=row.id) for row in rows]
 
 
@@ -91,8 +91,13 @@ def _visible(session: Session, project_id: str, is_admin: bool, ids: set[str | N
     return {row.id: row for row in session.scalars(query)}
 
 
-def _check_network(session: Session, network: Network, project_id: str, is_admin: bool, fixed_ip: str | None) -> None:
-    if network.external and not network.shared and not is_admin:
+def _may_attach(asks: Requester, network: Network) -> bool:
+    """Whether a server may be put on an external network."""
+    return asks.allows("network:attach_external_network", {"project_id": network.project_id})
+
+
+def _check_network(session: Session, network: Network, asks: Requester, fixed_ip: str | None) -> None:
+    if network.external and not network.shared and not _may_attach(asks, network):
         raise Forbidden(
             f"It is not allowed to create an interface on external network {network.id}",
             "ExternalNetworkAttachForbidden",
@@ -116,18 +121,14 @@ def _check_address(session: Session, network: Network, fixed_ip: str) -> None:
         )
     holder = session.get(FixedIP, (subnet.id, ip))
     if holder is not None:
-        port = session.get_one(Port, holder.port_id)
-        raise Invalid(
-            f"Fixed IP address {fixed_ip} is already in use on instance {port.device_id or port.id}.",
-            "FixedIpAlreadyInUse",
-        )
+        raise Invalid(f"Fixed IP address {fixed_ip} is already in use.", "FixedIpAlreadyInUse")
 
 
 def _check_port(session: Session, project_id: str, is_admin: bool, request: NetworkRequest, seen: set[str]) -> None:
     port = session.get(Port, request.port_id)
     if port is None or not (is_admin or port.project_id == project_id):
         raise Invalid(f"Port id {request.port_id} could not be found.", "PortNotFound")
-    if port.device_id or port.id in seen:
+    if port.device_id or port.server_id or port.id in seen:
         raise Conflict(f"Port {request.port_id} is still in use.", "PortInUse")
     if request.network_id and request.network_id != port.network_id:
         raise Invalid(f"Port {port.id} is not on network {request.network_id}.", "PortNotUsable")

@@ -163,15 +163,15 @@ def resolve(session: Session, project_id: str, names: list[str]) -> list[str]:
 def names_for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[str]]:
     """The names of the groups that servers' ports are in, by server; one statement."""
     query = (
-        select(Port.device_id, SecurityGroup.name)
+        select(Port.server_id, SecurityGroup.name)
         .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
         .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
-        .where(Port.device_id.in_(list(server_ids)))
+        .where(Port.server_id.in_(list(server_ids)))
         .order_by(Port.position, SecurityGroup.name)
     )
     names: dict[str, list[str]] = {}
     for server_id, name in session.execute(query):
-        known = names.setdefault(server_id, [])
+        known = names.setdefault(server_id or "", [])
         if name not in known:
             known.append(name)
     return names
@@ -183,7 +183,7 @@ def of_server(session: Session, server_id: str) -> list[SecurityGroup]:
         select(SecurityGroup)
         .join(PortSecurityGroup, PortSecurityGroup.security_group_id == SecurityGroup.id)
         .join(Port, Port.id == PortSecurityGroup.port_id)
-        .where(Port.device_id == server_id)
+        .where(Port.server_id == server_id)
         .options(selectinload(SecurityGroup.rules))
         .order_by(SecurityGroup.name, SecurityGroup.id)
     )

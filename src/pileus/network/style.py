@@ -119,7 +119,7 @@ class NetworkStyle(Style):
         order = [(column, down != reverse) for column, down in sort_keys(ctx, noun.sortable, noun.order)]
         return Page(order, self.marked(ctx, noun), page_limit(ctx) or ctx.settings.max_page, reverse)
 
-    def ask_index(self, ctx: Context, noun: Any, rule: str) -> None:
+    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
         """Every row is asked about by itself."""
         ctx.asked.add(rule)
 

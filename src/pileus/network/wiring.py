@@ -18,7 +18,7 @@ from pileus.network.quotas import METADATA_OWNER
 
 def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
     """A server's ports with their networks, in the order they were asked for: what its host plugs."""
-    query = select(Port.id).where(Port.device_id == server_id).order_by(Port.position, Port.created_at, Port.id)
+    query = select(Port.id).where(Port.server_id == server_id).order_by(Port.position, Port.created_at, Port.id)
     rows, networks = _on_networks(session, list(session.scalars(query)))
     cidrs = _prefixes(networks.values())
     return tuple(GuestPort(port=_port(row, cidrs), network=networks[row.network_id]) for row in rows)

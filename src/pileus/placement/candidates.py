@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+from sqlalchemy import ColumnElement, func, literal, select
 
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.placement import allocations, providers, resource_classes, traits
-from pileus.placement.model import InventoryRow, ResourceProvider
+from pileus.placement.model import Allocation, InventoryRow, ResourceProvider
 from pileus.placement.requests import Group, Traits
+
+Condition = ColumnElement[bool]
+MOST = 10**18
+"""More than any provider has; the database can still add to it."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -31,17 +36,33 @@ def capacity(row: InventoryRow) -> int:
     return int((row.total - row.reserved) * row.allocation_ratio)
 
 
-def has_room(stock: Mapping[str, InventoryRow], used: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
-    """Whether a provider's inventories still hold all the wanted amounts."""
-    return all(name in stock and used.get(name, 0) + amount <= capacity(stock[name]) for name, amount in wanted.items())
-
-
-def fits_units(stock: Mapping[str, InventoryRow], wanted: Mapping[str, int]) -> bool:
-    """Whether the amounts are ones that the inventories may be asked for."""
-    return all(
-        stock[name].min_unit <= amount <= stock[name].max_unit and amount % stock[name].step_size == 0
-        for name, amount in wanted.items()
+def room(wanted: Mapping[str, int]) -> list[Condition]:
+    """That a provider still has all of these amounts."""
+    of_same = (
+        Allocation.provider_id == InventoryRow.provider_id,
+        Allocation.resource_class == InventoryRow.resource_class,
     )
+    used = func.coalesce(select(func.sum(Allocation.used)).where(*of_same).scalar_subquery(), 0)
+    most = (InventoryRow.total - InventoryRow.reserved) * InventoryRow.allocation_ratio
+    return [_stocked(name, most >= used + amount) for name, amount in wanted.items()]
+
+
+def units(wanted: Mapping[str, int]) -> list[Condition]:
+    """That a provider may be asked for each of these amounts at once."""
+    return [
+        _stocked(
+            name,
+            InventoryRow.min_unit <= amount,
+            InventoryRow.max_unit >= amount,
+            literal(amount, InventoryRow.step_size.type) % InventoryRow.step_size == 0,
+        )
+        for name, amount in wanted.items()
+    ]
+
+
+def _stocked(name: str, *conditions: Condition) -> Condition:
+    own = InventoryRow.provider_id == ResourceProvider.id, InventoryRow.resource_class == name
+    return select(InventoryRow.resource_class).where(*own, *conditions).exists()
 
 
 def find(
@@ -64,51 +85,31 @@ def find(
         return []
     if isolate and sum(1 for suffix in groups if suffix) > 1:
         return []
-    found = [one for one in _all(session, wanted) if _serves(one, groups, root)]
-    return found if limit is None else found[:limit]
+    return _shown(session, providers.search(session, *_conditions(groups, root, wanted), limit=limit), wanted)
+
+
+def _conditions(groups: Mapping[str, Group], root: Traits, wanted: Mapping[str, int]) -> list[Condition]:
+    found = [*room(wanted), *traits.fitting(root)]
+    for group in groups.values():
+        found += [*units(group.resources), *traits.fitting(group.traits)]
+        if group.in_tree is not None:
+            found.append(ResourceProvider.id == group.in_tree)
+    return found
 
 
 def _total(groups: Mapping[str, Group]) -> dict[str, int]:
     wanted: dict[str, int] = {}
     for group in groups.values():
         for name, amount in group.resources.items():
-            wanted[name] = wanted.get(name, 0) + amount
+            wanted[name] = min(wanted.get(name, 0) + amount, MOST)
     return wanted
 
 
-def _all(session: Session, wanted: dict[str, int]) -> list[Candidate]:
-    rows = providers.search(session)
+def _shown(session: Session, rows: list[ResourceProvider], wanted: dict[str, int]) -> list[Candidate]:
     ids = [row.id for row in rows]
     stock, used = providers.inventories(session, ids), allocations.usages(session, ids)
     had = traits.of(session, ids)
     return [Candidate(row, wanted, stock.get(row.id, {}), used.get(row.id, {}), had[row.id]) for row in rows]
-
-
-def _serves(one: Candidate, groups: Mapping[str, Group], root: Traits) -> bool:
-    if not has_room(one.inventories, one.used, one.resources) or not root.fit(one.traits):
-        return False
-    return all(
-        fits_units(one.inventories, group.resources)
-        and group.traits.fit(one.traits)
-        and group.in_tree in (None, one.provider.id)
-        for group in groups.values()
-    )
-
-
-def with_room(session: Session, found: list[ResourceProvider], wanted: Mapping[str, int]) -> list[ResourceProvider]:
-    """Those of the providers that could give the wanted amounts now.
-
-    Raises:
-        Invalid: an unknown resource class.
-    """
-    resource_classes.check(session, wanted)
-    ids = [row.id for row in found]
-    stock, used = providers.inventories(session, ids), allocations.usages(session, ids)
-    return [
-        row
-        for row in found
-        if has_room(stock.get(row.id, {}), used.get(row.id, {}), wanted) and fits_units(stock.get(row.id, {}), wanted)
-    ]
 
 
 def require_groups(groups: Mapping[str, Group], policy: str | None) -> None:

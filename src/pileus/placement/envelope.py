@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from pileus.api import Values
 from pileus.api.microversions import Number
 from pileus.api.service import Service
 from pileus.errors import PileusError
@@ -14,9 +15,9 @@ UNDEFINED = "placement.undefined_code"
 CODES_SINCE: Number = (1, 23)
 
 
-def envelope(status: int, error: PileusError, request_id: str) -> dict[str, Any]:
+def envelope(status: int, error: PileusError, request_id: str) -> Values:
     """{"errors": [{"status", "title", "detail", "request_id"}]} (api-ref placement, Errors)."""
-    shown: dict[str, Any] = {
+    shown: Values = {
         "status": status,
         "title": HTTPStatus(status).phrase,
         "detail": error.message,

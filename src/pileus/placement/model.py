@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pileus.db import Base
 
@@ -35,6 +35,12 @@ class InventoryRow(Base):
     max_unit: Mapped[int]
     step_size: Mapped[int]
     allocation_ratio: Mapped[float]
+    provider: Mapped[ResourceProvider] = relationship()
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the provider's inventories changed last: they are replaced together."""
+        return self.provider.updated_at
 
 
 class ProviderTrait(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 
 from pileus.agent.commands import Inventory
 from pileus.db import Session, utcnow
@@ -85,14 +85,7 @@ def get(session: Session, provider_id: str) -> ResourceProvider:
     return provider
 
 
-def search(
-    session: Session, name: str | None = None, provider_id: str | None = None, in_tree: str | None = None
-) -> list[ResourceProvider]:
-    """Providers by name, narrowed to one name, one UUID or one tree; each is a tree of its own."""
-    query = select(ResourceProvider).order_by(ResourceProvider.name)
-    if name is not None:
-        query = query.where(ResourceProvider.name == name)
-    for wanted in (provider_id, in_tree):
-        if wanted is not None:
-            query = query.where(ResourceProvider.id == wanted)
-    return list(session.scalars(query))
+def search(session: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[ResourceProvider]:
+    """Providers that fit all conditions, by name."""
+    query = select(ResourceProvider).where(*conditions).order_by(ResourceProvider.name)
+    return list(session.scalars(query.limit(limit)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import msgspec
 
 from pileus.api.schema import UUID_PATTERN
+from pileus.api.values import whole
 from pileus.errors import Invalid
 
 BAD_VALUE = "placement.query.bad_value"
@@ -22,11 +22,6 @@ class Traits(msgspec.Struct, frozen=True):
     @property
     def names(self) -> frozenset[str]:
         return self.forbidden.union(*self.required)
-
-    def fit(self, had: Iterable[str]) -> bool:
-        """Whether a provider with these traits will do."""
-        having = frozenset(had)
-        return not having & self.forbidden and all(having & wanted for wanted in self.required)
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +47,12 @@ def resources(text: str) -> dict[str, int]:
                 "Badly formed resources parameter. Expected resources query string parameter in form: "
                 f"?resources=VCPU:2,MEMORY_MB:1024. Got: {part or 'empty string'}."
             )
-        if not re.fullmatch(r"-?[0-9]+", amount):
-            raise Invalid(f"Requested resource {name} expected positive integer amount. Got: {amount}.")
-        if int(amount) < 1:
+        try:
+            found[name] = whole(amount)
+        except ValueError:
+            raise Invalid(f"Requested resource {name} expected positive integer amount. Got: {amount}.") from None
+        if found[name] < 1:
             raise Invalid(f"Requested resource {name} requires amount >= 1. Got: {amount}.")
-        found[name] = int(amount)
     return found
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from functools import cache
 
 import os_traits
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from pileus.db import Session
 from pileus.errors import Invalid, NotFound
-from pileus.placement.model import ProviderTrait
+from pileus.placement.model import ProviderTrait, ResourceProvider
+from pileus.placement.requests import Traits
 
 
 @cache
@@ -41,6 +42,17 @@ def check(session: Session, names: Iterable[str]) -> None:
     unknown -= associated(session) if unknown else set()
     if unknown:
         raise Invalid(f"No such trait(s): {', '.join(sorted(unknown))}.")
+
+
+def fitting(wanted: Traits) -> list[ColumnElement[bool]]:
+    """That a provider has of each required choice one trait at least, and of the forbidden ones none."""
+
+    def had(names: Iterable[str]) -> ColumnElement[bool]:
+        one = ProviderTrait.provider_id == ResourceProvider.id, ProviderTrait.trait.in_(sorted(names))
+        return select(ProviderTrait.trait).where(*one).exists()
+
+    required = [had(names) for names in wanted.required]
+    return [*required, ~had(wanted.forbidden)] if wanted.forbidden else required
 
 
 def of(session: Session, provider_ids: Iterable[str]) -> dict[str, list[str]]:

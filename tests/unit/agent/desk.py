@@ -68,11 +68,13 @@ class Desk:
         self.executor.submit(parcel(command, key, **options))
 
     def next_answer(self) -> Answer:
-        entries: list[FeedEntry] = self.journal.feed(self.read, wait_s=10, limit=1)
-        assert entries, "no answer came"
-        self.read = entries[0].sequence
-        assert entries[0].answer is not None
-        return entries[0].answer
+        while True:
+            entries: list[FeedEntry] = self.journal.feed(self.read, wait_s=10, limit=1)
+            assert entries, "no answer came"
+            self.read = entries[0].sequence
+            if entries[0].progress is None:
+                assert entries[0].answer is not None
+                return entries[0].answer
 
     def nothing_more(self) -> bool:
         return self.journal.feed(self.read, wait_s=0) == []

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pileus.agent.commands import (
+    AttachPort,
     BuildGuest,
     Command,
     DiscardGuest,
-    GuestSpec,
+    PauseGuest,
+    ResumeGuest,
+    SnapshotGuest,
     StartGuest,
     StopGuest,
     UpdateInstanceData,
@@ -19,7 +23,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.journal import Known
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.desk import Desk, Gate, parcel, stop
-from tests.unit.agent.specs import SERVER, guest
+from tests.unit.agent.specs import PORT, SERVER, guest
 
 
 def test_a_guest_is_built_and_discarded(desk: Desk) -> None:
@@ -40,7 +44,7 @@ def test_a_repeated_command_gets_the_recorded_answer(desk: Desk) -> None:
     command = parcel(BuildGuest(guest=spec))
     desk.executor.submit(command)
     first = desk.next_answer()
-    desk.hypervisor.discard("fake-1", spec.server_id, Timeline())
+    desk.hypervisor.discard("fake-1", DiscardGuest(server_id=spec.server_id), Timeline())
     desk.executor.submit(command)
     assert desk.next_answer() == first
     assert desk.guests() == {}, "it was answered, not carried out again"
@@ -165,19 +169,19 @@ def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
     happened: list[str] = []
     build, discard = desk.hypervisor.build, desk.hypervisor.discard
 
-    def built(host: str, spec: GuestSpec, timeout_s: float, timeline: Timeline) -> int:
-        happened.append(f"build {spec.incarnation}")
-        return build(host, spec, timeout_s, timeline)
+    def built(host: str, command: BuildGuest, timeline: Timeline) -> Any:
+        happened.append(f"build {command.age}")
+        return build(host, command, timeline)
 
-    def discarded(host: str, server_id: str, timeline: Timeline) -> None:
-        happened.append("discard")
-        discard(host, server_id, timeline)
+    def discarded(host: str, command: DiscardGuest, timeline: Timeline) -> None:
+        happened.append(f"discard {command.age}")
+        discard(host, command, timeline)
 
     monkeypatch.setattr(desk.hypervisor, "build", built)
     monkeypatch.setattr(desk.hypervisor, "discard", discarded)
     for incarnation in (1, 2, 2):
         assert desk.carry_out(BuildGuest(guest=guest(incarnation=incarnation)), f"op{len(happened)}:0").failure is None
-    assert happened == ["build 1", "discard", "build 2", "build 2"]
+    assert happened == ["build 1", "discard 1", "build 2", "build 2"]
     assert desk.journal.known("fake-1", SERVER) == Known(2, False)
 
 
@@ -187,6 +191,10 @@ def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
         BuildGuest(guest=guest(incarnation=1)),
         StartGuest(guest=guest(incarnation=1)),
         StopGuest(server_id=SERVER, incarnation=1),
+        PauseGuest(server_id=SERVER, incarnation=1),
+        ResumeGuest(guest=guest(incarnation=1)),
+        SnapshotGuest(server_id=SERVER, incarnation=1, image_id="i", location="file:///i"),
+        AttachPort(guest=guest(incarnation=1), port_id=PORT),
         UpdateInstanceData(guest=guest(incarnation=1)),
     ],
     ids=lambda command: type(command).__name__,
@@ -199,7 +207,7 @@ def test_what_is_late_does_not_touch_a_newer_guest(desk: Desk, command: Command)
 
 def test_instance_data_of_a_discarded_guest_does_not_come_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr(desk.hypervisor, "update_data", lambda host, spec: told.append(spec.incarnation))
+    monkeypatch.setattr(desk.hypervisor, "update_data", lambda host, command, timeline: told.append(command.age))
     desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "boot:0")
     desk.carry_out(UpdateInstanceData(guest=guest(incarnation=1)), "data:0")
     desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "delete:0")

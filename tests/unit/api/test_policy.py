@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pileus.api import Caller, Policy
+from pileus.api import Caller, Policy, Requester
 from pileus.compute.policies import RULES
 from pileus.errors import Forbidden
+from pileus.settings import Settings
 
 MINE, OTHERS = {"project_id": "p"}, {"project_id": "q"}
 
@@ -18,9 +19,18 @@ def caller(*roles: str, **values: Any) -> Caller:
     return Caller(**{"user_id": "u", "user_name": "n", "user_domain_id": "d", "project_id": "p"} | values, roles=roles)
 
 
+def made(tmp_path: Path, scopes: tuple[str, ...] = ("project",)) -> Policy:
+    refusal = "Policy doesn't allow {rule} to be performed."
+    return Policy(RULES, tmp_path / "compute.yaml", refusal, "context_is_admin", scopes)
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
-    return Policy(RULES, tmp_path / "compute.yaml", "Policy doesn't allow {rule} to be performed.")
+    return made(tmp_path)
+
+
+def allows(policy: Policy, rule: str, target: dict[str, str], who: Caller) -> bool:
+    return policy.allows(rule, target, policy.credentials(who))
 
 
 @pytest.mark.parametrize(
@@ -40,19 +50,22 @@ def policy(tmp_path: Path) -> Policy:
     ],
 )
 def test_defaults(policy: Policy, rule: str, roles: tuple[str, ...], target: dict[str, str], expected: bool) -> None:
-    assert policy.allows(f"os_compute_api:{rule}", target, caller(*roles)) is expected
+    assert allows(policy, f"os_compute_api:{rule}", target, caller(*roles)) is expected
 
 
 def test_a_refusal_names_the_rule(policy: Policy) -> None:
+    asks = Requester(policy, Settings(state="/nowhere"), "req-1")
+    asks.caller = caller("reader")
     with pytest.raises(Forbidden, match="Policy doesn't allow os_compute_api:servers:create to be performed"):
-        policy.require("os_compute_api:servers:create", MINE, caller("reader"))
+        asks.require("os_compute_api:servers:create", MINE)
+    assert asks.asked == {"os_compute_api:servers:create"}
 
 
 def test_key_pairs_belong_to_users(policy: Policy) -> None:
     rule = "os_compute_api:os-keypairs:show"
-    assert policy.allows(rule, {"user_id": "u"}, caller("member"))
-    assert not policy.allows(rule, {"user_id": "v"}, caller("member"))
-    assert policy.allows(rule, {"user_id": "v"}, caller("admin"))
+    assert allows(policy, rule, {"user_id": "u"}, caller("member"))
+    assert not allows(policy, rule, {"user_id": "v"}, caller("member"))
+    assert allows(policy, rule, {"user_id": "v"}, caller("admin"))
 
 
 def test_an_operators_file_overrides(tmp_path: Path) -> None:
@@ -61,17 +74,33 @@ def test_an_operators_file_overrides(tmp_path: Path) -> None:
         '"os_compute_api:servers:delete": "!"\n'
         '"project_reader_api": "role:auditor"\n'
     )
-    policy = Policy(RULES, tmp_path / "compute.yaml", "{rule}")
-    assert policy.allows("os_compute_api:servers:create", MINE, caller("builder"))
-    assert not policy.allows("os_compute_api:servers:create", MINE, caller("member", "admin"))
-    assert not policy.allows("os_compute_api:servers:delete", MINE, caller("admin"))
-    assert policy.allows("os_compute_api:servers:show", OTHERS, caller("auditor")), "what a rule refers to changes too"
-    assert policy.allows("os_compute_api:servers:update", MINE, caller("member")), "what is not named stays"
+    policy = made(tmp_path)
+    assert allows(policy, "os_compute_api:servers:create", MINE, caller("builder"))
+    assert not allows(policy, "os_compute_api:servers:create", MINE, caller("member", "admin"))
+    assert not allows(policy, "os_compute_api:servers:delete", MINE, caller("admin"))
+    assert allows(policy, "os_compute_api:servers:show", OTHERS, caller("auditor")), "what a rule refers to changes too"
+    assert allows(policy, "os_compute_api:servers:update", MINE, caller("member")), "what is not named stays"
 
 
 def test_a_file_that_comes_later_counts(tmp_path: Path) -> None:
-    policy = Policy(RULES, tmp_path / "compute.yaml", "{rule}")
-    assert not policy.allows("os_compute_api:os-hypervisors:list", MINE, caller("member"))
+    policy = made(tmp_path)
+    assert not allows(policy, "os_compute_api:os-hypervisors:list", MINE, caller("member"))
     (tmp_path / "compute.yaml").write_text('"os_compute_api:os-hypervisors:list": "role:member"\n')
-    again = Policy(RULES, tmp_path / "compute.yaml", "{rule}")
-    assert again.allows("os_compute_api:os-hypervisors:list", MINE, caller("member"))
+    again = made(tmp_path)
+    assert allows(again, "os_compute_api:os-hypervisors:list", MINE, caller("member"))
+
+
+def test_who_administrates_is_a_rule(tmp_path: Path) -> None:
+    (tmp_path / "compute.yaml").write_text('"context_is_admin": "role:boss"\n')
+    policy = made(tmp_path)
+    assert policy.credentials(caller("boss")).is_admin and not policy.credentials(caller("admin")).is_admin
+    assert allows(policy, "os_compute_api:os-hypervisors:list", MINE, caller("boss"))
+    assert not allows(policy, "os_compute_api:os-hypervisors:list", MINE, caller("admin"))
+
+
+def test_a_token_of_another_scope_may_nothing(policy: Policy, tmp_path: Path) -> None:
+    for scope in ({"project_id": None, "system": True}, {"project_id": None, "domain_id": "d"}):
+        who = caller("admin", "member", "reader", **scope)
+        assert not policy.credentials(who).is_admin and not allows(policy, "os_compute_api:servers:show", MINE, who)
+    everything = made(tmp_path, ("project", "domain", "system"))
+    assert everything.credentials(caller("admin", project_id=None, system=True)).is_admin

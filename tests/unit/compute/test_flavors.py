@@ -52,8 +52,12 @@ def test_filters_and_order(demo: Versioned) -> None:
     assert ids(demo, "?minRam=8000") == ["4", "5"]
     assert ids(demo, "?minDisk=100") == ["5"]
     assert ids(demo, "?sort_key=memory_mb&sort_dir=desc&limit=2") == ["5", "4"]
-    assert ids(demo, "?name=m1.nano") == ["42"]
-    assert demo("GET", "/flavors?minRam=much").status_code == 400
+    assert ids(demo, "?sort_dir=desc&limit=1") == ["d4"]
+    assert ids(demo, "?sort_key=memory_mb&limit=1") == ["42"]
+    assert ids(demo, "?name=m1.nano") == ["42"] and len(ids(demo, "?name=m1.nano", "2.74")) == 12
+    assert ids(demo, f"?minRam={10**15}") == []
+    refused = demo("GET", "/flavors?minRam=much")
+    assert (refused.status_code, refused.json["badRequest"]["message"]) == (400, "Invalid minRam filter [much]")
     assert demo("GET", "/flavors?sort_key=nope").status_code == 400
     assert demo("GET", "/flavors?marker=nope").status_code == 400
 
@@ -124,6 +128,9 @@ def test_access(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
     body = {"tenant": nouns.project_id("demo")}
     assert demo("GET", own).status_code == 404
     assert flavor["id"] in ids(admin, "?is_public=none") and flavor["id"] not in ids(demo, "?is_public=none")
+    assert ids(admin, "?is_public=False") == [flavor["id"]] and flavor["id"] not in ids(admin)
+    assert admin("GET", "/flavors?is_public=perhaps").status_code == 400
+    assert demo("GET", f"/flavors?marker={flavor['id']}").status_code == 400
     shared = admin.ok("POST", action, json={"addTenantAccess": body})
     assert shared["flavor_access"] == [{"flavor_id": flavor["id"], "tenant_id": body["tenant"]}]
     assert admin("POST", action, json={"addTenantAccess": body}).status_code == 409

@@ -1,4 +1,4 @@
-"""Services, hypervisors, availability zones and aggregates: what the API shows of hosts."""
+"""Services, hypervisors and availability zones: what the API shows of hosts."""
 
 from __future__ import annotations
 
@@ -90,8 +90,11 @@ def test_hypervisors_at_the_newest_version(nouns: Nouns, admin: Versioned, demo:
     assert down["uptime"] is None and down["state"] == "down"
     assert admin.ok("GET", f"/os-hypervisors/{down['id']}")["hypervisor"]["host_ip"] == "192.0.2.1"
     assert admin("GET", "/os-hypervisors/2").status_code == 400
-    assert admin("GET", "/os-hypervisors/nope", "2.52").status_code == 404
-    assert demo("GET", "/os-hypervisors").status_code == 403
+    for key in ("nope", "9", str(10**15)):
+        answer = admin("GET", f"/os-hypervisors/{key}", "2.52")
+        assert answer.status_code == 404 and key in answer.json["itemNotFound"]["message"]
+    for path in ("", "/detail", "/nope", f"/{down['id']}"):
+        assert demo("GET", f"/os-hypervisors{path}").status_code == 403
 
 
 def test_hypervisor_pages_and_search(admin: Versioned) -> None:
@@ -104,6 +107,10 @@ def test_hypervisor_pages_and_search(admin: Versioned) -> None:
     assert admin("GET", "/os-hypervisors?hypervisor_hostname_pattern=ow&limit=1").status_code == 400
     assert admin("GET", "/os-hypervisors?hypervisor_hostname_pattern=nope").status_code == 404
     assert admin("GET", "/os-hypervisors?marker=nope").status_code == 400
+    assert admin("GET", f"/os-hypervisors?marker={10**15}", "2.52").status_code == 400
+    assert [one["id"] for one in admin.ok("GET", "/os-hypervisors?limit=1&marker=1", "2.33")["hypervisors"]] == [2]
+    assert len(admin.ok("GET", "/os-hypervisors?limit=1", "2.32")["hypervisors"]) == 2
+    assert len(admin.ok("GET", "/os-hypervisors?hypervisor_hostname_pattern=ow", "2.52")["hypervisors"]) == 2
     assert len(admin.ok("GET", "/os-hypervisors/ow/search", "2.52")["hypervisors"]) == 1
     assert "servers" not in admin.ok("GET", "/os-hypervisors/ow/servers", "2.52")["hypervisors"][0]
     assert admin("GET", "/os-hypervisors/ow/search").status_code == 404
@@ -113,9 +120,3 @@ def test_uptime_is_not_supplied(admin: Versioned) -> None:
     answer = admin("GET", "/os-hypervisors/1/uptime", "2.1")
     assert answer.status_code == 501 and "notImplemented" in answer.json
     assert admin("GET", "/os-hypervisors/9/uptime", "2.1").status_code == 404
-
-
-def test_there_are_no_aggregates(admin: Versioned, demo: Versioned) -> None:
-    assert admin.ok("GET", "/os-aggregates") == {"aggregates": []}
-    assert admin("GET", "/os-aggregates/1").status_code == 404
-    assert demo("GET", "/os-aggregates").status_code == 403

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
+from unittest import mock
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pileus.compute import keypairs
 from tests.unit.nouns import SSH_FINGERPRINT, SSH_KEY, Nouns, Versioned
@@ -98,3 +104,55 @@ def test_find(nouns: Nouns, demo: Versioned) -> None:
         found = keypairs.find(session, owner, "key")
         assert found is not None and found.public_key == SSH_KEY
         assert keypairs.find(session, owner, "nope") is None
+
+
+def test_generated_certificates(demo: Versioned) -> None:
+    """Self-signed, for client authentication, naming the user as Windows wants it; the key as PKCS #12, as Nova's."""
+    body = {"keypair": {"name": "key", "type": "x509"}}
+    assert demo("POST", "/os-keypairs", "2.1", json=body).status_code == 400
+    assert demo("POST", "/os-keypairs", "2.92", json=body).status_code == 400
+    made = demo.ok("POST", "/os-keypairs", "2.91", json=body)["keypair"]
+    certificate = x509.load_pem_x509_certificate(made["public_key"].encode())
+    key, same, _ = pkcs12.load_key_and_certificates(base64.b64decode(made["private_key"]), None)
+    assert isinstance(key, rsa.RSAPrivateKey) and same == certificate
+    assert key.public_key() == certificate.public_key()
+    certificate.verify_directly_issued_by(certificate)
+    assert certificate.subject.rfc4514_string() == f"CN={made['user_id']}"
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    (name,) = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert isinstance(name, x509.OtherName) and name.type_id.dotted_string == "1.3.6.1.4.1.311.20.2.3"
+    assert name.value[2:].decode() == f"{made['user_id']}@localhost"
+    assert made["fingerprint"].replace(":", "") == certificate.fingerprint(hashes.SHA1()).hex()
+    shown = demo.ok("GET", "/os-keypairs/key")["keypair"]
+    assert (shown["type"], shown["public_key"]) == ("x509", made["public_key"]) and "private_key" not in shown
+    again = {"keypair": {"name": "again", "type": "x509", "public_key": made["public_key"]}}
+    assert demo.ok("POST", "/os-keypairs", json=again)["keypair"]["fingerprint"] == made["fingerprint"]
+
+
+@pytest.mark.parametrize("user_id", ["u" * 64, "\u20ac" * 21])
+def test_certificates_name_users_of_any_letters(user_id: str) -> None:
+    material = keypairs.generated("x509", user_id)
+    certificate = x509.load_pem_x509_certificate(material.public_key.encode())
+    (name,) = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert isinstance(name, x509.OtherName) and name.value[2:].decode() == f"{user_id}@localhost"
+
+
+def test_no_certificate_names_a_user_with_a_longer_id(admin: Versioned) -> None:
+    body = {"keypair": {"name": "key", "type": "x509", "user_id": "u" * 65}}
+    answer = admin("POST", "/os-keypairs", "2.91", json=body)
+    assert answer.status_code == 400 and "64 bytes" in answer.json["badRequest"]["message"]
+
+
+def test_nothing_is_generated_for_who_may_not_keep_it(demo: Versioned) -> None:
+    with mock.patch.object(keypairs, "generated", side_effect=AssertionError):
+        answer = demo("POST", "/os-keypairs", "2.91", json={"keypair": {"name": "key", "user_id": "somebody"}})
+    assert answer.status_code == 403
+
+
+def test_a_key_that_is_not_there(demo: Versioned) -> None:
+    user_id = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
+    assert demo("GET", "/os-keypairs/other").json["itemNotFound"]["message"] == (
+        f"Keypair other not found for user {user_id}"
+    )
+    assert demo("GET", "/os-keypairs/other?user_id=somebody").status_code == 403

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 
+from pileus.compute.quotas import QUOTAS
 from tests.unit.nouns import Nouns, Versioned
 
 
@@ -39,7 +40,7 @@ def test_update_and_reset(admin: Versioned, demo: Versioned, path: str) -> None:
 
 def test_no_limit_below_what_is_used_unless_forced(admin: Versioned, path: str) -> None:
     used = {"instances": 3, "cores": 6, "ram": 100}
-    with mock.patch("pileus.compute.routes.quota_sets.usage", return_value=used):
+    with mock.patch.object(QUOTAS, "used", return_value=used):
         answer = admin("PUT", path, json={"quota_set": {"cores": 5, "instances": 9}})
         assert answer.status_code == 400 and "5 for cores" in answer.json["badRequest"]["message"]
         assert admin.ok("GET", path)["quota_set"]["instances"] == 10

@@ -22,13 +22,14 @@ from pileus.agent.commands import (
     PowerState,
 )
 from pileus.compute import flavors, hosts, spec, unknown
-from pileus.compute.flows.power import stop
+from pileus.compute.actions.power import stop
 from pileus.compute.model import Server
+from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.identity.model import Project, User
-from pileus.network import networks, ports, subnets, wiring
+from pileus.network import networks, ports, server_ports, subnets, wiring
 from pileus.network.model import Port
 from pileus.operations import OperationRow, Origin, debts
 from pileus.operations.model import DebtRow
@@ -91,7 +92,7 @@ def a_server(session: Session, **values: Any) -> Server:
     fields = {
         "id": GUEST, "number": 1, "name": "s", "hostname": "s", "project_id": project(session), "user_id": "u",
         "reservation_id": "r", "vm_state": ACTIVE, "power_state": 1, "host": "host-1", "incarnation": 3,
-        "flavor": flavors.snapshot(flavors.named(session, "m1.micro")), "image": {}, "networks": [],
+        "flavor": flavors.snapshot(flavors.named(session, "m1.micro")), "image": ImageSnapshot(), "networks": [],
         "security_groups": [], "created_at": now, "updated_at": now, "launched_at": now,
     }  # fmt: skip
     server = Server(**fields | values)
@@ -187,8 +188,8 @@ def test_adopt_makes_a_server_as_the_guest_is(session: Session) -> None:
     assert (server.vm_state, server.power_state, server.host, server.incarnation) == (ACTIVE, 1, "host-1", 3)
     assert server.project_id == project(session) and server.launched_at is not None
     assert session.get_one(User, server.user_id).name == "admin"
-    assert (server.flavor["name"], server.flavor["id"]) == ("m1.micro", "84")
-    assert server.key is not None and server.key["public_key"] == KEY and server.key["fingerprint"].count(":") == 15
+    assert (server.flavor.name, server.flavor.id) == ("m1.micro", "84")
+    assert server.key is not None and server.key.public_key == KEY and server.key.fingerprint.count(":") == 15
     assert server.instance_name == "instance-0000002a", "the name it has on its host"
     (held,) = allocations.held(session, consumer_id=GUEST)
     assert (held.provider.name, held.resources) == ("host-1", {"VCPU": 1, "MEMORY_MB": 256, "DISK_GB": 1})
@@ -235,15 +236,14 @@ def test_the_flavor_of_an_adopted_guest(session: Session) -> None:
     with pytest.raises(Invalid, match="disks"):
         adopt(session, told(session), flavor="m1.small")
     server = adopt(session, told(session, vcpus=3), flavor="m1.nano").server
-    assert (server.flavor["name"], server.flavor["vcpus"]) == ("m1.nano", 1)
+    assert (server.flavor.name, server.flavor.vcpus) == ("m1.nano", 1)
 
 
 def test_a_guest_of_no_flavors_sizes(session: Session) -> None:
     report(session, running())
     server = adopt(session, told(session, vcpus=3, extra_specs={"hw:x": "1"})).server
-    nano = flavors.snapshot(flavors.named(session, "m1.nano"))
-    assert server.flavor.keys() == nano.keys()
-    assert (server.flavor["vcpus"], server.flavor["ram"], server.flavor["extra_specs"]) == (3, 256, {"hw:x": "1"})
+    assert server.flavor.name == "unnamed"
+    assert (server.flavor.vcpus, server.flavor.ram, server.flavor.extra_specs) == (3, 256, {"hw:x": "1"})
     assert flavors.like(session, flavors.named(session, "m1.nano")) is not None
 
 
@@ -316,6 +316,9 @@ def wired(session: Session) -> Callable[..., tuple[GuestPort, ...]]:
             ports.create(session, {"network_id": network.id, "project_id": project(session), "device_id": GUEST})
             for _ in range(count)
         ]
+        for position, port in enumerate(made):
+            server_ports.give(port, GUEST, position)
+        session.flush()
         remembered = wiring.guest_ports(session, GUEST)
         for port in made:
             session.delete(port)
@@ -376,7 +379,7 @@ def test_what_somebody_else_has_now_is_said_to_be_lost(
     network_gone = msgspec.structs.replace(network_gone, port=elsewhere)
     report(session, running())
     adopted = adopt(session, told(session, ports=(address, mac, gone, kept, network_gone)))
-    assert adopted.ports == 1 and [port.id for port in ports.of_server(session, GUEST)] == [kept.port.id]
+    assert adopted.ports == 1 and [port.id for port in server_ports.of_server(session, GUEST)] == [kept.port.id]
     lost = (address, mac, gone, network_gone)
     words = ("already allocated", "has MAC", "subnet", "Network gone")
     for one, word, sentence in zip(lost, words, adopted.lost, strict=True):

@@ -29,6 +29,17 @@ def test_version_document(nouns: Nouns) -> None:
     assert nouns.serving.client.simulate_get("/compute/v2").json["version"]["id"] == "v2.0"
 
 
+def test_a_version_by_its_id(nouns: Nouns, demo: Versioned) -> None:
+    get = nouns.serving.client.simulate_get
+    for version, path in (("v2.0", "/compute/v2"), ("v2.1", "/compute/v2.1")):
+        document = get(path).json
+        assert get(f"/compute/versions/{version}").json == document
+        assert get(f"/compute/v2.1/versions/{version}").json == document
+        assert demo.ok("GET", f"/versions/{version}") == document
+    answer = get("/compute/versions/v3")
+    assert answer.status_code == 404 and "itemNotFound" in answer.json
+
+
 def test_headers_name_the_version(demo: Versioned) -> None:
     answer = demo("GET", "/flavors", "2.53")
     assert answer.headers["OpenStack-API-Version"] == "compute 2.53"

@@ -67,7 +67,20 @@ def test_filters(admin: Api) -> None:
     assert names("domain_id=default&name__endswith=n") == ["admin"]
     assert names("enabled=false") == []
     assert names("name__contains=%25") == []
+    assert (
+        names("enabled") == names("enabled=True") == names("parent_id=default") == names("is_domain=false") == names("")
+    )
+    assert names("is_domain=true") == names("parent_id=none") == names("domain_id=") == []
+    assert names("limit=1&colour=red") == names("")
     assert admin("GET", "/projects", query_string="name__like=x").status_code == 400
+    assert admin("GET", "/projects", query_string="enabled=perhaps").status_code == 400
+    assert admin("GET", "/role_assignments", query_string="effective=perhaps").status_code == 400
+    me = ident(admin, "users", "admin")
+    path = f"/users/{me}/projects"
+    assert [row["name"] for row in admin("GET", path).json["projects"]] == ["admin", "alt_demo", "demo"]
+    filtered = admin("GET", path, query_string="name__contains=demo").json["projects"]
+    assert [row["name"] for row in filtered] == ["alt_demo", "demo"]
+    assert [row["name"] for row in admin("GET", "/auth/domains").json["domains"]] == ["Default"]
     body = admin("GET", "/projects", query_string="name=demo").json
     assert body["links"]["self"].endswith("/identity/v3/projects?name=demo")
     assert (body["links"]["next"], body["links"]["previous"]) == (None, None)

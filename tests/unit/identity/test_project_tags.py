@@ -8,9 +8,13 @@ from tests.unit.serving import Api, Serving
 
 def test_tags(admin: Api, demo: Api) -> None:
     tags = f"/projects/{ident(admin, 'projects', 'demo')}/tags"
-    assert admin("PUT", f"{tags}/red").status_code == 201
-    assert admin("PUT", f"{tags}/red").status_code == 201
-    assert demo("GET", tags).json["tags"] == ["red"]
+    for _ in range(2):
+        added = admin("PUT", f"{tags}/red")
+        assert added.status_code == 201
+        assert added.headers["Location"].endswith(f"/identity/v3{tags}/red")
+    body = demo("GET", tags).json
+    assert body["tags"] == ["red"]
+    assert body["links"]["self"].endswith(f"/identity/v3{tags}")
     assert demo("HEAD", f"{tags}/red").status_code == 204
     assert admin("PUT", tags, json={"tags": ["blue", "green"]}).json["tags"] == ["blue", "green"]
     assert admin("GET", f"{tags}/red").status_code == 404
@@ -26,6 +30,22 @@ def test_tags_that_are_refused(admin: Api) -> None:
     assert admin("PUT", f"{tags}/a,b").status_code == 400
     assert admin("PUT", tags, json={"tags": [f"t{n}" for n in range(80)]}).status_code == 200
     assert admin("PUT", f"{tags}/one-more").status_code == 400
+    assert admin("PUT", f"{tags}/t1").status_code == 201
+    for odd in (["a", "a"], ["a,b"], [""], [7], [["a"]], "a", None, {"a": 1}):
+        assert admin("PUT", tags, json={"tags": odd}).status_code == 400, odd
+    assert len(admin("GET", tags).json["tags"]) == 80
+
+
+def test_tags_of_a_body(admin: Api) -> None:
+    body = {"project": {"name": "p", "tags": ["x", "y"]}}
+    project = admin("POST", "/projects", json=body).json["project"]
+    assert project["tags"] == ["x", "y"]
+    url = f"/projects/{project['id']}"
+    assert admin("PATCH", url, json={"project": {"description": "d"}}).json["project"]["tags"] == ["x", "y"]
+    assert admin("PATCH", url, json={"project": {"tags": ["z"]}}).json["project"]["tags"] == ["z"]
+    for odd in (["a", "a"], ["a/b"], "a", [f"t{n}" for n in range(81)]):
+        assert admin("PATCH", url, json={"project": {"tags": odd}}).status_code == 400, odd
+    assert admin("GET", f"{url}/tags").json["tags"] == ["z"]
 
 
 def test_a_void_token_is_no_matter_where_none_is_needed(serving: Serving, demo: Api) -> None:

@@ -18,7 +18,7 @@ from tests.unit.serving import Api, Serving
 
 def files(serving: Serving) -> list[str]:
     directory = serving.settings.images
-    return sorted(os.listdir(directory)) if directory.exists() else []
+    return sorted(one for one in os.listdir(directory) if one != "incoming") if directory.exists() else []
 
 
 def qemu_img(path: Path, *arguments: str, format: str = "qcow2") -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.image.conftest import make, patch
@@ -309,3 +311,77 @@ def test_reserved_properties(demo: Api, name: str) -> None:
 
 def test_no_import_methods(demo: Api) -> None:
     assert demo("GET", "/info/import").json["import-methods"]["value"] == []
+
+
+def test_ids_of_deleted_images_are_not_given_again(demo: Api, alt: Api) -> None:
+    image = make(demo, visibility="private")
+    assert demo("DELETE", f"/images/{image['id']}").status_code == 204
+    for anybody in (demo, alt):
+        assert anybody("POST", "/images", json={"id": image["id"]}).status_code == 409
+    assert demo("GET", f"/images/{image['id']}").status_code == 404
+
+
+def test_tags_go_with_their_image(serving: Serving, demo: Api) -> None:
+    from sqlalchemy import select
+
+    from pileus.db.tags import Tag
+
+    image = make(demo, tags=["a", "b"])
+    assert demo("DELETE", f"/images/{image['id']}").status_code == 204
+    with serving.db.read() as session:
+        assert session.scalars(select(Tag)).all() == []
+
+
+def test_too_many_tags(demo: Api) -> None:
+    image = make(demo, tags=[f"t{n}" for n in range(128)])
+    answer = demo("PUT", f"/images/{image['id']}/tags/one-more")
+    assert answer.status_code == 413
+    assert "Attempted: 129, Maximum: 128" in answer.json["message"]
+    assert demo("PUT", f"/images/{image['id']}/tags/t7").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("sort=name", ["c", "b", "a"]),
+        ("sort=min_ram:asc,name", ["b", "a", "c"]),
+        ("sort_key=name&sort_dir=asc&sort_key=id&sort_dir=desc", ["a", "b", "c"]),
+        ("sort_key=name", ["c", "b", "a"]),
+        ("sort_dir=asc", ["a", "b", "c"]),
+        ("", ["c", "b", "a"]),
+    ],
+)
+def test_order(demo: Api, query: str, names: list[str]) -> None:
+    for name, min_ram in (("a", 1), ("b", 1), ("c", 2)):
+        make(demo, name=name, min_ram=min_ram)
+    assert [image["name"] for image in demo("GET", "/images", query_string=query).json["images"]] == names
+
+
+@pytest.mark.parametrize(
+    "query", ["size_min=-1", "size_max=" + "9" * 5000, "protected=yes", "created_at=gt:10000-01-01"]
+)
+def test_values_that_no_filter_has(demo: Api, query: str) -> None:
+    answer = demo("GET", "/images", query_string=query)
+    assert answer.status_code == 400
+    assert query.partition("=")[0] in answer.json["message"]
+
+
+def test_an_operators_rules_count(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    rules = '"get_image": "role:admin or project_id:%(owner)s"\n"delete_image": "project_id:%(member_id)s"\n'
+    (tmp_path / "policy" / "image.yaml").write_text(rules)
+    serving = Serving(tmp_path)
+    demo, alt = (serving.user(name, "/image/v2") for name in ("demo", "alt_demo"))
+    image = f"/images/{make(demo, visibility='community')['id']}"
+    assert demo("GET", image).status_code == 200
+    assert demo("DELETE", image).status_code == 403
+    for method in ("GET", "DELETE"):
+        assert alt(method, image).status_code == 404  # what may not be read looks as if it were not there
+
+
+def test_rules_are_judged_against_the_owner(demo: Api, alt: Api) -> None:
+    community = make(demo, visibility="community")["id"]
+    assert alt("GET", f"/images/{community}").status_code == 200
+    for method, path in (("DELETE", ""), ("PUT", "/tags/x"), ("DELETE", "/tags/x"), ("POST", "/actions/deactivate")):
+        assert alt(method, f"/images/{community}{path}").status_code == 403
+    assert alt("GET", f"/images/{community}/members").status_code == 403

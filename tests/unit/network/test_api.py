@@ -225,6 +225,39 @@ def test_quotas(admin: Caller, demo: Caller) -> None:
     assert demo("GET", f"/quotas/{admin.project_id}")[0] == 403
 
 
+def test_limits_below_what_is_used(admin: Caller, demo: Caller) -> None:
+    """quota-check-limit and quota-check-limit-default: only force sets a limit below what is used."""
+    path = f"/quotas/{demo.project_id}"
+    for _ in range(2):
+        demo.make("network")
+    for flags in ({}, {"check_limit": True}, {"force": False}, {"force": True, "check_limit": True}):
+        status, body = admin("PUT", path, {"quota": {"network": 1, "port": 3, **flags}})
+        assert (status, body["NeutronError"]["type"]) == (400, "HTTPBadRequest")
+        assert body["NeutronError"]["message"] == (
+            "Quota limit 1 for network must be greater than or equal to already used 2"
+        )
+    assert demo("GET", path)[1]["quota"] == demo("GET", f"{path}/default")[1]["quota"], "nothing was set"
+    assert admin("PUT", path, {"quota": {"network": 2, "check_limit": True}})[1]["quota"]["network"] == 2
+    assert admin("PUT", path, {"quota": {"network": -1, "check_limit": "true"}})[1]["quota"]["network"] == -1
+    assert admin("PUT", path, {"quota": {"network": 1, "force": True}})[1]["quota"]["network"] == 1
+    for wrong in ({"router": 5}, {"network": -2}, {"network": "x"}, {"check_limit": "perhaps"}):
+        assert error(admin("PUT", path, {"quota": wrong}))[0] == 400
+    unknown = admin("PUT", path, {"quota": {"router": 5}})[1]["NeutronError"]["message"]
+    assert unknown == "Unrecognized attribute(s) 'router'"
+    assert demo("GET", path)[1]["quota"]["network"] == 1
+
+
+def test_quotas_of_all_projects(admin: Caller, demo: Caller) -> None:
+    assert admin("GET", "/quotas")[1] == {"quotas": []}
+    assert error(admin("DELETE", f"/quotas/{demo.project_id}")) == (404, "TenantQuotaNotFound")
+    admin("PUT", f"/quotas/{demo.project_id}", {"quota": {"subnet": 7}})
+    (only,) = admin("GET", "/quotas")[1]["quotas"]
+    assert (only["project_id"], only["tenant_id"], only["subnet"]) == (demo.project_id, demo.project_id, 7)
+    assert error(demo("GET", "/quotas")) == (403, "PolicyNotAuthorized")
+    assert demo("GET", "/quotas/project")[1]["project"]["project_id"] == demo.project_id
+    assert demo("GET", "/quotas/tenant")[1]["tenant"]["tenant_id"] == demo.project_id
+
+
 def test_bulk_is_all_or_nothing(demo: Caller) -> None:
     body = {"networks": [{"name": "a"}, {"name": "b", "mtu": 9000}]}
     assert error(demo("POST", "/networks", body)) == (400, "InvalidInput")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from pileus import api
+from pileus.api import Requester
 from pileus.cloud import Cloud
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, PileusError, QuotaExceeded
-from pileus.network import addresses, ports, requests, security_groups, wiring
+from pileus.network import addresses, requests, security_groups, server_ports, wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.quotas import QUOTAS
 from pileus.network.requests import NetworkRequest, validate
@@ -19,8 +21,16 @@ from tests.unit.network.conftest import Caller
 Count = Callable[[Callable[[], Any]], int]
 
 
+def member(cloud: Cloud, project_id: str) -> Requester:
+    """A member of a project, asking compute."""
+    service = next(one for one in cloud.services if one.name == "compute")
+    asks = Requester(service.policy, cloud.settings, "req-1")
+    asks.caller = api.Caller(user_id="u", user_name="u", user_domain_id="d", project_id=project_id, roles=("member",))
+    return asks
+
+
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    return ports.allocate_for_server(session, server, project, "user", host, list(wanted), [], f"name-{server}")
+    return server_ports.allocate_for_server(session, server, project, host, list(wanted), [], f"name-{server}")
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:
@@ -57,15 +67,15 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         ]
         assert security_groups.names_for_servers(session, ["s1"]) == {"s1": ["default"]}
     with cloud.db.write() as session:
-        ports.set_up(session, "s1", True)
+        server_ports.set_up(session, "s1", True)
     assert demo("GET", f"/ports/{own['id']}")[1]["port"]["status"] == "ACTIVE"
     assert admin("GET", f"/ports/{own['id']}")[1]["port"]["binding:vif_type"] == "ovs"
     with cloud.db.write() as session:
         assert allocate(session, demo.project_id, "s1", "h2", *wanted) == ids
-        assert [port.host for port in ports.of_server(session, "s1")] == ["h2", "h2"]
+        assert [port.host for port in server_ports.of_server(session, "s1")] == ["h2", "h2"]
     for _ in range(2):
         with cloud.db.write() as session:
-            ports.release_for_server(session, "s1")
+            server_ports.release_for_server(session, "s1")
     kept = demo("GET", "/ports?device_owner=")[1]["ports"]
     assert [(port["id"], port["device_id"], port["status"]) for port in kept] == [(own["id"], "", "DOWN")]
 
@@ -113,26 +123,26 @@ def test_refused_networks(
     }
     asked = [{key: names.get(value, value) for key, value in one.items()} for one in networks]
     with cloud.db.read() as session, pytest.raises(kind, match=words):
-        validate(session, demo.project_id, False, asked)
+        validate(session, member(cloud, demo.project_id), asked)
 
 
 def test_the_only_network(cloud: Cloud, demo: Caller, alt: Caller) -> None:
     with cloud.db.read() as session:
-        assert validate(session, demo.project_id, False, None) == []
-        assert validate(session, demo.project_id, False, "none") == []
+        assert validate(session, member(cloud, demo.project_id), None) == []
+        assert validate(session, member(cloud, demo.project_id), "none") == []
         with pytest.raises(Invalid, match="Unable to automatically allocate a network for project"):
-            validate(session, demo.project_id, False, "auto")
+            validate(session, member(cloud, demo.project_id), "auto")
     network = demo.network("10.0.0.0/24")
     with cloud.db.read() as session:
         for given in (None, "auto"):
-            (request,) = validate(session, demo.project_id, False, given)
+            (request,) = validate(session, member(cloud, demo.project_id), given)
             assert request.network_id == network["id"]
-        assert validate(session, alt.project_id, False, None) == []
+        assert validate(session, member(cloud, alt.project_id), None) == []
         with pytest.raises(Invalid, match="could not be found"):
-            validate(session, alt.project_id, False, [{"uuid": network["id"]}])
+            validate(session, member(cloud, alt.project_id), [{"uuid": network["id"]}])
     demo.network("10.1.0.0/24")
     with cloud.db.read() as session, pytest.raises(Conflict, match="Multiple possible networks found"):
-        validate(session, demo.project_id, False, None)
+        validate(session, member(cloud, demo.project_id), None)
 
 
 def test_security_groups_by_name(cloud: Cloud, demo: Caller, alt: Caller) -> None:

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from pileus.agent.commands import NetworkSpec
-from pileus.cloud import Cloud
+from pileus.cloud import Cloud, registry
 from pileus.errors import Unavailable
-from pileus.network import ports, sync
+from pileus.network import server_ports, sync
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.network.requests import NetworkRequest
@@ -27,7 +27,9 @@ class Northbound(FakeNorthbound):
         self.heard: list[str] = []
         self.away = False
         self._cloud = cloud
-        self._collector = Collector(cloud.db, lambda envelope: pytest.fail("no host is owed anything"), self._apply)
+        self._collector = Collector(
+            cloud.db, lambda envelope: pytest.fail("no host is owed anything"), self._apply, registry()
+        )
 
     def _apply(self, change: Any) -> None:
         change(self)
@@ -81,7 +83,7 @@ def northbound(cloud: Cloud) -> Northbound:
 def bind(cloud: Cloud, demo: Caller, port: dict[str, Any], server: str = "s", host: str = "h") -> None:
     with cloud.db.write() as session:
         request = [NetworkRequest(port_id=port["id"])]
-        ports.allocate_for_server(session, server, demo.project_id, "u", host, request, [], "n", "req-1")
+        server_ports.allocate_for_server(session, server, demo.project_id, host, request, [], "n", "req-1")
 
 
 def test_only_what_is_wired_is_synced(cloud: Cloud, demo: Caller, northbound: Northbound) -> None:
@@ -158,7 +160,7 @@ def test_an_owners_port_leaves_the_network_with_its_server(cloud: Cloud, demo: C
     bind(cloud, demo, port)
     northbound.settle()
     with cloud.db.write() as session:
-        ports.release_for_server(session, "s", "req-2")
+        server_ports.release_for_server(session, "s", "req-2")
     assert northbound.settle() == ["sync port", "drop port"] and northbound.ports == {}, "unbound, it has no record"
     assert demo("GET", f"/ports/{port['id']}")[0] == 200
 

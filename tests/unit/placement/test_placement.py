@@ -61,6 +61,10 @@ def test_headers_from_1_15_on(admin: Versioned) -> None:
         ("?name=up", ["up"]),
         ("?resources=VCPU:8", ["down", "up"]),
         ("?resources=VCPU:9", []),
+        ("?resources=DISK_GB:100", ["down", "up"]),
+        ("?resources=MEMORY_MB:14464", ["down", "up"]),
+        ("?resources=MEMORY_MB:14465,VCPU:1", ["up"]),
+        ("?name=up&required=!CUSTOM_FAST", []),
         ("?resources=MEMORY_MB:15000", ["up"]),
         ("?required=CUSTOM_FAST", ["up"]),
         ("?required=COMPUTE_NODE,!CUSTOM_FAST", ["down"]),
@@ -102,6 +106,7 @@ def test_filters_come_with_their_version(admin: Versioned, query: str, since: st
         "resources=VCPU",
         "resources=VCPU:0",
         "resources=VCPU:x",
+        "resources=VCPU:" + "9" * 5000,
         "resources=",
         "required=NOPE",
         "required=,",
@@ -209,6 +214,7 @@ def test_candidates_by_version(nouns: Nouns, admin: Versioned) -> None:
         ("resources=VCPU:1&required=CUSTOM_FAST", 1),
         ("resources=VCPU:1&root_required=!CUSTOM_FAST", 1),
         ("resources=DISK_GB:101", 0),
+        ("&".join(f"resources{n}=DISK_GB:{10**18 - 1}" for n in range(1, 20)) + "&group_policy=none", 0),
         ("resources=MEMORY_MB:15000", 1),
         ("resources=VCPU:1&resources1=DISK_GB:1", 2),
         ("resources_A=VCPU:1&resources_B=DISK_GB:1&group_policy=none", 2),
@@ -236,6 +242,7 @@ def test_candidates(admin: Versioned, query: str, count: int) -> None:
         "required=COMPUTE_NODE",
         "resources_A=VCPU:1&resources_B=VCPU:1",
         "resources=VCPU:1&in_tree=nope",
+        "resources=VCPU:1&limit=" + "9" * 5000,
     ],
 )
 def test_wrong_candidates(admin: Versioned, query: str) -> None:
@@ -246,7 +253,9 @@ def test_errors(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
     shown = error(admin, f"/resource_providers/{UNKNOWN}", "1.22", 404)
     assert shown.keys() == {"status", "title", "detail", "request_id"}
     assert error(admin, f"/resource_providers/{UNKNOWN}", "1.23", 404)["code"] == "placement.undefined_code"
-    assert error(demo, "/resource_providers", status=403)["title"] == "Forbidden"
+    for path in ("", f"/{nouns.provider_id}", f"/{UNKNOWN}", f"/{UNKNOWN}/traits", f"/{UNKNOWN}/inventories/VCPU"):
+        assert error(demo, f"/resource_providers{path}", status=403)["title"] == "Forbidden"
+    assert error(admin, f"/resource_providers/{UNKNOWN}/inventories/VCPU", status=404)["detail"]
     newer = error(admin, "/resource_providers", "1.40", 406)
     assert (newer["min_version"], newer["max_version"]) == ("1.0", "1.39")
     assert nouns.serving.client.simulate_get("/placement/resource_providers").status_code == 401
@@ -257,8 +266,7 @@ def test_errors(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
 def test_requests_know_no_http() -> None:
     assert requests.resources("VCPU:2,MEMORY_MB:1024") == {"VCPU": 2, "MEMORY_MB": 1024}
     traits = requests.traits(["A,!B", "in:C,D"], may_forbid=True, may_choose=True)
-    assert traits.fit({"A", "C"}) and traits.fit({"A", "D"})
-    assert not traits.fit({"A"}) and not traits.fit({"A", "B", "C"}) and not traits.fit({"C"})
+    assert traits.required == (frozenset("A"), frozenset("CD")) and traits.forbidden == frozenset("B")
     with pytest.raises(Invalid, match=r"1\.39"):
         requests.traits(["in:A"], may_forbid=True, may_choose=False)
     assert requests.traits(["A", "B"], may_forbid=True, may_choose=False).names == {"B"}

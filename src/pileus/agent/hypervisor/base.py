@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from pileus.agent.commands import GuestSpec, HostReport
+from pileus.agent.commands import (
+    AttachPort,
+    BuildGuest,
+    DetachPort,
+    DiscardGuest,
+    GuestSpec,
+    HostReport,
+    PauseGuest,
+    RebootGuest,
+    ResumeGuest,
+    SnapshotGuest,
+    StartGuest,
+    StopGuest,
+    SuspendGuest,
+    UnpauseGuest,
+    UpdateInstanceData,
+)
 from pileus.agent.timeline import Timeline
 
 GuestListener = Callable[[str, str, int], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
+Result = dict[str, Any] | None
+"""Of a command, as its struct says; None where that is {}."""
 
 
 class Hypervisor(Protocol):
     """Every method is idempotent, blocks until done and raises CommandFailed.
 
-    Power states are those of PowerState. `host` is one of the names in `reports()`.
+    The methods of commands are those that the commands name (`Command.method`): what each does, and what it gives, is
+    said there. Power states are those of PowerState. `host` is one of the names in `reports()`.
     """
 
     def start(self, listener: GuestListener) -> None:
@@ -24,23 +43,48 @@ class Hypervisor(Protocol):
     def reports(self) -> list[HostReport]:
         """Each host with its inventories, traits and guests: all of which anything is there."""
 
-    def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        """Create, define, plug and run a guest; returns its power state."""
+    # --- commands ---------------------------------------------------------------------------------------------
 
-    def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
+    def build(self, host: str, command: BuildGuest, timeline: Timeline) -> Result:
+        """Create, define, plug and run a guest."""
+
+    def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         """Remove a guest and everything it holds on the host, its taps too; nothing there is no error."""
 
-    def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        """Run a guest that was built before; returns its power state."""
+    def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
+        """Run a guest that was built before."""
 
-    def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
-        """ACPI shutdown, then power off after `timeout_s`; returns the power state."""
+    def power_off(self, host: str, command: StopGuest, timeline: Timeline) -> Result:
+        """ACPI shutdown, then power off."""
 
-    def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
-        """Reboot a guest; returns its power state."""
+    def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
+        """Reboot a guest."""
 
-    def update_data(self, host: str, guest: GuestSpec) -> None:
+    def pause(self, host: str, command: PauseGuest, timeline: Timeline) -> Result:
+        """Hold a guest's CPUs."""
+
+    def unpause(self, host: str, command: UnpauseGuest, timeline: Timeline) -> Result:
+        """Let a guest's CPUs go on."""
+
+    def suspend(self, host: str, command: SuspendGuest, timeline: Timeline) -> Result:
+        """Save a guest's memory on disk and power it off."""
+
+    def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
+        """Run a guest on from its saved memory."""
+
+    def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
+        """Write a guest's root disk to a file."""
+
+    def attach_port(self, host: str, command: AttachPort, timeline: Timeline) -> Result:
+        """Plug a port into a guest."""
+
+    def detach_port(self, host: str, command: DetachPort, timeline: Timeline) -> Result:
+        """Take a port from a guest."""
+
+    def update_data(self, host: str, command: UpdateInstanceData, timeline: Timeline) -> Result:
         """Change what the metadata service tells the guest."""
+
+    # --- questions --------------------------------------------------------------------------------------------
 
     def console(self, host: str, server_id: str, lines: int | None) -> str:
         """The last `lines` lines of the console log (all that is kept: None)."""
@@ -52,8 +96,26 @@ class Hypervisor(Protocol):
             CommandFailed: nothing is known of it.
         """
 
+    def set_password(self, host: str, server_id: str, user: str, password: str) -> None:
+        """Change a user's password inside a guest that runs, through its agent. The password is logged nowhere.
+
+        Raises:
+            CommandFailed: "no-guest-agent" (it has none, or that does not answer), "no-such-guest", "not-running".
+        """
+
+    # --- upkeep -----------------------------------------------------------------------------------------------
+
     def housekeep(self) -> None:
         """Regular upkeep, called about once a minute: keeps console logs short, forgets what nobody uses."""
 
     def stop(self, keep_guests: bool) -> None:
         """Orderly stop: shut guests down and end own daemons, or leave both running."""
+
+
+_YES = frozenset({"1", "on", "t", "true", "y", "yes"})
+
+
+def has_agent(guest: GuestSpec) -> bool:
+    """Whether a guest's image says that an agent runs in it (image property hw_qemu_guest_agent)."""
+    properties = guest.image.properties if guest.image else {}
+    return properties.get("hw_qemu_guest_agent", "").strip().lower() in _YES

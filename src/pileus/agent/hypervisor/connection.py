@@ -20,6 +20,8 @@ from pileus.agent.hypervisor.libvirtd import Libvirtd
 log = logging.getLogger(__name__)
 
 _KEEPALIVE_S, _KEEPALIVE_MISSES = 5, 3
+_WAITED_FOR = (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED)
+"""Events that are no news of a power state, but ends of what commands wait for."""
 _PATH = re.compile(r"(?<![\w/])/[\w.+-]+(/[\w.+-]*)+")
 
 _POWER_STATES = {
@@ -160,12 +162,18 @@ class Connection:
             connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_MISSES)
             connection.registerCloseCallback(self._on_close, None)
             connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+            for event in _WAITED_FOR:
+                connection.domainEventRegisterAny(None, event, self._on_move, None)
             for domain in connection.listAllDomains():
                 self._news.put(domain.UUIDString())  # what happened while nobody listened
         self._open = connection
 
     def _on_lifecycle(self, _connection: Any, domain: Any, _event: int, _detail: int, _opaque: Any) -> None:
         self._news.put(domain.UUIDString())
+        self._on_move()
+
+    def _on_move(self, *_details: Any) -> None:
+        """Something happened that somebody may wait for."""
         with self._moved:
             self._moves += 1
             self._moved.notify_all()

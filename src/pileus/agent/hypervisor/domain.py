@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pileus.agent.commands import GuestSpec
+from pileus.agent.commands import GuestPort, GuestSpec
 from pileus.agent.hypervisor import topology
+from pileus.agent.hypervisor.base import has_agent
 from pileus.agent.storage.file import GuestFiles
 
 _CHASSIS_ASSET = "OpenStack Nova"
@@ -75,7 +76,45 @@ def xml(guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Seq
         devices.append(ET.fromstring(interface))  # noqa: S314 - made by our own network driver
     _consoles(devices, console)
     _helpers(devices)
+    if has_agent(guest):
+        _agent(devices)
     return ET.tostring(domain, encoding="unicode")
+
+
+def interface(text: str, wiring: GuestPort) -> str | None:
+    """The `<interface>` element that plugs a port in a domain's definition, as libvirt must be shown it to unplug it.
+
+    Two ports on different networks may have one MAC address: where the network's driver names the port, that decides.
+    """
+    for element in ET.fromstring(text).iterfind("devices/interface"):  # noqa: S314 - libvirt's own
+        mac, named = element.find("mac"), element.find("virtualport/parameters")
+        if mac is None or mac.get("address", "").lower() != wiring.port.mac_address.lower():
+            continue
+        if named is None or named.get("interfaceid", wiring.port.id) == wiring.port.id:
+            return ET.tostring(element, encoding="unicode")
+    return None
+
+
+def disk_of(text: str, path: Path) -> str | None:
+    """The target of the disk in a domain's definition that is the file `path`; None if it cannot be written to."""
+    for element in ET.fromstring(text).iterfind("devices/disk"):  # noqa: S314 - libvirt's own
+        source, target = element.find("source"), element.find("target")
+        if source is None or target is None or source.get("file") != str(path):
+            continue
+        return None if element.find("readonly") is not None else target.get("dev")
+    return None
+
+
+def backup(target: str, copy: Path) -> str:
+    """The job that copies one disk of a guest, with what stands behind it, to a new qcow2 file.
+
+    See libvirt.org/formatbackup.html.
+    """
+    job = ET.Element("domainbackup", mode="push")
+    disk = ET.SubElement(ET.SubElement(job, "disks"), "disk", name=target, type="file")
+    ET.SubElement(disk, "target", file=str(copy))
+    ET.SubElement(disk, "driver", type="qcow2")
+    return ET.tostring(job, encoding="unicode")
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
@@ -150,3 +189,9 @@ def _helpers(devices: ET.Element) -> None:
     ET.SubElement(balloon, "stats", period="10")
     rng = ET.SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
+
+
+def _agent(devices: ET.Element) -> None:
+    """Where the agent inside a guest listens; libvirt chooses the socket and the bus."""
+    channel = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")

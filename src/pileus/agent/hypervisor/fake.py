@@ -1,11 +1,13 @@
 """The fake hypervisor: stands for any number of hosts, keeps guests as files, takes no time and runs nothing.
 
 For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
-{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}}.
+{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "fail": {"snapshot": "the disk is full"}}, where "fail"
+names drivers' methods.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -14,11 +16,33 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import GuestReport, GuestSpec, HostReport, Inventory, PowerState
+from pileus.agent.commands import (
+    AttachPort,
+    BuildGuest,
+    Command,
+    DetachPort,
+    DiscardGuest,
+    GuestReport,
+    GuestSpec,
+    HostReport,
+    Inventory,
+    PauseGuest,
+    PowerState,
+    RebootGuest,
+    ResumeGuest,
+    SnapshotGuest,
+    StartGuest,
+    StopGuest,
+    SuspendGuest,
+    UnpauseGuest,
+    UpdateInstanceData,
+)
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import GuestListener
+from pileus.agent.hypervisor.base import GuestListener, Result, has_agent
 from pileus.agent.ids import checked_id
 from pileus.agent.network.base import Network
+from pileus.agent.storage import qcow2
+from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
 VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
@@ -29,15 +53,18 @@ STAGES = ("prepare network", "fetch image", "inspect and convert image", "create
 class FakeHypervisor:
     """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent.
 
-    `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with.
+    `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with, and
+    `fake/HOST.saved/ID` is there while its memory is saved.
     """
 
-    def __init__(self, state: Path, network: Network, hosts: int) -> None:
+    def __init__(self, state: Path, network: Network, hosts: int, uploads: Path | None = None) -> None:
         self._root, self._network = state / "fake", network
+        self._uploads = Uploads(uploads)
         self._hosts = [f"fake-{number + 1}" for number in range(hosts)]
 
     def start(self, listener: GuestListener) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
+        self._uploads.clear()
 
     def reports(self) -> list[HostReport]:
         inventories = {
@@ -59,7 +86,9 @@ class FakeHypervisor:
             for host in self._hosts
         ]
 
-    def build(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    def build(self, host: str, command: BuildGuest, timeline: Timeline) -> Result:
         behaviour = self._behaviour()
         for name in STAGES:
             with timeline.stage(name):
@@ -67,33 +96,98 @@ class FakeHypervisor:
         time.sleep(float(behaviour.get("build_s", 0)))
         if reason := behaviour.get("fail_build", {}).get(host):
             raise CommandFailed("hypervisor", reason)
-        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
-        with timeline.stage("running"):
-            return self._run(host, guest)
+        return self._run(host, command.guest, command.plug_timeout_s, timeline)
 
-    def discard(self, host: str, server_id: str, timeline: Timeline) -> None:
+    def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
+        server_id = command.server_id
         with timeline.stage("destroy guest"):
             self._memory(host, server_id).unlink(missing_ok=True)
+            self._saved(host, server_id).unlink(missing_ok=True)
             (self._root / host / server_id).unlink(missing_ok=True)
         with timeline.stage("unplug port"):
             pass
+        return None
 
-    def power_on(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> int:
-        self._require(host, guest.server_id)
-        return self._run(host, guest)
+    def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
+        self._begin(host, command)
+        return self._run(host, command.guest, command.plug_timeout_s, timeline)
 
-    def power_off(self, host: str, server_id: str, timeout_s: float, timeline: Timeline) -> int:
-        self._require(host, server_id)
-        return self._set(host, server_id, PowerState.SHUTDOWN)
+    def power_off(self, host: str, command: StopGuest, timeline: Timeline) -> Result:
+        self._begin(host, command)
+        return self._set(host, command.server_id, PowerState.SHUTDOWN)
 
-    def reboot(self, host: str, guest: GuestSpec, hard: bool, timeout_s: float, timeline: Timeline) -> int:
-        self._require(host, guest.server_id)
-        return self._run(host, guest)
+    def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
+        self._begin(host, command)
+        return self._run(host, command.guest, command.timeout_s, timeline)
 
-    def update_data(self, host: str, guest: GuestSpec) -> None:
+    def pause(self, host: str, command: PauseGuest, timeline: Timeline) -> Result:
+        self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        with timeline.stage("pause guest"):
+            return self._set(host, command.server_id, PowerState.PAUSED)
+
+    def unpause(self, host: str, command: UnpauseGuest, timeline: Timeline) -> Result:
+        self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        with timeline.stage("unpause guest"):
+            return self._set(host, command.server_id, PowerState.RUNNING)
+
+    def suspend(self, host: str, command: SuspendGuest, timeline: Timeline) -> Result:
+        saved = self._saved(host, command.server_id)
+        if not saved.exists():
+            self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        with timeline.stage("suspend guest"):
+            _replace(saved, b"")
+            return self._set(host, command.server_id, PowerState.SHUTDOWN)
+
+    def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
+        self._begin(host, command)
+        if self._saved(host, command.subject).exists():
+            with timeline.stage("restore memory"):
+                pass
+        return self._run(host, command.guest, command.plug_timeout_s, timeline)
+
+    def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
+        """An image of a disk that was never written to."""
+        if command.disk_format != "qcow2":
+            raise CommandFailed("unsupported", f"this host makes no images of format {command.disk_format}")
+        self._uploads.check(command.location)
+        self._begin(host, command)
+        with timeline.stage("copy disk") as detail:
+            detail["image"] = command.image_id
+            size = (self.remembered(host, command.server_id).root_gib or 1) << 30
+            image = qcow2.blank(size)
+        delivered = self._uploads.deliver(io.BytesIO(image), len(image), command.location, timeline)
+        return {**msgspec.structs.asdict(delivered), "virtual_size": size}
+
+    def attach_port(self, host: str, command: AttachPort, timeline: Timeline) -> Result:
+        state = self._begin(host, command)
+        if command.port_id not in (wiring.port.id for wiring in command.guest.ports):
+            raise CommandFailed("invalid", "the port to attach is none of the server's")
+        self._check_not_saved(host, command.subject)
+        self._remember(host, command.guest)
+        with timeline.stage("attach port") as detail:
+            detail["port"] = command.port_id
+        if state != PowerState.SHUTDOWN:
+            self._network.await_up([command.port_id], command.plug_timeout_s, timeline)
+        return None
+
+    def detach_port(self, host: str, command: DetachPort, timeline: Timeline) -> Result:
+        if self._begin(host, command) == PowerState.PAUSED:
+            raise CommandFailed("guest-paused", "the server is paused and cannot let go of its port")
+        self._check_not_saved(host, command.subject)
+        with timeline.stage("detach port") as detail:
+            detail["port"] = command.port.port.id
+        with timeline.stage("unplug port"):
+            self._network.unplug([command.port.port.id])
+        self._remember(host, command.guest)
+        return None
+
+    def update_data(self, host: str, command: UpdateInstanceData, timeline: Timeline) -> Result:
         """Nobody reads a fake guest's metadata; it is remembered."""
-        if (self._root / host / guest.server_id).exists():
-            self._remember(host, guest)
+        if (self._root / host / command.subject).exists():
+            self._remember(host, command.guest)
+        return None
+
+    # --- questions --------------------------------------------------------------------------------------------
 
     def console(self, host: str, server_id: str, lines: int | None) -> str:
         if not (self._root / host / server_id).exists():
@@ -109,6 +203,16 @@ class FakeHypervisor:
         except (OSError, msgspec.DecodeError) as error:
             raise CommandFailed("no-guest", f"Host {host} remembers nothing of guest {server_id}.") from error
 
+    def set_password(self, host: str, server_id: str, user: str, password: str) -> None:
+        """There is nobody to tell; a guest whose image says that it has an agent is told all the same."""
+        guest = self._require(host, server_id)
+        if guest != PowerState.RUNNING:
+            raise CommandFailed("not-running", "the server does not run")
+        if not has_agent(self.remembered(host, server_id)):
+            raise CommandFailed("no-guest-agent", "the server has no guest agent, or it does not answer")
+
+    # --- upkeep -----------------------------------------------------------------------------------------------
+
     def housekeep(self) -> None:
         """Fake guests write no console logs."""
 
@@ -118,9 +222,30 @@ class FakeHypervisor:
                 for path in self._guests(host):
                     self._set(host, path.name, PowerState.SHUTDOWN)
 
-    def _require(self, host: str, server_id: str) -> None:
-        if not (self._root / host / server_id).exists():
-            raise CommandFailed("no-such-guest", "the server has no disk on this host")
+    # --- how --------------------------------------------------------------------------------------------------
+
+    def _begin(self, host: str, command: Command, *allowed: int) -> int:
+        """The guest's power state, which must be one of those that are allowed, if any are named.
+
+        Raises:
+            CommandFailed: it is not, there is no such guest, or the command shall fail.
+        """
+        if reason := self._behaviour().get("fail", {}).get(command.method):
+            raise CommandFailed("hypervisor", reason)
+        state = self._require(host, command.subject)
+        if allowed and state not in allowed:
+            raise CommandFailed("not-running", "the server does not run")
+        return state
+
+    def _require(self, host: str, server_id: str) -> int:
+        try:
+            return int((self._root / host / server_id).read_text())
+        except FileNotFoundError:
+            raise CommandFailed("no-such-guest", "the server has no disk on this host") from None
+
+    def _check_not_saved(self, host: str, server_id: str) -> None:
+        if self._saved(host, server_id).exists():
+            raise CommandFailed("guest-suspended", "the server is suspended: its ports cannot change")
 
     def _guests(self, host: str) -> list[Path]:
         folder = self._root / host
@@ -133,16 +258,22 @@ class FakeHypervisor:
             except FileNotFoundError:
                 continue  # discarded just now
 
-    def _run(self, host: str, guest: GuestSpec) -> int:
-        self._remember(host, guest)
-        return self._set(host, guest.server_id, PowerState.RUNNING)
+    def _run(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> Result:
+        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
+        with timeline.stage("running"):
+            self._remember(host, guest)
+            self._saved(host, guest.server_id).unlink(missing_ok=True)
+            return self._set(host, guest.server_id, PowerState.RUNNING)
 
-    def _set(self, host: str, server_id: str, power_state: int) -> int:
+    def _set(self, host: str, server_id: str, power_state: int) -> Result:
         _replace(self._root / host / server_id, str(power_state).encode())
-        return power_state
+        return {"power_state": power_state}
 
     def _memory(self, host: str, server_id: str) -> Path:
         return self._root / "remembered" / host / f"{server_id}.json"
+
+    def _saved(self, host: str, server_id: str) -> Path:
+        return self._root / f"{host}.saved" / server_id
 
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""

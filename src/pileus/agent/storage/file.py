@@ -37,6 +37,10 @@ class InstanceFiles:
         """Ids of the guests that have a directory."""
         return [path.name for path in self._directory.iterdir() if path.is_dir()]
 
+    def copied(self) -> list[str]:
+        """Ids of the guests whose root disk is being copied, or was when an agent died."""
+        return [path.name for path in self._directory.iterdir() if GuestFiles(path).copying.exists()]
+
     def bases(self) -> set[str] | None:
         """Names of the image bases that root disks stand on; None while that of any guest is not known.
 
@@ -68,6 +72,9 @@ class GuestFiles:
         self.swap = directory / "disk.swap"
         self.config_drive = directory / "disk.config"
         self.console = directory / "console.log"
+        self.copying = directory / "copying"
+        """A folder, there while the root disk is being copied."""
+        self.copy = self.copying / "disk"
 
     def make_directory(self) -> None:
         """Make the directory, for root alone."""
@@ -96,6 +103,27 @@ class GuestFiles:
         if guest.swap_mib and not self.swap.exists():
             with _blamed("swap disk"):
                 self._make_swap(guest.swap_mib)
+
+    def begin_copy(self) -> None:
+        """Make a place for a copy of the root disk.
+
+        Raises:
+            CommandFailed: "storage"; "no-such-guest", it has no root disk; "busy", one is being copied. What an agent
+                that died left has to be removed before.
+        """
+        if not self.root.exists():
+            raise CommandFailed("no-such-guest", "the server has no disk on this host")
+        try:
+            self.copying.mkdir(mode=0o700)
+        except FileExistsError:
+            raise CommandFailed("busy", "the server's disk is being copied already") from None
+        except OSError as error:
+            log.warning("copy: %s", error)
+            raise CommandFailed("storage", "the server's disk could not be copied") from error
+
+    def end_copy(self) -> None:
+        """Remove the copy of the root disk and its place; nothing there is no error."""
+        shutil.rmtree(self.copying, ignore_errors=True)
 
     def make_console(self) -> None:
         """Make the console log, before anything of the guest runs; what it says is kept."""

@@ -5,9 +5,7 @@ Source: api-ref compute, Extensions. A version says what a client may use; this 
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.errors import NotFound
 
@@ -25,6 +23,7 @@ EXTENSIONS = {
     "OS-SCH-HNT": ("SchedulerHints", "New servers can give the scheduler hints."),
     "OS-SRV-USG": ("ServerUsage", "Servers show when they were launched and terminated."),
     "os-access-ips": ("AccessIPs", "Servers have addresses by which they want to be reached."),
+    "os-aggregates": ("Aggregates", "Hosts are kept in aggregates, which can make availability zones."),
     "os-attach-interfaces": ("AttachInterfaces", "The interfaces of a server can be listed and shown."),
     "os-availability-zone": ("AvailabilityZone", "Hosts are in availability zones; new servers choose one."),
     "os-config-drive": ("ConfigDrive", "Servers can have their metadata on a drive."),
@@ -44,6 +43,8 @@ EXTENSIONS = {
     "os-lock-server": ("LockServer", "Servers can be locked and unlocked."),
     "os-multiple-create": ("MultipleCreate", "Many servers can be created in one request."),
     "os-quota-sets": ("Quotas", "Projects have quotas."),
+    "os-server-group-quotas": ("ServerGroupQuotas", "Projects have quotas of server groups and of their members."),
+    "os-server-groups": ("ServerGroups", "Servers of a group are kept on one host, or on different ones."),
     "os-server-list-multi-status": ("ServerListMultiStatus", "Servers filter by several statuses."),
     "os-server-sort-keys": ("ServerSortKeys", "Lists of servers can be sorted."),
     "os-server-start-stop": ("ServerStartStop", "Servers can be started and stopped."),
@@ -54,7 +55,7 @@ EXTENSIONS = {
 }
 
 
-def _view(alias: str) -> dict[str, Any]:
+def _view(alias: str) -> Values:
     name, description = EXTENSIONS[alias]
     return {
         "alias": alias,
@@ -67,12 +68,12 @@ def _view(alias: str) -> dict[str, Any]:
 
 
 @routes.get("/v2.1/extensions", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def index(ctx: Context) -> dict[str, Any]:
+def index(ctx: Context) -> Values:
     return {"extensions": [_view(alias) for alias in EXTENSIONS]}
 
 
 @routes.get("/v2.1/extensions/{alias}", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def show(ctx: Context, alias: str) -> dict[str, Any]:
+def show(ctx: Context, alias: str) -> Values:
     if alias not in EXTENSIONS:
         raise NotFound("The resource could not be found.")
     return {"extension": _view(alias)}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from pileus.api import Context, Routes, Schema, changed, since, until
-from pileus.api.paging import next_link, page_limit
+from sqlalchemy import ColumnElement
+
+from pileus.api import Context, Requester, Resource, Schema, Values, changed, since, until
+from pileus.api.filters import Filter, at_least, from_version
 from pileus.api.schema import BOOLEAN, obj, repeated
 from pileus.api.values import truth
 from pileus.compute import flavors
@@ -13,9 +15,8 @@ from pileus.compute.links import links
 from pileus.compute.model import Flavor
 from pileus.compute.parameters import ANY, NO_QUERY_LATE, PAGING, PRINTABLE_NAME, whole
 from pileus.compute.policies import SIGNED_IN
+from pileus.compute.style import STYLE
 from pileus.errors import Invalid
-
-routes = Routes()
 
 _DESCRIPTION = {"type": ["string", "null"], "maxLength": 65535, "pattern": r"^[^\p{C}]*([\s][^\p{C}]*)*$"}
 _FACTOR = {
@@ -24,7 +25,7 @@ _FACTOR = {
     "exclusiveMinimum": 0,
     "maximum": 3.40282e38,
 }
-_PREFIXED: dict[str, Any] = {"OS-FLV-EXT-DATA:ephemeral": whole(0), "os-flavor-access:is_public": BOOLEAN}
+_PREFIXED: Values = {"OS-FLV-EXT-DATA:ephemeral": whole(0), "os-flavor-access:is_public": BOOLEAN}
 CREATE = Schema.wrapped(
     "flavor",
     obj(
@@ -57,21 +58,17 @@ LIST = Schema.params(
     sort_key=changed(repeated({"enum": [*_SORT_KEYS, "rxtx_factor"]}), v2_102=repeated({"enum": _SORT_KEYS})),
     sort_dir=repeated({"enum": ["asc", "desc"]}),
 )
+SPECS = "os_compute_api:os-flavor-extra-specs"
+ACCESS = "os_compute_api:os-flavor-access"
 
 
-def brief(ctx: Context, flavor: Flavor) -> dict[str, Any]:
+def brief(ctx: Context, flavor: Flavor) -> Values:
     """A flavor as GET /flavors lists it."""
-    shown: dict[str, Any] = {
-        "id": flavor.id,
-        "name": flavor.name,
-        "links": links(ctx, "flavors", flavor.id),
-    }
-    if ctx.at_least("2.55"):
-        shown["description"] = flavor.description
-    return shown
+    shown: Values = {"id": flavor.id, "name": flavor.name, "links": links(ctx, "flavors", flavor.id)}
+    return shown | ({"description": flavor.description} if ctx.at_least("2.55") else {})
 
 
-def view(ctx: Context, flavor: Flavor) -> dict[str, Any]:
+def view(ctx: Context, flavor: Flavor) -> Values:
     """A flavor in full."""
     shown = brief(ctx, flavor) | {
         "ram": flavor.ram_mib,
@@ -82,102 +79,70 @@ def view(ctx: Context, flavor: Flavor) -> dict[str, Any]:
         "os-flavor-access:is_public": flavor.is_public,
     }
     if not ctx.at_least("2.102"):
-        shown["OS-FLV-DISABLED:disabled"] = flavor.disabled
-        shown["rxtx_factor"] = flavor.rxtx_factor
-    if ctx.at_least("2.61") and ctx.allows("os_compute_api:os-flavor-extra-specs:index"):
+        shown |= {"OS-FLV-DISABLED:disabled": flavor.disabled, "rxtx_factor": flavor.rxtx_factor}
+    if ctx.at_least("2.61") and ctx.allows(f"{SPECS}:index"):
         shown["extra_specs"] = flavor.extra_specs
     return shown
 
 
-def find(ctx: Context, flavor_id: str) -> Flavor:
-    """The flavor, if the caller may use it."""
-    return flavors.get(ctx.session, flavor_id, ctx.caller.project_id, ctx.is_admin)
+def _sees(asks: Requester) -> ColumnElement[bool] | None:
+    return None if asks.is_admin else flavors.usable(asks.caller.project_id)
 
 
-def _number(ctx: Context, name: str) -> int | None:
-    text = ctx.param(name)
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise Invalid(f"Invalid {name} filter [{text}]") from None
-
-
-def _is_public(ctx: Context) -> bool | None:
-    """Administrators choose: public ones, others, or (none) both."""
+def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
+    """Lists have what the project may use; administrators choose: that, what is not public, or (none) all."""
+    project = flavors.usable(ctx.caller.project_id)
+    if not ctx.is_admin:
+        return (project, Flavor.disabled.is_(False))
     text = ctx.param("is_public")
-    if text is None or not ctx.is_admin:
-        return True
-    if text.lower() == "none":
-        return None
-    if text.lower() not in ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"):
-        raise Invalid(f"Invalid is_public filter [{text}]")
-    return truth(text)
+    if text is not None and text.lower() == "none":
+        return ()
+    try:
+        return (project if text is None or truth(text) else Flavor.is_public.is_(False),)
+    except ValueError:
+        raise Invalid(f"Invalid is_public filter [{text}]") from None
 
 
-def _page(ctx: Context, limit: int) -> list[Flavor]:
-    filters = flavors.Filters(
-        is_public=_is_public(ctx),
-        disabled=None if ctx.is_admin else False,
-        min_ram_mib=_number(ctx, "minRam"),
-        min_root_gib=_number(ctx, "minDisk"),
-        name=ctx.param("name") if ctx.at_least("2.102") else None,
-    )
-    down = ctx.param("sort_dir") == "desc"
-    columns = (flavors.COLUMNS[ctx.param("sort_key") or "flavorid"], Flavor.id)
-    keys = [(column, down) for column in dict.fromkeys(columns)]
-    return flavors.page(ctx.session, ctx.caller.project_id, filters, keys, ctx.param("marker"), limit)
+def _least(name: str, condition: Filter) -> Filter:
+    def checked(asks: Context, values: Sequence[str]) -> ColumnElement[bool]:
+        try:
+            return condition(asks, values)
+        except ValueError:
+            raise Invalid(f"Invalid {name} filter [{values[-1]}]") from None
+
+    return checked
 
 
-def _list(ctx: Context, form: Any) -> dict[str, Any]:
-    limit = page_limit(ctx)
-    shown = [form(ctx, flavor) for flavor in _page(ctx, limit)]
-    link = next_link(ctx, shown, limit)
-    return {"flavors": shown} | ({"flavors_links": [{"rel": "next", "href": link}]} if link else {})
-
-
-@routes.get("/v2.1/flavors", policy=SIGNED_IN, query=LIST)
-def index(ctx: Context) -> dict[str, Any]:
-    return _list(ctx, brief)
-
-
-@routes.get("/v2.1/flavors/detail", policy=SIGNED_IN, query=LIST)
-def detail(ctx: Context) -> dict[str, Any]:
-    return _list(ctx, view)
-
-
-@routes.get("/v2.1/flavors/{flavor_id}", policy=SIGNED_IN, query=NO_QUERY_LATE)
-def show(ctx: Context, flavor_id: str) -> dict[str, Any]:
-    return {"flavor": view(ctx, find(ctx, flavor_id))}
-
-
-@routes.post("/v2.1/flavors", policy="os_compute_api:os-flavor-manage:create", body=CREATE)
-def create(ctx: Context, flavor: dict[str, Any]) -> dict[str, Any]:
-    given = flavor.get("id")
-    made = flavors.create(
-        ctx.session,
-        None if given is None else str(given),
-        flavor["name"],
-        vcpus=int(flavor["vcpus"]),
-        ram_mib=int(flavor["ram"]),
-        root_gib=int(flavor["disk"]),
-        ephemeral_gib=int(flavor.get("OS-FLV-EXT-DATA:ephemeral", 0)),
-        swap_mib=int(flavor.get("swap", 0)),
-        rxtx_factor=float(flavor.get("rxtx_factor", 1.0)),
-        is_public=truth(flavor.get("os-flavor-access:is_public", True)),
-        description=flavor.get("description"),
-    )
-    return {"flavor": view(ctx, made)}
-
-
-@routes.put("/v2.1/flavors/{flavor_id}", policy="os_compute_api:os-flavor-manage:update", body=UPDATE, since="2.55")
-def update(ctx: Context, flavor_id: str, flavor: dict[str, Any]) -> dict[str, Any]:
-    found = find(ctx, flavor_id)
-    found.description = flavor["description"]
-    return {"flavor": view(ctx, found)}
-
-
-@routes.delete("/v2.1/flavors/{flavor_id}", policy="os_compute_api:os-flavor-manage:delete", status=202)
-def delete(ctx: Context, flavor_id: str) -> None:
-    flavors.remove(ctx.session, flavor_id)
+FLAVORS = Resource(
+    Flavor,
+    "flavor",
+    "/v2.1/flavors",
+    style=STYLE,
+    rule="os_compute_api:os-flavor-manage:{verb}",
+    verbs={
+        "index": SIGNED_IN,
+        "show": SIGNED_IN,
+        "access": ACCESS,
+        "share": f"{ACCESS}:add_tenant_access",
+        "unshare": f"{ACCESS}:remove_tenant_access",
+        **{f"{verb}_specs": f"{SPECS}:{verb}" for verb in ("index", "show", "create", "update", "delete")},
+    },
+    view=view,
+    sees=_sees,
+    listed=_listed,
+    filters={
+        "minRam": _least("minRam", at_least(Flavor.ram_mib)),
+        "minDisk": _least("minDisk", at_least(Flavor.root_gib)),
+        "name": from_version("2.102", lambda _asks, values: Flavor.name == values[-1]),
+    },
+    sortable=flavors.COLUMNS,
+    order=[("flavorid", "asc")],
+    asks=(f"{SPECS}:index",),
+)
+FLAVORS.index(view=brief, query=LIST)
+FLAVORS.index("/detail", query=LIST)
+FLAVORS.show(query=NO_QUERY_LATE)
+FLAVORS.create(body=CREATE)(flavors.create)
+FLAVORS.update(body=UPDATE, since="2.55")(flavors.update)
+FLAVORS.delete(status=202)(flavors.delete)
+routes = FLAVORS.routes

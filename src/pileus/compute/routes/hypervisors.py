@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from pileus.api import Context, Routes, Schema, changed, since
-from pileus.api.paging import next_link, page_limit
-from pileus.api.schema import BOOLEAN_PARAM, UUID_PATTERN
+from pileus.api import Context, Requester, Resource, Schema, Values, changed, since
+from pileus.api.filters import from_version
+from pileus.api.paging import Page, page_limit
+from pileus.api.schema import BOOLEAN_PARAM
 from pileus.api.values import truth
 from pileus.compute import hypervisors, services
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server
-from pileus.compute.parameters import PAGING
-from pileus.errors import Invalid, Unsupplied
-
-routes = Routes()
+from pileus.compute.parameters import PAGING, require_uuid
+from pileus.compute.style import ComputeStyle
+from pileus.errors import Invalid, PileusError, Unsupplied
 
 _PATTERN = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
 _TEXT = {"type": "string"}
@@ -30,12 +30,10 @@ LIST = Schema.params(
 )
 SHOW = Schema.params(closed="2.53", with_servers=since("2.53", BOOLEAN_PARAM))
 IGNORED = Schema.params(closed=False)
-_RULE = "os_compute_api:os-hypervisors:"
-_ALL = "/v2.1/os-hypervisors"
-_ONE = _ALL + "/{hypervisor_id}"
+PATTERN = "hypervisor_hostname_pattern"
 
 
-def _brief(ctx: Context, host: Host) -> dict[str, Any]:
+def _brief(ctx: Context, host: Host) -> Values:
     return {
         "id": host.provider_id if ctx.at_least("2.53") else host.id,
         "hypervisor_hostname": host.name,
@@ -44,7 +42,7 @@ def _brief(ctx: Context, host: Host) -> dict[str, Any]:
     }
 
 
-def _details(ctx: Context, host: Host, use: Use | None) -> dict[str, Any]:
+def _details(ctx: Context, host: Host, use: Use | None) -> Values:
     shown = _brief(ctx, host) | {
         "hypervisor_type": host.hypervisor_type,
         "hypervisor_version": host.hypervisor_version,
@@ -61,11 +59,11 @@ def _details(ctx: Context, host: Host, use: Use | None) -> dict[str, Any]:
     return shown | _amounts(use) | {"cpu_info": info if ctx.at_least("2.28") else _text(info)}
 
 
-def _text(info: dict[str, Any]) -> str:
+def _text(info: Values) -> str:
     return msgspec.json.encode(info).decode()
 
 
-def _amounts(use: Use) -> dict[str, Any]:
+def _amounts(use: Use) -> Values:
     return msgspec.structs.asdict(use) | {
         "free_ram_mb": use.free_ram_mb,
         "free_disk_gb": use.free_disk_gb,
@@ -73,90 +71,107 @@ def _amounts(use: Use) -> dict[str, Any]:
     }
 
 
-def _servers(ctx: Context, running: list[Server]) -> dict[str, Any]:
+def _servers(ctx: Context, running: Sequence[Server]) -> Values:
     """An empty list is shown from 2.75 on."""
     if not running and not ctx.at_least("2.75"):
         return {}
     return {"servers": [{"name": server.instance_name, "uuid": server.id} for server in running]}
 
 
-def _views(ctx: Context, hosts: list[Host], detailed: bool, with_servers: bool) -> list[dict[str, Any]]:
-    if detailed:
-        uses = {} if ctx.at_least("2.88") else hypervisors.use(ctx.session, hosts)
-        shown = [_details(ctx, host, uses.get(host.name)) for host in hosts]
-    else:
-        shown = [_brief(ctx, host) for host in hosts]
-    if with_servers:
-        running = hypervisors.servers(ctx.session, hosts)
-        shown = [one | _servers(ctx, running[host.name]) for one, host in zip(shown, hosts, strict=True)]
-    return shown
+def _brief_views(ctx: Context, hosts: Sequence[Host]) -> list[Values]:
+    return _with_servers(ctx, hosts, [_brief(ctx, host) for host in hosts])
 
 
-def _with_servers(ctx: Context) -> bool:
-    return ctx.at_least("2.53") and truth(ctx.param("with_servers") or "false")
+def _views(ctx: Context, hosts: Sequence[Host]) -> list[Values]:
+    uses = {} if ctx.at_least("2.88") else hypervisors.use(ctx.session, hosts)
+    return _with_servers(ctx, hosts, [_details(ctx, host, uses.get(host.name)) for host in hosts])
 
 
-def _list(ctx: Context, detailed: bool) -> dict[str, Any]:
-    pattern = ctx.param("hypervisor_hostname_pattern") if ctx.at_least("2.53") else None
-    if pattern is None:
-        return _paged(ctx, detailed)
-    if "limit" in ctx.query or "marker" in ctx.query:
-        raise Invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
-    hosts = hypervisors.matching(ctx.session, pattern)
-    return {"hypervisors": _views(ctx, hosts, detailed, _with_servers(ctx))}
+def _with_servers(ctx: Context, hosts: Sequence[Host], shown: list[Values]) -> list[Values]:
+    """The hypervisors with their servers, if those are asked for (2.53)."""
+    if not ctx.at_least("2.53") or not truth(ctx.param("with_servers") or "false"):
+        return shown
+    return _add_servers(ctx, hosts, shown)
 
 
-def _paged(ctx: Context, detailed: bool) -> dict[str, Any]:
-    pages = ctx.at_least("2.33")
-    limit = page_limit(ctx) if pages else None
-    marker = ctx.param("marker") if pages else None
-    hosts = hypervisors.page(ctx.session, ctx.at_least("2.53"), marker, limit)
-    body: dict[str, Any] = {"hypervisors": _views(ctx, hosts, detailed, _with_servers(ctx))}
-    if link := next_link(ctx, body["hypervisors"], limit or 0):
-        body["hypervisors_links"] = [{"rel": "next", "href": link}]
-    return body
+def _add_servers(ctx: Context, hosts: Sequence[Host], shown: list[Values]) -> list[Values]:
+    running = hypervisors.servers(ctx.session, hosts)
+    return [one | _servers(ctx, running[host.name]) for one, host in zip(shown, hosts, strict=True)]
 
 
-def _get(ctx: Context, hypervisor_id: str) -> Host:
-    by_uuid = ctx.at_least("2.53")
-    if by_uuid and not re.match(UUID_PATTERN, hypervisor_id):
-        raise Invalid(f"Invalid uuid {hypervisor_id}")
-    return hypervisors.get(ctx.session, hypervisor_id, by_uuid)
+def _pattern(ctx: Context) -> str | None:
+    return ctx.param(PATTERN) if ctx.at_least("2.53") else None
 
 
-@routes.get(_ALL, policy=_RULE + "list", query=LIST)
-def index(ctx: Context) -> dict[str, Any]:
-    return _list(ctx, detailed=False)
+class HypervisorStyle(ComputeStyle):
+    """Hypervisors come in the order in which they were registered; those that match a pattern all at once."""
+
+    def page(self, ctx: Context, noun: Any) -> Page | None:
+        if _pattern(ctx) is None:
+            return Page([(Host.id, False)], self.marked(ctx, noun), page_limit(ctx))
+        if "limit" in ctx.query or "marker" in ctx.query:
+            raise Invalid(f"Paging over hypervisors with the {PATTERN} query parameter is not supported.")
+        return None
+
+    def many(self, ctx: Context, noun: Any, views: Sequence[Values], page: Page | None, rows: Sequence[Any]) -> Values:
+        if not rows and (pattern := _pattern(ctx)):
+            raise hypervisors.unmatched(pattern)
+        return super().many(ctx, noun, views, page, rows)
+
+    def missing(self, noun: Any, key: str) -> PileusError:
+        return hypervisors.missing(key)
 
 
-@routes.get(_ALL + "/detail", policy=_RULE + "list-detail", query=LIST)
-def detail(ctx: Context) -> dict[str, Any]:
-    return _list(ctx, detailed=True)
+def _key(asks: Requester) -> Any:
+    """A hypervisor's UUID is its resource provider's; before 2.53 it had a number."""
+    return Host.provider_id if asks.at_least("2.53") else Host.id
 
 
-@routes.get(_ALL + "/statistics", policy=_RULE + "statistics", query=IGNORED, until="2.87")
-def statistics(ctx: Context) -> dict[str, Any]:
+def _check_id(ctx: Context, hypervisor_id: str) -> None:
+    if ctx.at_least("2.53"):
+        require_uuid(hypervisor_id)
+
+
+HYPERVISORS = Resource(
+    Host,
+    "hypervisor",
+    "/v2.1/os-hypervisors",
+    style=HypervisorStyle(),
+    rule="os_compute_api:os-hypervisors:{verb}",
+    verbs={"detail": "os_compute_api:os-hypervisors:list-detail", "index": "os_compute_api:os-hypervisors:list"},
+    key=_key,
+    view=lambda ctx, host: _views(ctx, [host])[0],
+    filters={PATTERN: from_version("2.53", lambda _asks, values: Host.name.contains(values[-1], autoescape=True))},
+    sortable={"id": Host.id},
+    order=[("id", "asc")],
+    paged="2.33",
+)
+HYPERVISORS.index(views=_brief_views, query=LIST)
+HYPERVISORS.index("/detail", verb="detail", views=_views, query=LIST)
+HYPERVISORS.show(query=SHOW, deferred=False, before=_check_id)
+routes = HYPERVISORS.routes
+_ONE = HYPERVISORS.one
+
+
+@routes.get(f"{HYPERVISORS.path}/statistics", policy=HYPERVISORS.rule("statistics"), query=IGNORED, until="2.87")
+def statistics(ctx: Context) -> Values:
     hosts = [host for host in services.every(ctx.session) if not host.disabled]
     amounts = _amounts(hypervisors.total(list(hypervisors.use(ctx.session, hosts).values())))
     return {"hypervisor_statistics": {"count": len(hosts), **amounts}}
 
 
-@routes.get(_ONE, policy=_RULE + "show", query=SHOW)
-def show(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
-    return {"hypervisor": _views(ctx, [_get(ctx, hypervisor_id)], True, _with_servers(ctx))[0]}
-
-
-@routes.get(_ONE + "/uptime", policy=_RULE + "uptime", query=IGNORED, until="2.87")
-def uptime(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
-    host = _get(ctx, hypervisor_id)
+@routes.get(f"{_ONE}/uptime", policy=HYPERVISORS.rule("uptime"), query=IGNORED, until="2.87", before=_check_id)
+def uptime(ctx: Context, hypervisor_id: str) -> Values:
+    host = HYPERVISORS.find(ctx, hypervisor_id, "uptime")
     raise Unsupplied(f"The hypervisor of host {host.name} does not report its uptime.")
 
 
-@routes.get(_ONE + "/search", policy=_RULE + "search", query=IGNORED, until="2.52")
-def search(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
-    return {"hypervisors": _views(ctx, hypervisors.matching(ctx.session, hypervisor_id), False, False)}
+@routes.get(f"{_ONE}/search", policy=HYPERVISORS.rule("search"), query=IGNORED, until="2.52")
+def search(ctx: Context, hypervisor_id: str) -> Values:
+    return {"hypervisors": [_brief(ctx, host) for host in hypervisors.matching(ctx.session, hypervisor_id)]}
 
 
-@routes.get(_ONE + "/servers", policy=_RULE + "servers", query=IGNORED, until="2.52")
-def list_servers(ctx: Context, hypervisor_id: str) -> dict[str, Any]:
-    return {"hypervisors": _views(ctx, hypervisors.matching(ctx.session, hypervisor_id), False, True)}
+@routes.get(f"{_ONE}/servers", policy=HYPERVISORS.rule("servers"), query=IGNORED, until="2.52")
+def list_servers(ctx: Context, hypervisor_id: str) -> Values:
+    hosts = hypervisors.matching(ctx.session, hypervisor_id)
+    return {"hypervisors": _add_servers(ctx, hosts, [_brief(ctx, host) for host in hosts])}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from pileus.api import Context, Routes, Schema, changed, since
+from sqlalchemy import ColumnElement
+
+from pileus.api import Context, Resource, Schema, Values, changed, since
 from pileus.api.fields import micros
-from pileus.api.paging import next_link, page_limit
 from pileus.api.schema import obj
 from pileus.compute import keypairs
 from pileus.compute.model import KeyPair
 from pileus.compute.parameters import ANY, PAGING
+from pileus.compute.style import ComputeStyle
+from pileus.errors import Invalid, NotFound, PileusError
 
-routes = Routes()
 
-
-def _name(characters: str) -> dict[str, Any]:
+def _name(characters: str) -> Values:
     return {
         "type": "string",
         "minLength": 1,
@@ -38,17 +40,44 @@ ONE = Schema.params(closed="2.75", user_id=since("2.10", ANY))
 LIST = Schema.params(
     closed="2.75", user_id=since("2.10", ANY), **{name: since("2.35", form) for name, form in PAGING.items()}
 )
-_RULE = "os_compute_api:os-keypairs:"
 
 
-def _brief(ctx: Context, key: KeyPair) -> dict[str, Any]:
+class KeyPairStyle(ComputeStyle):
+    """Key pairs belong to users: rules are judged against the user whose keys a request is about."""
+
+    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+        return {"user_id": row.user_id if row is not None else owner(ctx)}
+
+    def bad_marker(self, marker: str) -> PileusError:
+        return Invalid(f"Marker {marker} could not be found.")
+
+
+class KeyPairs(Resource[KeyPair]):
+    """Names are unique for each user only."""
+
+    def absent(self, ctx: Context, key: str) -> PileusError:
+        return NotFound(f"Keypair {key} not found for user {owner(ctx)}")
+
+
+def owner(ctx: Context) -> str:
+    """Whose keys a request is about: the caller's unless it names somebody (2.10)."""
+    given = (ctx.body or {}).get("keypair", {}).get("user_id") or ctx.param("user_id")
+    return (given if ctx.at_least("2.10") else None) or ctx.caller.user_id
+
+
+def _owned(ctx: Context) -> Sequence[ColumnElement[bool]]:
+    return (KeyPair.user_id == owner(ctx),)
+
+
+def brief(ctx: Context, key: KeyPair) -> Values:
+    """A key pair as a list has it."""
     shown = {"name": key.name, "public_key": key.public_key, "fingerprint": key.fingerprint}
     return shown | ({"type": key.type} if ctx.at_least("2.2") else {})
 
 
-def view(ctx: Context, key: KeyPair) -> dict[str, Any]:
+def view(ctx: Context, key: KeyPair) -> Values:
     """A key pair in full."""
-    return _brief(ctx, key) | {
+    return brief(ctx, key) | {
         "user_id": key.user_id,
         "id": key.id,
         "created_at": micros(key.created_at),
@@ -58,56 +87,39 @@ def view(ctx: Context, key: KeyPair) -> dict[str, Any]:
     }
 
 
-def _owner(ctx: Context, verb: str, given: str | None) -> str:
-    """Whose keys the request is about: the caller's unless an administrator names somebody (2.10)."""
-    user_id = (given if ctx.at_least("2.10") else None) or ctx.caller.user_id
-    ctx.require(_RULE + verb, {"user_id": user_id})
-    return user_id
+def created(ctx: Context, key: KeyPair) -> Values:
+    """A new key pair: the only answer with a private key, if that was made here."""
+    private = ctx.body["keypair"]["material"].private_key
+    return brief(ctx, key) | {"user_id": key.user_id} | ({"private_key": private} if private else {})
 
 
-@routes.get("/v2.1/os-keypairs", policy=_RULE + "index", deferred=True, query=LIST)
-def index(ctx: Context) -> dict[str, Any]:
-    user_id = _owner(ctx, "index", ctx.param("user_id"))
-    paged = ctx.at_least("2.35")
-    limit = page_limit(ctx) if paged else None
-    found = keypairs.page(ctx.session, user_id, ctx.param("marker") if paged else None, limit)
-    shown = [_brief(ctx, key) for key in found]
-    body: dict[str, Any] = {"keypairs": [{"keypair": key} for key in shown]}
-    if link := next_link(ctx, shown, limit or 0, "name"):
-        body["keypairs_links"] = [{"rel": "next", "href": link}]
-    return body
+def make(ctx: Context) -> None:
+    """Check or make the key, for who may keep it: before the transaction, for it takes a moment."""
+    values: Values = ctx.body["keypair"]
+    values["user_id"] = owner(ctx)
+    ctx.require(KEYPAIRS.rule("create"), {"user_id": values["user_id"]})
+    kind, given = values.get("type", "ssh"), values.get("public_key")
+    values["material"] = (
+        keypairs.generated(kind, values["user_id"]) if given is None else keypairs.imported(kind, given)
+    )
 
 
-@routes.get("/v2.1/os-keypairs/{name}", policy=_RULE + "show", deferred=True, query=ONE)
-def show(ctx: Context, name: str) -> dict[str, Any]:
-    user_id = _owner(ctx, "show", ctx.param("user_id"))
-    return {"keypair": view(ctx, keypairs.get(ctx.session, user_id, name))}
-
-
-@routes.post(
+KEYPAIRS = KeyPairs(
+    KeyPair,
+    "keypair",
     "/v2.1/os-keypairs",
-    policy=_RULE + "create",
-    deferred=True,
-    body=CREATE,
-    status={"2.1": 200, "2.2": 201},
-    transaction=None,
+    style=KeyPairStyle(),
+    rule="os_compute_api:os-keypairs:{verb}",
+    key=KeyPair.name,
+    view=view,
+    within=_owned,
+    parent=lambda ctx, _values: {"user_id": owner(ctx)},
+    sortable={"name": KeyPair.name},
+    order=[("name", "asc")],
+    paged="2.35",
 )
-def create(ctx: Context, keypair: dict[str, Any]) -> dict[str, Any]:
-    user_id = _owner(ctx, "create", keypair.get("user_id"))
-    kind = keypair.get("type", "ssh")
-    material = keypairs.imported(kind, keypair["public_key"]) if "public_key" in keypair else keypairs.generated(kind)
-    with ctx.cloud.db.write() as session:
-        key = keypairs.create(session, user_id, ctx.caller.project_id or "", keypair["name"], material)
-    shown = _brief(ctx, key) | {"user_id": key.user_id}
-    return {"keypair": shown | ({"private_key": material.private_key} if material.private_key else {})}
-
-
-@routes.delete(
-    "/v2.1/os-keypairs/{name}",
-    policy=_RULE + "delete",
-    deferred=True,
-    query=ONE,
-    status={"2.1": 202, "2.2": 204},
-)
-def delete(ctx: Context, name: str) -> None:
-    keypairs.remove(ctx.session, _owner(ctx, "delete", ctx.param("user_id")), name)
+KEYPAIRS.index(view=lambda ctx, key: {"keypair": brief(ctx, key)}, query=LIST)
+KEYPAIRS.show(query=ONE)
+KEYPAIRS.create(body=CREATE, status={"2.1": 200, "2.2": 201}, view=created, before=make)(keypairs.create)
+KEYPAIRS.delete(query=ONE, status={"2.1": 202, "2.2": 204})(keypairs.delete)
+routes = KEYPAIRS.routes

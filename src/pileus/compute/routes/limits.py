@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes, Schema, until
+from pileus.api import Context, Routes, Schema, Values, until
 from pileus.api.microversions import resolve
 from pileus.compute.parameters import ANY
-from pileus.compute.quotas import QUOTAS, usage
+from pileus.compute.quotas import QUOTAS
 
 routes = Routes()
 
+OTHER_PROJECT = "os_compute_api:limits:other_project"
 LIST = Schema.params(closed="2.75", tenant_id=ANY)
 
 
-def view(ctx: Context, limits: dict[str, int], used: dict[str, int]) -> dict[str, Any]:
+def view(ctx: Context, limits: dict[str, int], used: dict[str, int]) -> Values:
     """The absolute limits at the request's microversion; the network's are unlimited while they are shown."""
     shown = {
         "maxTotalInstances": limits["instances"],
@@ -33,20 +32,20 @@ def view(ctx: Context, limits: dict[str, int], used: dict[str, int]) -> dict[str
         "totalInstancesUsed": used["instances"],
         "totalCoresUsed": used["cores"],
         "totalRAMUsed": used["ram"],
-        "totalServerGroupsUsed": used.get("server_groups", 0),
+        "totalServerGroupsUsed": used["server_groups"],
         "totalSecurityGroupsUsed": until("2.35", 0),
         "totalFloatingIpsUsed": until("2.35", 0),
     }
-    absolute: dict[str, Any] = resolve(shown, ctx.version)
+    absolute: Values = resolve(shown, ctx.version)
     return absolute
 
 
-@routes.get("/v2.1/limits", policy="os_compute_api:limits", query=LIST)
-def index(ctx: Context) -> dict[str, Any]:
+@routes.get("/v2.1/limits", policy="os_compute_api:limits", asks=(OTHER_PROJECT,), query=LIST)
+def index(ctx: Context) -> Values:
     project_id = ctx.param("tenant_id")
-    if project_id is not None:
-        ctx.require("os_compute_api:limits:other_project")
-    else:
+    if project_id is None:
         project_id = ctx.project_id
-    absolute = view(ctx, QUOTAS.limits(ctx.session, project_id), usage(ctx.session, project_id))
+    else:
+        ctx.require(OTHER_PROJECT, {"project_id": project_id})
+    absolute = view(ctx, QUOTAS.limits(ctx.session, project_id), QUOTAS.used(ctx.session, project_id))
     return {"limits": {"rate": [], "absolute": absolute}}

@@ -6,16 +6,21 @@ import time
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
-from pileus.api import Context, Reply, Routes, paginate
+from pileus.api import Context, Reply, Routes, Schema, Values, paginate
 from pileus.api.paging import next_link, page_limit, sort_keys
 from pileus.api.values import truth
-from pileus.compute import actions, create, listing, schemas, servers, views
+from pileus.compute import create, listing, schemas, servers, views
+from pileus.compute.action import NOTHING, PATH
+from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.errors import Invalid
 
 routes = Routes()
 POLICY = "os_compute_api:servers:"
+FORCE_DELETE = "os_compute_api:os-deferred-delete:force"
+_LIST_ASKS = tuple(POLICY + one for one in ("allow_all_filters", "index:get_all_tenants", "detail:get_all_tenants"))
 SORTABLE = {
     "id": Server.id,
     "uuid": Server.id,
@@ -36,21 +41,28 @@ SORTABLE = {
 }
 
 
-@routes.post("/v2.1/servers", policy=POLICY + "create", body=schemas.CREATE, status=202)
-def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
+@routes.post(
+    "/v2.1/servers",
+    policy=POLICY + "create",
+    asks=(
+        POLICY + "create:attach_network",
+        POLICY + "create:forced_host",
+        POLICY + "create:trusted_certs",
+        POLICY + "create:zero_disk_flavor",
+        "compute:servers:create:requested_destination",
+        "network:attach_external_network",
+    ),
+    body=schemas.CREATE,
+    status=202,
+)
+def create_servers(ctx: Context, server: Values) -> Reply:
     received = time.time()
-    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
-    if server.get("networks") not in (None, "none"):
-        ctx.require(POLICY + "create:attach_network")
-    if ":" in (server.get("availability_zone") or ""):
-        ctx.require(POLICY + "create:forced_host")
-    if "host" in server or "hypervisor_hostname" in server:
-        ctx.require("compute:servers:create:requested_destination")
+    _require_extras(ctx, server)
     if not ctx.at_least("2.19"):
         server = {**server, "description": server["name"]}
-    settings, project_id = ctx.cloud.settings, ctx.project_id
-    wanted = create.prepare(ctx.session, settings, ctx, project_id, server, hints)
-    made = create.accept(ctx.session, settings, ctx.caller, project_id, wanted, ctx.request_id, received)
+    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    wanted = create.prepare(ctx.session, ctx, server, hints)
+    made = create.accept(ctx.session, ctx, wanted, received)
     if truth(server.get("return_reservation_id", False)):
         return Reply({"reservation_id": made[0].reservation_id})
     groups = [{"name": group["name"]} for group in server.get("security_groups", [])] or [{"name": "default"}]
@@ -65,43 +77,57 @@ def create_servers(ctx: Context, server: dict[str, Any]) -> Reply:
     return Reply({"server": body}, headers={"Location": links[0]["href"]})
 
 
-@routes.get("/v2.1/servers", policy=POLICY + "index", query=schemas.LIST)
-def index(ctx: Context) -> dict[str, Any]:
+def _require_extras(ctx: Context, server: Values) -> None:
+    """What of a request has a rule of its own."""
+    if server.get("networks") not in (None, "none"):
+        ctx.require(POLICY + "create:attach_network")
+    if ":" in (server.get("availability_zone") or ""):
+        ctx.require(POLICY + "create:forced_host")
+    if "host" in server or "hypervisor_hostname" in server:
+        ctx.require("compute:servers:create:requested_destination")
+    if server.get("trusted_image_certificates") is not None:
+        ctx.require(POLICY + "create:trusted_certs")
+
+
+@routes.get("/v2.1/servers", policy=POLICY + "index", asks=_LIST_ASKS, query=schemas.LIST)
+def index(ctx: Context) -> Values:
     return _list(ctx, "index", lambda row: views.brief(ctx, servers.Whole(row, None, [], [])))
 
 
-@routes.get("/v2.1/servers/detail", policy=POLICY + "detail", query=schemas.LIST)
-def detail(ctx: Context) -> dict[str, Any]:
+@routes.get("/v2.1/servers/detail", policy=POLICY + "detail", asks=(*_LIST_ASKS, *views.RULES), query=schemas.LIST)
+def detail(ctx: Context) -> Values:
     return _list(ctx, "detail", None)
 
 
-@routes.get("/v2.1/servers/{server_id}", policy=POLICY + "show")
-def show(ctx: Context, server_id: str) -> dict[str, Any]:
-    server = servers.get(ctx.session, server_id, actions.scope(ctx))
+@routes.get("/v2.1/servers/{server_id}", policy=POLICY + "show", asks=views.RULES, deferred=True)
+def show(ctx: Context, server_id: str) -> Values:
+    server = servers.find(ctx.session, ctx, server_id, POLICY + "show")
     return {"server": views.full(ctx, servers.whole(ctx.session, [server])[0])}
 
 
-@routes.put("/v2.1/servers/{server_id}", policy=POLICY + "update", body=schemas.UPDATE)
-def update(ctx: Context, server_id: str, server: dict[str, Any]) -> dict[str, Any]:
-    row = servers.get(ctx.session, server_id, actions.scope(ctx), lock=True)
+@routes.put("/v2.1/servers/{server_id}", policy=POLICY + "update", asks=views.RULES, deferred=True, body=schemas.UPDATE)
+def update(ctx: Context, server_id: str, server: Values) -> Values:
+    row = servers.find(ctx.session, ctx, server_id, POLICY + "update", lock=True)
     columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
     if "pinned_availability_zone" in server:
         servers.pin(ctx.session, row, server["pinned_availability_zone"])
     changes = {name: value for name, value in server.items() if name != "pinned_availability_zone"}
     servers.update(row, {columns.get(name, name): value for name, value in changes.items()})
     if {"name", "hostname"} & server.keys():
-        actions.refresh_data(ctx, row)
+        servers.refresh_data(ctx.session, row, ctx.request_id)
     return {"server": views.updated(ctx, servers.whole(ctx.session, [row])[0])}
 
 
-@routes.delete("/v2.1/servers/{server_id}", policy=POLICY + "delete")
+@routes.delete("/v2.1/servers/{server_id}", policy=POLICY + "delete", deferred=True)
 def delete(ctx: Context, server_id: str) -> None:
-    actions.delete(ctx, server_id)
+    delete_server(ctx.session, ctx, server_id, POLICY + "delete")
 
 
-def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
+def _list(ctx: Context, name: str, short: Any) -> Values:
     limit = page_limit(ctx)
     query = listing.filtered(ctx, select(Server), name)
+    if short is None and ctx.at_least("2.26"):
+        query = query.options(selectinload(Server.tag_rows))
     keys = sort_keys(ctx, SORTABLE, [("created_at", "desc")])
     marker = ctx.param("marker")
     marked = ctx.session.get(Server, marker) if marker else None
@@ -113,7 +139,13 @@ def _list(ctx: Context, name: str, short: Any) -> dict[str, Any]:
         if short
         else [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
     )
-    body: dict[str, Any] = {"servers": items}
+    body: Values = {"servers": items}
     if (link := next_link(ctx, items, limit)) and limit:
         body["servers_links"] = [{"rel": "next", "href": link}]
     return body
+
+
+@routes.action(PATH, "forceDelete", policy=FORCE_DELETE, deferred=True, body=Schema.wrapped("forceDelete", NOTHING))
+def force_delete(ctx: Context, server_id: str, forceDelete: object) -> None:
+    """Deletes are not put off here, so it is what DELETE is."""
+    delete_server(ctx.session, ctx, server_id, FORCE_DELETE)

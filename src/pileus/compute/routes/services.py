@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from collections.abc import Sequence
 
-from pileus.api import Context, Routes, Schema, since
+from sqlalchemy import ColumnElement, false, true
+
+from pileus.api import Context, Requester, Resource, Schema, Values, since
 from pileus.api.fields import micros
-from pileus.api.schema import BOOLEAN, UUID_PATTERN, obj
+from pileus.api.schema import BOOLEAN, obj
 from pileus.api.values import truth
 from pileus.compute import services
 from pileus.compute.model import Host
-from pileus.compute.parameters import ANY
+from pileus.compute.parameters import ANY, require_uuid
 from pileus.compute.services import BINARY, Change
+from pileus.compute.style import STYLE
 from pileus.errors import Invalid, NotFound
-
-routes = Routes()
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 LIST = Schema.params(closed="2.75", host=ANY, binary=ANY)
@@ -29,10 +29,9 @@ LEGACY = Schema(
         forced_down=since("2.11", BOOLEAN),
     )
 )
-_RULE = "os_compute_api:os-services:"
 
 
-def view(ctx: Context, host: Host) -> dict[str, Any]:
+def view(ctx: Context, host: Host) -> Values:
     """A service; UUIDs are its id from 2.53 on."""
     shown = {
         "id": host.service_id if ctx.at_least("2.53") else host.id,
@@ -47,39 +46,44 @@ def view(ctx: Context, host: Host) -> dict[str, Any]:
     return shown | ({"forced_down": host.forced_down} if ctx.at_least("2.11") else {})
 
 
-@routes.get("/v2.1/os-services", policy=_RULE + "list", query=LIST)
-def index(ctx: Context) -> dict[str, Any]:
-    found = services.every(ctx.session, ctx.param("host"), ctx.param("binary"))
-    return {"services": [view(ctx, host) for host in found]}
+def _check_id(_ctx: Context, service_id: str) -> None:
+    require_uuid(service_id)
 
 
-@routes.put("/v2.1/os-services/{service_id}", policy=_RULE + "update", body=UPDATE, since="2.53")
-def update(ctx: Context, service_id: str) -> dict[str, Any]:
-    if not re.match(UUID_PATTERN, service_id):
-        raise Invalid(f"Invalid uuid {service_id}")
-    body: dict[str, Any] = ctx.body
-    if not body.keys() & {"status", "forced_down"}:
-        raise Invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
-    if body.get("status") == "enabled" and "disabled_reason" in body:
-        raise Invalid("Specifying 'disabled_reason' with status 'enabled' is invalid.")
-    host = services.by_id(ctx.session, service_id)
-    services.update(
-        host,
-        Change(
-            disabled=body["status"] == "disabled" if "status" in body else None,
-            disabled_reason=body.get("disabled_reason"),
-            forced_down=truth(body["forced_down"]) if "forced_down" in body else None,
-        ),
-    )
-    return {"service": view(ctx, host)}
+def _host(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
+    return Host.name == values[-1] if values[-1] else true()
 
 
-@routes.put("/v2.1/os-services/{service_id}", policy=_RULE + "update", body=LEGACY, until="2.52")
-def update_by_host(ctx: Context, service_id: str) -> dict[str, Any]:
+def _binary(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
+    return true() if values[-1] in ("", BINARY) else false()
+
+
+SERVICES = Resource(
+    Host,
+    "service",
+    "/v2.1/os-services",
+    style=STYLE,
+    rule="os_compute_api:os-services:{verb}",
+    verbs={"index": "os_compute_api:os-services:list"},
+    title="Compute service",
+    key=Host.service_id,
+    view=view,
+    filters={"host": _host, "binary": _binary},
+    sortable={"id": Host.id},
+    order=[("id", "asc")],
+    paged=False,
+)
+SERVICES.index(query=LIST)
+SERVICES.update(body=UPDATE, since="2.53", deferred=False, before=_check_id)(services.update)
+routes = SERVICES.routes
+
+
+@routes.put(SERVICES.one, policy=SERVICES.rule("update"), body=LEGACY, until="2.52")
+def update_by_host(ctx: Context, service_id: str) -> Values:
     """PUT os-services/enable, disable, disable-log-reason and (2.11) force-down."""
     change = _legacy_change(ctx, service_id)
-    services.update(services.by_name(ctx.session, ctx.body["host"], ctx.body["binary"]), change)
-    shown: dict[str, Any] = {"host": ctx.body["host"], "binary": ctx.body["binary"]}
+    services.change(services.by_name(ctx.session, ctx.body["host"], ctx.body["binary"]), change)
+    shown: Values = {"host": ctx.body["host"], "binary": ctx.body["binary"]}
     if change.forced_down is not None:
         return {"service": shown | {"forced_down": change.forced_down}}
     shown["status"] = "disabled" if change.disabled else "enabled"

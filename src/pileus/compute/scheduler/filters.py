@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY
+from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
 
 MAX_IO_OPS = 8
@@ -29,20 +31,30 @@ class Request(msgspec.Struct, frozen=True):
     extra_specs: Mapping[str, str]
     image_properties: Mapping[str, str]
     excluded: tuple[str, ...] = ()
+    group: Group | None = None
 
     def key(self) -> bytes:
-        """Requests with the same key fit the same hosts."""
+        """Requests with the same key fit the same hosts, but for what their groups say."""
+        hints = {name: value for name, value in self.hints.items() if name != "group"}
         return msgspec.msgpack.encode(
             [
                 self.resources,
                 self.zone,
                 self.host,
-                self.hints,
+                hints,
                 self.extra_specs,
                 self.image_properties,
                 self.excluded,
             ]
         )
+
+    def alone(self) -> Request:
+        """The same of a server that is in no group."""
+        return msgspec.structs.replace(self, group=None)
+
+
+Check = Callable[[HostState, Request], str | None]
+"""Why a host falls out; None: it does not."""
 
 
 def _retry(host: HostState, request: Request) -> str | None:
@@ -55,7 +67,7 @@ def _availability_zone(host: HostState, request: Request) -> str | None:
     return None
 
 
-def _room(resource_class: str, unit: str) -> Callable[[HostState, Request], str | None]:
+def _room(resource_class: str, unit: str) -> Check:
     def check(host: HostState, request: Request) -> str | None:
         wanted = request.resources.get(resource_class, 0)
         if not wanted:
@@ -101,7 +113,17 @@ def _image_properties(host: HostState, request: Request) -> str | None:
 
 
 def _anti_affinity(host: HostState, request: Request) -> str | None:
-    return None  # server groups do not exist yet: a request that names one was refused
+    group = request.group
+    if group is None or group.policy != ANTI_AFFINITY or (here := group.count(host.name)) < group.most:
+        return None
+    return f"has {here} of the group's servers, at most {group.most} allowed"
+
+
+def _affinity(host: HostState, request: Request) -> str | None:
+    group = request.group
+    if group is None or group.policy != AFFINITY or not group.hosts or host.name in group.hosts:
+        return None
+    return f"the group's servers are on {', '.join(sorted(group.hosts))}"
 
 
 def _hinted(request: Request, name: str) -> set[str]:
@@ -122,7 +144,12 @@ def _forced_host(host: HostState, request: Request) -> str | None:
     return None if not request.host or request.host == host.name else f"host {request.host} was asked for"
 
 
-FILTERS: tuple[tuple[str, Callable[[HostState, Request], str | None]], ...] = (
+BY_POLICY = {ANTI_AFFINITY: "ServerGroupAntiAffinityFilter", AFFINITY: "ServerGroupAffinityFilter"}
+GROUP_FILTERS: tuple[tuple[str, Check], ...] = (
+    (BY_POLICY[ANTI_AFFINITY], _anti_affinity),
+    (BY_POLICY[AFFINITY], _affinity),
+)
+FILTERS: tuple[tuple[str, Check], ...] = (
     ("RetryFilter", _retry),
     ("AvailabilityZoneFilter", _availability_zone),
     ("RamFilter", _room("MEMORY_MB", "MiB")),
@@ -130,8 +157,7 @@ FILTERS: tuple[tuple[str, Callable[[HostState, Request], str | None]], ...] = (
     ("ComputeFilter", _compute),
     ("ComputeCapabilitiesFilter", _capabilities),
     ("ImagePropertiesFilter", _image_properties),
-    ("ServerGroupAntiAffinityFilter", _anti_affinity),
-    ("ServerGroupAffinityFilter", _anti_affinity),
+    *GROUP_FILTERS,
     ("SameHostFilter", _same_host),
     ("DifferentHostFilter", _different_host),
     ("CoreFilter", _room("VCPU", "vCPUs")),
@@ -145,6 +171,25 @@ class Outcome(msgspec.Struct):
     hosts: list[HostState]
     counts: list[tuple[str, int]]
     reasons: dict[str, str]
+
+    def counted(self, group: Group | None) -> list[tuple[str, int]]:
+        """How many hosts each filter would have left to a server of a group, if this is of servers without one."""
+        names = [name for name, _ in self.counts]
+        if group is None or group.policy not in BY_POLICY or not group.hosts:
+            return self.counts
+        fell = {host.name: len(names) for host in self.hosts if host.name in group.hosts}
+        fell |= {
+            host: names.index(self.reasons[host].partition(":")[0]) for host in group.hosts if host in self.reasons
+        }
+        first = names.index(BY_POLICY[group.policy])
+        full = {host for host in fell if group.count(host) >= group.most}
+
+        def left(index: int, count: int) -> int:
+            if group.policy == AFFINITY:
+                return sum(position > index for position in fell.values())
+            return count - sum(fell[host] > index for host in full)
+
+        return [(name, left(n, count) if n >= first else count) for n, (name, count) in enumerate(self.counts)]
 
 
 def run(hosts: list[HostState], request: Request) -> Outcome:
@@ -165,6 +210,13 @@ def run(hosts: list[HostState], request: Request) -> Outcome:
     return Outcome(left, counts, reasons)
 
 
-def fits(host: HostState, request: Request) -> bool:
-    """Whether the host still has room after other claims of the pass."""
-    return all(host.rooms[name].free >= amount for name, amount in request.resources.items() if amount)
+def is_full(host: HostState, request: Request) -> bool:
+    """Whether a host that fitted has no room any more, after other claims of the pass."""
+    return any(host.rooms[name].free < amount for name, amount in request.resources.items() if amount)
+
+
+def taken(host: HostState, request: Request) -> str | None:
+    """Why a host that fits the request but for its group is none for it now."""
+    if is_full(host, request):
+        return "claimed by other servers of the same pass"
+    return next((f"{name}: {why}" for name, check in GROUP_FILTERS if (why := check(host, request))), None)

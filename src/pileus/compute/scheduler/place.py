@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import time
 from typing import Any
 
 from sqlalchemy import select, update
 
 from pileus.compute.model import Server
-from pileus.compute.scheduler import filters, hoststate
+from pileus.compute.scheduler import groups, hoststate
+from pileus.compute.scheduler.board import Board
 from pileus.compute.scheduler.filters import Request
-from pileus.compute.scheduler.hoststate import HostState
-from pileus.compute.scheduler.weighers import Scale
+from pileus.compute.scheduler.groups import Group
 from pileus.db import Session
 from pileus.operations import CommandError, recorded
 from pileus.operations.groups import grouped
@@ -21,8 +18,6 @@ from pileus.placement import allocations
 from pileus.placement.allocations import Claim
 
 PASS_SIZE = 128
-NAMED_HOSTS = 20
-"""At most so many hosts are named in a failure."""
 
 
 @grouped(limit=PASS_SIZE)
@@ -39,11 +34,13 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
+    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
     board = Board(hoststate.load(session))
     results: list[dict[str, Any] | CommandError] = []
     claims: list[Claim] = []
     for server_id, excluded in calls:
-        request = request_of(servers[server_id], tuple(excluded))
+        server = servers[server_id]
+        request = request_of(server, tuple(excluded), known.get(server.group_id or ""))
         result = board.choose(request)
         results.append(result)
         if isinstance(result, dict):
@@ -66,11 +63,10 @@ def release(session: Session, server_id: str) -> None:
     session.execute(update(Server).where(Server.id == server_id).values(host=None))
 
 
-def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
-    """What a server needs, from its row."""
+def request_of(server: Server, excluded: tuple[str, ...], group: Group | None = None) -> Request:
+    """What a server needs, from its row; `group`: the one that it is in."""
     flavor = server.flavor
-    disk = flavor["disk"] + flavor["ephemeral"] + -(-flavor["swap"] // 1024)
-    resources = {"VCPU": flavor["vcpus"], "MEMORY_MB": flavor["ram"], "DISK_GB": disk}
+    resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk_gib}
     return Request(
         server.id,
         server.project_id,
@@ -79,81 +75,8 @@ def request_of(server: Server, excluded: tuple[str, ...]) -> Request:
         server.availability_zone,
         server.requested_host,
         server.scheduler_hints,
-        flavor["extra_specs"],
-        server.image.get("properties", {}),
+        flavor.extra_specs,
+        server.image.properties,
         excluded,
+        group,
     )
-
-
-class Board:
-    """The hosts of one pass. Equal requests share one filtering; the best host is on top of a heap."""
-
-    def __init__(self, hosts: list[HostState]) -> None:
-        self._hosts = hosts
-        self._ranked: dict[bytes, tuple[filters.Outcome, Scale, list[tuple[float, int, HostState]]]] = {}
-        self._tie = itertools.count()
-
-    def choose(self, request: Request) -> dict[str, Any] | CommandError:
-        """Claim the best host for a request, or say why there is none."""
-        started = time.time()
-        key = request.key()
-        if key not in self._ranked:
-            outcome = filters.run(self._hosts, request)
-            scale = Scale(outcome.hosts)
-            heap = [(-scale.weight(host), next(self._tie), host) for host in outcome.hosts]
-            heapq.heapify(heap)
-            self._ranked[key] = outcome, scale, heap
-        outcome, scale, heap = self._ranked[key]
-        while heap:
-            weight, _, host = heapq.heappop(heap)
-            # A claim of another request may have changed the host since it was ranked.
-            current = -scale.weight(host)
-            if not filters.fits(host, request):
-                outcome.reasons[host.name] = "claimed by other servers of the same pass"
-                continue
-            if current > weight and heap and current > heap[0][0]:
-                heapq.heappush(heap, (current, next(self._tie), host))
-                continue
-            host.take(request.server_id, request.project_id, request.resources)
-            heapq.heappush(heap, (-scale.weight(host), next(self._tie), host))
-            return self._chosen(request, host, outcome, -current, started)
-        return self._refused(outcome)
-
-    def _chosen(
-        self, request: Request, host: HostState, outcome: filters.Outcome, weight: float, started: float
-    ) -> dict[str, Any]:
-        filtered = [_event(f"filter {name}", started, {"hosts": count}) for name, count in outcome.counts]
-        claim = {
-            name: {
-                "requested": amount,
-                "total": host.rooms[name].total,
-                "limit": host.rooms[name].limit,
-                "used": host.rooms[name].used - amount,
-            }
-            for name, amount in request.resources.items()
-        }
-        return {
-            "host": host.name,
-            "provider_id": host.provider_id,
-            "_events": [
-                *filtered,
-                _event("weigh", started, {"host": host.name, "weight": round(weight, 3)}),
-                _event("claim", started, claim),
-            ],
-        }
-
-    def _refused(self, outcome: filters.Outcome) -> CommandError:
-        named = [f"{name} ({reason})" for name, reason in itertools.islice(outcome.reasons.items(), NAMED_HOSTS)]
-        more = len(outcome.reasons) - len(named)
-        why = "; ".join(named) + (f"; and {more} more" if more > 0 else "") if named else "no host is known"
-        return CommandError("no-valid-host", f"No valid host was found. There are not enough hosts available: {why}.")
-
-
-def _event(name: str, started: float, detail: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "started": started,
-        "finished": time.time(),
-        "outcome": "finished",
-        "detail": detail,
-    }

@@ -4,7 +4,7 @@ from pileus.identity.routes import (
     catalog,
     domains,
     grants,
-    project_tags,
+    implied_roles,
     projects,
     role_assignments,
     roles,
@@ -13,4 +13,4 @@ from pileus.identity.routes import (
     versions,
 )
 
-NOUNS = (versions, tokens, domains, projects, project_tags, users, roles, grants, role_assignments, catalog)
+NOUNS = (versions, tokens, domains, projects, users, roles, implied_roles, grants, role_assignments, catalog)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 from pileus.errors import NotFound
 from pileus.identity.catalog import ENTRIES, INTERFACES, stable_id
-from pileus.identity.routes.collection import listed
+from pileus.identity.style import listed
 
 routes = Routes()
 
 
-def _services(_ctx: Context) -> list[dict[str, Any]]:
+def _services(_ctx: Context) -> list[Values]:
     return [
         {"id": entry.id, "type": entry.type, "name": entry.name, "enabled": True, "description": ""}
         for entry in ENTRIES
     ]
 
 
-def _endpoints(ctx: Context) -> list[dict[str, Any]]:
+def _endpoints(ctx: Context) -> list[Values]:
     region = ctx.cloud.settings.region
     return [
         {
@@ -33,24 +32,24 @@ def _endpoints(ctx: Context) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _regions(ctx: Context) -> list[dict[str, Any]]:
+def _regions(ctx: Context) -> list[Values]:
     return [{"id": ctx.cloud.settings.region, "description": "", "parent_region_id": None}]
 
 
-def _declare(noun: str, items: Callable[[Context], list[dict[str, Any]]], filters: tuple[str, ...]) -> None:
+def _declare(noun: str, items: Callable[[Context], list[Values]], filters: tuple[str, ...]) -> None:
     """The two URLs of a noun that can only be read."""
 
-    def linked(ctx: Context) -> list[dict[str, Any]]:
+    def linked(ctx: Context) -> list[Values]:
         return [{**item, "links": {"self": ctx.url(f"/v3/{noun}s/{item['id']}")}} for item in items(ctx)]
 
     @routes.get(f"/v3/{noun}s", policy=f"identity:list_{noun}s", transaction=None)
-    def index(ctx: Context) -> dict[str, Any]:
+    def index(ctx: Context) -> Values:
         wanted = {name: ctx.param(name) for name in filters if ctx.param(name)}
         found = [item for item in linked(ctx) if all(item[name] == value for name, value in wanted.items())]
         return listed(ctx, f"{noun}s", found)
 
     @routes.get(f"/v3/{noun}s/{{{noun}_id}}", policy=f"identity:get_{noun}", transaction=None)
-    def show(ctx: Context, **path: str) -> dict[str, Any]:
+    def show(ctx: Context, **path: str) -> Values:
         wanted = path[f"{noun}_id"]
         for item in linked(ctx):
             if item["id"] == wanted:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pileus.api import Context, Routes
-from pileus.identity import grants, rows
-from pileus.identity.model import Domain, Project, Role, User
-from pileus.identity.routes.collection import Collection, listed
+from pileus.api import Context, Routes, Values
+from pileus.identity import grants
+from pileus.identity.grants import Place, place
+from pileus.identity.model import Domain, Project
 from pileus.identity.routes.domains import DOMAINS
 from pileus.identity.routes.projects import PROJECTS
 from pileus.identity.routes.roles import ROLES
 from pileus.identity.routes.users import USERS
+from pileus.identity.style import Noun, find_all, listed
 
 routes = Routes()
 
@@ -22,63 +23,53 @@ class Grants:
 
     Args:
         scope: project, domain or system.
-        target: URL of the target; the last {parameter} is its id.
+        path: URL of the target.
         rules: of list, check, create, revoke.
-        collection: where the target is found; None for the system.
+        noun: what the target is; None for the system.
     """
 
-    def __init__(self, scope: str, target: str, rules: str, collection: Collection[Any] | None) -> None:
-        self._scope, self._rules, self._collection = scope, rules, collection
-        some, one = f"{target}/users/{{user_id}}/roles", f"{target}/users/{{user_id}}/roles/{{role_id}}"
+    def __init__(self, scope: str, path: str, rules: str, noun: Noun[Project] | Noun[Domain] | None) -> None:
+        self._scope, self._rules, self._noun = scope, rules, noun
+        some, one = f"{path}/users/{{user_id}}/roles", f"{path}/users/{{user_id}}/roles/{{role_id}}"
         verbs = (
-            ("GET", some, "list", self._index, 200), ("HEAD", some, "list", self._index, 200),
-            ("GET", one, "check", self._check, 204), ("HEAD", one, "check", self._check, 204),
-            ("PUT", one, "create", self._give, 204), ("DELETE", one, "revoke", self._take, 204),
-        )  # fmt: skip
-        for method, path, verb, handler, status in verbs:
-            routes.add(method, path, policy=self._rule(verb), deferred=True, status=status)(handler)
+            ("GET", some, "list", self._index, 200),
+            ("HEAD", some, "list", self._index, 200),
+            ("GET", one, "check", self._check, 204),
+            ("HEAD", one, "check", self._check, 204),
+            ("PUT", one, "create", self._give, 204),
+            ("DELETE", one, "revoke", self._take, 204),
+        )
+        for method, url, verb, handler, status in verbs:
+            routes.add(method, url, policy=self._rule(verb), deferred=True, status=status)(handler)
 
     def _rule(self, verb: str) -> str:
         return f"identity:{verb}_{self._rules.format(s='s' if verb == 'list' else '')}"
 
-    def _find(
-        self, ctx: Context, verb: str, user_id: str, role_id: str | None, target: dict[str, str]
-    ) -> tuple[User, Role | None, Project | Domain | None, str]:
-        """What the URL names, once the policy allows `verb` on it."""
-        target_id = next(iter(target.values()), "all")
-        named: list[tuple[Collection[Any], str]] = [(USERS, user_id)]
-        named += [(ROLES, role_id)] if role_id else []
-        named += [(self._collection, target_id)] if self._collection else []
-        about: dict[str, Any] = {}
-        for collection, row_id in named:
-            about |= collection.target(ctx.session.get(collection.model, row_id))
-        ctx.require(self._rule(verb), about)
-        found = [rows.find(ctx.session, collection.model, row_id) for collection, row_id in named]
-        role = found[1] if role_id else None
-        return found[0], role, found[-1] if self._collection else None, target_id
+    def _find(self, ctx: Context, verb: str, path: Values, *wanted: tuple[str, Noun[Any]]) -> tuple[Place, list[Any]]:
+        """Where the URL is about, and which rows of `wanted` it names, once the policy allows `verb` on all of them."""
+        named = [(self._scope, self._noun)] if self._noun else []
+        urls = [(word, noun, path[noun.parameter]) for word, noun in (*wanted, *named)]
+        rows = find_all(ctx, self._rule(verb), *urls)
+        target: Project | Domain | None = rows.pop() if self._noun else None
+        return place(self._scope, target), rows
 
-    def _index(self, ctx: Context, user_id: str, **target: str) -> dict[str, Any]:
-        user, _, _, target_id = self._find(ctx, "list", user_id, None, target)
-        given = grants.given(ctx.session, user, self._scope, target_id)
-        return listed(ctx, "roles", (ROLES.view(ctx, role) for role in given))
+    def _index(self, ctx: Context, **path: str) -> Values:
+        where, (user,) = self._find(ctx, "list", path, ("user", USERS))
+        return listed(ctx, "roles", ROLES.style.views(ctx, ROLES, grants.given(ctx.session, user, where)))
 
-    def _check(self, ctx: Context, user_id: str, role_id: str, **target: str) -> None:
-        user, role, _, target_id = self._find(ctx, "check", user_id, role_id, target)
-        assert role is not None
-        grants.find(ctx.session, user, role, self._scope, target_id)
+    def _check(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "check", path, ("user", USERS), ("role", ROLES))
+        grants.find(ctx.session, user, role, where)
 
-    def _give(self, ctx: Context, user_id: str, role_id: str, **target: str) -> None:
-        user, role, row, target_id = self._find(ctx, "create", user_id, role_id, target)
-        assert role is not None
-        project = row if isinstance(row, Project) else None
-        grants.give(ctx.session, user, role, self._scope, project, target_id)
+    def _give(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "create", path, ("user", USERS), ("role", ROLES))
+        grants.give(ctx.session, user, role, where)
 
-    def _take(self, ctx: Context, user_id: str, role_id: str, **target: str) -> None:
-        user, role, _, target_id = self._find(ctx, "revoke", user_id, role_id, target)
-        assert role is not None
-        ctx.session.delete(grants.find(ctx.session, user, role, self._scope, target_id))
+    def _take(self, ctx: Context, **path: str) -> None:
+        where, (user, role) = self._find(ctx, "revoke", path, ("user", USERS), ("role", ROLES))
+        ctx.session.delete(grants.find(ctx.session, user, role, where))
 
 
-Grants("project", "/v3/projects/{project_id}", "grant{s}", PROJECTS)
-Grants("domain", "/v3/domains/{domain_id}", "grant{s}", DOMAINS)
+Grants("project", PROJECTS.one, "grant{s}", PROJECTS)
+Grants("domain", DOMAINS.one, "grant{s}", DOMAINS)
 Grants("system", "/v3/system", "system_grant{s}_for_user", None)

@@ -1,78 +1,102 @@
-"""Projects (api-ref identity v3, Projects)."""
+"""Projects and their tags (api-ref identity v3, Projects and Project tags)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from pileus.api import Context, Routes, Schema
+from sqlalchemy import ColumnElement, false, true
+from sqlalchemy.orm import selectinload
+
+from pileus.api import Context, Requester, Schema, Values
+from pileus.api.filters import equals
 from pileus.api.schema import obj
+from pileus.api.tag_urls import tag_urls
+from pileus.api.tags import TagRules, tag_filters
 from pileus.identity import assignments, projects
 from pileus.identity.model import Project
-from pileus.identity.routes.collection import Collection, domain_of
 from pileus.identity.routes.users import USERS
+from pileus.identity.style import TEXT, Noun, on
 
-routes = Routes()
-
-NAME = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"\S"}
-_TEXT = {"type": ["string", "null"]}
-TAG = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
-TAGS = {"type": "array", "items": TAG, "maxItems": 80, "uniqueItems": True}
-_FIELDS: dict[str, Any] = {
-    "name": NAME,
-    "description": _TEXT,
-    "domain_id": _TEXT,
-    "parent_id": _TEXT,
+MOST_TAGS = 80
+_TAG: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/]*$"}
+_FIELDS: Values = {
+    "name": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"\S"},
+    "description": TEXT,
+    "domain_id": TEXT,
+    "parent_id": TEXT,
     "is_domain": {"type": "boolean"},
     "enabled": {"type": "boolean"},
-    "tags": TAGS,
+    "tags": {"type": "array", "items": _TAG, "maxItems": MOST_TAGS, "uniqueItems": True},
     "options": {"type": "object"},
 }
-CREATE = Schema.wrapped("project", obj(["name"], closed=False, **_FIELDS))
-UPDATE = Schema.wrapped("project", obj(closed=False, **_FIELDS))
 
 
-def _view(project: Project) -> dict[str, Any]:
+def view(_ctx: Context, project: Project) -> Values:
+    """A project (api-ref identity v3, Show project details); each is directly in its domain."""
     return {
-        **project.extra, "id": project.id, "name": project.name, "domain_id": project.domain_id,
-        "description": project.description, "enabled": project.enabled, "parent_id": project.domain_id,
-        "is_domain": False, "tags": project.tags, "options": {},
-    }  # fmt: skip
+        **project.extra,
+        "id": project.id,
+        "name": project.name,
+        "domain_id": project.domain_id,
+        "description": project.description,
+        "enabled": project.enabled,
+        "parent_id": project.domain_id,
+        "is_domain": False,
+        "tags": project.tags,
+        "options": {},
+    }
 
 
-PROJECTS = Collection(Project, _view, ("id", "name", "domain_id", "enabled"))
+def tags_body(ctx: Context, tags: list[str]) -> Values:
+    """The tags of a project (api-ref identity v3, List tags for a project)."""
+    return {"tags": tags, "links": {"self": f"{ctx.root}{ctx.request.path}", "next": None, "previous": None}}
 
 
-@routes.post("/v3/projects", policy="identity:create_project", deferred=True, body=CREATE, status=201)
-def create(ctx: Context, project: dict[str, Any]) -> dict[str, Any]:
-    domain_id = domain_of(ctx, project)
-    ctx.require("identity:create_project", {"target.project.domain_id": domain_id})
-    return PROJECTS.one(ctx, projects.create(ctx.session, domain_id, {**project, "domain_id": domain_id}))
+def _is_domain(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
+    """No project acts as a domain here."""
+    return false() if all(on(value) for value in values) else true()
 
 
-@routes.get("/v3/projects", policy="identity:list_projects", deferred=True)
-def index(ctx: Context) -> dict[str, Any]:
-    if ctx.param("parent_id"):  # every project is directly in its domain
-        ctx.query["domain_id"] = ctx.query["parent_id"]
-    return PROJECTS.index(ctx, "identity:list_projects")
+PROJECTS = Noun(
+    Project,
+    "project",
+    view=view,
+    domain=Project.domain_id,
+    exact=[Project.id, Project.name, Project.domain_id, Project.enabled],
+    filters={"parent_id": equals(Project.domain_id), "is_domain": _is_domain, **tag_filters(Project)},
+    verbs={
+        "index_tags": "identity:list_project_tags",
+        "replace_tags": "identity:update_project_tags",
+        "clear_tags": "identity:delete_project_tags",
+        "show_tag": "identity:get_project_tag",
+        "add_tag": "identity:create_project_tag",
+        "remove_tag": "identity:delete_project_tag",
+    },
+    placed=True,
+    options=[selectinload(Project.tag_rows)],
+)
+PROJECTS.index()
+PROJECTS.show()
+PROJECTS.create(body=Schema.wrapped("project", obj(["name"], closed=False, **_FIELDS)))(projects.create)
+PROJECTS.update(body=Schema.wrapped("project", obj(closed=False, **_FIELDS)))(projects.update)
+PROJECTS.delete()(projects.delete)
+TAGS = TagRules(
+    most=MOST_TAGS,
+    located=True,
+    repeats=False,
+    missing="Could not find project tag: {tag} on project {key}.",
+    body=tags_body,
+)
+tag_urls(PROJECTS, TAGS)
+routes = PROJECTS.routes
 
 
-@routes.get("/v3/projects/{project_id}", policy="identity:get_project", deferred=True)
-def show(ctx: Context, project_id: str) -> dict[str, Any]:
-    return PROJECTS.one(ctx, PROJECTS.find(ctx, project_id, "identity:get_project"))
+def of_user(ctx: Context, user_id: str) -> Values:
+    """The list of the projects that a user can work in."""
+    return PROJECTS.list_of(ctx, Project.enabled.is_(True), Project.id.in_(assignments.places(user_id, "project")))
 
 
-@routes.patch("/v3/projects/{project_id}", policy="identity:update_project", deferred=True, body=UPDATE)
-def update(ctx: Context, project_id: str, project: dict[str, Any]) -> dict[str, Any]:
-    found = PROJECTS.find(ctx, project_id, "identity:update_project")
-    return PROJECTS.one(ctx, projects.update(ctx.session, found, project))
-
-
-@routes.delete("/v3/projects/{project_id}", policy="identity:delete_project", deferred=True)
-def delete(ctx: Context, project_id: str) -> None:
-    projects.delete(ctx.session, PROJECTS.find(ctx, project_id, "identity:delete_project"))
-
-
-@routes.get("/v3/users/{user_id}/projects", policy="identity:list_user_projects", deferred=True)
-def index_of_user(ctx: Context, user_id: str) -> dict[str, Any]:
-    user = USERS.find(ctx, user_id, "identity:list_user_projects")
-    return PROJECTS.many(ctx, assignments.projects_of(ctx.session, user))
+@routes.get(USERS.one + "/projects", policy="identity:list_user_projects", deferred=True)
+def index_of_user(ctx: Context, user_id: str) -> Values:
+    """List projects for user."""
+    return of_user(ctx, USERS.find(ctx, user_id, "index_projects").id)

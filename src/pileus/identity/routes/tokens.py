@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select
-
-from pileus.api import Context, Reply, Routes, Schema
+from pileus.api import Context, Reply, Routes, Schema, Values
 from pileus.api.fields import micros_z
 from pileus.api.routes import OPEN
 from pileus.api.schema import obj
-from pileus.errors import NotFound
+from pileus.errors import NotFound, Unauthenticated
 from pileus.identity import assignments
 from pileus.identity.authentication import authenticate
 from pileus.identity.catalog import catalog
-from pileus.identity.model import Assignment, Domain, User
+from pileus.identity.model import Domain, Project, Role, User
+from pileus.identity.routes import projects
 from pileus.identity.routes.domains import DOMAINS
-from pileus.identity.routes.projects import PROJECTS
 from pileus.identity.tokens import TokenInfo, Tokens, times
 
 routes = Routes()
@@ -53,14 +49,14 @@ AUTH = Schema.wrapped(
 )
 
 
-def _named(thing: Any) -> dict[str, str]:
+def _named(thing: User | Domain | Project | Role) -> dict[str, str]:
     return {"id": thing.id, "name": thing.name}
 
 
-def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> dict[str, Any]:
+def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> Values:
     """A token's body (api-ref identity, Password authentication with scoped authorization)."""
     moments = times(info.payload)
-    token: dict[str, Any] = {
+    token: Values = {
         "methods": list(info.payload.methods),
         "user": {**_named(info.user), "domain": _named(info.user_domain), "password_expires_at": None},
         "audit_ids": list(info.payload.audit_ids),
@@ -77,7 +73,7 @@ def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> dict[str, 
     if info.roles:
         token["roles"] = [_named(role) for role in info.roles]
         if with_catalog:
-            token["catalog"] = catalog(ctx.root, ctx.cloud.settings.region, info.project.id if info.project else None)
+            token["catalog"] = catalog(ctx.root, ctx.settings.region, info.project.id if info.project else None)
     return {"token": token}
 
 
@@ -85,9 +81,9 @@ def _nocatalog(ctx: Context) -> bool:
     return "nocatalog" in ctx.query
 
 
-@routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction="read")
-def create(ctx: Context, auth: dict[str, Any]) -> Reply:
-    token, info = authenticate(ctx.session, ctx.cloud.part(Tokens), auth, ctx.cloud.settings.bcrypt_rounds)
+@routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction=None)
+def create(ctx: Context, auth: Values) -> Reply:
+    token, info = authenticate(ctx.cloud.db, ctx.cloud.part(Tokens), auth, ctx.settings.bcrypt_rounds)
     return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 
@@ -97,7 +93,7 @@ def _subject(ctx: Context, rule: str) -> tuple[str, TokenInfo]:
         raise NotFound("Could not find token: the header X-Subject-Token is missing.")
     try:
         info = ctx.cloud.part(Tokens).read(ctx.session, token)
-    except Exception as error:
+    except Unauthenticated as error:
         raise NotFound("Could not find token.") from error
     ctx.require(rule, {"target.token.user_id": info.user.id})
     return token, info
@@ -122,25 +118,23 @@ def delete(ctx: Context) -> None:
 
 
 @routes.get("/v3/auth/catalog", policy="identity:get_auth_catalog", transaction=None)
-def show_catalog(ctx: Context) -> dict[str, Any]:
-    entries = catalog(ctx.root, ctx.cloud.settings.region, ctx.caller.project_id)
+def show_catalog(ctx: Context) -> Values:
+    entries = catalog(ctx.root, ctx.settings.region, ctx.caller.project_id)
     return {"catalog": entries, "links": {"self": ctx.url("/v3/auth/catalog"), "next": None, "previous": None}}
 
 
 @routes.get("/v3/auth/projects", policy="identity:get_auth_projects")
-def list_projects(ctx: Context) -> dict[str, Any]:
-    user = ctx.session.get(User, ctx.caller.user_id)
-    found = assignments.projects_of(ctx.session, user) if user else []
-    return PROJECTS.many(ctx, found)
+def list_projects(ctx: Context) -> Values:
+    return projects.of_user(ctx, ctx.caller.user_id)
 
 
 @routes.get("/v3/auth/domains", policy="identity:get_auth_domains")
-def list_domains(ctx: Context) -> dict[str, Any]:
-    own = select(Assignment.target_id).where(Assignment.user_id == ctx.caller.user_id, Assignment.scope == "domain")
-    return DOMAINS.many(ctx, ctx.session.scalars(select(Domain).where(Domain.id.in_(own))))
+def list_domains(ctx: Context) -> Values:
+    own = assignments.places(ctx.caller.user_id, "domain")
+    return DOMAINS.list_of(ctx, Domain.enabled.is_(True), Domain.id.in_(own))
 
 
 @routes.get("/v3/auth/system", policy="identity:get_auth_system")
-def list_system(ctx: Context) -> dict[str, Any]:
+def list_system(ctx: Context) -> Values:
     roles = assignments.effective_roles(ctx.session, ctx.caller.user_id, "system", "all")
     return {"system": [{"all": True}] if roles else [], "links": {"self": ctx.url("/v3/auth/system")}}

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pileus.api.discovery import ApiVersion, discovery
 
-from pileus.api import Context, Reply, Routes
-from pileus.api.routes import OPEN
-
-routes = Routes()
-
-
-def _v3(ctx: Context) -> dict[str, Any]:
-    return {
-        "id": "v3.14",
-        "status": "stable",
-        "updated": "2020-04-07T00:00:00Z",
-        "links": [{"rel": "self", "href": ctx.url("/v3/")}],
-        "media-types": [{"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"}],
-    }
-
-
-@routes.get("", policy=OPEN, transaction=None)
-def index(ctx: Context) -> Reply:
-    return Reply({"versions": {"values": [_v3(ctx)]}}, 300, {"Location": ctx.url("/v3/")})
-
-
-@routes.get("/v3", policy=OPEN, transaction=None)
-def show(ctx: Context) -> dict[str, Any]:
-    return {"version": _v3(ctx)}
+V3 = ApiVersion(
+    id="v3.14",
+    status="stable",
+    path="/v3",
+    more={"updated": "2020-04-07T00:00:00Z"},
+    media="application/vnd.openstack.identity-v3+json",
+    listed=True,
+)
+routes = discovery(
+    [V3],
+    status=300,
+    form=lambda views: {"versions": {"values": list(views)}},
+    headers=lambda ctx: {"Location": ctx.url(f"{V3.path}/")},
+)

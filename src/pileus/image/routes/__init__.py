@@ -1,5 +1,5 @@
 """The URL map of image, top to bottom."""
 
-from pileus.image.routes import files, images, info, members, schemas, tags, versions
+from pileus.image.routes import files, images, info, members, schemas, versions
 
-NOUNS = (versions, schemas, info, images, files, tags, members)
+NOUNS = (versions, schemas, info, images, files, members)

@@ -10,20 +10,28 @@ from pileus.api import Context, Reply, Routes
 from pileus.errors import Forbidden, Invalid, Unsupported
 from pileus.image import store, uploads
 from pileus.image.model import Image
-from pileus.image.routes.access import find
+from pileus.image.routes.images import IMAGES, SHOW
 
 routes = Routes()
 BINARY = "application/octet-stream"
 
 
-@routes.put("/v2/images/{image_id}/file", policy="upload_image", deferred=True, raw=True, transaction=None, status=204)
+@routes.put(
+    "/v2/images/{image_id}/file",
+    policy="upload_image",
+    asks=(SHOW,),
+    deferred=True,
+    raw=True,
+    transaction=None,
+    status=204,
+)
 def upload(ctx: Context, image_id: str) -> None:
     if (ctx.request.content_type or "").partition(";")[0].strip() != BINARY:
         raise Unsupported(f"Unsupported Content-Type {ctx.request.content_type}; use {BINARY}.")
     db, settings, (source, length) = ctx.cloud.db, ctx.cloud.settings, _body(ctx.request)
     with db.write() as session:
         ctx.session = session
-        image = find(ctx, image_id, "upload_image")
+        image = IMAGES.find(ctx, image_id, "upload", lock=True)
         uploads.begin(image)
     uploads.take(db, settings, image, source, length)
 
@@ -44,9 +52,9 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     return request.bounded_stream, request.content_length
 
 
-@routes.get("/v2/images/{image_id}/file", policy="download_image", deferred=True)
+@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW,), deferred=True)
 def download(ctx: Context, image_id: str) -> Reply:
-    image = find(ctx, image_id, "download_image")
+    image = IMAGES.find(ctx, image_id, "download")
     if image.status == "deactivated" and not ctx.is_admin:
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:

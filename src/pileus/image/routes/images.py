@@ -1,27 +1,23 @@
-"""Images (api-ref image v2, Images)."""
+"""Images and their tags (api-ref image v2, Images, Image tags)."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
+from functools import partial
 
-from pileus.api import Context, Reply, Routes, Schema, paginate
+from sqlalchemy.orm import selectinload
+
+from pileus.api import Context, Requester, Resource, Schema, Values
 from pileus.api.fields import seconds
-from pileus.api.paging import page_limit, sort_keys
-from pileus.errors import Forbidden, Invalid, NotFound, Unsupported
-from pileus.image import images, listing, patch
-from pileus.image.attributes import EXTRA, READ_ONLY, WRITABLE
+from pileus.api.tag_urls import tag_urls
+from pileus.api.tags import TagRules
+from pileus.db import Session
+from pileus.errors import Forbidden
+from pileus.image import images, listing
+from pileus.image.attributes import EXTRA, MOST_TAGS, READ_ONLY, WRITABLE, over
 from pileus.image.model import Image
-from pileus.image.routes.access import find, target
+from pileus.image.style import STYLE
 
-routes = Routes()
-DEFAULT_PAGE = 25
-DRAFTS = {
-    "application/openstack-images-v2.1-json-patch": 10,
-    "application/openstack-images-v2.0-json-patch": 4,
-}
-"""Media type of a patch to the draft of JSON patch it is written in."""
-
+SHOW = "get_image"
 CREATE = Schema(
     {
         "type": "object",
@@ -35,7 +31,7 @@ GUARDED = {"public": "publicize_image", "community": "communitize_image"}
 """Visibilities that need a right of their own."""
 
 
-def view(image: Image) -> dict[str, Any]:
+def view(_ctx: Context, image: Image) -> Values:
     """An image's body: its properties stand beside its attributes."""
     return {
         **image.properties,
@@ -51,89 +47,89 @@ def view(image: Image) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _check_visibility(ctx: Context, image: Image) -> None:
-    if rule := GUARDED.get(image.visibility):
-        ctx.require(rule, target(ctx, image))
+def target(asks: Requester, image: Image) -> Values:
+    """An image in the names that policy rules use; who sees a shared one and is not its owner is a member."""
+    member_id = asks.caller.project_id if image.visibility == "shared" else None
+    return {"project_id": image.owner, "owner": image.owner, "visibility": image.visibility, "member_id": member_id}
 
 
-@routes.post("/v2/images", policy="add_image", deferred=True, body=CREATE, status=201)
-def create(ctx: Context) -> Reply:
-    owner = ctx.body.get("owner", ctx.caller.project_id)
+def parent(ctx: Context, values: Values) -> Values:
+    """An image to be made is its owner's, and that is the caller unless an administrator says otherwise."""
+    owner = values.get("owner", ctx.caller.project_id)
     if owner != ctx.caller.project_id and not ctx.is_admin:
         raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
-    ctx.require("add_image", {"project_id": ctx.caller.project_id, "owner": owner})
-    image = images.create(ctx.session, owner, ctx.body)
-    _check_visibility(ctx, image)
-    return Reply(view(image), headers={"Location": ctx.url(f"/v2/images/{image.id}")})
+    return {"project_id": owner, "owner": owner}
 
 
-@routes.get("/v2/images", policy="get_images")
-def index(ctx: Context) -> dict[str, Any]:
-    asked = ctx.param("limit")
-    limit = page_limit(ctx) if asked is not None else min(DEFAULT_PAGE, page_limit(ctx))
-    if "sort" in ctx.query and ("sort_key" in ctx.query or "sort_dir" in ctx.query):
-        raise Invalid("Old and new sorting syntax cannot be combined")
-    keys = sort_keys(ctx, listing.SORTABLE, [("created_at", "desc")])
-    query = listing.matching(ctx.caller.project_id, ctx.is_admin, ctx.query)
-    found = list(ctx.session.scalars(paginate(query, keys, _marker(ctx), limit)))
-    body = {
-        "images": [view(image) for image in found],
-        "first": _page(ctx, None),
-        "schema": "/v2/schemas/images",
-    }
-    if found and len(found) == limit:
-        body["next"] = _page(ctx, found[-1].id)
-    return body
+class Images(Resource[Image]):
+    """Images, as one who asks stands to them."""
+
+    def about(self, ctx: Context, row: Image | None) -> Values:
+        return target(ctx, row) if row is not None else {}
 
 
-def _marker(ctx: Context) -> Image | None:
-    marker = ctx.param("marker")
-    if marker is None:
-        return None
-    try:
-        return images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, marker)
-    except NotFound as error:
-        raise Invalid(f"Invalid marker: {error.message}") from None
+IMAGES = Images(
+    Image,
+    "image",
+    "/v2/images",
+    title="image",
+    style=STYLE,
+    rule="{verb}_image",
+    verbs={
+        "index": "get_images", "show": SHOW, "create": "add_image", "update": "modify_image",
+        "add_tag": "modify_image", "remove_tag": "modify_image",
+        "deactivate": "deactivate", "reactivate": "reactivate",
+    },
+    view=view,
+    sees=lambda asks: images.readable(asks.caller.project_id, asks.is_admin),
+    parent=parent,
+    listed=listing.listed,
+    filters=listing.FILTERS,
+    others=listing.by_property,
+    sortable=listing.SORTABLE,
+    options=[selectinload(Image.tag_rows)],
+)  # fmt: skip
+routes = IMAGES.routes
+IMAGES.index()
+IMAGES.show()
+IMAGES.delete()(images.delete)
+tag_urls(
+    IMAGES,
+    TagRules(
+        most=MOST_TAGS, forbidden=(), added=204, present=204, readable=False,
+        missing="Image {key} has no tag {tag}.", too_many=partial(over, "tags"),
+    ),
+    asks=(SHOW,),
+)  # fmt: skip
 
 
-def _page(ctx: Context, marker: str | None) -> str:
-    """Path of a page, relative as Glance's are."""
-    query = {name: values for name, values in ctx.query.items() if name != "marker"}
-    if marker:
-        query["marker"] = [marker]
-    return "/v2/images" + (f"?{urlencode(query, doseq=True)}" if query else "")
+def _require_visibility(asks: Requester, image: Image) -> None:
+    if rule := GUARDED.get(image.visibility):
+        asks.require(rule, target(asks, image))
 
 
-@routes.get("/v2/images/{image_id}", policy="get_image", deferred=True)
-def show(ctx: Context, image_id: str) -> dict[str, Any]:
-    return view(find(ctx, image_id, "get_image"))
+@IMAGES.create(body=CREATE, asks=tuple(GUARDED.values()))
+def create(session: Session, values: Values, asks: Requester) -> Image:
+    image = images.create(session, values, asks)
+    _require_visibility(asks, image)
+    return image
 
 
-@routes.patch("/v2/images/{image_id}", policy="modify_image", deferred=True, body=UPDATE)
-def update(ctx: Context, image_id: str) -> dict[str, Any]:
-    media_type = (ctx.request.content_type or "").partition(";")[0].strip()
-    if media_type not in DRAFTS:
-        raise Unsupported(f"Unsupported Content-Type {media_type}; use {' or '.join(DRAFTS)}.")
-    changes = patch.parse(ctx.body, DRAFTS[media_type])
-    image = find(ctx, image_id, "modify_image")
-    if any(change.name == "owner" for change in changes):
-        ctx.require("context_is_admin")
-    patch.apply(image, changes)
-    if any(change.name == "visibility" for change in changes):
-        _check_visibility(ctx, image)
-    return view(image)
+@IMAGES.update(body=UPDATE, asks=(SHOW, "context_is_admin", *GUARDED.values()))
+def update(_session: Session, image: Image, values: Values, asks: Requester) -> None:
+    changed = {change.name for change in values["changes"]}
+    if "owner" in changed:
+        asks.require("context_is_admin", target(asks, image))
+    images.update(image, values["changes"])
+    if "visibility" in changed:
+        _require_visibility(asks, image)
 
 
-@routes.delete("/v2/images/{image_id}", policy="delete_image", deferred=True)
-def delete(ctx: Context, image_id: str) -> None:
-    images.delete(ctx.session, ctx.cloud.settings, find(ctx, image_id, "delete_image"))
-
-
-@routes.post("/v2/images/{image_id}/actions/deactivate", policy="deactivate", deferred=True, status=204)
+@routes.post("/v2/images/{image_id}/actions/deactivate", policy="deactivate", asks=(SHOW,), deferred=True, status=204)
 def deactivate(ctx: Context, image_id: str) -> None:
-    images.set_active(find(ctx, image_id, "deactivate"), False)
+    images.set_active(IMAGES.find(ctx, image_id, "deactivate", lock=True), False)
 
 
-@routes.post("/v2/images/{image_id}/actions/reactivate", policy="reactivate", deferred=True, status=204)
+@routes.post("/v2/images/{image_id}/actions/reactivate", policy="reactivate", asks=(SHOW,), deferred=True, status=204)
 def reactivate(ctx: Context, image_id: str) -> None:
-    images.set_active(find(ctx, image_id, "reactivate"), True)
+    images.set_active(IMAGES.find(ctx, image_id, "reactivate", lock=True), True)

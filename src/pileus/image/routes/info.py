@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 
 routes = Routes()
 
 
 @routes.get("/v2/info/import", policy="default", transaction=None)
-def show_import(_ctx: Context) -> dict[str, Any]:
+def show_import(_ctx: Context) -> Values:
     """None of the import methods is served."""
     return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}

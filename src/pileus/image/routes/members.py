@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import joinedload
 
-from pileus.api import Context, Routes, Schema
+from pileus.api import Context, Resource, Schema, Values
 from pileus.api.fields import seconds
 from pileus.api.schema import obj
-from pileus.errors import Forbidden, NotFound
 from pileus.image import images, members
 from pileus.image.model import Image, ImageMember
-from pileus.image.routes.access import find
-
-routes = Routes()
+from pileus.image.routes.images import target as of_image
+from pileus.image.style import STYLE
 
 _STATUSES = ["pending", "accepted", "rejected"]
 CREATE = Schema(obj(["member"], member={"type": "string", "minLength": 1, "maxLength": 255}))
 UPDATE = Schema(obj(["status"], closed=False, status={"enum": _STATUSES}))
 
 
-def view(member: ImageMember) -> dict[str, Any]:
+def view(_ctx: Context, member: ImageMember) -> Values:
     """A member's body."""
     return {
         "member_id": member.member_id, "image_id": member.image_id, "status": member.status,
@@ -28,44 +27,56 @@ def view(member: ImageMember) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _only(ctx: Context, image: Image) -> str | None:
-    """A member sees itself; the owner and the admin see all."""
-    return None if ctx.is_admin or image.owner == ctx.caller.project_id else ctx.caller.project_id
+def _image(ctx: Context, image_id: str) -> Image:
+    return images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, image_id)
 
 
-@routes.post("/v2/images/{image_id}/members", policy="add_member", deferred=True, body=CREATE)
-def create(ctx: Context, image_id: str) -> dict[str, Any]:
-    return view(members.add(ctx.session, find(ctx, image_id, "add_member"), ctx.body["member"]))
+def within(ctx: Context, image_id: str) -> list[ColumnElement[bool]]:
+    """A member sees itself; the owner and an administrator see all."""
+    image = _image(ctx, image_id)
+    found = [ImageMember.image_id == image.id]
+    if not ctx.is_admin and image.owner != ctx.caller.project_id:
+        found.append(ImageMember.member_id == ctx.caller.project_id)
+    return found
 
 
-@routes.get("/v2/images/{image_id}/members", policy="get_members", deferred=True)
-def index(ctx: Context, image_id: str) -> dict[str, Any]:
-    image = find(ctx, image_id, "get_members")
-    found = members.of(ctx.session, image, _only(ctx, image))
-    return {"members": [view(member) for member in found], "schema": "/v2/schemas/members"}
+def target(member: ImageMember) -> Values:
+    """A member is judged as the image's owner's, and its own."""
+    image = member.image
+    return {
+        "project_id": image.owner, "owner": image.owner, "visibility": image.visibility,
+        "member_id": member.member_id,
+    }  # fmt: skip
 
 
-@routes.get("/v2/images/{image_id}/members/{member_id}", policy="get_member", deferred=True)
-def show(ctx: Context, image_id: str, member_id: str) -> dict[str, Any]:
-    image = find(ctx, image_id, "get_member")
-    if _only(ctx, image) not in (None, member_id):
-        raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
-    return view(members.find(ctx.session, image, member_id))
+def parent(ctx: Context, values: Values) -> Values:
+    """The list of members, and a new one, are judged as the image, which must be shared."""
+    image = _image(ctx, values["image_id"])
+    members.check_shared(image)
+    return of_image(ctx, image)
 
 
-@routes.put("/v2/images/{image_id}/members/{member_id}", policy="modify_member", deferred=True, body=UPDATE)
-def update(ctx: Context, image_id: str, member_id: str) -> dict[str, Any]:
-    image = images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, image_id)
-    if _only(ctx, image) not in (None, member_id):
-        raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
-    member = members.find(ctx.session, image, member_id)
-    if not ctx.allows("modify_member", {"member_id": member_id, "project_id": image.owner}):
-        raise Forbidden("Only the member of a shared image may change its status.")
-    members.set_status(member, ctx.body["status"])
-    return view(member)
-
-
-@routes.delete("/v2/images/{image_id}/members/{member_id}", policy="delete_member", deferred=True)
-def delete(ctx: Context, image_id: str, member_id: str) -> None:
-    image = find(ctx, image_id, "delete_member")
-    ctx.session.delete(members.find(ctx.session, image, member_id))
+MEMBERS = Resource(
+    ImageMember,
+    "member",
+    "/v2/images/{image_id}/members",
+    title="image member",
+    style=STYLE,
+    rule="{verb}_member",
+    verbs={"index": "get_members", "show": "get_member", "create": "add_member", "update": "modify_member"},
+    key=ImageMember.member_id,
+    view=view,
+    within=within,
+    target=target,
+    parent=parent,
+    sortable={"created_at": ImageMember.created_at},
+    order=[("created_at", "asc")],
+    paged=False,
+    options=[joinedload(ImageMember.image)],
+)
+MEMBERS.index()
+MEMBERS.show()
+MEMBERS.create(body=CREATE, status=200)(members.create)
+MEMBERS.update(method="PUT", body=UPDATE)(members.update)
+MEMBERS.delete()(members.delete)
+routes = MEMBERS.routes

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 from pileus.errors import NotFound
 from pileus.image.attributes import EXTRA, ID_PATTERN, PROPERTIES
 
 routes = Routes()
 
 _TEXT = {"type": "string"}
-IMAGE: dict[str, Any] = {
+IMAGE: Values = {
     "name": "image",
     "properties": PROPERTIES,
     "additionalProperties": {"type": EXTRA["type"]},
@@ -21,7 +19,7 @@ IMAGE: dict[str, Any] = {
         {"href": "{schema}", "rel": "describedby"},
     ],
 }
-MEMBER: dict[str, Any] = {
+MEMBER: Values = {
     "name": "member",
     "properties": {
         "member_id": {**_TEXT, "description": "An identifier for the image member (tenantId)"},
@@ -38,7 +36,7 @@ MEMBER: dict[str, Any] = {
 }
 
 
-def _list_of(schema: dict[str, Any], plural: str, paged: bool) -> dict[str, Any]:
+def _list_of(schema: Values, plural: str, paged: bool) -> Values:
     pages = ("first", "next") if paged else ()
     links = [{"href": f"{{{page}}}", "rel": page} for page in pages]
     return {
@@ -60,7 +58,7 @@ SCHEMAS = {
 
 
 @routes.get("/v2/schemas/{name}", policy="default", transaction=None)
-def show(ctx: Context, name: str) -> dict[str, Any]:
+def show(ctx: Context, name: str) -> Values:
     if name not in SCHEMAS:
         raise NotFound(f"There is no schema {name}.")
     return SCHEMAS[name]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Routes
+from pileus.api import Context, Routes, Values
 from pileus.errors import NotFound
 
 routes = Routes()
@@ -59,6 +57,16 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
         "2016-09-09",
     ),
     "provider": ("Provider Network", "Expose mapping of virtual networks to physical networks", "2012-09-07"),
+    "quota-check-limit": (
+        "Quota engine limit check",
+        "Compares a new limit with what is used before it is set",
+        "2021-09-08",
+    ),
+    "quota-check-limit-default": (
+        "Quota engine limit check by default",
+        "Compares a new limit with what is used unless the request forces it",
+        "2024-08-21",
+    ),
     "quota_details": (
         "Quota details management support",
         "Expose functions for quotas usage statistics",
@@ -106,7 +114,7 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
 """Alias to name, description and day of its last change."""
 
 
-def view(alias: str) -> dict[str, Any]:
+def view(alias: str) -> Values:
     name, description, day = EXTENSIONS[alias]
     return {
         "alias": alias,
@@ -118,12 +126,12 @@ def view(alias: str) -> dict[str, Any]:
 
 
 @routes.get("/v2.0/extensions", policy="regular_user", transaction=None)
-def index(ctx: Context) -> dict[str, Any]:
+def index(ctx: Context) -> Values:
     return {"extensions": [view(alias) for alias in EXTENSIONS]}
 
 
 @routes.get("/v2.0/extensions/{alias}", policy="regular_user", transaction=None)
-def show(ctx: Context, alias: str) -> dict[str, Any]:
+def show(ctx: Context, alias: str) -> Values:
     if alias not in EXTENSIONS:
         raise NotFound(f"Extension with alias {alias} does not exist", "HTTPNotFound")
     return {"extension": view(alias)}

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pileus.api import Context, Values
+from pileus.api.discovery import ApiVersion, discovery
 
-from pileus.api import Context, Routes
-from pileus.api.routes import OPEN
-
-routes = Routes()
+V2 = ApiVersion(id="v2.0", status="CURRENT", path="/v2.0", documented=False)
 RESOURCES = ("network", "subnet", "port", "security_group", "security_group_rule", "quota", "extension")
 
 
-@routes.get("", policy=OPEN, transaction=None)
-def index(ctx: Context) -> dict[str, Any]:
-    links = [{"rel": "self", "href": ctx.url("/v2.0/")}]
-    return {"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]}
-
-
-@routes.get("/v2.0", policy="regular_user", transaction=None)
-def show(ctx: Context) -> dict[str, Any]:
+def show(ctx: Context) -> Values:
+    """What there is in the version (api-ref network, Show API v2 details)."""
     return {
         "resources": [
             {
                 "name": name,
                 "collection": f"{name}s",
-                "links": [{"rel": "self", "href": ctx.url(f"/v2.0/{name.replace('_', '-')}s")}],
+                "links": [{"rel": "self", "href": ctx.url(f"{V2.path}/{name.replace('_', '-')}s")}],
             }
             for name in RESOURCES
         ]
     }
+
+
+routes = discovery([V2])
+routes.get(V2.path, policy="regular_user", transaction=None)(show)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from pileus.api import Context, Reply, Routes, Schema, changed, since
+from pileus.api import Context, Reply, Routes, Schema, Values, changed, since
 from pileus.api.schema import ANY_PARAM, UUID_PATTERN
 from pileus.errors import Invalid
 from pileus.placement import candidates, requests
 from pileus.placement.candidates import Candidate
 from pileus.placement.requests import Group
 from pileus.placement.routes.resource_providers import in_aggregate, required
-from pileus.placement.routes.views import reply
+from pileus.placement.style import reply
 
 routes = Routes()
 
@@ -20,7 +19,7 @@ _TEXT = {"type": "string"}
 _NUMBERED, _NAMED = "([1-9][0-9]*)?", "([a-zA-Z0-9_-]{1,64})?"
 
 
-def _grouped(suffix: str, in_tree: bool) -> dict[str, Any]:
+def _grouped(suffix: str, in_tree: bool) -> Values:
     names = ("resources", "required", "member_of", *(["in_tree"] if in_tree else []))
     return {f"^{name}{suffix}$": ANY_PARAM for name in names}
 
@@ -30,7 +29,7 @@ LIST = Schema(
         "type": "object",
         "properties": {
             "resources": _TEXT,
-            "limit": since("1.16", {"type": "string", "pattern": "^[1-9][0-9]*$"}),
+            "limit": since("1.16", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}),
             "required": since("1.17", ANY_PARAM),
             "member_of": since("1.21", ANY_PARAM),
             "group_policy": since("1.25", {"enum": ["none", "isolate"]}),
@@ -63,25 +62,25 @@ def _group(ctx: Context, suffix: str) -> Group:
         raise Invalid(f"Expected 'in_tree' parameter to be a format of uuid. Got: {in_tree}")
     return Group(
         resources=requests.resources(text) if text is not None else {},
-        traits=required(ctx, f"required{suffix}"),
+        traits=required(ctx, ctx.query.get(f"required{suffix}", [])),
         in_tree=in_tree,
-        in_aggregate=in_aggregate(ctx, f"member_of{suffix}"),
+        in_aggregate=in_aggregate(ctx, ctx.query.get(f"member_of{suffix}", [])),
     )
 
 
-def _request(ctx: Context, one: Candidate, groups: dict[str, Group]) -> dict[str, Any]:
+def _request(ctx: Context, one: Candidate, groups: dict[str, Group]) -> Values:
     """What a client would send to claim this candidate."""
     if not ctx.at_least("1.12"):
         return {"allocations": [{"resource_provider": {"uuid": one.provider.id}, "resources": one.resources}]}
-    shown: dict[str, Any] = {"allocations": {one.provider.id: {"resources": one.resources}}}
+    shown: Values = {"allocations": {one.provider.id: {"resources": one.resources}}}
     if ctx.at_least("1.34"):
         shown["mappings"] = {suffix: [one.provider.id] for suffix in groups}
     return shown
 
 
-def _summary(ctx: Context, one: Candidate) -> dict[str, Any]:
+def _summary(ctx: Context, one: Candidate) -> Values:
     rows = one.inventories if ctx.at_least("1.27") else {name: one.inventories[name] for name in one.resources}
-    shown: dict[str, Any] = {
+    shown: Values = {
         "resources": {
             name: {"capacity": candidates.capacity(row), "used": one.used.get(name, 0)} for name, row in rows.items()
         }
@@ -100,7 +99,7 @@ def index(ctx: Context) -> Reply:
     found = candidates.find(
         ctx.session,
         groups,
-        required(ctx, "root_required"),
+        required(ctx, ctx.query.get("root_required", [])),
         isolate=policy == "isolate",
         limit=int(limit) if limit else None,
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Reply, Routes
+from pileus.api import Context, Reply, Routes, Values
 from pileus.placement import allocations, providers
-from pileus.placement.routes.views import NO_QUERY, reply
+from pileus.placement.style import NO_QUERY, reply
 
 routes = Routes()
 
@@ -15,7 +13,7 @@ routes = Routes()
 def show(ctx: Context, consumer_id: str) -> Reply:
     """A consumer nobody knows holds nothing."""
     held = allocations.held(ctx.session, consumer_id=consumer_id)
-    body: dict[str, Any] = {
+    body: Values = {
         "allocations": {
             one.provider.id: {"resources": one.resources, "generation": one.provider.generation} for one in held
         }
@@ -37,7 +35,7 @@ def show(ctx: Context, consumer_id: str) -> Reply:
 )
 def index(ctx: Context, provider_id: str) -> Reply:
     provider = providers.get(ctx.session, provider_id)
-    shown: dict[str, dict[str, Any]] = {}
+    shown: dict[str, Values] = {}
     for one in allocations.held(ctx.session, provider_id=provider_id):
         shown[one.consumer.id] = {"resources": one.resources}
         if ctx.at_least("1.28"):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import ColumnElement
 
-from pileus.api import Context, Reply, Routes
-from pileus.errors import NotFound
+from pileus.api import Context, Reply, Resource, Values
 from pileus.placement import providers
 from pileus.placement.model import InventoryRow
-from pileus.placement.routes.views import NO_QUERY, reply
-
-routes = Routes()
+from pileus.placement.style import NO_QUERY, STYLE, reply
 
 _RULE = "placement:resource_providers:inventories:"
-_ALL = "/resource_providers/{provider_id}/inventories"
 
 
-def view(row: InventoryRow) -> dict[str, Any]:
-    """An inventory."""
+def stock(row: InventoryRow) -> Values:
+    """How much there is of a class."""
     return {
         "total": row.total,
         "reserved": row.reserved,
@@ -28,22 +24,41 @@ def view(row: InventoryRow) -> dict[str, Any]:
     }
 
 
-@routes.get(_ALL, policy=_RULE + "list", query=NO_QUERY)
+def view(_ctx: Context, row: InventoryRow) -> Values:
+    """One inventory; in the list of all, the provider's generation stands beside them."""
+    return stock(row) | {"resource_provider_generation": row.provider.generation}
+
+
+def within(ctx: Context, provider_id: str) -> list[ColumnElement[bool]]:
+    return [InventoryRow.provider_id == providers.get(ctx.session, provider_id).id]
+
+
+INVENTORIES = Resource(
+    InventoryRow,
+    "inventory",
+    "/resource_providers/{provider_id}/inventories",
+    plural="inventories",
+    title="inventory of class",
+    style=STYLE,
+    rule=_RULE + "{verb}",
+    verbs={"index": _RULE + "list"},
+    key=InventoryRow.resource_class,
+    view=view,
+    within=within,
+    paged=False,
+)
+routes = INVENTORIES.routes
+
+
+@routes.get(INVENTORIES.path, policy=INVENTORIES.rule("index"), query=NO_QUERY)
 def index(ctx: Context, provider_id: str) -> Reply:
     provider = providers.get(ctx.session, provider_id)
     rows = providers.inventories(ctx.session, [provider_id]).get(provider_id, {})
     body = {
-        "inventories": {name: view(row) for name, row in rows.items()},
+        "inventories": {name: stock(row) for name, row in rows.items()},
         "resource_provider_generation": provider.generation,
     }
     return reply(ctx, body, provider.updated_at)
 
 
-@routes.get(_ALL + "/{resource_class}", policy=_RULE + "show", query=NO_QUERY)
-def show(ctx: Context, provider_id: str, resource_class: str) -> Reply:
-    provider = providers.get(ctx.session, provider_id)
-    row = providers.inventories(ctx.session, [provider_id]).get(provider_id, {}).get(resource_class)
-    if row is None:
-        raise NotFound(f"No inventory of class {resource_class} for {provider_id}")
-    body = view(row) | {"resource_provider_generation": provider.generation}
-    return reply(ctx, body, provider.updated_at)
+INVENTORIES.show(query=NO_QUERY)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Reply, Routes
+from pileus.api import Context, Reply, Routes, Values
 from pileus.placement import resource_classes
-from pileus.placement.routes.views import NO_QUERY, path, reply
+from pileus.placement.style import NO_QUERY, path, reply
 
 routes = Routes()
 
 
-def view(ctx: Context, name: str) -> dict[str, Any]:
+def view(ctx: Context, name: str) -> Values:
     """A resource class."""
     return {"name": name, "links": [{"rel": "self", "href": path(ctx, "resource_classes", name)}]}
 

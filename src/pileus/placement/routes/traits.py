@@ -5,7 +5,7 @@ from __future__ import annotations
 from pileus.api import Context, Reply, Routes, Schema
 from pileus.errors import Invalid
 from pileus.placement import traits
-from pileus.placement.routes.views import NO_QUERY, reply
+from pileus.placement.style import NO_QUERY, reply
 
 routes = Routes()
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pileus.api import Context, Reply, Routes, Schema, since
+from pileus.api import Context, Reply, Routes, Schema, Values, since
 from pileus.api.schema import NAME
 from pileus.placement import allocations, providers
-from pileus.placement.routes.views import NO_QUERY, reply
+from pileus.placement.style import NO_QUERY, reply
 
 routes = Routes()
 
@@ -48,9 +46,9 @@ def total(ctx: Context) -> Reply:
     return reply(ctx, {"usages": _by_type(totals, counts, ctx.param("consumer_type"))})
 
 
-def _by_type(totals: list[allocations.Total], counts: dict[str, int], wanted: str | None) -> dict[str, dict[str, Any]]:
+def _by_type(totals: list[allocations.Total], counts: dict[str, int], wanted: str | None) -> dict[str, Values]:
     """Usages by type of consumer: of one type, of all together ("all"), or of each (1.38)."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Values] = {}
     for one in totals:
         if wanted not in (None, "all", one.consumer_type):
             continue

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pileus.api import Context, Reply, Routes
-from pileus.api.routes import OPEN
-from pileus.placement.routes.views import reply
+from pileus.api.discovery import ApiVersion, discovery
+from pileus.placement.style import modified
 from pileus.placement.versions import HISTORY
 
-routes = Routes()
-
-
-@routes.get("", policy=OPEN, transaction=None)
-def index(ctx: Context) -> Reply:
-    version = {
-        "id": f"v{HISTORY.oldest.name}",
-        "status": "CURRENT",
-        "min_version": HISTORY.oldest.name,
-        "max_version": HISTORY.newest.name,
-        "links": [{"rel": "self", "href": ""}],
-    }
-    return reply(ctx, {"versions": [version]})
+V1 = ApiVersion(
+    id=f"v{HISTORY.oldest.name}",
+    status="CURRENT",
+    path="",
+    href="",
+    more={"min_version": HISTORY.oldest.name, "max_version": HISTORY.newest.name},
+    documented=False,
+)
+routes = discovery([V1], headers=modified)

@@ -10,7 +10,7 @@ import pytest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain, topology
 from pileus.agent.hypervisor.topology import Topology
-from tests.unit.agent.specs import SERVER, guest
+from tests.unit.agent.specs import PORT, SERVER, guest, image_of, wiring
 
 CONSOLE = Path("/state/a & b/console.log")
 DISKS = (
@@ -108,3 +108,58 @@ def test_impossible_topology(flavor: dict[str, str]) -> None:
     with pytest.raises(CommandFailed) as failure:
         topology.choose(4, flavor, {})
     assert failure.value.code == "cpu-topology"
+
+
+# --- what runs ----------------------------------------------------------------------------------------------------
+
+
+def test_the_agent_in_a_guest_has_a_channel_if_its_image_says_so(tmp_path: Path) -> None:
+    (tmp_path / "image").touch()
+    for value, count in (("yes", 1), ("True", 1), ("no", 0), ("", 0)):
+        image = image_of(tmp_path / "image", "raw", properties={"hw_qemu_guest_agent": value})
+        channels = parsed(image=image).findall("devices/channel")
+        assert len(channels) == count
+        for channel in channels:
+            assert channel.find("target[@type='virtio'][@name='org.qemu.guest_agent.0']") is not None
+    assert parsed().findall("devices/channel") == []
+
+
+def plugged(mac: str, port_id: str | None = None) -> str:
+    named = f"<virtualport><parameters interfaceid='{port_id}'/></virtualport>" if port_id else ""
+    return f"<interface type='bridge'><mac address='{mac}'/>{named}</interface>"
+
+
+def test_the_interface_of_a_port_is_found() -> None:
+    port = wiring()
+    mac = port.port.mac_address
+    for interfaces, found in (
+        ([plugged(mac.upper())], 0),
+        ([plugged("fa:16:3e:00:00:02"), plugged(mac)], 1),
+        ([plugged(mac, "of another network"), plugged(mac, PORT)], 1),
+        ([plugged(mac, "of another network")], None),
+        ([], None),
+        (["<interface type='hostdev'/>"], None),
+    ):
+        text = f"<domain><devices>{''.join(interfaces)}</devices></domain>"
+        element = domain.interface(text, port)
+        assert element == (None if found is None else canonical(interfaces[found]))
+
+
+def canonical(text: str) -> str:
+    return ET.tostring(ET.fromstring(text), encoding="unicode")
+
+
+def test_the_disk_of_a_file_is_found_unless_it_is_read_only() -> None:
+    text = domain.xml(guest(), "qemu", DISKS, [], CONSOLE)
+    assert domain.disk_of(text, DISKS[0].path) == "vda"
+    assert domain.disk_of(text, DISKS[1].path) is None
+    assert domain.disk_of(text, Path("/state/other")) is None
+
+
+def test_a_backup_names_one_disk_and_a_new_file() -> None:
+    tree = ET.fromstring(domain.backup("vda", Path("/state/<copy>")))
+    assert (tree.tag, tree.get("mode")) == ("domainbackup", "push")
+    (disk,) = tree.findall("disks/disk")
+    assert (disk.get("name"), disk.get("type")) == ("vda", "file")
+    assert disk.find("target[@file='/state/<copy>']") is not None
+    assert disk.find("driver[@type='qcow2']") is not None

@@ -35,8 +35,8 @@ def reported(count: int) -> AgentReport:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Serving:
-    serving = Serving(tmp_path)
+def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Serving:
+    serving = Serving(tmp_path, database=new_database() or "")
     with serving.db.write() as session:
         flavors.bootstrap(session)
         network_bootstrap.bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from pileus.compute import scheduler
-from pileus.compute.flows import boot as boot_flow
+from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
 from tests.unit.serving import Api, Serving
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pileus.agent.commands import UpdateInstanceData
+from pileus.cloud import registry
 from pileus.compute import scheduler, servers, views
-from pileus.compute.flows import boot as boot_flow
+from pileus.compute.actions import boot as boot_flow
 from pileus.db import Session
 from pileus.network.addresses import AddressRow
 from pileus.operations import OperationRow, Origin, Owed
@@ -94,7 +95,7 @@ def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Api, boot: Ca
     with serving.db.read() as session:
         [debt] = open_debts(session)
         assert (debt.host, debt.subject_id) == (placed["host"], server_id)
-        command = Owed(debt.name, debt.arguments).carry_out(session)
+        command = registry().carry_out(session, Owed(debt.name, debt.arguments))
         assert isinstance(command, UpdateInstanceData) and command.guest.server_id == server_id
         assert command.guest.data.metadata == {"a": "3"}
         assert servers.task_states(session, [server_id]) == {}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pileus.compute import notifications, scheduler, servers, spec
-from pileus.compute.flows.failures import broken
+from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session, utcnow
-from pileus.network import ports
-from pileus.network.requests import NetworkRequest
-from pileus.operations import Asked, CommandError, Operation, Origin, flow, recorded
+from pileus.network import server_ports
+from pileus.operations import Asked, CommandError, Operation, Origin, recorded
 
 
 def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
@@ -24,7 +23,15 @@ def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, s
         notifications.create(session, origin, server, "error", error)
 
 
-@flow("server.boot", task_state="scheduling", failed=failed, broken=broken)
+@action(
+    None,
+    rule="os_compute_api:servers:create",
+    when=(),
+    during="scheduling",
+    then=ACTIVE,
+    failed=ERROR,
+    hook=failed,
+)
 def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, deadline_s: float = 1800.0) -> None:
     """From 202 to ACTIVE; a host that fails is left for the next best, `attempts` hosts in all."""
     excluded: list[str] = []
@@ -75,14 +82,12 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
 def allocate_network(session: Session, server_id: str, host: str, origin: Origin) -> dict[str, Any]:
     """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
     server = session.get_one(Server, server_id)
-    requests = [NetworkRequest(**one) for one in server.networks]
-    made = ports.allocate_for_server(
+    made = server_ports.allocate_for_server(
         session,
         server_id,
         server.project_id,
-        server.user_id,
         host,
-        requests,
+        server.networks,
         server.security_groups,
         server.hostname,
         origin.request_id,
@@ -93,7 +98,7 @@ def allocate_network(session: Session, server_id: str, host: str, origin: Origin
 @recorded("give up network")
 def give_up_network(session: Session, server_id: str) -> None:
     """Ports made for the server go, the owner's own are unbound."""
-    ports.release_for_server(session, server_id)
+    server_ports.release_for_server(session, server_id)
 
 
 def activate(session: Session, server_id: str, built: dict[str, Any], origin: Origin) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def activate(session: Session, server_id: str, built: dict[str, Any], origin: Or
     servers.set_state(server, ACTIVE, built["power_state"])
     server.launched_at = utcnow()
     server.admin_pass = None
-    ports.set_up(session, server_id, True)
+    server_ports.set_up(session, server_id, True)
     event = notifications.create(session, origin, server, "end")
     servers.catch_up(server, built.get("at"))
     return {"_events": [event]}

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from pileus.api import Requester
 from pileus.compute import scheduler, servers, spec
-from pileus.compute.flows.failures import break_down, broken
+from pileus.compute.action import action
 from pileus.compute.model import Server
-from pileus.compute.states import DELETED
-from pileus.db import Session, utcnow
-from pileus.network import ports
-from pileus.operations import CommandError, Operation, Origin, Owed, flow
+from pileus.compute.states import ANY, DELETED, ERROR
+from pileus.db import Contended, Session, utcnow
+from pileus.network import server_ports
+from pileus.operations import CommandError, Operation, Origin, Owed, cancel, live
 from pileus.operations.debts import owe
+from pileus.operations.start import Busy
 
 
-@flow("server.delete", task_state="deleting", failed=break_down, broken=broken)
+@action(
+    None,
+    rule="os_compute_api:servers:delete",
+    when=ANY,
+    during="deleting",
+    then=DELETED,
+    failed=ERROR,
+    wins=True,
+)
 def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
     place = op.step("find host", find_host, server_id)
@@ -31,6 +41,26 @@ def delete(op: Operation, server_id: str) -> None:
     op.step("release", release, server_id, left_behind, op.origin, last=True)
 
 
+def request(session: Session, asks: Requester, server_id: str, rule: str) -> None:
+    """Delete wins: whatever is under way is cancelled and undone first, then the server goes.
+
+    Raises:
+        NotFound: no such server for the caller. Forbidden. Conflict: it is locked.
+    """
+    # Operations before servers, as everywhere (operations/model.py).
+    under_way = live(session, server_id, lock=True)
+    server = servers.find(session, asks, server_id, rule, lock=True)
+    servers.require_unlocked(server, asks)
+    if any(row.kind == delete.kind.name for row in under_way):
+        return
+    for row in under_way:
+        cancel(session, row)
+    try:
+        delete.accept(session, servers.origin(server, asks), delete.arguments(server.id), after=under_way)
+    except Busy as error:
+        raise Contended(f"another request about instance {server.id} came first") from error
+
+
 def find_host(session: Session, server_id: str) -> dict[str, Any]:
     """The host the server is on, if it ever got that far."""
     server = session.get_one(Server, server_id)
@@ -45,7 +75,7 @@ def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | No
     servers.set_state(server, DELETED, 0)
     server.host = server.admin_pass = None
     server.deleted_at = utcnow()
-    ports.release_for_server(session, server_id, origin.request_id)
+    server_ports.release_for_server(session, server_id, origin.request_id)
     if left_behind:
         host, discard = left_behind
         owe(session, host, server_id, discard, origin.request_id)

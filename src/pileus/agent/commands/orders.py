@@ -1,0 +1,237 @@
+"""The commands, and how they travel."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from pileus.agent.commands.base import Spec
+from pileus.agent.commands.guests import GuestPort, GuestSpec
+
+
+class Command(Spec, frozen=True, kw_only=True, tag=True):
+    """Base of commands: each is about one guest on one host, and is carried out by one method of the host's driver."""
+
+    method: ClassVar[str]
+    """The driver's method; it takes the host's name, the command and a timeline, and gives the command's result."""
+    makes: ClassVar[bool] = False
+    """Whether the guest is here because of it: an older incarnation must make way."""
+    discards: ClassVar[bool] = False
+    """Whether it removes the guest: it takes back what is under way, and repeated it is as good as once."""
+
+    @property
+    def subject(self) -> str:
+        """What commands are carried out one at a time for."""
+        raise NotImplementedError
+
+    @property
+    def age(self) -> int:
+        """The incarnation of the guest that is meant."""
+        raise NotImplementedError
+
+
+class GuestCommand(Command, frozen=True, kw_only=True):
+    """A command that carries the whole desired state of a guest."""
+
+    guest: GuestSpec
+
+    @property
+    def subject(self) -> str:
+        return self.guest.server_id
+
+    @property
+    def age(self) -> int:
+        return self.guest.incarnation
+
+
+class ServerCommand(Command, frozen=True, kw_only=True):
+    """A command that needs no more than to name its guest."""
+
+    server_id: str
+    incarnation: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.server_id
+
+    @property
+    def age(self) -> int:
+        return self.incarnation
+
+
+class BuildGuest(GuestCommand, frozen=True, kw_only=True):
+    """Prepare the disks, define the guest, plug its ports and run it.
+
+    Events: prepare network, fetch image, inspect and convert image, create disk, config drive, console, define guest,
+    plug port, running. Result: {"power_state": int}.
+    """
+
+    method = "build"
+    makes = True
+
+    plug_timeout_s: float = 60.0
+
+
+class DiscardGuest(ServerCommand, frozen=True, kw_only=True):
+    """Remove a guest of this or an older incarnation: disks, instance data, taps, whatever exists. Result: {}."""
+
+    method = "discard"
+    discards = True
+
+
+class StartGuest(GuestCommand, frozen=True, kw_only=True):
+    """Power on a guest that BuildGuest made; memory that SuspendGuest saved is lost. Result: {"power_state": int}."""
+
+    method = "power_on"
+
+    plug_timeout_s: float = 60.0
+
+
+class StopGuest(ServerCommand, frozen=True, kw_only=True):
+    """Shut a guest down cleanly (ACPI), power it off after `timeout_s`. Result: {"power_state": int}."""
+
+    method = "power_off"
+
+    timeout_s: float = 60.0
+
+
+class RebootGuest(GuestCommand, frozen=True, kw_only=True):
+    """Reboot: `hard` is a power cycle with a fresh definition; soft asks the guest, then falls back to hard.
+
+    Result: {"power_state": int}.
+    """
+
+    method = "reboot"
+
+    hard: bool
+    timeout_s: float = 60.0
+
+
+class PauseGuest(ServerCommand, frozen=True, kw_only=True):
+    """Hold a guest's CPUs; its memory stays where it is.
+
+    Events: pause guest. Result: {"power_state": PAUSED}. Fails with "no-such-guest", and "not-running" if it is off.
+    """
+
+    method = "pause"
+
+
+class UnpauseGuest(ServerCommand, frozen=True, kw_only=True):
+    """Let a guest's CPUs go on. Events: unpause guest. Result: {"power_state": RUNNING}. Fails as PauseGuest does."""
+
+    method = "unpause"
+
+
+class SuspendGuest(ServerCommand, frozen=True, kw_only=True):
+    """Save a guest's memory on its host's disk, and power it off. ResumeGuest goes on from there.
+
+    Events: suspend guest. Result: {"power_state": SHUTDOWN}. Fails as PauseGuest does; of a guest that is suspended
+    already it is done.
+    """
+
+    method = "suspend"
+
+
+class ResumeGuest(GuestCommand, frozen=True, kw_only=True):
+    """Run a guest on from the memory that SuspendGuest saved; without such, start it as StartGuest does.
+
+    Events: prepare network, restore memory (or define guest), plug port, running. Result: {"power_state": int}. Fails
+    with "plug-timeout": the guest is restored and paused then; sent again, the command goes on.
+    """
+
+    method = "resume"
+
+    plug_timeout_s: float = 60.0
+
+
+class SnapshotGuest(ServerCommand, frozen=True, kw_only=True):
+    """Write the guest's root disk as it is at one instant, whole and without a backing file, to `location`.
+
+    A guest that runs is not stopped: its disk is as if its power had been cut. The file belongs to the owner of its
+    folder once it is complete, not before; a leftover of the same name is replaced.
+
+    Events: copy disk, deliver image. Result: {"size": bytes of the file, "virtual_size": bytes of the disk, "checksum":
+    MD5 in hexadecimal, "sha512": the same}. Fails with "not-allowed" (no place for images), "unsupported" (another
+    format), "no-such-guest", "busy" (one that was given up has not ended yet), "storage", "hypervisor".
+    """
+
+    method = "snapshot"
+
+    image_id: str
+    location: str
+    """file:// URL of the file to make, in the one folder that the agent was told to put images into."""
+    disk_format: str = "qcow2"
+
+
+class AttachPort(GuestCommand, frozen=True, kw_only=True):
+    """Plug a port into a guest, at once if it runs. `guest` is the desired state with the port.
+
+    Events: prepare network, attach port, plug port. Result: {}. Fails with "no-such-guest", "guest-suspended" (saved
+    memory takes no new device), "plug-timeout": sent again, the command goes on; DetachPort takes back what there is.
+    """
+
+    method = "attach_port"
+
+    port_id: str
+    plug_timeout_s: float = 60.0
+
+
+class DetachPort(GuestCommand, frozen=True, kw_only=True):
+    """Take a port from a guest. `guest` is the desired state without the port.
+
+    Events: detach port, unplug port. Result: {}. Fails with "guest-suspended", with "guest-paused" (it cannot let
+    go), and with "detach-timeout" if it did not let go within `timeout_s`: everything is as it was then.
+    """
+
+    method = "detach_port"
+
+    port: GuestPort
+    timeout_s: float = 30.0
+
+
+class UpdateInstanceData(GuestCommand, frozen=True, kw_only=True):
+    """Change what the metadata service tells a guest. Result: {}."""
+
+    method = "update_data"
+
+
+AnyCommand = (
+    BuildGuest
+    | DiscardGuest
+    | StartGuest
+    | StopGuest
+    | RebootGuest
+    | PauseGuest
+    | UnpauseGuest
+    | SuspendGuest
+    | ResumeGuest
+    | SnapshotGuest
+    | AttachPort
+    | DetachPort
+    | UpdateInstanceData
+)
+
+
+class Envelope(Spec, frozen=True, kw_only=True):
+    """A command under way. The same key is never executed twice to its end; a lower attempt than one seen is stale."""
+
+    key: str
+    operation_id: str
+    attempt: int
+    host: str
+    """Which of the agent's hosts."""
+    deadline_s: float
+    """Seconds from its beginning after which the agent gives the command up and says so."""
+    command: AnyCommand
+
+
+class Parcel(Spec, frozen=True, kw_only=True):
+    """An envelope whose command is still closed: one that an agent cannot read must not keep it from the others."""
+
+    key: str
+    host: str
+    operation_id: str = ""
+    attempt: int = 0
+    deadline_s: float = 600.0
+    command: msgspec.Raw = msgspec.Raw()

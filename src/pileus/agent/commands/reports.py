@@ -1,0 +1,69 @@
+"""What an agent says of itself and its hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pileus.agent.commands.base import Count, Spec, State, Word
+
+CONTRACT = 3
+"""Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
+
+3 added commands to 2: pause, suspend, snapshot, ports that come and go. An agent of 2 answers them with "unsupported".
+"""
+
+
+class Inventory(Spec, frozen=True, kw_only=True):
+    """One resource class of a host (api-ref placement, Resource provider inventories)."""
+
+    total: int
+    reserved: int = 0
+    min_unit: int = 1
+    max_unit: int = 0
+    step_size: int = 1
+    allocation_ratio: float = 1.0
+
+
+class GuestReport(Spec, frozen=True, kw_only=True):
+    """What of a guest is on a host, told with every report."""
+
+    server_id: Word
+    power_state: State | None
+    """None: only a directory or instance data of it is there."""
+    incarnation: Count = 0
+    """0 where the agent does not know it."""
+
+
+class HostReport(Spec, frozen=True, kw_only=True):
+    """A hypervisor host as its agent sees it."""
+
+    name: str
+    hypervisor_type: str
+    hypervisor_version: int
+    host_ip: str
+    inventories: dict[str, Inventory]
+    traits: tuple[str, ...] = ()
+    cpu_info: dict[str, Any] = {}
+    guests: tuple[GuestReport, ...] = ()
+
+
+class AgentReport(Spec, frozen=True, kw_only=True):
+    """What an agent says about itself and its hosts."""
+
+    started: float
+    network: str
+    """Kind of the network driver: ovn or fake."""
+    contract: int = CONTRACT
+    """Newest version of the contract that the agent speaks; it speaks the one before, too."""
+    hosts: tuple[HostReport, ...]
+
+
+class Greeting(Spec, frozen=True, kw_only=True):
+    """What an agent answers to GET /report. `last`: where its feed was before the report was made."""
+
+    report: AgentReport
+    last: int
+
+
+CLOUD_HEADER = "Pileus-Cloud"
+"""Names the cloud of whoever talks to an agent."""

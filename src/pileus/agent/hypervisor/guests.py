@@ -1,0 +1,187 @@
+"""The guests of a host by libvirt: what all commands about them stand on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import libvirt
+from msgspec.structs import replace
+
+from pileus.agent.commands import GuestPort, GuestSpec, PowerState
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor import domain
+from pileus.agent.hypervisor.base import GuestListener
+from pileus.agent.hypervisor.connection import Connection, power_state, quiet, said_by_libvirt
+from pileus.agent.hypervisor.libvirtd import Libvirtd
+from pileus.agent.hypervisor.watch import Watch
+from pileus.agent.ids import checked_id
+from pileus.agent.metadata import MetadataStore
+from pileus.agent.network.base import Network
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.timeline import Timeline
+
+
+class Guests:
+    """The guests of one host, their files, their instance data and the libvirtd that runs them.
+
+    The commands are in its heirs, each a group of them; LibvirtHypervisor is all of these together.
+
+    Args:
+        state: the agent's state directory.
+        data: what the guests' metadata service tells.
+        virt_type: `kvm` or `qemu`; must be known before a guest is started.
+    """
+
+    def __init__(self, state: Path, network: Network, host: str, data: MetadataStore, virt_type: str | None) -> None:
+        self._state, self._network, self._host, self._data = state, network, host, data
+        self._virt_type = virt_type
+        self._files = InstanceFiles(state / "instances")
+        self._daemon = Libvirtd(state)
+        self._connection = Connection(self._daemon, self._look)
+        self._watch = Watch(self._tell, self._connection.tell)
+        self._listener: GuestListener | None = None
+        self._networks = threading.Lock()
+
+    # --- finding them -----------------------------------------------------------------------------
+
+    def _check(self, host: str) -> None:
+        if host != self._host:
+            raise CommandFailed("no-such-host", f"this agent has no host {host}")
+
+    @contextmanager
+    def _commanded(self, host: str, server_id: str) -> Iterator[None]:
+        """While a command works on a guest: what becomes of that is no news, what libvirt refuses is its failure."""
+        self._check(host)
+        with self._watch.command(checked_id(server_id)), said_by_libvirt():
+            yield
+
+    def _find(self, server_id: str) -> Any:
+        """The domain, or None."""
+        return unless_gone(lambda: self._connection.get().lookupByUUIDString(checked_id(server_id)))
+
+    def _existing(self, server_id: str) -> Any:
+        """The domain.
+
+        Raises:
+            CommandFailed: "no-such-guest".
+        """
+        if (found := self._find(server_id)) is None:
+            raise CommandFailed("no-such-guest", "the server is not on this host")
+        return found
+
+    def _power(self, server_id: str) -> int | None:
+        found = self._find(server_id)
+        state = unless_gone(found.state) if found else None
+        return power_state(*state[:2]) if state else None
+
+    def _settled(self, server_id: str) -> dict[str, Any]:
+        """The result of a command that ends with the guest in a new power state."""
+        state = self._power(server_id)
+        self._watch.known(server_id, state)
+        return {"power_state": PowerState.NOSTATE if state is None else state}
+
+    # --- their ports ------------------------------------------------------------------------------
+
+    def _prepare_networks(self, ports: Iterable[GuestPort], timeline: Timeline) -> None:
+        for wiring in ports:
+            with timeline.stage("prepare network") as detail:
+                detail |= {"network": wiring.network.id, "port": wiring.port.id}
+                with self._networks:  # or a guest discarded just now takes the namespace away again
+                    self._network.prepare_host(wiring)
+
+    def _unplug(self, ports: tuple[GuestPort, ...], timeline: Timeline) -> None:
+        with timeline.stage("unplug port") as detail:
+            detail["ports"] = [wiring.port.id for wiring in ports]
+            self._network.unplug(detail["ports"])
+
+    def _release(self, ports: tuple[GuestPort, ...]) -> None:
+        """Give up the networks of ports that are gone, unless guests are on them still."""
+        with self._networks:
+            unused = {wiring.network.id for wiring in ports} - self._data.networks()
+            self._network.release_host(sorted(unused))
+
+    # --- starting them ----------------------------------------------------------------------------
+
+    def _start_again(self, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
+        """Start a guest whose disks are there with a fresh definition; saved memory is lost."""
+        files = self._files.guest(guest.server_id)
+        if not files.root.exists():
+            raise CommandFailed("no-such-guest", "the server has no disk on this host")
+        files.make_console()
+        with ThreadPoolExecutor(1, "network") as pool:
+            prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
+            return self._launch(guest, files, plug_timeout_s, timeline, prepared)
+
+    def _launch(
+        self,
+        guest: GuestSpec,
+        files: GuestFiles,
+        plug_timeout_s: float,
+        timeline: Timeline,
+        prepared: Future[None],
+    ) -> dict[str, Any]:
+        """Define afresh, start paused, wait for the ports, let it run."""
+        prepared.result()
+        port_ids = [wiring.port.id for wiring in guest.ports]
+        with timeline.stage("define guest") as detail:
+            detail["virt_type"] = self._virt_type
+            self._clear(guest.server_id)
+            self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
+            interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
+            disks = domain.disks(guest, files)
+            guest = replace(guest, instance_name=self._free_name(guest))
+            text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
+            defined = self._connection.get().defineXML(text)
+            defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+        return self._run(defined, guest, plug_timeout_s, timeline)
+
+    def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
+        """Let a guest that was started paused run once its ports are up."""
+        self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
+        with timeline.stage("running"):
+            found.resume()
+        return self._settled(guest.server_id)
+
+    def _free_name(self, guest: GuestSpec) -> str:
+        """The guest's name, or one like it if another has that: the numbers of a lost database come again."""
+        found = self._find(guest.server_id)
+        if found is not None:
+            return str(found.name())  # a definition can be replaced, not renamed
+        other = unless_gone(lambda: self._connection.get().lookupByName(guest.instance_name))
+        return guest.instance_name if other is None else f"{guest.instance_name}-{guest.server_id[:8]}"
+
+    def _clear(self, server_id: str) -> None:
+        """Make a definition, if there is one, ready to be replaced."""
+        found = self._find(server_id)
+        if found is None:
+            return
+        if found.isActive():
+            with quiet():
+                found.destroy()
+        if found.hasManagedSaveImage():
+            found.managedSaveRemove()
+
+    # --- news of them -----------------------------------------------------------------------------
+
+    def _look(self, server_id: str) -> None:
+        with said_by_libvirt():
+            self._watch.seen(server_id, self._power(server_id))
+
+    def _tell(self, server_id: str, state: int) -> None:
+        if self._listener:
+            self._listener(self._host, server_id, state)
+
+
+def unless_gone(ask: Callable[[], Any]) -> Any:
+    """What `ask` returns, None if the domain is not there (any more)."""
+    try:
+        return ask()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise

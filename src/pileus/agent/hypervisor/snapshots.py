@@ -1,0 +1,139 @@
+"""The command that makes an image of a guest's disk."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import msgspec
+
+from pileus.agent import qemuimg
+from pileus.agent.commands import SnapshotGuest
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor import domain
+from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.connection import quiet
+from pileus.agent.hypervisor.guests import Guests
+from pileus.agent.storage import qcow2
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.uploads import Uploads
+from pileus.agent.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+_GIB = 1 << 30
+_END_OF_JOB_S = 10.0
+
+
+class SnapshotCommands(Guests):
+    """See base.Hypervisor. The disk is copied beside itself first: the place of the image is open to others."""
+
+    _uploads: Uploads
+
+    def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
+        """Copy the root disk as it is now, and deliver the copy."""
+        if command.disk_format != "qcow2":
+            raise CommandFailed("unsupported", f"this host makes no images of format {command.disk_format}")
+        self._uploads.check(command.location)
+        with self._commanded(host, command.server_id):
+            files = self._files.guest(command.server_id)
+            found = self._existing(command.server_id)
+            files.begin_copy()
+            try:
+                with timeline.stage("copy disk") as detail:
+                    detail |= {"image": command.image_id, "live": self._copy_disk(found, files, timeline)}
+                with open(files.copy, "rb") as copy:
+                    disk = qcow2.header(copy)
+                    assert not disk.backed, "an image must stand for itself"
+                    copy.seek(0)
+                    delivered = self._uploads.deliver(copy, files.copy.stat().st_size, command.location, timeline)
+            finally:
+                self._drop_copy(command.server_id)
+        return {**msgspec.structs.asdict(delivered), "virtual_size": disk.size}
+
+    def _copy_disk(self, found: Any, files: GuestFiles, timeline: Timeline) -> bool:
+        """Copy the root disk; whether the guest ran meanwhile."""
+        target = domain.disk_of(found.XMLDesc(0), files.root) if found.isActive() else None
+        if target is not None and self._copy_live(found, target, files.copy, timeline):
+            return True
+        files.copy.unlink(missing_ok=True)
+        _convert(files, timeline)
+        return False
+
+    def _copy_live(self, found: Any, target: str, copy: Path, timeline: Timeline) -> bool:
+        """Have QEMU copy the disk as it is when it begins: what the guest writes later is kept out of the copy.
+
+        Returns:
+            False if the guest went off before the end; the copy is worth nothing then.
+        """
+
+        def over() -> bool:
+            try:
+                job = found.jobStats()
+            except libvirt.libvirtError:
+                if found.isActive():
+                    raise
+                return True
+            if job["type"] == libvirt.VIR_DOMAIN_JOB_NONE:
+                return True
+            timeline.progress("copy disk", job.get("disk_processed", 0), job.get("disk_total", 0))
+            return False
+
+        found.backupBegin(domain.backup(target, copy), None, 0)
+        self._connection.wait_for(over, math.inf)
+        if not found.isActive():
+            return False
+        ended = found.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+        if ended["type"] != libvirt.VIR_DOMAIN_JOB_COMPLETED:
+            log.warning("copy of %s failed: %s", found.name(), ended.get("errmsg"))
+            raise CommandFailed("storage", "the server's disk could not be copied")
+        return True
+
+    def _drop_copy(self, server_id: str) -> None:
+        """Remove a copy, the job that may still write it first. Never fails: what is left goes at the next start."""
+        files = self._files.guest(server_id)
+        with suppress(CommandFailed), quiet():
+            found = self._find(server_id)
+            if found is not None and _is_copied(found):
+                found.abortJob()
+                self._connection.wait_for(lambda: not _is_copied(found), _END_OF_JOB_S)
+        files.end_copy()
+
+    def _drop_copies(self) -> None:
+        """Remove what an agent that died left: copies, and images half delivered."""
+        for server_id in self._files.copied():
+            self._drop_copy(server_id)
+        self._uploads.clear()
+
+
+def _is_copied(found: Any) -> bool:
+    """Whether a domain has a job that copies its disk; there is no other job that has this operation."""
+    return bool(found.isActive() and found.jobStats().get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP)
+
+
+def _convert(files: GuestFiles, timeline: Timeline) -> None:
+    """Copy the disk of a guest that is off; QEMU's locks keep this from one that runs after all."""
+    with open(files.root, "rb") as root:
+        virtual_size = qcow2.header(root).size
+
+    def tell() -> None:
+        done = files.copy.stat().st_blocks * 512 if files.copy.exists() else 0
+        timeline.progress("copy disk", min(done, virtual_size), virtual_size)
+
+    gib = virtual_size // _GIB
+    try:
+        qemuimg.convert(
+            *(files.root, "qcow2", files.copy, "qcow2"),
+            cpu_s=60 + 10 * gib,
+            timeout_s=900.0 + 60.0 * gib,
+            meanwhile=tell,
+        )
+    except CommandFailed as error:
+        if error.code != "program":
+            raise
+        log.warning("copy of %s: %s", files.directory.name, error)
+        raise CommandFailed("storage", "the server's disk could not be copied") from error

@@ -1,0 +1,48 @@
+"""The header of qcow2 files (QEMU, docs/interop/qcow2.txt)."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO, NamedTuple
+
+_MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">4sI QI I Q I I Q Q I I Q")
+"""Version 2: magic, version; backing file's offset, its name's length; cluster bits; size; encryption; entries and
+offset of the L1 table; offset and clusters of the refcount table; snapshots and their offset."""
+_CLUSTER_BITS = 14
+
+
+class Header(NamedTuple):
+    """What is told of a disk: its size in bytes, and whether the file stands on another."""
+
+    size: int
+    backed: bool
+
+
+def header(file: BinaryIO) -> Header:
+    """The header of a file, read from where that is.
+
+    Raises:
+        ValueError: it is no qcow2 file.
+    """
+    content = file.read(_HEADER.size)
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        raise ValueError("no qcow2 file")
+    _, _, backing_offset, _, _, size, *_ = _HEADER.unpack(content)
+    return Header(size, bool(backing_offset))
+
+
+def blank(size: int) -> bytes:
+    """A qcow2 file of a disk of `size` bytes that were never written."""
+    cluster = 1 << _CLUSTER_BITS
+    l1_entries = max(1, -(-size // (cluster * cluster // 8)))
+    l1_clusters = -(-l1_entries * 8 // cluster)
+    # Clusters: the header, the refcount table, its one block, the L1 table.
+    header = _HEADER.pack(
+        *(_MAGIC, 2, 0, 0, _CLUSTER_BITS, size, 0, l1_entries, 3 * cluster),
+        *(cluster, 1, 0, 0),
+    )
+    refcount_table = struct.pack(">Q", 2 * cluster)
+    refcount_block = struct.pack(">H", 1) * (3 + l1_clusters)
+    parts = (header, refcount_table, refcount_block)
+    return b"".join(part.ljust(cluster, b"\0") for part in parts) + bytes(l1_clusters * cluster)

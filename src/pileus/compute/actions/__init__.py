@@ -1,0 +1,42 @@
+"""What is done to servers, one file a family: each flow read top to bottom, beside the declaration of its action."""
+
+from pileus.compute import scheduler, spec
+from pileus.compute.actions import (
+    boot,
+    delete,
+    image,
+    interfaces,
+    lock,
+    pause,
+    power,
+    rebuild,
+    reset,
+)
+
+FLOWS = (
+    boot.boot,
+    delete.delete,
+    power.stop,
+    power.start,
+    power.reboot_hard,
+    power.reboot_soft,
+    pause.pause,
+    pause.unpause,
+    pause.suspend,
+    pause.resume,
+    rebuild.rebuild,
+    image.create_image,
+    interfaces.attach_interface,
+    interfaces.detach_interface,
+)
+"""Also the rows of the state table (docs/states.md)."""
+DEEDS = (lock.lock, lock.unlock, reset.reset_state)
+"""What the request itself does."""
+RECORDED = (
+    boot.give_up_network,
+    interfaces.give_up_port,
+    image.drop_image,
+    scheduler.release,
+    *spec.COMMANDS,
+)
+"""The actions that journals and debts name."""

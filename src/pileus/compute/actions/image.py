@@ -1,0 +1,91 @@
+"""Make an image of a server (api-ref compute, Create Image)."""
+
+from __future__ import annotations
+
+from pileus.api import Requester, Values
+from pileus.api.schema import obj
+from pileus.compute import metadata, schemas, servers, spec, views
+from pileus.compute.action import action
+from pileus.compute.model import Server
+from pileus.compute.parameters import PRINTABLE_NAME
+from pileus.compute.states import ACTIVE, PAUSED, STOPPED, SUSPENDED
+from pileus.db import Session, new_id
+from pileus.image import snapshots
+from pileus.image.model import Image
+from pileus.operations import Arguments, Operation, recorded
+
+DEADLINE_S = 6 * 3600.0
+"""How long a host may take to copy a disk, seconds."""
+
+
+@action(
+    "createImage",
+    rule="os_compute_api:servers:create_image",
+    name="createImage",
+    body=obj(["name"], name=PRINTABLE_NAME, metadata=schemas.METADATA),
+    when={ACTIVE, STOPPED, PAUSED, SUSPENDED},
+    during="image_snapshot",
+    then=None,
+    locks=False,
+    answer=views.image_made,
+)
+def create_image(op: Operation, server_id: str, image_id: str, location: str) -> None:
+    """The host copies the disk as it is at one moment; the image is active once all of it is there."""
+    op.step("begin image", begin, image_id, undo=drop_image.owed(image_id=image_id), then="image_uploading")
+    command = spec.snapshot.owed(server_id=server_id, image_id=image_id, location=location)
+    done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=DEADLINE_S)
+    op.step("publish image", snapshots.publish, image_id, location, done)
+    op.step("record state", settle, server_id, last=True)
+
+
+@create_image.prepared
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """The image is there at once, queued.
+
+    Raises:
+        Forbidden: too many items of metadata. What creating an image raises.
+    """
+    given = body.get("metadata", {})
+    metadata.check_quota(session, server.project_id, given)
+    base = session.get(Image, server.image_id) if server.image_id else None
+    properties = dict(server.image.properties) | (dict(base.properties) if base else {})
+    properties |= {
+        "base_image_ref": server.image_id or "",
+        "image_type": "snapshot",
+        "instance_uuid": server.id,
+        "user_id": server.user_id,
+        "owner_id": server.project_id,
+    }
+    image = Image(
+        id=new_id(),
+        name=body["name"],
+        owner=asks.project_id,
+        visibility="private",
+        status="queued",
+        disk_format="qcow2",
+        container_format="bare",
+        min_disk=server.image.min_disk or server.flavor.disk,
+        min_ram=server.image.min_ram,
+        properties=properties | {name: str(value) for name, value in given.items()},
+    )
+    session.add(image)
+    location = snapshots.location(asks.settings, image.id)
+    return create_image.arguments(server.id, image_id=image.id, location=location)
+
+
+def begin(session: Session, image_id: str) -> None:
+    """The image's data are on their way."""
+    snapshots.begin(session, image_id)
+
+
+@recorded("drop image")
+def drop_image(session: Session, image_id: str) -> None:
+    """The image never came about; idempotent."""
+    snapshots.drop(session, image_id)
+
+
+def settle(session: Session, server_id: str) -> None:
+    """The server is as it was; what its guest did meanwhile counts now."""
+    server = servers.held(session, server_id)
+    assert server is not None
+    servers.catch_up(server, None)

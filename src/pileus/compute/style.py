@@ -1,0 +1,36 @@
+"""How the compute API writes its nouns: policy before existence, as Nova asks it; pages of `nouns_links`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pileus.api import Context, Style, Values
+from pileus.errors import Invalid, PileusError
+
+
+class ComputeStyle(Style):
+    """Nova's. What belongs to nobody (flavors, hypervisors) is judged as if it were the caller's own."""
+
+    rule_first = True
+
+    def about(self, ctx: Context, noun: Any, row: Any) -> Values:
+        own = {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
+        return own | (noun.target(row) if row is not None else {})
+
+    def ask_index(self, ctx: Context, noun: Any, rule: str, parent: Values) -> None:
+        ctx.require(rule, noun.about(ctx, None) | parent)
+
+    def bad_filter(self, name: str, reason: str) -> PileusError:
+        return Invalid(f"Invalid {name} filter: {reason}.")
+
+
+class NumberedStyle(ComputeStyle):
+    """For nouns whose ids are numbers: what is none is malformed, not absent."""
+
+    def missing(self, noun: Any, key: str) -> PileusError:
+        if not (key.isascii() and key.isdigit()):
+            return Invalid(f"Invalid input received: {noun.key.key}: '{key}' is not an integer.")
+        return super().missing(noun, key)
+
+
+STYLE, NUMBERED = ComputeStyle(), NumberedStyle()

@@ -1,0 +1,62 @@
+"""Images that hosts make of servers' disks: data that come as a file, already hashed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pileus.db import Session
+from pileus.errors import Conflict
+from pileus.image import store
+from pileus.image.model import Image
+from pileus.settings import Settings
+
+
+def location(settings: Settings, image_id: str) -> str:
+    """URL of the file that a host is to make for an image."""
+    return (store.incoming_directory(settings.images) / image_id).absolute().as_uri()
+
+
+def begin(session: Session, image_id: str) -> None:
+    """A host is making the data: the image is saving.
+
+    Raises:
+        Conflict: the image was deleted or changed meanwhile.
+    """
+    image = _held(session, image_id)
+    if image is None or image.status != "queued":
+        raise Conflict(f"Image {image_id} does not wait for data any more.")
+    image.status, image.upload = "saving", store.BROUGHT
+    image.touch()
+
+
+def publish(session: Session, image_id: str, url: str, made: dict[str, Any]) -> None:
+    """What the host made is the image's data; idempotent.
+
+    Args:
+        made: size and virtual_size in bytes, checksum (MD5) and sha512 in hexadecimal digits.
+
+    Raises:
+        Conflict: the image was deleted meanwhile, or the file is not what the host said.
+    """
+    image = _held(session, image_id)
+    if image is None:
+        raise Conflict(f"Image {image_id} was deleted while it was made.")
+    part = Path(url.removeprefix("file://"))
+    store.adopt(part, image_id, int(made["size"]))
+    image.size, image.virtual_size = int(made["size"]), int(made["virtual_size"])
+    image.checksum = made["checksum"]
+    image.os_hash_algo, image.os_hash_value = "sha512", made["sha512"]
+    image.status, image.upload = "active", None
+    image.touch()
+
+
+def drop(session: Session, image_id: str) -> None:
+    """Forget an image whose data never came; idempotent."""
+    image = _held(session, image_id)
+    if image is not None and image.status in ("queued", "saving"):
+        session.delete(image)
+
+
+def _held(session: Session, image_id: str) -> Image | None:
+    return session.get(Image, image_id, with_for_update=True, populate_existing=True)

@@ -1,0 +1,47 @@
+"""Programs that are run to their end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pileus.agent.daemons import run
+from pileus.agent.errors import CommandFailed
+
+
+def test_what_a_program_prints_is_given() -> None:
+    assert run("sh", "-c", "echo out; echo err >&2") == "out\n"
+    assert run("sh", "-c", "echo $WORD", env={"WORD": "told"}, meanwhile=lambda: None) == "told\n"
+    assert len(run("head", "-c", "1000000", "/dev/zero", meanwhile=lambda: None)) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [(["sh", "-c", "echo broken >&2; exit 3"], "sh failed: broken"), (["/no/such/program"], "/no/such/program")],
+)
+def test_a_failure_says_why(argv: list[str], words: str) -> None:
+    with pytest.raises(CommandFailed, match=words) as failed:
+        run(*argv)
+    assert failed.value.code == "program"
+
+
+def test_a_program_that_takes_too_long_is_killed() -> None:
+    started = time.monotonic()
+    with pytest.raises(CommandFailed, match=r"sleep did not end within 0\.1 s"):
+        run("sleep", "60", timeout_s=0.1)
+    assert time.monotonic() - started < 10
+
+
+def test_a_program_is_killed_when_nobody_wants_it_any_more() -> None:
+    called: list[int] = []
+
+    def meanwhile() -> None:
+        called.append(1)
+        if len(called) == 2:
+            raise CommandFailed("abandoned", "taken back")
+
+    started = time.monotonic()
+    with pytest.raises(CommandFailed, match="taken back"):
+        run("sleep", "60", meanwhile=meanwhile)
+    assert len(called) == 2 and time.monotonic() - started < 10
