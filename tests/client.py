@@ -24,20 +24,20 @@ class Client:
     ) -> None:
         self.send, self.prefix, self.token, self.service, self.newest = send, prefix, token, service, newest
 
-    def __call__(self, method: str, path: str, body: Any = None, version: str | None = None, **options: Any) -> Any:
+    def __call__(self, method: str, path: str, json: Any = None, version: str | None = None, **options: Any) -> Any:
         headers = dict(options.pop("headers", {}))
         if self.token:
             headers["X-Auth-Token"] = self.token
         if version or self.newest:
             headers["OpenStack-API-Version"] = f"{self.service} {version or self.newest}"
-        if body is not None:
-            options["json"] = body
+        if json is not None:
+            options["json"] = json
         whole = path.split("/")[1:2] and path.split("/")[1] in SERVICES
         return self.send(method, path if whole else self.prefix + path, headers=headers, **options)
 
-    def ok(self, method: str, path: str, body: Any = None, version: str | None = None, **options: Any) -> Any:
+    def ok(self, method: str, path: str, json: Any = None, version: str | None = None, **options: Any) -> Any:
         """The body of a successful answer, None if it has none."""
-        answer = self(method, path, body, version, **options)
+        answer = self(method, path, json, version, **options)
         assert answer.status_code < 300, answer.text
         if not answer.text:
             return None

@@ -5,16 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import requests
-
+from tests.client import Client, by_http, login
 from tests.support import CloudUnderTest, eventually
 
 NANO = "42"
 NEWEST = "2.104"
 
 
-class User:
-    """Somebody with a token. Paths are those under /compute/v2.1 unless they begin with another service's name.
+class User(Client):
+    """Somebody's requests to compute, unless their paths begin with another service's name.
 
     Args:
         root: the cloud's URL.
@@ -22,28 +21,16 @@ class User:
     """
 
     def __init__(self, root: str, token: str | None, project_id: str = "", user_id: str = "") -> None:
-        self.root, self.token, self.project_id, self.user_id = root, token, project_id, user_id
+        super().__init__(by_http(root), "/compute/v2.1", token)
+        self.root, self.project_id, self.user_id = root, project_id, user_id
 
     @classmethod
     def login(cls, cloud: CloudUnderTest, name: str, password: str, project: str) -> User:
         root = f"http://127.0.0.1:{cloud.port}"
-        answer = requests.post(f"{root}/identity/v3/auth/tokens", json=credentials(name, password, project), timeout=60)
+        answer = by_http(root)("POST", "/identity/v3/auth/tokens", json=login(name, password, project))
         assert answer.status_code == 201, answer.text
         token = answer.json()["token"]
         return cls(root, answer.headers["X-Subject-Token"], token["project"]["id"], token["user"]["id"])
-
-    def __call__(self, method: str, path: str, body: Any = None, version: str | None = None, **options: Any) -> Any:
-        """One request; `version` is the microversion that its header asks for."""
-        headers = dict(options.pop("headers", {}))
-        if self.token:
-            headers["X-Auth-Token"] = self.token
-        if version:
-            headers["OpenStack-API-Version"] = f"compute {version}"
-        if body is not None:
-            options["json"] = body
-        known = path.startswith(("/identity", "/image", "/network", "/placement", "/compute"))
-        url = f"{self.root}{path}" if known else f"{self.root}/compute/v2.1{path}"
-        return requests.request(method, url, headers=headers, timeout=120, **options)
 
     def get(self, path: str, version: str | None = None) -> Any:
         """The body of a successful GET."""
@@ -98,17 +85,3 @@ class User:
         for server in self.get("/servers")["servers"]:
             self("DELETE", f"/servers/{server['id']}")
         eventually(lambda: not self.get("/servers")["servers"], 60, "the end of every server")
-
-
-def credentials(name: str, password: str, project: str) -> dict[str, Any]:
-    """The body of POST /v3/auth/tokens."""
-    domain = {"id": "default"}
-    return {
-        "auth": {
-            "identity": {
-                "methods": ["password"],
-                "password": {"user": {"name": name, "domain": domain, "password": password}},
-            },
-            "scope": {"project": {"name": project, "domain": domain}},
-        }
-    }

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.api.compute import NEWEST, User, credentials
+from tests.api.compute import NEWEST, User
+from tests.client import login
 
 
 def refused(answer: Any, status: int, *words: str) -> str:
@@ -138,7 +139,7 @@ def test_paths_and_methods(owner: User, nobody: User) -> None:
 
 def test_wrong_password_and_no_token(nobody: User, root_user: User) -> None:
     url = f"{nobody.root}/identity/v3/auth/tokens"
-    answer = requests.post(url, json=credentials("demo", "wrong", "demo"), timeout=60)
+    answer = requests.post(url, json=login("demo", "wrong", "demo"), timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, 401)
     made_up = User(nobody.root, "gAAAAA-made-up")
     for user in (nobody, made_up):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.api.compute import User, credentials
+from tests.api.compute import User
+from tests.client import login
 from tests.support import CloudUnderTest
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -123,7 +124,7 @@ def test_identity_root(nobody: User) -> None:
 
 def test_token_and_catalog(cloud: CloudUnderTest, nobody: User) -> None:
     password = cloud.credentials("demo")["OS_PASSWORD"]
-    answer = plain(f"{nobody.root}/identity/v3/auth/tokens", "POST", json=credentials("demo", password, "demo"))
+    answer = plain(f"{nobody.root}/identity/v3/auth/tokens", "POST", json=login("demo", password, "demo"))
     assert answer.status_code == 201 and answer.headers["X-Subject-Token"]
     request_id(answer)
     token = answer.json()["token"]

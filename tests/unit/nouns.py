@@ -6,8 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
-
 from pileus.agent.commands import Inventory
 from pileus.compute import flavors
 from pileus.compute.model import Host
@@ -15,27 +13,12 @@ from pileus.db import new_id, utcnow
 from pileus.placement import allocations, providers
 from pileus.placement.allocations import Claim
 from pileus.placement.model import ResourceProvider
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 TRAITS = ("COMPUTE_NODE", "HW_CPU_X86_AVX2")
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsq+g1U4sX5Y3FYVlE5SaMtoHq+bZUbWhRTOti+xogN somebody@example"
 SSH_FINGERPRINT = "d9:46:40:2f:3f:0d:51:2f:fc:de:a9:d0:a3:b3:77:7c"
-
-
-class Versioned:
-    """One user's requests to a service, each at the newest microversion unless another is given."""
-
-    def __init__(self, api: Api, service: str, newest: str) -> None:
-        self.api, self.service, self.newest = api, service, newest
-
-    def __call__(self, method: str, path: str, version: str = "", **options: Any) -> falcon.testing.Result:
-        wanted = f"{self.service} {version or self.newest}"
-        return self.api(method, path, headers={"OpenStack-API-Version": wanted}, **options)
-
-    def ok(self, method: str, path: str, version: str = "", **options: Any) -> Any:
-        answer = self(method, path, version, **options)
-        assert answer.status_code < 300, answer.text
-        return answer.json if answer.text else None
 
 
 class Nouns:
@@ -80,11 +63,11 @@ class Nouns:
         )
         session.flush()
 
-    def compute(self, user: str) -> Versioned:
-        return Versioned(self.serving.user(user, "/compute/v2.1"), "compute", "2.104")
+    def compute(self, user: str) -> Client:
+        return self.serving.user(user, "/compute/v2.1", newest="2.104")
 
-    def placement(self, user: str) -> Versioned:
-        return Versioned(self.serving.user(user, "/placement"), "placement", "1.39")
+    def placement(self, user: str) -> Client:
+        return self.serving.user(user, "/placement", service="placement", newest="1.39")
 
     def project_id(self, name: str) -> str:
         api = self.serving.user(name, "/identity/v3")

@@ -13,25 +13,10 @@ from pileus.cloud import Cloud
 from pileus.db import Base, Database
 from pileus.identity.bootstrap import bootstrap
 from pileus.settings import Settings
+from tests.client import Client, login
 from tests.databases import sqlite_copy
 
 PASSWORDS = {"admin": "admin-secret", "demo": "demo-secret", "alt_demo": "alt-secret"}
-
-
-class Api:
-    """One user's requests, under a prefix."""
-
-    def __init__(self, client: falcon.testing.TestClient, prefix: str, token: str | None = None) -> None:
-        self.client, self.prefix, self.token = client, prefix, token
-
-    def __call__(self, method: str, path: str, **options: Any) -> falcon.testing.Result:
-        headers = dict(options.pop("headers", {}))
-        if self.token:
-            headers["X-Auth-Token"] = self.token
-        return self.client.simulate_request(method, self.prefix + path, headers=headers, **options)
-
-    def under(self, prefix: str) -> Api:
-        return Api(self.client, prefix, self.token)
 
 
 def _with_identity(db: Database) -> None:
@@ -54,19 +39,11 @@ class Serving:
 
     def login(self, user: str, scope: Any = None, password: str | None = None) -> falcon.testing.Result:
         """POST /v3/auth/tokens; the scope is the project of the user's name unless it is given."""
-        identity = {
-            "methods": ["password"],
-            "password": {
-                "user": {
-                    "name": user, "domain": {"id": "default"}, "password": password or PASSWORDS.get(user, "")
-                }
-            },
-        }  # fmt: skip
-        scope = scope or {"project": {"name": user, "domain": {"id": "default"}}}
-        body = {"auth": {"identity": identity, "scope": scope}}
+        body = login(user, password or PASSWORDS.get(user, ""), scope)
         return self.client.simulate_post("/identity/v3/auth/tokens", json=body)
 
-    def user(self, name: str, prefix: str, scope: Any = None, password: str | None = None) -> Api:
+    def user(self, name: str, prefix: str, scope: Any = None, password: str | None = None, **versions: str) -> Client:
+        """Somebody who has logged in; `versions` are Client's service and newest."""
         answer = self.login(name, scope, password)
         assert answer.status_code == 201, answer.text
-        return Api(self.client, prefix, answer.headers["X-Subject-Token"])
+        return Client(self.client.simulate_request, prefix, answer.headers["X-Subject-Token"], **versions)

@@ -41,8 +41,8 @@ class Agents:
 
     def __init__(self, post: Post, listener: Listener, cloud: Callable[[], str]) -> None:
         self._post, self._listener, self._cloud = post, listener, cloud
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="agents")
+        self._loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=self._run, daemon=True, name="agents")
         self._paths: list[Path] = []
 
     def add(self, path: Path) -> None:
@@ -50,9 +50,14 @@ class Agents:
         self._paths.append(path)
 
     def start(self) -> None:
+        self._loop = asyncio.new_event_loop()  # it holds sockets
         self._thread.start()
         for path in self._paths:
             asyncio.run_coroutine_threadsafe(self._keep(path), self._loop)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     def stop(self) -> None:
         """Hang up."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 
 @pytest.fixture
@@ -15,10 +16,10 @@ def nouns(tmp_path: Path) -> Nouns:
 
 
 @pytest.fixture
-def admin(nouns: Nouns) -> Versioned:
+def admin(nouns: Nouns) -> Client:
     return nouns.compute("admin")
 
 
 @pytest.fixture
-def demo(nouns: Nouns) -> Versioned:
+def demo(nouns: Nouns) -> Client:
     return nouns.compute("demo")

@@ -9,7 +9,8 @@ from sqlalchemy import insert
 from pileus.compute.model import Host
 from pileus.db import in_seconds
 from pileus.operations.model import ReplicaRow
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 URL = "/os-aggregates"
 NONE: list[dict[str, Any]] = [
@@ -19,7 +20,7 @@ NONE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def make(admin: Versioned, name: str = "rack", zone: str | None = None, *hosts: str) -> str:
+def make(admin: Client, name: str = "rack", zone: str | None = None, *hosts: str) -> str:
     """URL of a new aggregate."""
     given = {"name": name} | ({"availability_zone": zone} if zone else {})
     one = f"{URL}/{admin.ok('POST', URL, json={'aggregate': given})['aggregate']['id']}"
@@ -28,14 +29,14 @@ def make(admin: Versioned, name: str = "rack", zone: str | None = None, *hosts: 
     return one
 
 
-def act(admin: Versioned, one: str, action: str, status: int = 200, **values: Any) -> Any:
+def act(admin: Client, one: str, action: str, status: int = 200, **values: Any) -> Any:
     """The aggregate after an action, or the message of the refusal."""
     answer = admin("POST", f"{one}/action", json={action: values})
     assert answer.status_code == status, answer.text
     return answer.json["aggregate"] if status == 200 else next(iter(answer.json.values()))["message"]
 
 
-def put(admin: Versioned, one: str, status: int = 200, **values: Any) -> Any:
+def put(admin: Client, one: str, status: int = 200, **values: Any) -> Any:
     answer = admin("PUT", one, json={"aggregate": values})
     assert answer.status_code == status, answer.text
     return answer.json["aggregate"] if status == 200 else next(iter(answer.json.values()))["message"]
@@ -46,7 +47,7 @@ def host_zones(nouns: Nouns) -> dict[str, str]:
         return {host.name: host.zone for host in session.query(Host)}
 
 
-def test_create_show_list_update_delete(admin: Versioned) -> None:
+def test_create_show_list_update_delete(admin: Client) -> None:
     made = admin("POST", URL, json={"aggregate": {"name": "rack", "availability_zone": "west"}})
     assert made.status_code == 200
     brief = made.json["aggregate"]
@@ -67,23 +68,24 @@ def test_create_show_list_update_delete(admin: Versioned) -> None:
     assert make(admin) == f"{URL}/2", "an id is given once"
 
 
-def test_uuids_since_2_41(admin: Versioned) -> None:
+def test_uuids_since_2_41(admin: Client) -> None:
     one = make(admin)
     assert (
-        "uuid" not in admin.ok("GET", one, "2.40")["aggregate"] and "uuid" in admin.ok("GET", one, "2.41")["aggregate"]
+        "uuid" not in admin.ok("GET", one, version="2.40")["aggregate"]
+        and "uuid" in admin.ok("GET", one, version="2.41")["aggregate"]
     )
-    made = admin.ok("POST", URL, "2.40", json={"aggregate": {"name": "b"}})["aggregate"]
+    made = admin.ok("POST", URL, version="2.40", json={"aggregate": {"name": "b"}})["aggregate"]
     assert "uuid" not in made and made["availability_zone"] is None
-    assert admin("POST", f"{one}/images", "2.81", json={"cache": []}).status_code == 404
+    assert admin("POST", f"{one}/images", version="2.81", json={"cache": []}).status_code == 404
 
 
-def test_what_is_no_aggregate_is_refused(admin: Versioned) -> None:
+def test_what_is_no_aggregate_is_refused(admin: Client) -> None:
     for given in NONE:
         assert admin("POST", URL, json={"aggregate": given}).status_code == 400, given
     assert admin.ok("GET", URL) == {"aggregates": []}
 
 
-def test_names_are_taken_once(admin: Versioned) -> None:
+def test_names_are_taken_once(admin: Client) -> None:
     make(admin, "a")
     answer = admin("POST", URL, json={"aggregate": {"name": "a"}})
     assert answer.status_code == 409 and answer.json["conflictingRequest"]["message"] == "Aggregate a already exists."
@@ -94,7 +96,7 @@ def test_names_are_taken_once(admin: Versioned) -> None:
         put(admin, other, 400, **wrong)
 
 
-def test_ids_are_numbers(admin: Versioned) -> None:
+def test_ids_are_numbers(admin: Client) -> None:
     for method, path in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/action")):
         sent = {"json": {"aggregate": {"name": "a"}} if method == "PUT" else {"add_host": {"host": "up"}}}
         options = sent if method in ("PUT", "POST") else {}
@@ -102,7 +104,7 @@ def test_ids_are_numbers(admin: Versioned) -> None:
         assert admin(method, f"{URL}/77{path}", **options).status_code == 404
 
 
-def test_only_administrators(admin: Versioned, demo: Versioned) -> None:
+def test_only_administrators(admin: Client, demo: Client) -> None:
     make(admin)
     action = {"add_host": {"host": "up"}, "remove_host": {"host": "up"}, "set_metadata": {"metadata": {}}}
     requests: list[tuple[str, str, Any]] = [
@@ -116,7 +118,7 @@ def test_only_administrators(admin: Versioned, demo: Versioned) -> None:
     assert len(admin.ok("GET", URL)["aggregates"]) == 1
 
 
-def test_hosts_come_and_go(admin: Versioned) -> None:
+def test_hosts_come_and_go(admin: Client) -> None:
     one = make(admin)
     assert act(admin, one, "add_host", host="up")["hosts"] == ["up"]
     assert act(admin, one, "add_host", host="down")["hosts"] == ["down", "up"]
@@ -133,7 +135,7 @@ def test_hosts_come_and_go(admin: Versioned) -> None:
     assert admin("DELETE", one).status_code == 200
 
 
-def test_metadata_is_merged(admin: Versioned) -> None:
+def test_metadata_is_merged(admin: Client) -> None:
     one = make(admin, "rack", "west")
     assert act(admin, one, "set_metadata", metadata={"ssd": "true", "gen": "7"})["metadata"] == {
         "availability_zone": "west", "ssd": "true", "gen": "7",
@@ -151,7 +153,7 @@ def test_metadata_is_merged(admin: Versioned) -> None:
     assert admin.ok("GET", one)["aggregate"]["metadata"] == {"availability_zone": "east", "gen": "8"}
 
 
-def test_hosts_follow_the_zone(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+def test_hosts_follow_the_zone(nouns: Nouns, admin: Client, demo: Client) -> None:
     one = make(admin, "rack", "west", "up")
     assert host_zones(nouns) == {"up": "west", "down": "nova"}
     assert {zone["zoneName"] for zone in demo.ok("GET", "/os-availability-zone")["availabilityZoneInfo"]} == {
@@ -169,7 +171,7 @@ def test_hosts_follow_the_zone(nouns: Nouns, admin: Versioned, demo: Versioned) 
     assert host_zones(nouns)["up"] == "north"
 
 
-def test_a_host_is_in_one_zone(nouns: Nouns, admin: Versioned) -> None:
+def test_a_host_is_in_one_zone(nouns: Nouns, admin: Client) -> None:
     make(admin, "rack", "west", "up")
     other, same = make(admin, "row", "east"), make(admin, "building", "west")
     message = act(admin, other, "add_host", 409, host="up")
@@ -186,7 +188,7 @@ def test_a_host_is_in_one_zone(nouns: Nouns, admin: Versioned) -> None:
     assert host_zones(nouns)["up"] == "west"
 
 
-def test_the_internal_zone_is_the_control_planes(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+def test_the_internal_zone_is_the_control_planes(nouns: Nouns, admin: Client, demo: Client) -> None:
     with nouns.serving.db.write() as session:
         for name, seconds in (("replica-1", 15), ("replica-2", -60)):
             session.execute(insert(ReplicaRow).values(id=name, lease_until=in_seconds(seconds)))
@@ -202,9 +204,9 @@ def test_the_internal_zone_is_the_control_planes(nouns: Nouns, admin: Versioned,
     assert hosts["replica-1"]["nova-scheduler"]["active"] is True and hosts["replica-1"]["nova-scheduler"]["updated_at"]
 
 
-def test_a_zone_whose_hosts_are_disabled_is_not_available(admin: Versioned) -> None:
+def test_a_zone_whose_hosts_are_disabled_is_not_available(admin: Client) -> None:
     make(admin, "rack", "west", "up")
-    admin.ok("PUT", "/os-services/disable", "2.1", json={"host": "up", "binary": "nova-compute"})
+    admin.ok("PUT", "/os-services/disable", version="2.1", json={"host": "up", "binary": "nova-compute"})
     found = admin.ok("GET", "/os-availability-zone/detail")["availabilityZoneInfo"]
     assert [(zone["zoneName"], zone["zoneState"]["available"]) for zone in found] == [
         ("nova", True), ("internal", True), ("west", False),

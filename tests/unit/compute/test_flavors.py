@@ -8,47 +8,48 @@ import pytest
 
 from pileus.compute import extra_specs
 from pileus.errors import Invalid
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 SMALL = {"name": "small", "ram": 64, "vcpus": 1, "disk": 0}
 
 
-def make(admin: Versioned, version: str = "", **others: Any) -> dict[str, Any]:
-    made = admin.ok("POST", "/flavors", version, json={"flavor": {**SMALL, **others}})
+def make(admin: Client, version: str = "", **others: Any) -> dict[str, Any]:
+    made = admin.ok("POST", "/flavors", version=version, json={"flavor": {**SMALL, **others}})
     flavor: dict[str, Any] = made["flavor"]
     return flavor
 
 
-def ids(api: Versioned, query: str = "", version: str = "") -> list[str]:
-    return [flavor["id"] for flavor in api.ok("GET", f"/flavors{query}", version)["flavors"]]
+def ids(api: Client, query: str = "", version: str = "") -> list[str]:
+    return [flavor["id"] for flavor in api.ok("GET", f"/flavors{query}", version=version)["flavors"]]
 
 
-def test_stock_flavors(demo: Versioned) -> None:
+def test_stock_flavors(demo: Client) -> None:
     flavors = {one["name"]: one for one in demo.ok("GET", "/flavors/detail")["flavors"]}
     assert len(flavors) == 12
     nano = flavors["m1.nano"]
     assert (nano["id"], nano["ram"], nano["vcpus"], nano["disk"]) == ("42", 192, 1, 1)
 
 
-def test_a_name_is_not_an_id(demo: Versioned) -> None:
-    answer = demo("GET", "/flavors/m1.nano", "2.1")
+def test_a_name_is_not_an_id(demo: Client) -> None:
+    answer = demo("GET", "/flavors/m1.nano", version="2.1")
     assert answer.status_code == 404
     message = "Flavor m1.nano could not be found."
     assert answer.json == {"itemNotFound": {"code": 404, "message": message}}
 
 
-def test_what_versions_show(demo: Versioned) -> None:
-    first, last = (demo.ok("GET", "/flavors/1", version)["flavor"] for version in ("2.1", "2.104"))
+def test_what_versions_show(demo: Client) -> None:
+    first, last = (demo.ok("GET", "/flavors/1", version=version)["flavor"] for version in ("2.1", "2.104"))
     assert first["swap"] == "" and last["swap"] == 0
     assert first["rxtx_factor"] == 1.0 and "rxtx_factor" not in last
     assert first["OS-FLV-DISABLED:disabled"] is False and "OS-FLV-DISABLED:disabled" not in last
     assert "description" not in first and last["description"] is None
     assert "extra_specs" not in first and last["extra_specs"] == {}
     assert [link["rel"] for link in last["links"]] == ["self", "bookmark"]
-    assert "extra_specs" not in demo.ok("GET", "/flavors/1", "2.60")["flavor"]
+    assert "extra_specs" not in demo.ok("GET", "/flavors/1", version="2.60")["flavor"]
 
 
-def test_filters_and_order(demo: Versioned) -> None:
+def test_filters_and_order(demo: Client) -> None:
     assert ids(demo, "?minRam=8000") == ["4", "5"]
     assert ids(demo, "?minDisk=100") == ["5"]
     assert ids(demo, "?sort_key=memory_mb&sort_dir=desc&limit=2") == ["5", "4"]
@@ -62,14 +63,14 @@ def test_filters_and_order(demo: Versioned) -> None:
     assert demo("GET", "/flavors?marker=nope").status_code == 400
 
 
-def test_unknown_parameters_are_refused_from_2_75_on(demo: Versioned) -> None:
-    assert demo("GET", "/flavors?nope=1", "2.74").status_code == 200
-    assert demo("GET", "/flavors?nope=1", "2.75").status_code == 400
-    assert demo("GET", "/flavors/1?nope=1", "2.101").status_code == 200
-    assert demo("GET", "/flavors/1?nope=1", "2.102").status_code == 400
+def test_unknown_parameters_are_refused_from_2_75_on(demo: Client) -> None:
+    assert demo("GET", "/flavors?nope=1", version="2.74").status_code == 200
+    assert demo("GET", "/flavors?nope=1", version="2.75").status_code == 400
+    assert demo("GET", "/flavors/1?nope=1", version="2.101").status_code == 200
+    assert demo("GET", "/flavors/1?nope=1", version="2.102").status_code == 400
 
 
-def test_pages_reach_every_flavor(demo: Versioned) -> None:
+def test_pages_reach_every_flavor(demo: Client) -> None:
     found: list[str] = []
     path: str | None = "/flavors?limit=5"
     while path:
@@ -80,12 +81,12 @@ def test_pages_reach_every_flavor(demo: Versioned) -> None:
     assert sorted(found) == ids(demo)
 
 
-def test_create_update_delete(admin: Versioned) -> None:
+def test_create_update_delete(admin: Client) -> None:
     flavor = make(admin, id="7", swap=5, description="for tests")
     assert (flavor["id"], flavor["swap"], flavor["description"]) == ("7", 5, "for tests")
     changed = admin.ok("PUT", "/flavors/7", json={"flavor": {"description": None}})
     assert changed["flavor"]["description"] is None
-    assert admin("PUT", "/flavors/7", "2.54", json={"flavor": {"description": None}}).status_code == 404
+    assert admin("PUT", "/flavors/7", version="2.54", json={"flavor": {"description": None}}).status_code == 404
     assert admin("DELETE", "/flavors/7").status_code == 202
     assert admin("DELETE", "/flavors/7").status_code == 404
 
@@ -103,26 +104,26 @@ def test_create_update_delete(admin: Versioned) -> None:
         ({"nope": 1}, "nope"),
     ],
 )
-def test_create_names_the_wrong_field(admin: Versioned, change: dict[str, Any], field: str) -> None:
+def test_create_names_the_wrong_field(admin: Client, change: dict[str, Any], field: str) -> None:
     answer = admin("POST", "/flavors", json={"flavor": {**SMALL, **change}})
     assert answer.status_code == 400
     assert field in answer.json["badRequest"]["message"]
 
 
-def test_names_and_ids_are_unique(admin: Versioned) -> None:
+def test_names_and_ids_are_unique(admin: Client) -> None:
     make(admin, id="7")
     assert admin("POST", "/flavors", json={"flavor": {**SMALL, "id": "8"}}).status_code == 409
     other = {**SMALL, "name": "other", "id": "7"}
     assert admin("POST", "/flavors", json={"flavor": other}).status_code == 409
 
 
-def test_only_administrators_make_flavors(demo: Versioned) -> None:
+def test_only_administrators_make_flavors(demo: Client) -> None:
     answer = demo("POST", "/flavors", json={"flavor": SMALL})
     assert answer.status_code == 403
     assert "os_compute_api:os-flavor-manage:create" in answer.json["forbidden"]["message"]
 
 
-def test_access(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+def test_access(nouns: Nouns, admin: Client, demo: Client) -> None:
     flavor = make(admin, **{"os-flavor-access:is_public": False})
     own, action = f"/flavors/{flavor['id']}", f"/flavors/{flavor['id']}/action"
     body = {"tenant": nouns.project_id("demo")}
@@ -143,14 +144,14 @@ def test_access(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
     assert admin("POST", action, json={"addTenantAccess": {"tenant": "nope"}}).status_code == 400
 
 
-def test_public_flavors_have_no_access_list(nouns: Nouns, admin: Versioned) -> None:
+def test_public_flavors_have_no_access_list(nouns: Nouns, admin: Client) -> None:
     body = {"addTenantAccess": {"tenant": nouns.project_id("demo")}}
     assert admin("GET", "/flavors/1/os-flavor-access").status_code == 404
     assert admin("POST", "/flavors/1/action", json=body).status_code == 409
-    assert admin("POST", "/flavors/1/action", "2.6", json=body).status_code == 200
+    assert admin("POST", "/flavors/1/action", version="2.6", json=body).status_code == 200
 
 
-def test_extra_specs(admin: Versioned, demo: Versioned) -> None:
+def test_extra_specs(admin: Client, demo: Client) -> None:
     specs = {"hw:cpu_policy": "shared", "mine": 1}
     assert admin.ok("POST", "/flavors/1/os-extra_specs", json={"extra_specs": specs}) == {"extra_specs": specs}
     assert demo.ok("GET", "/flavors/1/os-extra_specs/mine") == {"mine": "1"}
@@ -162,10 +163,10 @@ def test_extra_specs(admin: Versioned, demo: Versioned) -> None:
     assert demo("POST", "/flavors/1/os-extra_specs", json={"extra_specs": specs}).status_code == 403
 
 
-def test_known_extra_specs_are_checked_from_2_86_on(admin: Versioned) -> None:
+def test_known_extra_specs_are_checked_from_2_86_on(admin: Client) -> None:
     body = {"extra_specs": {"hw:cpu_policy": "nope"}}
-    assert admin("POST", "/flavors/1/os-extra_specs", "2.85", json=body).status_code == 200
-    assert admin("POST", "/flavors/1/os-extra_specs", "2.86", json=body).status_code == 400
+    assert admin("POST", "/flavors/1/os-extra_specs", version="2.85", json=body).status_code == 200
+    assert admin("POST", "/flavors/1/os-extra_specs", version="2.86", json=body).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, p
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pileus.compute import keypairs
-from tests.unit.nouns import SSH_FINGERPRINT, SSH_KEY, Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import SSH_FINGERPRINT, SSH_KEY, Nouns
 
 
 def body(name: str = "key", **others: Any) -> dict[str, Any]:
     return {"keypair": {"name": name, "public_key": SSH_KEY, **others}}
 
 
-def test_import_show_delete(demo: Versioned) -> None:
+def test_import_show_delete(demo: Client) -> None:
     made = demo("POST", "/os-keypairs", json=body())
     assert made.status_code == 201
     assert made.json["keypair"].keys() == {"name", "public_key", "fingerprint", "type", "user_id"}
@@ -33,40 +34,40 @@ def test_import_show_delete(demo: Versioned) -> None:
     assert demo("GET", "/os-keypairs/key").status_code == 404
 
 
-def test_first_version_answers_200_and_202_and_knows_no_type(demo: Versioned) -> None:
-    made = demo("POST", "/os-keypairs", "2.1", json=body())
+def test_first_version_answers_200_and_202_and_knows_no_type(demo: Client) -> None:
+    made = demo("POST", "/os-keypairs", version="2.1", json=body())
     assert made.status_code == 200 and "type" not in made.json["keypair"]
-    assert demo("POST", "/os-keypairs", "2.1", json=body("b", type="ssh")).status_code == 400
-    assert demo("DELETE", "/os-keypairs/key", "2.1").status_code == 202
+    assert demo("POST", "/os-keypairs", version="2.1", json=body("b", type="ssh")).status_code == 400
+    assert demo("DELETE", "/os-keypairs/key", version="2.1").status_code == 202
 
 
-def test_generated_keys_show_the_private_key_once(demo: Versioned) -> None:
-    made = demo.ok("POST", "/os-keypairs", "2.91", json={"keypair": {"name": "key"}})["keypair"]
+def test_generated_keys_show_the_private_key_once(demo: Client) -> None:
+    made = demo.ok("POST", "/os-keypairs", version="2.91", json={"keypair": {"name": "key"}})["keypair"]
     load_pem_private_key(made["private_key"].encode(), None)
     assert made["public_key"].startswith("ssh-rsa ")
     assert "private_key" not in demo.ok("GET", "/os-keypairs/key")["keypair"]
 
 
-def test_no_key_is_generated_from_2_92_on(demo: Versioned) -> None:
-    answer = demo("POST", "/os-keypairs", "2.92", json={"keypair": {"name": "key"}})
+def test_no_key_is_generated_from_2_92_on(demo: Client) -> None:
+    answer = demo("POST", "/os-keypairs", version="2.92", json={"keypair": {"name": "key"}})
     assert answer.status_code == 400 and "public_key" in answer.json["badRequest"]["message"]
 
 
 @pytest.mark.parametrize("key", ["", "ssh-rsa", "ssh-rsa AAAA", "nope", "ssh-ed25519 " + "A" * 68])
-def test_what_is_no_key_is_refused(demo: Versioned, key: str) -> None:
+def test_what_is_no_key_is_refused(demo: Client, key: str) -> None:
     answer = demo("POST", "/os-keypairs", json=body(public_key=key))
     assert answer.status_code == 400
     assert answer.json["badRequest"]["message"].startswith("Keypair data is invalid: ")
 
 
-def test_names(demo: Versioned) -> None:
-    assert demo("POST", "/os-keypairs", "2.91", json=body("a@b.c")).status_code == 400
-    assert demo("POST", "/os-keypairs", "2.92", json=body("a@b.c")).status_code == 201
+def test_names(demo: Client) -> None:
+    assert demo("POST", "/os-keypairs", version="2.91", json=body("a@b.c")).status_code == 400
+    assert demo("POST", "/os-keypairs", version="2.92", json=body("a@b.c")).status_code == 201
     for wrong in ("", " a", "a/b", "é", "x" * 256):
         assert demo("POST", "/os-keypairs", json=body(wrong)).status_code == 400
 
 
-def test_pages_in_order_of_names(demo: Versioned) -> None:
+def test_pages_in_order_of_names(demo: Client) -> None:
     for name in ("b", "a", "c"):
         demo.ok("POST", "/os-keypairs", json=body(name))
     first = demo.ok("GET", "/os-keypairs?limit=2")
@@ -75,10 +76,10 @@ def test_pages_in_order_of_names(demo: Versioned) -> None:
     rest = demo.ok("GET", "/os-keypairs?limit=2&marker=b")
     assert [one["keypair"]["name"] for one in rest["keypairs"]] == ["c"]
     assert demo("GET", "/os-keypairs?marker=nope").status_code == 400
-    assert len(demo.ok("GET", "/os-keypairs?limit=1", "2.34")["keypairs"]) == 3
+    assert len(demo.ok("GET", "/os-keypairs?limit=1", version="2.34")["keypairs"]) == 3
 
 
-def test_other_users_keys_are_for_administrators(admin: Versioned, demo: Versioned) -> None:
+def test_other_users_keys_are_for_administrators(admin: Client, demo: Client) -> None:
     owner = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
     assert admin("GET", "/os-keypairs/key").status_code == 404
     assert admin.ok("GET", f"/os-keypairs/key?user_id={owner}")["keypair"]["name"] == "key"
@@ -89,7 +90,7 @@ def test_other_users_keys_are_for_administrators(admin: Versioned, demo: Version
     assert admin("DELETE", f"/os-keypairs/second?user_id={owner}").status_code == 204
 
 
-def test_quota(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+def test_quota(nouns: Nouns, admin: Client, demo: Client) -> None:
     path = f"/os-quota-sets/{nouns.project_id('demo')}"
     admin.ok("PUT", path, json={"quota_set": {"key_pairs": 1}})
     demo.ok("POST", "/os-keypairs", json=body("a"))
@@ -98,7 +99,7 @@ def test_quota(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
     assert answer.json["forbidden"]["message"] == "Quota exceeded, too many key pairs."
 
 
-def test_find(nouns: Nouns, demo: Versioned) -> None:
+def test_find(nouns: Nouns, demo: Client) -> None:
     owner = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
     with nouns.serving.db.read() as session:
         found = keypairs.find(session, owner, "key")
@@ -106,12 +107,12 @@ def test_find(nouns: Nouns, demo: Versioned) -> None:
         assert keypairs.find(session, owner, "nope") is None
 
 
-def test_generated_certificates(demo: Versioned) -> None:
+def test_generated_certificates(demo: Client) -> None:
     """Self-signed, for client authentication, naming the user as Windows wants it; the key as PKCS #12, as Nova's."""
     body = {"keypair": {"name": "key", "type": "x509"}}
-    assert demo("POST", "/os-keypairs", "2.1", json=body).status_code == 400
-    assert demo("POST", "/os-keypairs", "2.92", json=body).status_code == 400
-    made = demo.ok("POST", "/os-keypairs", "2.91", json=body)["keypair"]
+    assert demo("POST", "/os-keypairs", version="2.1", json=body).status_code == 400
+    assert demo("POST", "/os-keypairs", version="2.92", json=body).status_code == 400
+    made = demo.ok("POST", "/os-keypairs", version="2.91", json=body)["keypair"]
     certificate = x509.load_pem_x509_certificate(made["public_key"].encode())
     key, same, _ = pkcs12.load_key_and_certificates(base64.b64decode(made["private_key"]), None)
     assert isinstance(key, rsa.RSAPrivateKey) and same == certificate
@@ -138,19 +139,19 @@ def test_certificates_name_users_of_any_letters(user_id: str) -> None:
     assert isinstance(name, x509.OtherName) and name.value[2:].decode() == f"{user_id}@localhost"
 
 
-def test_no_certificate_names_a_user_with_a_longer_id(admin: Versioned) -> None:
+def test_no_certificate_names_a_user_with_a_longer_id(admin: Client) -> None:
     body = {"keypair": {"name": "key", "type": "x509", "user_id": "u" * 65}}
-    answer = admin("POST", "/os-keypairs", "2.91", json=body)
+    answer = admin("POST", "/os-keypairs", version="2.91", json=body)
     assert answer.status_code == 400 and "64 bytes" in answer.json["badRequest"]["message"]
 
 
-def test_nothing_is_generated_for_who_may_not_keep_it(demo: Versioned) -> None:
+def test_nothing_is_generated_for_who_may_not_keep_it(demo: Client) -> None:
     with mock.patch.object(keypairs, "generated", side_effect=AssertionError):
-        answer = demo("POST", "/os-keypairs", "2.91", json={"keypair": {"name": "key", "user_id": "somebody"}})
+        answer = demo("POST", "/os-keypairs", version="2.91", json={"keypair": {"name": "key", "user_id": "somebody"}})
     assert answer.status_code == 403
 
 
-def test_a_key_that_is_not_there(demo: Versioned) -> None:
+def test_a_key_that_is_not_there(demo: Client) -> None:
     user_id = demo.ok("POST", "/os-keypairs", json=body())["keypair"]["user_id"]
     assert demo("GET", "/os-keypairs/other").json["itemNotFound"]["message"] == (
         f"Keypair other not found for user {user_id}"

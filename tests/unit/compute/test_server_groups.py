@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 URL = "/os-server-groups"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -63,13 +64,13 @@ BODIES: list[tuple[str, dict[str, Any], int]] = [
 
 
 @pytest.fixture
-def stranger(nouns: Nouns) -> Versioned:
+def stranger(nouns: Nouns) -> Client:
     """A member of another project."""
     return nouns.compute("alt_demo")
 
 
 @pytest.fixture
-def reader(nouns: Nouns) -> Versioned:
+def reader(nouns: Nouns) -> Client:
     """Somebody who may only look at project demo."""
     identity = nouns.serving.user("admin", "/identity/v3")
     user = identity("POST", "/users", json={"user": {"name": "looker", "password": "looks"}}).json["user"]["id"]
@@ -77,10 +78,10 @@ def reader(nouns: Nouns) -> Versioned:
     project = nouns.project_id("demo")
     assert identity("PUT", f"/projects/{project}/users/{user}/roles/{roles['reader']}").status_code == 204
     scope = {"project": {"id": project}}
-    return Versioned(nouns.serving.user("looker", "/compute/v2.1", scope, "looks"), "compute", "2.104")
+    return nouns.serving.user("looker", "/compute/v2.1", scope, "looks", newest="2.104")
 
 
-def test_create_show_list_delete(nouns: Nouns, demo: Versioned) -> None:
+def test_create_show_list_delete(nouns: Nouns, demo: Client) -> None:
     made = demo("POST", URL, json=body(rules={"max_server_per_host": 3}))
     assert made.status_code == 200
     group = made.json["server_group"]
@@ -100,42 +101,42 @@ def test_create_show_list_delete(nouns: Nouns, demo: Versioned) -> None:
     assert demo.ok("GET", URL) == {"server_groups": []}
 
 
-def test_what_versions_show(demo: Versioned) -> None:
+def test_what_versions_show(demo: Client) -> None:
     first = {"id", "name", "policies", "members", "metadata"}
     owned = first | {"project_id", "user_id"}
     newest = (owned | {"policy", "rules"}) - {"policies", "metadata"}
-    made = demo.ok("POST", URL, "2.1", json=early("affinity"))["server_group"]
+    made = demo.ok("POST", URL, version="2.1", json=early("affinity"))["server_group"]
     assert (made["policies"], made["metadata"]) == (["affinity"], {})
     for version, keys in (("2.1", first), ("2.12", first), ("2.13", owned), ("2.63", owned), ("2.64", newest)):
-        assert demo.ok("GET", f"{URL}/{made['id']}", version)["server_group"].keys() == keys
-        assert demo.ok("GET", URL, version)["server_groups"][0].keys() == keys
-    shown = demo.ok("GET", f"{URL}/{made['id']}", "2.64")["server_group"]
+        assert demo.ok("GET", f"{URL}/{made['id']}", version=version)["server_group"].keys() == keys
+        assert demo.ok("GET", URL, version=version)["server_groups"][0].keys() == keys
+    shown = demo.ok("GET", f"{URL}/{made['id']}", version="2.64")["server_group"]
     assert (shown["policy"], shown["rules"]) == ("affinity", {})
 
 
-def test_bodies(admin: Versioned, nouns: Nouns, demo: Versioned) -> None:
+def test_bodies(admin: Client, nouns: Nouns, demo: Client) -> None:
     admin.ok("PUT", f"/os-quota-sets/{nouns.project_id('demo')}", json={"quota_set": {"server_groups": -1}})
     for version, sent, status in BODIES:
-        answer = demo("POST", URL, version, json=sent)
+        answer = demo("POST", URL, version=version, json=sent)
         assert answer.status_code == status, (version, sent, answer.text)
     assert len(demo.ok("GET", URL)["server_groups"]) == [status for *_, status in BODIES].count(200)
 
 
-def test_rules_are_for_anti_affinity(demo: Versioned) -> None:
+def test_rules_are_for_anti_affinity(demo: Client) -> None:
     answer = demo("POST", URL, json=body(policy="affinity", rules={"max_server_per_host": 2}))
     assert answer.json == {"badRequest": {"code": 400, "message": "Only anti-affinity policy supports rules."}}
     made = demo.ok("POST", URL, json=body(rules={"max_server_per_host": "2"}))["server_group"]
     assert made["rules"] == {"max_server_per_host": 2}
 
 
-def test_names(demo: Versioned) -> None:
+def test_names(demo: Client) -> None:
     for name in ("é", "a b", "a:b/c", "x" * 255):
         assert demo.ok("POST", URL, json=body(name))["server_group"]["name"] == name
     for name in ("", " ", " a", "a ", "a\nb", "x" * 256, None, 5):
         assert demo("POST", URL, json=body(name)).status_code == 400  # type: ignore[arg-type]
 
 
-def test_another_project_and_somebody_who_looks(demo: Versioned, stranger: Versioned, reader: Versioned) -> None:
+def test_another_project_and_somebody_who_looks(demo: Client, stranger: Client, reader: Client) -> None:
     one = f"{URL}/{demo.ok('POST', URL, json=body())['server_group']['id']}"
     assert stranger.ok("GET", URL) == stranger.ok("GET", URL + "?all_projects=1") == {"server_groups": []}
     for method in ("GET", "DELETE"):
@@ -148,7 +149,7 @@ def test_another_project_and_somebody_who_looks(demo: Versioned, stranger: Versi
     assert demo("GET", one).status_code == 200
 
 
-def test_administrators_see_all_projects_if_they_ask(admin: Versioned, demo: Versioned, stranger: Versioned) -> None:
+def test_administrators_see_all_projects_if_they_ask(admin: Client, demo: Client, stranger: Client) -> None:
     for user, name in ((demo, "a"), (stranger, "b"), (admin, "c")):
         user.ok("POST", URL, json=body(name))
     assert ids(admin.ok("GET", URL)) == ["c"]
@@ -159,7 +160,7 @@ def test_administrators_see_all_projects_if_they_ask(admin: Versioned, demo: Ver
     assert admin("DELETE", one).status_code == 204
 
 
-def test_pages(admin: Versioned, demo: Versioned) -> None:
+def test_pages(admin: Client, demo: Client) -> None:
     for name in "abcde":
         demo.ok("POST", URL, json=body(name))
     for query, names in (
@@ -178,15 +179,19 @@ def test_pages(admin: Versioned, demo: Versioned) -> None:
         assert demo("GET", f"{URL}?{query}").status_code == 400, query
 
 
-def test_unknown_parameters(demo: Versioned) -> None:
-    assert demo("GET", URL + "?sort=a", "2.74").status_code == 200
-    assert demo("GET", URL + "?sort=a", "2.75").status_code == 400
-    one = f"{URL}/{demo.ok('POST', URL + '?a=1', '2.101', json=body())['server_group']['id']}"
-    assert demo("GET", one + "?a=1", "2.101").status_code == 200
-    assert demo("GET", one + "?a=1", "2.102").status_code == demo("DELETE", one + "?a=1", "2.102").status_code == 400
+def test_unknown_parameters(demo: Client) -> None:
+    assert demo("GET", URL + "?sort=a", version="2.74").status_code == 200
+    assert demo("GET", URL + "?sort=a", version="2.75").status_code == 400
+    one = f"{URL}/{demo.ok('POST', URL + '?a=1', version='2.101', json=body())['server_group']['id']}"
+    assert demo("GET", one + "?a=1", version="2.101").status_code == 200
+    assert (
+        demo("GET", one + "?a=1", version="2.102").status_code
+        == demo("DELETE", one + "?a=1", version="2.102").status_code
+        == 400
+    )
 
 
-def test_quota(nouns: Nouns, admin: Versioned, demo: Versioned, stranger: Versioned) -> None:
+def test_quota(nouns: Nouns, admin: Client, demo: Client, stranger: Client) -> None:
     quota = f"/os-quota-sets/{nouns.project_id('demo')}"
     admin.ok("PUT", quota, json={"quota_set": {"server_groups": 2}})
     first = demo.ok("POST", URL, json=body())["server_group"]["id"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pileus.compute.versions import HISTORY
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 
 def test_every_version_has_an_entry_of_its_own() -> None:
@@ -29,7 +30,7 @@ def test_version_document(nouns: Nouns) -> None:
     assert nouns.serving.client.simulate_get("/compute/v2").json["version"]["id"] == "v2.0"
 
 
-def test_a_version_by_its_id(nouns: Nouns, demo: Versioned) -> None:
+def test_a_version_by_its_id(nouns: Nouns, demo: Client) -> None:
     get = nouns.serving.client.simulate_get
     for version, path in (("v2.0", "/compute/v2"), ("v2.1", "/compute/v2.1")):
         document = get(path).json
@@ -40,14 +41,14 @@ def test_a_version_by_its_id(nouns: Nouns, demo: Versioned) -> None:
     assert answer.status_code == 404 and "itemNotFound" in answer.json
 
 
-def test_headers_name_the_version(demo: Versioned) -> None:
-    answer = demo("GET", "/flavors", "2.53")
+def test_headers_name_the_version(demo: Client) -> None:
+    answer = demo("GET", "/flavors", version="2.53")
     assert answer.headers["OpenStack-API-Version"] == "compute 2.53"
     assert answer.headers["X-OpenStack-Nova-API-Version"] == "2.53"
-    assert demo("GET", "/flavors", "2.105").status_code == 406
+    assert demo("GET", "/flavors", version="2.105").status_code == 406
 
 
-def test_extensions_are_what_is_served(demo: Versioned) -> None:
+def test_extensions_are_what_is_served(demo: Client) -> None:
     aliases = [one["alias"] for one in demo.ok("GET", "/extensions")["extensions"]]
     assert "os-keypairs" in aliases
     assert demo.ok("GET", "/extensions/os-keypairs")["extension"]["name"] == "Keypairs"

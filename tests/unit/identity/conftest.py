@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 
 @pytest.fixture
@@ -15,16 +16,16 @@ def serving(tmp_path: Path) -> Serving:
 
 
 @pytest.fixture
-def admin(serving: Serving) -> Api:
+def admin(serving: Serving) -> Client:
     return serving.user("admin", "/identity/v3")
 
 
 @pytest.fixture
-def demo(serving: Serving) -> Api:
+def demo(serving: Serving) -> Client:
     return serving.user("demo", "/identity/v3")
 
 
-def ident(api: Api, plural: str, name: str) -> str:
+def ident(api: Client, plural: str, name: str) -> str:
     """Id of the one row with a name."""
     (found,) = api("GET", f"/{plural}", query_string=f"name={name}").json[plural]
     return str(found["id"])

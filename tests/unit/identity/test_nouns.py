@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.client import Client
 from tests.unit.identity.conftest import ident
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 
-def test_project(admin: Api) -> None:
+def test_project(admin: Client) -> None:
     made = admin("POST", "/projects", json={"project": {"name": "p", "domain_id": "default", "colour": "red"}})
     assert made.status_code == 201
     project = made.json["project"]
@@ -49,13 +50,13 @@ def test_project(admin: Api) -> None:
         ("/domains", {"domain": {"description": "x"}}),
     ],
 )
-def test_bad_bodies(admin: Api, path: str, body: dict[str, Any]) -> None:
+def test_bad_bodies(admin: Client, path: str, body: dict[str, Any]) -> None:
     answer = admin("POST", path, json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json["error"]["title"] == "Bad Request"
 
 
-def test_filters(admin: Api) -> None:
+def test_filters(admin: Client) -> None:
     def names(query: str) -> list[str]:
         return [row["name"] for row in admin("GET", "/projects", query_string=query).json["projects"]]
 
@@ -86,7 +87,7 @@ def test_filters(admin: Api) -> None:
     assert (body["links"]["next"], body["links"]["previous"]) == (None, None)
 
 
-def test_project_tags(admin: Api) -> None:
+def test_project_tags(admin: Client) -> None:
     for name, tags in (("a", ["x", "y"]), ("b", ["x"])):
         admin("POST", "/projects", json={"project": {"name": name, "tags": tags}})
 
@@ -99,7 +100,7 @@ def test_project_tags(admin: Api) -> None:
     assert "a" not in names("not-tags-any=y")
 
 
-def test_what_an_ordinary_user_may(serving: Serving, admin: Api, demo: Api) -> None:
+def test_what_an_ordinary_user_may(serving: Serving, admin: Client, demo: Client) -> None:
     own, other = ident(admin, "projects", "demo"), ident(admin, "projects", "alt_demo")
     me, somebody = ident(admin, "users", "demo"), ident(admin, "users", "alt_demo")
     assert demo("GET", f"/projects/{own}").status_code == 200
@@ -121,7 +122,7 @@ def test_what_an_ordinary_user_may(serving: Serving, admin: Api, demo: Api) -> N
     assert serving.client.simulate_get("/identity/v3/projects").status_code == 401
 
 
-def test_user_and_password(serving: Serving, admin: Api) -> None:
+def test_user_and_password(serving: Serving, admin: Client) -> None:
     project = ident(admin, "projects", "demo")
     body = {"user": {"name": "u", "password": "first", "email": "u@x", "default_project_id": project}}
     made = admin("POST", "/users", json=body)
@@ -155,7 +156,7 @@ def test_user_and_password(serving: Serving, admin: Api) -> None:
     assert serving.login("u", unscoped, "third").status_code == 401
 
 
-def test_grants(serving: Serving, admin: Api, demo: Api) -> None:
+def test_grants(serving: Serving, admin: Client, demo: Client) -> None:
     user, project = ident(admin, "users", "alt_demo"), ident(admin, "projects", "demo")
     member, service = ident(admin, "roles", "member"), ident(admin, "roles", "service")
     scope = {"project": {"id": project}}
@@ -180,7 +181,7 @@ def test_grants(serving: Serving, admin: Api, demo: Api) -> None:
     assert session("GET", "/auth/projects").status_code == 401
 
 
-def test_role_assignments(admin: Api) -> None:
+def test_role_assignments(admin: Client) -> None:
     user, project = ident(admin, "users", "demo"), ident(admin, "projects", "demo")
 
     def found(query: str) -> list[dict[str, Any]]:
@@ -206,7 +207,7 @@ def test_role_assignments(admin: Api) -> None:
     assert admin("GET", "/role_assignments", query_string="group.id=x&effective").status_code == 400
 
 
-def test_project_delete_takes_its_assignments(serving: Serving, admin: Api) -> None:
+def test_project_delete_takes_its_assignments(serving: Serving, admin: Client) -> None:
     project = ident(admin, "projects", "demo")
     session = serving.user("demo", "/identity/v3")
     assert admin("DELETE", f"/projects/{project}").status_code == 204
@@ -215,7 +216,7 @@ def test_project_delete_takes_its_assignments(serving: Serving, admin: Api) -> N
     assert session("GET", "/auth/projects").status_code == 401
 
 
-def test_roles(admin: Api) -> None:
+def test_roles(admin: Client) -> None:
     role = admin("POST", "/roles", json={"role": {"name": "r"}}).json["role"]
     url = f"/roles/{role['id']}"
     again = admin("POST", "/roles", json={"role": {"name": "r"}})
@@ -231,7 +232,7 @@ def test_roles(admin: Api) -> None:
     assert admin("GET", url).status_code == 404
 
 
-def test_implied_roles(admin: Api) -> None:
+def test_implied_roles(admin: Client) -> None:
     prior = admin("POST", "/roles", json={"role": {"name": "r"}}).json["role"]["id"]
     reader, boss = ident(admin, "roles", "reader"), ident(admin, "roles", "admin")
     url = f"/roles/{prior}/implies"
@@ -249,7 +250,7 @@ def test_implied_roles(admin: Api) -> None:
     assert admin("DELETE", f"{url}/{reader}").status_code == 404
 
 
-def test_domains(serving: Serving, admin: Api) -> None:
+def test_domains(serving: Serving, admin: Client) -> None:
     made = admin("POST", "/domains", json={"domain": {"name": "d"}}).json["domain"]
     domain = made["id"]
     url = f"/domains/{domain}"
@@ -272,7 +273,7 @@ def test_domains(serving: Serving, admin: Api) -> None:
         }
     }
     token = serving.client.simulate_post("/identity/v3/auth/tokens", json=body).headers["X-Subject-Token"]
-    boss = Api(serving.client, "/identity/v3", token)
+    boss = Client(serving.client.simulate_request, "/identity/v3", token)
     assert [row["id"] for row in boss("GET", "/projects").json["projects"]] == [project_id]
     assert [row["id"] for row in boss("GET", "/users").json["users"]] == [user_id]
     assert [row["id"] for row in boss("GET", "/domains").json["domains"]] == [domain]
@@ -293,7 +294,7 @@ def test_domains(serving: Serving, admin: Api) -> None:
     assert admin("GET", f"/projects/{project_id}").status_code == 404
 
 
-def test_catalog(admin: Api, demo: Api) -> None:
+def test_catalog(admin: Client, demo: Client) -> None:
     services = {row["type"]: row for row in admin("GET", "/services").json["services"]}
     image = services["image"]
     assert admin("GET", f"/services/{image['id']}").json["service"] == image

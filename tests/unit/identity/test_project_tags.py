@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tests.client import Client
 from tests.unit.identity.conftest import ident
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 
-def test_tags(admin: Api, demo: Api) -> None:
+def test_tags(admin: Client, demo: Client) -> None:
     tags = f"/projects/{ident(admin, 'projects', 'demo')}/tags"
     for _ in range(2):
         added = admin("PUT", f"{tags}/red")
@@ -25,7 +26,7 @@ def test_tags(admin: Api, demo: Api) -> None:
     assert admin("GET", tags).json["tags"] == []
 
 
-def test_tags_that_are_refused(admin: Api) -> None:
+def test_tags_that_are_refused(admin: Client) -> None:
     tags = f"/projects/{ident(admin, 'projects', 'demo')}/tags"
     assert admin("PUT", f"{tags}/a,b").status_code == 400
     assert admin("PUT", tags, json={"tags": [f"t{n}" for n in range(80)]}).status_code == 200
@@ -36,7 +37,7 @@ def test_tags_that_are_refused(admin: Api) -> None:
     assert len(admin("GET", tags).json["tags"]) == 80
 
 
-def test_tags_of_a_body(admin: Api) -> None:
+def test_tags_of_a_body(admin: Client) -> None:
     body = {"project": {"name": "p", "tags": ["x", "y"]}}
     project = admin("POST", "/projects", json=body).json["project"]
     assert project["tags"] == ["x", "y"]
@@ -48,7 +49,7 @@ def test_tags_of_a_body(admin: Api) -> None:
     assert admin("GET", f"{url}/tags").json["tags"] == ["z"]
 
 
-def test_a_void_token_is_no_matter_where_none_is_needed(serving: Serving, demo: Api) -> None:
+def test_a_void_token_is_no_matter_where_none_is_needed(serving: Serving, demo: Client) -> None:
     headers = {"X-Auth-Token": "void"}
     assert serving.client.simulate_get("/identity/v3", headers=headers).status_code == 200
     assert serving.client.simulate_get("/identity/v3/projects", headers=headers).status_code == 401

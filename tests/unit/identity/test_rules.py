@@ -14,14 +14,15 @@ from pileus.identity import users
 from pileus.identity.model import User
 from pileus.identity.policies import RULES
 from pileus.identity.routes import users as user_routes
+from tests.client import Client
 from tests.unit.identity.conftest import ident
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 
 class Place:
     """A domain of its own, with a user who has a role on it and on a project."""
 
-    def __init__(self, serving: Serving, admin: Api, role: str) -> None:
+    def __init__(self, serving: Serving, admin: Client, role: str) -> None:
         self.serving, self.admin = serving, admin
         self.domain = admin("POST", "/domains", json={"domain": {"name": "d"}}).json["domain"]["id"]
         user = {"name": "u", "domain_id": self.domain, "password": "secret"}
@@ -32,19 +33,19 @@ class Place:
         for where in (f"/domains/{self.domain}", f"/projects/{self.project}"):
             assert admin("PUT", f"{where}/users/{self.user}/roles/{role_id}").status_code == 204
 
-    def login(self, scope: Any) -> Api:
+    def login(self, scope: Any) -> Client:
         identity = {"methods": ["password"], "password": {"user": {"id": self.user, "password": "secret"}}}
         body = {"auth": {"identity": identity, "scope": scope}}
         answer = self.serving.client.simulate_post("/identity/v3/auth/tokens", json=body)
         assert answer.status_code == 201, answer.text
-        return Api(self.serving.client, "/identity/v3", answer.headers["X-Subject-Token"])
+        return Client(self.serving.client.simulate_request, "/identity/v3", answer.headers["X-Subject-Token"])
 
-    def of_domain(self) -> Api:
+    def of_domain(self) -> Client:
         return self.login({"domain": {"id": self.domain}})
 
 
 @pytest.mark.parametrize("role", ["admin", "manager", "reader"])
-def test_a_domains_token_lists_its_own_domain(serving: Serving, admin: Api, role: str) -> None:
+def test_a_domains_token_lists_its_own_domain(serving: Serving, admin: Client, role: str) -> None:
     place = Place(serving, admin, role)
     own = admin("POST", "/roles", json={"role": {"name": "own", "domain_id": place.domain}}).json["role"]["id"]
     other = admin("POST", "/roles", json={"role": {"name": "own", "domain_id": "default"}}).json["role"]["id"]
@@ -65,7 +66,7 @@ def test_a_domains_token_lists_its_own_domain(serving: Serving, admin: Api, role
     assert api("GET", f"/roles/{own}").status_code == 200
 
 
-def test_a_projects_reader_lists_nothing(serving: Serving, admin: Api) -> None:
+def test_a_projects_reader_lists_nothing(serving: Serving, admin: Client) -> None:
     place = Place(serving, admin, "manager")
     api = place.login({"project": {"id": place.project}})
     for path in ("/users", "/projects", "/domains", "/roles", f"/roles?domain_id={place.domain}", "/role_assignments"):
@@ -89,7 +90,7 @@ def test_only_a_domains_token_has_a_domain() -> None:
     assert allows("identity:list_roles", roles=("manager",), domain_id="d")
 
 
-def test_a_body_cannot_pass_for_what_rules_are_asked_about(serving: Serving, admin: Api) -> None:
+def test_a_body_cannot_pass_for_what_rules_are_asked_about(serving: Serving, admin: Client) -> None:
     boss = Place(serving, admin, "manager")
     api = boss.of_domain()
     victim, project = ident(admin, "users", "demo"), ident(admin, "projects", "demo")
@@ -126,7 +127,7 @@ def test_a_domains_roles_have_rules_of_their_own(tmp_path: Path) -> None:
     assert admin("DELETE", url).status_code == 404
 
 
-def test_tags_go_with_their_project(serving: Serving, admin: Api) -> None:
+def test_tags_go_with_their_project(serving: Serving, admin: Client) -> None:
     def left() -> int:
         with serving.db.read() as session:
             return session.scalar(select(func.count()).select_from(Tag)) or 0
@@ -145,7 +146,7 @@ def test_tags_go_with_their_project(serving: Serving, admin: Api) -> None:
     assert "default_project_id" not in admin("GET", f"/users/{somebody}").json["user"]
 
 
-def test_what_is_wrong_with_a_login_is_not_told(serving: Serving, admin: Api) -> None:
+def test_what_is_wrong_with_a_login_is_not_told(serving: Serving, admin: Client) -> None:
     place = Place(serving, admin, "member")
     url = f"/users/{ident(admin, 'users', 'demo')}"
     wrong = serving.login("demo", None, "wrong").json
@@ -181,7 +182,7 @@ def hashed(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_passwords_are_hashed_outside_of_transactions(serving: Serving, admin: Api, hashed: list[int]) -> None:
+def test_passwords_are_hashed_outside_of_transactions(serving: Serving, admin: Client, hashed: list[int]) -> None:
     made = admin("POST", "/users", json={"user": {"name": "u", "password": "a"}})
     url = f"/users/{made.json['user']['id']}"
     assert hashed == [0]
@@ -192,7 +193,7 @@ def test_passwords_are_hashed_outside_of_transactions(serving: Serving, admin: A
     assert hashed == [0] * 5
 
 
-def test_what_is_refused_costs_no_hashing(admin: Api, demo: Api, hashed: list[int]) -> None:
+def test_what_is_refused_costs_no_hashing(admin: Client, demo: Client, hashed: list[int]) -> None:
     user = ident(admin, "users", "alt_demo")
     assert demo("POST", "/users", json={"user": {"name": "u", "password": "a"}}).status_code == 403
     assert demo("PATCH", f"/users/{user}", json={"user": {"password": "a"}}).status_code == 403
@@ -202,7 +203,7 @@ def test_what_is_refused_costs_no_hashing(admin: Api, demo: Api, hashed: list[in
     assert hashed == []
 
 
-def test_no_body_sets_a_hash(serving: Serving, admin: Api) -> None:
+def test_no_body_sets_a_hash(serving: Serving, admin: Client) -> None:
     with serving.db.read() as session:
         known = session.scalar(select(User.password_hash).where(User.name == "demo"))
     made = admin("POST", "/users", json={"user": {"name": "u", "password_hash": known}})
@@ -213,7 +214,7 @@ def test_no_body_sets_a_hash(serving: Serving, admin: Api) -> None:
 
 
 def test_a_password_that_was_changed_meanwhile_opens_nothing(
-    serving: Serving, admin: Api, monkeypatch: pytest.MonkeyPatch
+    serving: Serving, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"/users/{ident(admin, 'users', 'demo')}"
     real = users.check_password

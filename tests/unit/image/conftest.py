@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 
 @pytest.fixture
@@ -17,21 +18,21 @@ def serving(tmp_path: Path) -> Serving:
 
 
 @pytest.fixture
-def admin(serving: Serving) -> Api:
+def admin(serving: Serving) -> Client:
     return serving.user("admin", "/image/v2")
 
 
 @pytest.fixture
-def demo(serving: Serving) -> Api:
+def demo(serving: Serving) -> Client:
     return serving.user("demo", "/image/v2")
 
 
 @pytest.fixture
-def alt(serving: Serving) -> Api:
+def alt(serving: Serving) -> Client:
     return serving.user("alt_demo", "/image/v2")
 
 
-def make(api: Api, data: bytes | None = None, **attributes: Any) -> dict[str, Any]:
+def make(api: Client, data: bytes | None = None, **attributes: Any) -> dict[str, Any]:
     """An image, with data if given."""
     document = {"name": "picture", "disk_format": "raw", "container_format": "bare"} | attributes
     answer = api("POST", "/images", json=document)
@@ -43,11 +44,11 @@ def make(api: Api, data: bytes | None = None, **attributes: Any) -> dict[str, An
     return dict(answer.json)
 
 
-def put(api: Api, image_id: str, data: bytes, **headers: str) -> Any:
+def put(api: Client, image_id: str, data: bytes, **headers: str) -> Any:
     sent = {"Content-Type": "application/octet-stream"} | headers
     return api("PUT", f"/images/{image_id}/file", body=data, headers=sent)
 
 
-def patch(api: Api, image_id: str, changes: Any, version: str = "2.1") -> Any:
+def patch(api: Client, image_id: str, changes: Any, version: str = "2.1") -> Any:
     media_type = f"application/openstack-images-v{version}-json-patch"
     return api("PATCH", f"/images/{image_id}", body=json.dumps(changes), headers={"Content-Type": media_type})

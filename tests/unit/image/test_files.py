@@ -12,8 +12,9 @@ import pytest
 
 from pileus.image import store
 from pileus.image.model import Image
+from tests.client import Client
 from tests.unit.image.conftest import make, put
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 
 def files(serving: Serving) -> list[str]:
@@ -26,7 +27,7 @@ def qemu_img(path: Path, *arguments: str, format: str = "qcow2") -> bytes:
     return path.read_bytes()
 
 
-def test_upload_and_download(serving: Serving, demo: Api) -> None:
+def test_upload_and_download(serving: Serving, demo: Client) -> None:
     data = os.urandom(3 * 1024 * 1024 + 17)
     image = make(demo, data)
     assert image["status"] == "active"
@@ -53,7 +54,7 @@ def test_upload_and_download(serving: Serving, demo: Api) -> None:
         ("bytes=990-5000", 206, 990, 10), ("bytes=1000-", 416, 0, 0), ("bytes=x", 400, 0, 0),
     ],
 )  # fmt: skip
-def test_range(demo: Api, wanted: str, status: int, first: int, length: int) -> None:
+def test_range(demo: Client, wanted: str, status: int, first: int, length: int) -> None:
     data = os.urandom(1000)
     image = make(demo, data)
     got = demo("GET", f"/images/{image['id']}/file", headers={"Range": wanted})
@@ -63,13 +64,13 @@ def test_range(demo: Api, wanted: str, status: int, first: int, length: int) -> 
         assert got.headers["Content-Range"] == f"bytes {first}-{first + length - 1}/1000"
 
 
-def test_no_data(demo: Api) -> None:
+def test_no_data(demo: Client) -> None:
     image = make(demo)
     got = demo("GET", f"/images/{image['id']}/file")
     assert (got.status_code, got.content) == (204, b"")
 
 
-def test_upload_refused(serving: Serving, demo: Api, alt: Api) -> None:
+def test_upload_refused(serving: Serving, demo: Client, alt: Client) -> None:
     image = make(demo, visibility="private")
     assert put(alt, image["id"], b"x").status_code == 404
     typed = demo("PUT", f"/images/{image['id']}/file", body=b"{}", headers={"Content-Type": "application/json"})
@@ -83,7 +84,7 @@ def test_upload_refused(serving: Serving, demo: Api, alt: Api) -> None:
     assert files(serving) == []
 
 
-def test_client_goes_away(serving: Serving, demo: Api) -> None:
+def test_client_goes_away(serving: Serving, demo: Client) -> None:
     image = make(demo)
     assert put(demo, image["id"], b"x" * 100, **{"Content-Length": "1000"}).status_code == 400
     assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
@@ -92,13 +93,13 @@ def test_client_goes_away(serving: Serving, demo: Api) -> None:
 
 
 @pytest.mark.parametrize("announced", ["99", "101", "many"])
-def test_announced_size(demo: Api, announced: str) -> None:
+def test_announced_size(demo: Client, announced: str) -> None:
     image = make(demo)
     assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": announced}).status_code == 400
     assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": "100"}).status_code == 204
 
 
-def test_deleted_while_uploading(serving: Serving, demo: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_while_uploading(serving: Serving, demo: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     image = make(demo)
     receive = store.receive
 
@@ -114,7 +115,7 @@ def test_deleted_while_uploading(serving: Serving, demo: Api, monkeypatch: pytes
     assert files(serving) == []
 
 
-def test_crash_while_uploading(serving: Serving, demo: Api) -> None:
+def test_crash_while_uploading(serving: Serving, demo: Client) -> None:
     whole, broken, alive = make(demo, b"0" * 512), make(demo), make(demo)
     directory = serving.settings.images
     with serving.db.write() as session:
@@ -131,7 +132,7 @@ def test_crash_while_uploading(serving: Serving, demo: Api) -> None:
     assert demo("GET", f"/images/{broken['id']}").json["status"] == "queued"
 
 
-def test_formats(demo: Api, tmp_path: Path) -> None:
+def test_formats(demo: Client, tmp_path: Path) -> None:
     for format in ("qcow2", "vmdk", "vdi", "vhdx"):
         data = qemu_img(tmp_path / f"disk.{format}", "16M", format=format)
         image = make(demo, data, disk_format=format)
@@ -139,7 +140,7 @@ def test_formats(demo: Api, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("said", "word"), [("raw", "qcow2"), ("iso", "qcow2"), ("vmdk", "qcow2")])
-def test_lying_format(serving: Serving, demo: Api, tmp_path: Path, said: str, word: str) -> None:
+def test_lying_format(serving: Serving, demo: Client, tmp_path: Path, said: str, word: str) -> None:
     image = make(demo, disk_format=said)
     answer = put(demo, image["id"], qemu_img(tmp_path / "disk", "1M"))
     assert answer.status_code == 415
@@ -149,23 +150,23 @@ def test_lying_format(serving: Serving, demo: Api, tmp_path: Path, said: str, wo
     assert files(serving) == []
 
 
-def test_raw_is_not_qcow2(demo: Api) -> None:
+def test_raw_is_not_qcow2(demo: Client) -> None:
     assert put(demo, make(demo, disk_format="qcow2")["id"], b"\0" * 4096).status_code == 415
 
 
-def test_partition_table_is_raw(demo: Api) -> None:
+def test_partition_table_is_raw(demo: Client) -> None:
     disk = bytearray(64 * 1024)
     disk[510:512] = b"\x55\xaa"
     disk[446:462] = struct.pack("<B3BB3BII", 0x80, 0, 2, 0, 0x83, 0, 0, 0, 1, 100)
     assert make(demo, bytes(disk))["status"] == "active"
 
 
-def test_not_bare_is_not_inspected(demo: Api) -> None:
+def test_not_bare_is_not_inspected(demo: Client) -> None:
     image = make(demo, b"tar", container_format="ova", disk_format="vmdk")
     assert (image["status"], image["virtual_size"]) == ("active", None)
 
 
-def test_backing_file_is_refused(serving: Serving, demo: Api, tmp_path: Path) -> None:
+def test_backing_file_is_refused(serving: Serving, demo: Client, tmp_path: Path) -> None:
     qemu_img(tmp_path / "base", "1M")
     data = qemu_img(tmp_path / "overlay", "-b", str(tmp_path / "base"), "-F", "qcow2", "1M")
     answer = put(demo, make(demo, disk_format="qcow2")["id"], data)
@@ -174,14 +175,14 @@ def test_backing_file_is_refused(serving: Serving, demo: Api, tmp_path: Path) ->
     assert files(serving) == []
 
 
-def test_data_file_is_refused(demo: Api, tmp_path: Path) -> None:
+def test_data_file_is_refused(demo: Client, tmp_path: Path) -> None:
     data = qemu_img(tmp_path / "disk", "-o", f"data_file={tmp_path}/data,data_file_raw=on", "1M")
     answer = put(demo, make(demo, disk_format="qcow2")["id"], data)
     assert answer.status_code == 415
     assert "data_file" in answer.json["message"]
 
 
-def test_unsafe_vmdk_is_refused(demo: Api, tmp_path: Path) -> None:
+def test_unsafe_vmdk_is_refused(demo: Client, tmp_path: Path) -> None:
     data = qemu_img(tmp_path / "disk", "1M", format="vmdk")
     unsafe = data.replace(b'createType="monolithicSparse"', b'createType="monolithicFlat"  ')
     assert unsafe != data

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import Client
 from tests.unit.image.conftest import make, patch
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 
 def test_versions(serving: Serving) -> None:
@@ -19,7 +20,7 @@ def test_versions(serving: Serving) -> None:
     assert serving.client.simulate_get("/image/versions").status_code == 200
 
 
-def test_schema(demo: Api) -> None:
+def test_schema(demo: Client) -> None:
     schema = demo("GET", "/schemas/image").json
     assert schema["properties"]["os_hash_value"]["readOnly"]
     assert schema["additionalProperties"] == {"type": "string"}
@@ -27,7 +28,7 @@ def test_schema(demo: Api) -> None:
     assert demo("GET", "/schemas/metadefs").status_code == 404
 
 
-def test_create_and_show(demo: Api) -> None:
+def test_create_and_show(demo: Client) -> None:
     made = demo("POST", "/images", json={"name": "x", "hw_rng_model": "virtio", "tags": ["b", "a", "b"]})
     assert made.status_code == 201
     assert made.headers["Location"].endswith(f"/image/v2/images/{made.json['id']}")
@@ -56,19 +57,19 @@ def test_create_and_show(demo: Api) -> None:
         ({f"p{n}": "x" for n in range(129)}, 413),
     ],
 )
-def test_create_refused(demo: Api, document: dict[str, object], status: int) -> None:
+def test_create_refused(demo: Client, document: dict[str, object], status: int) -> None:
     answer = demo("POST", "/images", json=document)
     assert answer.status_code == status, answer.text
     assert answer.json["code"].startswith(str(status))
     assert demo("GET", "/images").json["images"] == []
 
 
-def test_id_is_taken(demo: Api, alt: Api) -> None:
+def test_id_is_taken(demo: Client, alt: Client) -> None:
     image = make(demo, visibility="private")
     assert alt("POST", "/images", json={"id": image["id"]}).status_code == 409
 
 
-def test_malformed_json(demo: Api) -> None:
+def test_malformed_json(demo: Client) -> None:
     answer = demo("POST", "/images", body="{", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
 
@@ -77,7 +78,7 @@ def test_no_token(serving: Serving) -> None:
     assert serving.client.simulate_get("/image/v2/images").status_code == 401
 
 
-def test_who_sees_what(admin: Api, demo: Api, alt: Api) -> None:
+def test_who_sees_what(admin: Client, demo: Client, alt: Client) -> None:
     images = {
         "private": make(demo, visibility="private"),
         "shared": make(demo, visibility="shared"),
@@ -87,7 +88,7 @@ def test_who_sees_what(admin: Api, demo: Api, alt: Api) -> None:
     seen = {kind: alt("GET", f"/images/{image['id']}").status_code for kind, image in images.items()}
     assert seen == {"private": 404, "shared": 404, "community": 200, "public": 200}
 
-    def listed(api: Api, query: str = "") -> set[str]:
+    def listed(api: Client, query: str = "") -> set[str]:
         return {image["visibility"] for image in api("GET", "/images", query_string=query).json["images"]}
 
     assert listed(alt) == {"public"}
@@ -101,7 +102,7 @@ def test_who_sees_what(admin: Api, demo: Api, alt: Api) -> None:
     assert patch(alt, community, [{"op": "replace", "path": "/name", "value": "mine"}]).status_code == 403
 
 
-def test_patch(demo: Api) -> None:
+def test_patch(demo: Client) -> None:
     image = make(demo, colour="red", shape="round")
     changes = [
         {"op": "replace", "path": "/name", "value": "renamed"},
@@ -126,7 +127,7 @@ def test_patch(demo: Api) -> None:
     assert demo("DELETE", f"/images/{image['id']}").status_code == 403
 
 
-def test_patch_old_draft(demo: Api) -> None:
+def test_patch_old_draft(demo: Client) -> None:
     image = make(demo, colour="red")
     answer = patch(demo, image["id"], [{"replace": "/colour", "value": "blue"}], "2.0")
     assert answer.json["colour"] == "blue"
@@ -157,26 +158,26 @@ def test_patch_old_draft(demo: Api) -> None:
         ("name", 400),
     ],
 )
-def test_patch_refused(demo: Api, change: object, status: int) -> None:
+def test_patch_refused(demo: Client, change: object, status: int) -> None:
     image = make(demo)
     answer = patch(demo, image["id"], [{"op": "add", "path": "/first", "value": "x"}, change])
     assert answer.status_code == status, answer.text
     assert demo("GET", f"/images/{image['id']}").json == image
 
 
-def test_patch_media_type(demo: Api) -> None:
+def test_patch_media_type(demo: Client) -> None:
     image = make(demo)
     assert demo("PATCH", f"/images/{image['id']}", json=[]).status_code == 415
     assert patch(demo, image["id"], {"op": "add"}).status_code == 400
 
 
-def test_format_is_fixed_once_there_is_data(demo: Api) -> None:
+def test_format_is_fixed_once_there_is_data(demo: Client) -> None:
     image = make(demo, b"0" * 1024)
     change = [{"op": "replace", "path": "/disk_format", "value": "qcow2"}]
     assert patch(demo, image["id"], change).status_code == 403
 
 
-def test_filters(demo: Api) -> None:
+def test_filters(demo: Client) -> None:
     make(demo, b"0" * 2048, name="a", tags=["x", "y"], hw_rng_model="virtio")
     make(demo, b"0" * 1024, name="b,c", tags=["x"], protected=True)
     make(demo, name="d", disk_format="qcow2", os_hidden=True)
@@ -213,7 +214,7 @@ def test_filters(demo: Api) -> None:
         assert demo("GET", "/images", query_string=query).status_code == 400, query
 
 
-def test_pages(demo: Api) -> None:
+def test_pages(demo: Client) -> None:
     made = [make(demo, name=f"n{n}", size_class="small")["id"] for n in range(5)]
     for sort in ("sort_key=size&sort_dir=asc", "sort=name:asc"):
         got, path = [], f"/images?limit=2&{sort}"
@@ -226,7 +227,7 @@ def test_pages(demo: Api) -> None:
     assert demo("GET", "/images?limit=0").json["images"] == []
 
 
-def test_hidden_and_deactivated(demo: Api, admin: Api) -> None:
+def test_hidden_and_deactivated(demo: Client, admin: Client) -> None:
     image = make(demo, b"0" * 1024)
     assert demo("POST", f"/images/{image['id']}/actions/deactivate").status_code == 204
     assert demo("GET", f"/images/{image['id']}").json["status"] == "deactivated"
@@ -238,7 +239,7 @@ def test_hidden_and_deactivated(demo: Api, admin: Api) -> None:
     assert demo("POST", f"/images/{queued['id']}/actions/deactivate").status_code == 403
 
 
-def test_tags(demo: Api, alt: Api) -> None:
+def test_tags(demo: Client, alt: Client) -> None:
     image = make(demo)
     assert demo("PUT", f"/images/{image['id']}/tags/good").status_code == 204
     assert demo("PUT", f"/images/{image['id']}/tags/good").status_code == 204
@@ -249,7 +250,7 @@ def test_tags(demo: Api, alt: Api) -> None:
     assert demo("DELETE", f"/images/{image['id']}/tags/good").status_code == 404
 
 
-def test_members(serving: Serving, demo: Api, alt: Api, admin: Api) -> None:
+def test_members(serving: Serving, demo: Client, alt: Client, admin: Client) -> None:
     projects = serving.user("alt_demo", "/identity")("GET", "/v3/auth/projects").json["projects"]
     alt_id = projects[0]["id"]
     image = make(demo, b"0" * 1024)
@@ -279,7 +280,7 @@ def test_members(serving: Serving, demo: Api, alt: Api, admin: Api) -> None:
     assert demo("POST", f"/images/{private['id']}/members", json={"member": alt_id}).status_code == 403
 
 
-def test_list_has_few_statements(serving: Serving, demo: Api) -> None:
+def test_list_has_few_statements(serving: Serving, demo: Client) -> None:
     from sqlalchemy import event
 
     counted: list[str] = []
@@ -297,23 +298,23 @@ def test_list_has_few_statements(serving: Serving, demo: Api) -> None:
     assert cost() == first
 
 
-def test_an_empty_id_is_not_the_list(serving: Serving, demo: Api) -> None:
+def test_an_empty_id_is_not_the_list(serving: Serving, demo: Client) -> None:
     for method in ("GET", "DELETE"):
         assert demo(method, "/images/").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["os_glance_foo", "locations", "direct_url"])
-def test_reserved_properties(demo: Api, name: str) -> None:
+def test_reserved_properties(demo: Client, name: str) -> None:
     assert demo("POST", "/images", json={"name": "x", name: "bar"}).status_code == 403
     image = make(demo)
     assert patch(demo, image["id"], [{"op": "add", "path": f"/{name}", "value": "bar"}]).status_code == 403
 
 
-def test_no_import_methods(demo: Api) -> None:
+def test_no_import_methods(demo: Client) -> None:
     assert demo("GET", "/info/import").json["import-methods"]["value"] == []
 
 
-def test_ids_of_deleted_images_are_not_given_again(demo: Api, alt: Api) -> None:
+def test_ids_of_deleted_images_are_not_given_again(demo: Client, alt: Client) -> None:
     image = make(demo, visibility="private")
     assert demo("DELETE", f"/images/{image['id']}").status_code == 204
     for anybody in (demo, alt):
@@ -321,7 +322,7 @@ def test_ids_of_deleted_images_are_not_given_again(demo: Api, alt: Api) -> None:
     assert demo("GET", f"/images/{image['id']}").status_code == 404
 
 
-def test_tags_go_with_their_image(serving: Serving, demo: Api) -> None:
+def test_tags_go_with_their_image(serving: Serving, demo: Client) -> None:
     from sqlalchemy import select
 
     from pileus.db.tags import Tag
@@ -332,7 +333,7 @@ def test_tags_go_with_their_image(serving: Serving, demo: Api) -> None:
         assert session.scalars(select(Tag)).all() == []
 
 
-def test_too_many_tags(demo: Api) -> None:
+def test_too_many_tags(demo: Client) -> None:
     image = make(demo, tags=[f"t{n}" for n in range(128)])
     answer = demo("PUT", f"/images/{image['id']}/tags/one-more")
     assert answer.status_code == 413
@@ -351,7 +352,7 @@ def test_too_many_tags(demo: Api) -> None:
         ("", ["c", "b", "a"]),
     ],
 )
-def test_order(demo: Api, query: str, names: list[str]) -> None:
+def test_order(demo: Client, query: str, names: list[str]) -> None:
     for name, min_ram in (("a", 1), ("b", 1), ("c", 2)):
         make(demo, name=name, min_ram=min_ram)
     assert [image["name"] for image in demo("GET", "/images", query_string=query).json["images"]] == names
@@ -360,7 +361,7 @@ def test_order(demo: Api, query: str, names: list[str]) -> None:
 @pytest.mark.parametrize(
     "query", ["size_min=-1", "size_max=" + "9" * 5000, "protected=yes", "created_at=gt:10000-01-01"]
 )
-def test_values_that_no_filter_has(demo: Api, query: str) -> None:
+def test_values_that_no_filter_has(demo: Client, query: str) -> None:
     answer = demo("GET", "/images", query_string=query)
     assert answer.status_code == 400
     assert query.partition("=")[0] in answer.json["message"]
@@ -379,7 +380,7 @@ def test_an_operators_rules_count(tmp_path: Path) -> None:
         assert alt(method, image).status_code == 404  # what may not be read looks as if it were not there
 
 
-def test_rules_are_judged_against_the_owner(demo: Api, alt: Api) -> None:
+def test_rules_are_judged_against_the_owner(demo: Client, alt: Client) -> None:
     community = make(demo, visibility="community")["id"]
     assert alt("GET", f"/images/{community}").status_code == 200
     for method, path in (("DELETE", ""), ("PUT", "/tags/x"), ("DELETE", "/tags/x"), ("POST", "/actions/deactivate")):

@@ -14,6 +14,7 @@ from pileus.bootstrap import first_start
 from pileus.cloud import Cloud
 from pileus.db import Database
 from pileus.settings import Settings
+from tests.client import Client, login
 from tests.databases import Databases, migrated
 
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
@@ -32,26 +33,17 @@ def _as_first_started(db: Database) -> None:
     first_start(Cloud(Settings(state="/nowhere", bcrypt_rounds=4), db), PASSWORDS)
 
 
-class Caller:
+class Caller(Client):
     """Somebody with a token; called with method, path and body, gives status and body."""
 
     def __init__(self, cloud: Cloud, user: str) -> None:
-        self._client = falcon.testing.TestClient(cloud.application())
-        identity = {
-            "methods": ["password"],
-            "password": {"user": {"name": user, "domain": {"id": "default"}, "password": PASSWORDS[user]}},
-        }
-        scope = {"project": {"name": user, "domain": {"id": "default"}}}
-        answer = self._client.simulate_post(
-            "/identity/v3/auth/tokens", json={"auth": {"identity": identity, "scope": scope}}
-        )
-        self._token = answer.headers["X-Subject-Token"]
+        send = falcon.testing.TestClient(cloud.application()).simulate_request
+        answer = send("POST", "/identity/v3/auth/tokens", json=login(user, PASSWORDS[user]))
+        super().__init__(send, "/network/v2.0", answer.headers["X-Subject-Token"])
         self.project_id = answer.json["token"]["project"]["id"]
 
-    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        answer = self._client.simulate_request(
-            method, f"/network/v2.0{path}", json=body, headers={"X-Auth-Token": self._token}
-        )
+    def __call__(self, method: str, path: str, json: Any = None, *_: Any) -> tuple[int, Any]:
+        answer = super().__call__(method, path, json)
         return answer.status_code, answer.json if answer.text else None
 
     def make(self, noun: str, **values: Any) -> dict[str, Any]:

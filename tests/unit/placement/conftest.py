@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.nouns import Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import Nouns
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +14,10 @@ def nouns(tmp_path_factory: pytest.TempPathFactory) -> Nouns:
 
 
 @pytest.fixture(scope="module")
-def admin(nouns: Nouns) -> Versioned:
+def admin(nouns: Nouns) -> Client:
     return nouns.placement("admin")
 
 
 @pytest.fixture(scope="module")
-def demo(nouns: Nouns) -> Versioned:
+def demo(nouns: Nouns) -> Client:
     return nouns.placement("demo")

@@ -9,18 +9,19 @@ import pytest
 from pileus.errors import Invalid
 from pileus.placement import requests
 from pileus.placement.versions import HISTORY
-from tests.unit.nouns import TRAITS, Nouns, Versioned
+from tests.client import Client
+from tests.unit.nouns import TRAITS, Nouns
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
-def names(api: Versioned, query: str, version: str = "") -> list[str]:
-    found = api.ok("GET", f"/resource_providers{query}", version)["resource_providers"]
+def names(api: Client, query: str, version: str = "") -> list[str]:
+    found = api.ok("GET", f"/resource_providers{query}", version=version)["resource_providers"]
     return [one["name"] for one in found]
 
 
-def error(api: Versioned, path: str, version: str = "", status: int = 400) -> dict[str, Any]:
-    answer = api("GET", path, version)
+def error(api: Client, path: str, version: str = "", status: int = 400) -> dict[str, Any]:
+    answer = api("GET", path, version=version)
     assert answer.status_code == status, answer.text
     shown: dict[str, Any] = answer.json["errors"][0]
     return shown
@@ -32,23 +33,23 @@ def test_history_and_version_document(nouns: Nouns) -> None:
     assert (version["id"], version["min_version"], version["max_version"]) == ("v1.0", "1.0", "1.39")
 
 
-def test_provider_by_version(nouns: Nouns, admin: Versioned) -> None:
+def test_provider_by_version(nouns: Nouns, admin: Client) -> None:
     path = f"/resource_providers/{nouns.provider_id}"
     rels = {
-        version: [link["rel"] for link in admin.ok("GET", path, version)["links"]]
+        version: [link["rel"] for link in admin.ok("GET", path, version=version)["links"]]
         for version in ("1.0", "1.1", "1.6", "1.11")
     }
     assert rels["1.0"] == ["self", "inventories", "usages"]
     assert rels["1.11"] == [*rels["1.0"], "aggregates", "traits", "allocations"]
     assert rels["1.1"] == rels["1.11"][:4] and rels["1.6"] == rels["1.11"][:5]
-    assert "root_provider_uuid" not in admin.ok("GET", path, "1.13")
-    shown = admin.ok("GET", path, "1.14")
+    assert "root_provider_uuid" not in admin.ok("GET", path, version="1.13")
+    shown = admin.ok("GET", path, version="1.14")
     assert (shown["root_provider_uuid"], shown["parent_provider_uuid"]) == (nouns.provider_id, None)
     assert (shown["name"], shown["generation"]) == ("down", 2)
 
 
-def test_headers_from_1_15_on(admin: Versioned) -> None:
-    before, after = (admin("GET", "/resource_providers", version) for version in ("1.14", "1.15"))
+def test_headers_from_1_15_on(admin: Client) -> None:
+    before, after = (admin("GET", "/resource_providers", version=version) for version in ("1.14", "1.15"))
     assert "Last-Modified" not in before.headers
     assert after.headers["Cache-Control"] == "no-cache" and after.headers["Last-Modified"].endswith(" GMT")
     assert after.headers["OpenStack-API-Version"] == "placement 1.15"
@@ -75,7 +76,7 @@ def test_headers_from_1_15_on(admin: Versioned) -> None:
         (f"?in_tree={UNKNOWN}", []),
     ],
 )
-def test_provider_filters(admin: Versioned, query: str, found: list[str]) -> None:
+def test_provider_filters(admin: Client, query: str, found: list[str]) -> None:
     assert names(admin, query) == found
 
 
@@ -91,10 +92,10 @@ def test_provider_filters(admin: Versioned, query: str, found: list[str]) -> Non
         ("required=in:COMPUTE_NODE", "1.39"),
     ],
 )
-def test_filters_come_with_their_version(admin: Versioned, query: str, since: str) -> None:
+def test_filters_come_with_their_version(admin: Client, query: str, since: str) -> None:
     minor = int(since.partition(".")[2])
-    assert admin("GET", f"/resource_providers?{query}", since).status_code == 200
-    assert admin("GET", f"/resource_providers?{query}", f"1.{minor - 1}").status_code == 400
+    assert admin("GET", f"/resource_providers?{query}", version=since).status_code == 200
+    assert admin("GET", f"/resource_providers?{query}", version=f"1.{minor - 1}").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -115,11 +116,11 @@ def test_filters_come_with_their_version(admin: Versioned, query: str, since: st
         f"member_of={UNKNOWN},{UNKNOWN}",
     ],
 )
-def test_wrong_filters(admin: Versioned, query: str) -> None:
+def test_wrong_filters(admin: Client, query: str) -> None:
     assert error(admin, f"/resource_providers?{query}")["detail"]
 
 
-def test_inventories(nouns: Nouns, admin: Versioned) -> None:
+def test_inventories(nouns: Nouns, admin: Client) -> None:
     path = f"/resource_providers/{nouns.provider_id}/inventories"
     body = admin.ok("GET", path)
     assert body["inventories"].keys() == {"VCPU", "MEMORY_MB", "DISK_GB"}
@@ -129,7 +130,7 @@ def test_inventories(nouns: Nouns, admin: Versioned) -> None:
     assert error(admin, f"{path}/VGPU", status=404)
 
 
-def test_usages_and_allocations(nouns: Nouns, admin: Versioned) -> None:
+def test_usages_and_allocations(nouns: Nouns, admin: Client) -> None:
     provider = f"/resource_providers/{nouns.provider_id}"
     used = admin.ok("GET", f"{provider}/usages")["usages"]
     assert used == {"VCPU": 2, "MEMORY_MB": 1024, "DISK_GB": 0}
@@ -138,25 +139,25 @@ def test_usages_and_allocations(nouns: Nouns, admin: Versioned) -> None:
     assert held == {nouns.consumer_id: {"resources": resources, "consumer_generation": 1}}
     path = f"/allocations/{nouns.consumer_id}"
     first = {"allocations": {nouns.provider_id: {"resources": resources, "generation": 2}}}
-    assert admin.ok("GET", path, "1.11") == first
+    assert admin.ok("GET", path, version="1.11") == first
     second = first | {"project_id": "p", "user_id": "u"}
-    assert admin.ok("GET", path, "1.12") == second
-    assert admin.ok("GET", path, "1.28") == second | {"consumer_generation": 1}
+    assert admin.ok("GET", path, version="1.12") == second
+    assert admin.ok("GET", path, version="1.28") == second | {"consumer_generation": 1}
     assert admin.ok("GET", path)["consumer_type"] == "INSTANCE"
     assert admin.ok("GET", f"/allocations/{UNKNOWN}") == {"allocations": {}}
 
 
-def test_aggregates_and_traits_of_a_provider(nouns: Nouns, admin: Versioned) -> None:
+def test_aggregates_and_traits_of_a_provider(nouns: Nouns, admin: Client) -> None:
     provider = f"/resource_providers/{nouns.provider_id}"
-    assert admin.ok("GET", f"{provider}/aggregates", "1.18") == {"aggregates": []}
-    shown = admin.ok("GET", f"{provider}/aggregates", "1.19")
+    assert admin.ok("GET", f"{provider}/aggregates", version="1.18") == {"aggregates": []}
+    shown = admin.ok("GET", f"{provider}/aggregates", version="1.19")
     assert shown == {"aggregates": [], "resource_provider_generation": 2}
     assert admin.ok("GET", f"{provider}/traits")["traits"] == list(TRAITS)
     assert error(admin, f"{provider}/traits", "1.5", 404)
 
 
-def test_usages_of_a_project(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
-    assert admin.ok("GET", "/usages?project_id=p", "1.37")["usages"] == {"VCPU": 2, "MEMORY_MB": 1024}
+def test_usages_of_a_project(nouns: Nouns, admin: Client, demo: Client) -> None:
+    assert admin.ok("GET", "/usages?project_id=p", version="1.37")["usages"] == {"VCPU": 2, "MEMORY_MB": 1024}
     grouped = {"consumer_count": 1, "VCPU": 2, "MEMORY_MB": 1024}
     assert admin.ok("GET", "/usages?project_id=p")["usages"] == {"INSTANCE": grouped}
     assert admin.ok("GET", "/usages?project_id=p&consumer_type=all")["usages"] == {"all": grouped}
@@ -168,7 +169,7 @@ def test_usages_of_a_project(nouns: Nouns, admin: Versioned, demo: Versioned) ->
     assert error(admin, "/usages?project_id=p", "1.8", 404)
 
 
-def test_traits(admin: Versioned) -> None:
+def test_traits(admin: Client) -> None:
     every = admin.ok("GET", "/traits")["traits"]
     assert {"CUSTOM_FAST", "HW_CPU_X86_VMX"} < set(every) and every == sorted(every)
     assert admin.ok("GET", "/traits?associated=true")["traits"] == sorted([*TRAITS, "CUSTOM_FAST"])
@@ -179,7 +180,7 @@ def test_traits(admin: Versioned) -> None:
     assert error(admin, "/traits?name=nope") and error(admin, "/traits?associated=perhaps")
 
 
-def test_resource_classes(admin: Versioned) -> None:
+def test_resource_classes(admin: Client) -> None:
     found = [one["name"] for one in admin.ok("GET", "/resource_classes")["resource_classes"]]
     assert found[:3] == ["VCPU", "MEMORY_MB", "DISK_GB"]
     shown = admin.ok("GET", "/resource_classes/VCPU")
@@ -188,9 +189,9 @@ def test_resource_classes(admin: Versioned) -> None:
     assert error(admin, "/resource_classes", "1.1", 404)
 
 
-def test_candidates_by_version(nouns: Nouns, admin: Versioned) -> None:
+def test_candidates_by_version(nouns: Nouns, admin: Client) -> None:
     path = "/allocation_candidates?resources=VCPU:1,MEMORY_MB:64"
-    old, middle, new = (admin.ok("GET", path, version) for version in ("1.10", "1.12", "1.39"))
+    old, middle, new = (admin.ok("GET", path, version=version) for version in ("1.10", "1.12", "1.39"))
     wanted = {"VCPU": 1, "MEMORY_MB": 64}
     listed = {"resource_provider": {"uuid": nouns.provider_id}, "resources": wanted}
     assert old["allocation_requests"][0] == {"allocations": [listed]}
@@ -225,7 +226,7 @@ def test_candidates_by_version(nouns: Nouns, admin: Versioned) -> None:
         (f"resources=VCPU:1&member_of={UNKNOWN}", 0),
     ],
 )
-def test_candidates(admin: Versioned, query: str, count: int) -> None:
+def test_candidates(admin: Client, query: str, count: int) -> None:
     found = admin.ok("GET", f"/allocation_candidates?{query}")
     assert len(found["allocation_requests"]) == len(found["provider_summaries"]) == count
 
@@ -245,11 +246,11 @@ def test_candidates(admin: Versioned, query: str, count: int) -> None:
         "resources=VCPU:1&limit=" + "9" * 5000,
     ],
 )
-def test_wrong_candidates(admin: Versioned, query: str) -> None:
+def test_wrong_candidates(admin: Client, query: str) -> None:
     assert error(admin, f"/allocation_candidates?{query}")["detail"]
 
 
-def test_errors(nouns: Nouns, admin: Versioned, demo: Versioned) -> None:
+def test_errors(nouns: Nouns, admin: Client, demo: Client) -> None:
     shown = error(admin, f"/resource_providers/{UNKNOWN}", "1.22", 404)
     assert shown.keys() == {"status", "title", "detail", "request_id"}
     assert error(admin, f"/resource_providers/{UNKNOWN}", "1.23", 404)["code"] == "placement.undefined_code"
@@ -272,8 +273,8 @@ def test_requests_know_no_http() -> None:
     assert requests.traits(["A", "B"], may_forbid=True, may_choose=False).names == {"B"}
 
 
-def test_versions_that_are_refused(admin: Versioned) -> None:
+def test_versions_that_are_refused(admin: Client) -> None:
     assert "Unacceptable version header: 0.9" in error(admin, "/resource_providers", "0.9", 406)["detail"]
     assert "invalid version string: pony.horse" in error(admin, "/resource_providers", "pony.horse")["detail"]
     assert error(admin, "/barnabas", "1.23", 404)["code"] == "placement.undefined_code"
-    assert admin("GET", "/resource_providers", "1.0").headers["Vary"] == "openstack-api-version"
+    assert admin("GET", "/resource_providers", version="1.0").headers["Vary"] == "openstack-api-version"

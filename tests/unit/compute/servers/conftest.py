@@ -14,7 +14,8 @@ from pileus.clock import utcnow
 from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
 from pileus.network import bootstrap as network_bootstrap
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 
 def reported(count: int) -> AgentReport:
@@ -45,17 +46,17 @@ def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Serving:
 
 
 @pytest.fixture
-def admin(serving: Serving) -> Api:
+def admin(serving: Serving) -> Client:
     return serving.user("admin", "")
 
 
 @pytest.fixture
-def demo(serving: Serving) -> Api:
+def demo(serving: Serving) -> Client:
     return serving.user("demo", "")
 
 
 @pytest.fixture
-def boot(admin: Api, demo: Api) -> Callable[..., str]:
+def boot(admin: Client, demo: Client) -> Callable[..., str]:
     """Has a server of demo's accepted; gives its id."""
     body = {"name": "i", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
     image = admin("POST", "/image/v2/images", json=body).json["id"]

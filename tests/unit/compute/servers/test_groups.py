@@ -16,9 +16,10 @@ from pileus.compute import hosts, scheduler, server_groups
 from pileus.compute.model import Host, Server
 from pileus.errors import Invalid, QuotaExceeded
 from pileus.operations import CommandError
+from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
 from tests.unit.compute.servers.test_statements import statements
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 GROUPS = "/compute/v2.1/os-server-groups"
@@ -27,14 +28,14 @@ GROUPS = "/compute/v2.1/os-server-groups"
 class World:
     """Groups of demo's, and servers that were accepted into them but not placed."""
 
-    def __init__(self, serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -> None:
+    def __init__(self, serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> None:
         self.serving, self.admin, self.demo, self.boot = serving, admin, demo, boot
         project = self.asks(demo).caller.project_id
         self.quota = f"/compute/v2.1/os-quota-sets/{project}"
         unlimited = dict.fromkeys(("instances", "cores", "ram", "server_group_members"), -1)
         admin("PUT", self.quota, json={"quota_set": unlimited})
 
-    def asks(self, user: Api) -> Requester:
+    def asks(self, user: Client) -> Requester:
         """A user as verbs see him."""
         policy = next(one.policy for one in self.serving.cloud.services if one.name == "compute")
         requester = Requester(policy, self.serving.settings, "req-1")
@@ -75,7 +76,7 @@ class World:
 
 
 @pytest.fixture
-def world(serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -> World:
+def world(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> World:
     return World(serving, admin, demo, boot)
 
 
@@ -110,7 +111,7 @@ def test_deleting_a_group_keeps_its_servers(world: World) -> None:
         assert (server.group_id, server.deleted_at) == (None, None) and server_groups.of_server(server) == []
 
 
-def test_joining(world: World, admin: Api) -> None:
+def test_joining(world: World, admin: Client) -> None:
     group, stranger = world.group(), world.serving.user("alt_demo", "")
     asks = world.asks(world.demo)
     with world.serving.db.write() as session:
@@ -123,7 +124,7 @@ def test_joining(world: World, admin: Api) -> None:
                 server_groups.for_boot(session, who, which)
 
 
-def test_the_quota_of_members(world: World, admin: Api) -> None:
+def test_the_quota_of_members(world: World, admin: Client) -> None:
     group = world.group()
     first, _ = world.join(group, 2)
     admin("PUT", world.quota, json={"quota_set": {"server_group_members": 3}})
@@ -237,7 +238,7 @@ def test_a_pass_costs_the_same_however_many_hosts_and_groups(world: World) -> No
     assert count() == few
 
 
-def test_a_zone_is_not_renamed_over_the_heads_of_servers(world: World, admin: Api) -> None:
+def test_a_zone_is_not_renamed_over_the_heads_of_servers(world: World, admin: Client) -> None:
     def ask(method: str, path: str = "", **body: Any) -> Any:
         options = {"json": body} if body else {}
         return admin(method, f"/compute/v2.1/os-aggregates{path}", headers=NEWEST, **options)

@@ -26,8 +26,9 @@ from pileus.compute import hosts
 from pileus.compute.model import UP_FOR_S, Host, Server, UnknownGuest
 from pileus.db import utcnow
 from pileus.operations import debts, task_states
+from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
-from tests.unit.serving import Api, Serving
+from tests.unit.serving import Serving
 
 RUNNING, SHUTDOWN, CRASHED = 1, 4, 6
 
@@ -35,7 +36,7 @@ RUNNING, SHUTDOWN, CRASHED = 1, 4, 6
 class Cloud:
     """The cloud with a runner whose turns the test gives, and hosts that it plays."""
 
-    def __init__(self, serving: Serving, demo: Api) -> None:
+    def __init__(self, serving: Serving, demo: Client) -> None:
         self.db, self._demo = serving.db, demo
         self._runner, self._post, self._collector = serving.cloud.runner, serving.cloud.post, serving.cloud.collector
         self._runner.begin()
@@ -95,7 +96,7 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(serving: Serving, demo: Api) -> Cloud:
+def cloud(serving: Serving, demo: Client) -> Cloud:
     return Cloud(serving, demo)
 
 

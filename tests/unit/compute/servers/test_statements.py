@@ -11,7 +11,8 @@ from sqlalchemy import event
 from pileus.compute import scheduler
 from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 FEW, MANY = 2, 20
 
@@ -31,7 +32,7 @@ def statements(serving: Serving, call: Callable[[], Any]) -> list[str]:
 
 
 @pytest.fixture
-def servers(serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -> Callable[[int], None]:
+def servers(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> Callable[[int], None]:
     """Makes servers with networks, ports, tags and a few hosts; every second one has failed."""
     admin("PUT", f"/compute/v2.1/os-quota-sets/{_project(demo)}", json={"quota_set": {"instances": -1, "cores": -1}})
     network = demo("POST", "/network/v2.0/networks", json={"network": {"name": "n"}}).json["network"]["id"]
@@ -53,7 +54,7 @@ def servers(serving: Serving, admin: Api, demo: Api, boot: Callable[..., str]) -
     return make
 
 
-def _project(user: Api) -> str:
+def _project(user: Client) -> str:
     answer = user("GET", "/identity/v3/auth/tokens", headers={"X-Subject-Token": user.token or ""})
     return str(answer.json["token"]["project"]["id"])
 
@@ -68,7 +69,7 @@ def _project(user: Api) -> str:
     ],
 )
 def test_lists_of_what_servers_have(
-    serving: Serving, admin: Api, demo: Api, servers: Callable[[int], None], path: str
+    serving: Serving, admin: Client, demo: Client, servers: Callable[[int], None], path: str
 ) -> None:
     def counts() -> list[int]:
         return [len(statements(serving, lambda one=one: _rows(*one))) for one in calls]  # type: ignore[misc]
@@ -82,13 +83,13 @@ def test_lists_of_what_servers_have(
     assert all(len(_rows(*one)) >= MANY for one in calls)
 
 
-def _network(user: Api, number: int) -> None:
+def _network(user: Client, number: int) -> None:
     made = user("POST", "/network/v2.0/networks", json={"network": {"name": f"n{number}"}}).json["network"]["id"]
     subnet = {"network_id": made, "ip_version": 4, "cidr": f"10.{number}.0.0/24"}
     assert user("POST", "/network/v2.0/subnets", json={"subnet": subnet}).status_code == 201
 
 
-def _image(user: Api, number: int) -> None:
+def _image(user: Client, number: int) -> None:
     body = {"name": f"i{number}", "disk_format": "raw", "container_format": "bare", "tags": ["a", "b"], "colour": "red"}
     assert user("POST", "/image/v2/images", json=body).status_code == 201
 
@@ -96,7 +97,9 @@ def _image(user: Api, number: int) -> None:
 @pytest.mark.parametrize(
     ("path", "make"), [("/network/v2.0/networks", _network), ("/image/v2/images?limit=100", _image)]
 )
-def test_lists_of_networks_and_images(serving: Serving, demo: Api, path: str, make: Callable[[Api, int], None]) -> None:
+def test_lists_of_networks_and_images(
+    serving: Serving, demo: Client, path: str, make: Callable[[Client, int], None]
+) -> None:
     for number in range(FEW):
         make(demo, number)
     few = len(statements(serving, lambda: _rows(demo, path)))
@@ -106,7 +109,7 @@ def test_lists_of_networks_and_images(serving: Serving, demo: Api, path: str, ma
     assert len(_rows(demo, path)) >= MANY
 
 
-def _rows(user: Api, path: str, version: str = "2.1") -> list[Any]:
+def _rows(user: Client, path: str, version: str = "2.1") -> list[Any]:
     answer = user("GET", path, headers={"OpenStack-API-Version": f"compute {version}"})
     assert answer.status_code == 200, answer.text
     return list(answer.json[path.partition("?")[0].rsplit("/", 1)[-1].replace("detail", "servers")])

@@ -13,7 +13,8 @@ from pileus.network.addresses import AddressRow
 from pileus.operations import OperationRow, Origin, Owed
 from pileus.operations.debts import open_debts
 from pileus.operations.model import SubjectRow
-from tests.unit.serving import Api, Serving
+from tests.client import Client
+from tests.unit.serving import Serving
 
 MAC = "fa:16:3e:00:00:01"
 
@@ -34,7 +35,7 @@ def test_addresses_by_network_in_the_order_of_the_ports() -> None:
     assert views.addresses([], extended=True) == {}
 
 
-def test_a_new_server_is_building_and_being_scheduled(demo: Api, boot: Callable[..., str]) -> None:
+def test_a_new_server_is_building_and_being_scheduled(demo: Client, boot: Callable[..., str]) -> None:
     """The first GET of FLOWS A, before a host was chosen."""
     server = demo("GET", f"/compute/v2.1/servers/{boot()}").json["server"]
     expected = {
@@ -47,7 +48,7 @@ def test_a_new_server_is_building_and_being_scheduled(demo: Api, boot: Callable[
     assert "security_groups" not in server
 
 
-def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Api, boot: Callable[..., str]) -> None:
+def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Client, boot: Callable[..., str]) -> None:
     rebooting, idle = boot(), boot()
     with serving.db.write() as session:
         for server_id in (rebooting, idle):
@@ -67,7 +68,7 @@ def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Api, boo
     assert len(listed("active")) == 2
 
 
-def test_a_building_server_waits(demo: Api, boot: Callable[..., str]) -> None:
+def test_a_building_server_waits(demo: Client, boot: Callable[..., str]) -> None:
     path = f"/compute/v2.1/servers/{boot(metadata={'a': '1'})}"
     for body in ({"os-stop": None}, {"os-start": None}, {"reboot": {"type": "HARD"}}):
         answer = demo("POST", f"{path}/action", json=body)
@@ -81,7 +82,7 @@ def test_a_building_server_waits(demo: Api, boot: Callable[..., str]) -> None:
     assert (server["status"], server["OS-EXT-STS:task_state"]) == ("BUILD", "deleting")
 
 
-def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Api, boot: Callable[..., str]) -> None:
+def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Client, boot: Callable[..., str]) -> None:
     """Several changes are told as one: the last one made."""
     server_id = boot(metadata={"a": "1"})
     with serving.db.write() as session:
