@@ -161,7 +161,7 @@ def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
         raise TooLarge(f"Request is too large: more than {limit} bytes.")
     try:
         body = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid(f"Malformed JSON in request body: {error}") from None
     if not isinstance(body, dict | list):
         raise Invalid("The request body must be a JSON object.")

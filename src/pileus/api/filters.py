@@ -75,6 +75,11 @@ def inexact(name: str, column: Column) -> dict[str, Filter]:
     return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
 
 
+def later(moment: datetime, by: timedelta) -> datetime:
+    """A time moved on, as far as there is time."""
+    return moment + by if moment < datetime.max - by else datetime.max
+
+
 def since(column: Column, exact: bool = False) -> Filter:
     """Changed at this time or later; times are shown by the second, so they are compared by it, unless `exact`."""
 
@@ -90,7 +95,7 @@ def before(column: Column, exact: bool = False) -> Filter:
     def end(value: str) -> datetime:
         moment = instant(value)
         if exact and moment.microsecond:
-            return moment + timedelta(microseconds=1)
-        return moment.replace(microsecond=0) + timedelta(seconds=1)
+            return later(moment, timedelta(microseconds=1))
+        return later(moment.replace(microsecond=0), timedelta(seconds=1))
 
     return lambda _asks, values: and_(*(column < end(value) for value in values))

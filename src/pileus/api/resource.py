@@ -379,7 +379,7 @@ class Resource(Generic[M]):
     ) -> object:
         many = bulk and self.plural in ctx.body
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
-        if not isinstance(bodies, list) or not bodies:
+        if not isinstance(bodies, list) or not bodies or not all(isinstance(one, dict) for one in bodies):
             raise Invalid(f"Unable to find '{self.plural}' in request body")
         places = self._places(path)
         self.within(ctx, **places)  # its parent must be there

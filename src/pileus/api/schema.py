@@ -56,9 +56,12 @@ class Schema:
         if validator is None:
             document = resolve(self.document, version)
             validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
-        if validator.is_valid(value):
-            return
-        error = next(validator.iter_errors(value))
+        try:
+            if validator.is_valid(value):
+                return
+            error = next(validator.iter_errors(value))
+        except ValueError as error:  # it is nested too deeply
+            raise Invalid(f"Invalid request body: {error}") from None
         raise Invalid(_message(error.message, list(error.instance_path), value))
 
 
@@ -125,4 +128,4 @@ def nullable(schema: Values) -> Values:
 def integer(minimum: int | None = None, maximum: int | None = None) -> Values:
     """An integer, or a string of digits as the older clients send it."""
     bounds = {name: value for name, value in (("minimum", minimum), ("maximum", maximum)) if value is not None}
-    return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": "^-?[0-9]+$"}]}
+    return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": "^-?[0-9]{1,18}$"}]}

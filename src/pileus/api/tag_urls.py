@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar, Unpack
+from urllib.parse import quote
 
 from pileus.api.context import Context
 from pileus.api.resource import Resource
@@ -63,7 +64,7 @@ def tag_urls(noun: Resource[M], rules: TagRules, **options: Unpack[Options]) -> 
         if status is None:
             change(ctx, row, [*row.tags, tag])
         located = rules.located and status in (None, 201)
-        return Reply(status=status, headers={"Location": f"{ctx.root}{ctx.request.path}"} if located else None)
+        return Reply(status=status, headers={"Location": f"{ctx.root}{quote(ctx.request.path)}"} if located else None)
 
     def remove(ctx: Context, tag: str, **path: str) -> None:
         row = found(ctx, path, "remove_tag")
@@ -88,7 +89,7 @@ def check_tags(rules: TagRules, tags: list[Json]) -> list[str]:
     """
     for tag in tags:
         fits = isinstance(tag, str) and 0 < len(tag) <= rules.longest
-        if not fits or any(sign in tag for sign in rules.forbidden):
+        if not fits or not tag.isprintable() or any(sign in tag for sign in rules.forbidden):
             raise Invalid(
                 f"Invalid input for tags. Reason: '{str(tag)[:100]}' must be 1 to {rules.longest} characters"
                 + (f" without {' and '.join(rules.forbidden)}." if rules.forbidden else ".")

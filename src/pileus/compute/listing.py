@@ -72,7 +72,7 @@ def filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
         Invalid: a filter's value is not one. Forbidden: only administrators may ask for that.
     """
     given = _given(ctx, "os_compute_api:servers:allow_all_filters")
-    if "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true"):
+    if _everybodys(ctx):
         ctx.require(f"os_compute_api:servers:{name}:get_all_tenants")
         if project := given.get("project_id"):
             query = query.where(Server.project_id.in_(project))
@@ -86,6 +86,15 @@ def filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
         if key in given:
             query = query.where(column.in_(_numbers(key, given[key]) if key in NUMBERS else given[key]))
     return query.where(*_conditions(ctx, given))
+
+
+def whose(ctx: Context) -> list[ColumnElement[bool]]:
+    """Among which servers a marker is looked for, deleted ones with them; the rule was asked by `filtered`."""
+    return [] if _everybodys(ctx) else [Server.project_id == ctx.project_id]
+
+
+def _everybodys(ctx: Context) -> bool:
+    return "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true")
 
 
 def _given(ctx: Context, rule: str) -> dict[str, list[str]]:
@@ -118,9 +127,9 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
     if "flavor" in given:
         found.append(type_coerce(Server.flavor, JSON)["id"].as_string().in_(given["flavor"]))
     if "config_drive" in given:
-        found.append(Server.config_drive.is_(truth(given["config_drive"][-1])))
+        found.append(Server.config_drive.is_(_flag(given, "config_drive")))
     if "locked" in given:
-        found.append(Server.locked_by.is_not(None) if truth(given["locked"][-1]) else Server.locked_by.is_(None))
+        found.append(Server.locked_by.is_not(None) if _flag(given, "locked") else Server.locked_by.is_(None))
     for key, version in (("ip", 4), ("ip6", 6)):
         if key in given:
             found.append(Server.id.in_(addresses.servers_at(version, _pattern(given[key][-1]))))
@@ -149,6 +158,13 @@ def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
 
 def _doing(task_states: list[str]) -> ColumnElement[bool]:
     return Server.id.in_(select(SubjectRow.subject_id).where(SubjectRow.task_state.in_(task_states)))
+
+
+def _flag(given: dict[str, list[str]], key: str) -> bool:
+    try:
+        return truth(given[key][-1])
+    except ValueError:
+        raise Invalid(f"Invalid filter field: {key}.") from None
 
 
 def _numbers(key: str, values: list[str]) -> list[int]:

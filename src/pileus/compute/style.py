@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pileus.api import Context, Noun, Style, Values
 from pileus.errors import Invalid, PileusError
 
@@ -26,7 +28,7 @@ class NumberedStyle(ComputeStyle):
     """For nouns whose ids are numbers: what is none is malformed, not absent."""
 
     def missing(self, noun: Noun, key: str) -> PileusError:
-        if not (key.isascii() and key.isdigit()):
+        if not re.fullmatch("-?[0-9]+", key, re.ASCII):
             return Invalid(f"Invalid input received: {noun.key.key}: '{key}' is not an integer.")
         return super().missing(noun, key)
 

@@ -106,6 +106,7 @@ def rebuilt(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
     view = updated(ctx, servers.whole(ctx.session, [server])[0])
     additions = {"2.54": ("key_name", server.key_name), "2.57": ("user_data", server.user_data)}
     view |= {name: value for version, (name, value) in additions.items() if ctx.at_least(version)}
+    view.pop("OS-EXT-SRV-ATTR:user_data", None)  # it is at the top here
     view["adminPass"] = server.admin_pass
     return Reply({"server": view}, headers={"Location": view["links"][0]["href"]})
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, false, not_, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api import Context, Requester
-from pileus.api.filters import Filter, equals
+from pileus.api.filters import Filter, equals, later
 from pileus.api.values import instant, truth, whole
 from pileus.db.tags import Tag
 from pileus.image.images import shared_with
@@ -104,7 +104,7 @@ def _moment(column: Column) -> Filter:
         if not colon or operator not in ("gt", "gte", "lt", "lte", "eq", "neq"):
             operator, text = "eq", value
         start = instant(text)
-        return _compared(column, operator, start, start + timedelta(seconds=1))
+        return _compared(column, operator, start, later(start, timedelta(seconds=1)))
 
     return lambda _ctx, values: and_(*(test(value) for value in values))
 

@@ -105,6 +105,8 @@ def _check_network(session: Session, network: Network, asks: Requester, fixed_ip
     if not network.subnets:
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", "NetworkRequiresSubnet")
     if fixed_ip:
+        if not (asks.is_admin or network.project_id == asks.project_id):
+            raise Forbidden(f"Only its owner chooses addresses on network {network.id}.", "FixedIpNotAuthorized")
         _check_address(session, network, fixed_ip)
 
 
@@ -119,8 +121,7 @@ def _check_address(session: Session, network: Network, fixed_ip: str) -> None:
             f"Fixed IP {fixed_ip} is not a valid ip address for network {network.id}.",
             "FixedIpInvalidForNetwork",
         )
-    holder = session.get(FixedIP, (subnet.id, ip))
-    if holder is not None:
+    if ip == subnet.gateway_ip or session.get(FixedIP, (subnet.id, ip)) is not None:
         raise Invalid(f"Fixed IP address {fixed_ip} is already in use.", "FixedIpAlreadyInUse")
 
 

@@ -100,6 +100,16 @@ class Noun(Resource[M]):
         self.show()
         tag_urls(self, TagRules(most=MOST_TAGS, missing_kind="TagNotFound"))
 
+    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
+        hidden = [
+            name
+            for name in ctx.query
+            if (rule := f"get_{self.name}:{name}") in ctx.rules and not (ctx.is_admin or ctx.allows(rule))
+        ]
+        if hidden:
+            raise self.style.unknown_filters(hidden)
+        return super()._conditions(ctx)
+
 
 def _verbs(name: str) -> dict[str, str]:
     tags = {"index": "get", "show": "get", "replace": "update", "add": "update", "clear": "delete", "remove": "delete"}

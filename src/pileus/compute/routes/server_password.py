@@ -22,6 +22,7 @@ def change(ctx: Context, server_id: str, changePassword: Values) -> None:
     """Told to the host while the request waits, so that no journal keeps the password."""
     with ctx.cloud.db.read() as session:
         server = servers.find(session, ctx, server_id, _RULE)
+        servers.require_unlocked(server, ctx)
         task = task_states(session, [server.id]).get(server.id)
     states.require("changePassword", server.id, server.vm_state, task, frozenset({ACTIVE}))
     told = {"host": server.host, "server_id": server.id, "user": USER, "password": changePassword["adminPass"]}

@@ -130,7 +130,8 @@ def _list(ctx: Context, name: str, short: Callable[[Server], Values] | None) -> 
         query = query.options(selectinload(Server.tag_rows))
     keys = sort_keys(ctx, SORTABLE, [("created_at", "desc")])
     marker = ctx.param("marker")
-    marked = ctx.session.get(Server, marker) if marker else None
+    whose = listing.whose(ctx)
+    marked = ctx.session.scalar(select(Server).where(Server.id == marker, *whose)) if marker else None
     if marker and marked is None:
         raise Invalid(f"marker [{marker}] not found")
     rows = list(ctx.session.scalars(paginate(query, keys, marked, limit)))
