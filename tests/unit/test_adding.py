@@ -60,9 +60,8 @@ def test_a_noun(tmp_path: Path, names: dict[str, Any]) -> None:
     compute.routes.extend(names["routes"].routes)
     for rule, check in RULES.items():
         compute.policy.declare(rule, check)
-    client = falcon.testing.TestClient(app.build(serving.cloud, serving.cloud.services))
+    serving.client = falcon.testing.TestClient(app.build(serving.cloud, serving.cloud.services))
     demo, alt = (serving.user(name, "/compute/v2.1") for name in ("demo", "alt_demo"))
-    demo.client = alt.client = client
     made = demo("POST", "/os-notes", json={"note": {"text": "first"}}).json["note"]
     assert demo("GET", f"/os-notes/{made['id']}").json == {"note": {"id": made["id"], "text": "first"}}
     assert demo("GET", "/os-notes?text=first").json["notes"] == [made]

@@ -60,8 +60,8 @@ class Schema:
             if validator.is_valid(value):
                 return
             error = next(validator.iter_errors(value))
-        except ValueError as error:  # it is nested too deeply
-            raise Invalid(f"Invalid request body: {error}") from None
+        except ValueError as deep:  # nested too deeply
+            raise Invalid(f"Invalid request body: {deep}") from None
         raise Invalid(_message(error.message, list(error.instance_path), value))
 
 
