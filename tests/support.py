@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ class CloudUnderTest:
         self.environment = {**os.environ, **({"PILEUS_DATABASE": database} if database else {})}
         self.database = database
         self._credentials: dict[str, dict[str, str]] = {}
-        self._client: OpenStack | None = None
+        self._client: Commands | None = None
 
     @property
     def pid(self) -> int:
@@ -83,19 +85,15 @@ class CloudUnderTest:
 
     def pileus(self, verb: str, *arguments: str, **environment: str) -> str:
         """Run a verb of the command line against this cloud."""
-        done = subprocess.run(
-            [str(BIN / "pileus"), verb, *self._state_last(verb, arguments)],
-            capture_output=True,
-            text=True,
-            env={**self.environment, **environment},
-            timeout=240,
-            check=False,
-        )
+        argv = [verb, *arguments, "--state", str(self.state)]
+        environment = {**self.environment, **environment}
+        if verb == "up":  # whose process becomes the cloud's: as an operator starts it
+            command = [str(BIN / "pileus"), *argv]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        else:
+            done = Commands.of_pileus().run(argv, environment)
         assert done.returncode == 0, f"pileus {verb}: {done.stdout}{done.stderr}\n{self.log()[-3000:]}"
         return done.stdout
-
-    def _state_last(self, verb: str, arguments: tuple[str, ...]) -> list[str]:
-        return [*arguments, "--state", str(self.state)]
 
     def log(self) -> str:
         path = self.state / "log" / "pileus.log"
@@ -107,13 +105,7 @@ class CloudUnderTest:
             self._client.close()
             self._client = None
         if (self.state / "pileus.pid").exists():
-            subprocess.run(
-                [str(BIN / "pileus"), "down", "--state", str(self.state)],
-                check=False,
-                timeout=200,
-                env=self.environment,
-                capture_output=True,
-            )
+            Commands.of_pileus().run(["down", "--state", str(self.state)], self.environment)
         shutil.rmtree(self.state, ignore_errors=True)
 
     # --- clients ----------------------------------------------------------------------------------------------
@@ -145,7 +137,7 @@ class CloudUnderTest:
         """The real `openstack` command: its JSON where it gives any, else its output and error text."""
         parse = bool(GIVES_JSON & set(arguments)) if parse is None else parse
         argv = [*arguments, *(["-f", "json"] if parse else [])]
-        self._client = self._client or OpenStack(self.netns)
+        self._client = self._client or Commands("openstack", self.netns)
         done = self._client.run(argv, {**os.environ, **self.credentials(project)})
         assert done.returncode == 0 or not check, (
             f"openstack {' '.join(arguments)}: {done.stderr}\n{self.log()[-2000:]}"
@@ -162,24 +154,35 @@ class CloudUnderTest:
         return rows
 
 
-class OpenStack:
-    """The `openstack` command, started by a server of its own (tests/openstack_server.py)."""
+class Commands:
+    """A program whose commands are forked from a process that has imported it (tests/command_server.py).
 
-    def __init__(self, netns: str | None) -> None:
+    Args:
+        netns: where it runs; measured: whether by coverage, if this process is.
+    """
+
+    def __init__(self, program: str, netns: str | None = None, measured: bool = False) -> None:
         inside = ["ip", "netns", "exec", netns] if netns else []
-        # What is measured is the cloud, not its clients.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+        environment = {name: one for name, one in os.environ.items() if measured or not name.startswith("COVERAGE_")}
         self._server = subprocess.Popen(
-            [*inside, sys.executable, "-m", "tests.openstack_server"],
+            [*inside, sys.executable, "-m", "tests.command_server", program],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment, cwd=ROOT,
         )  # fmt: skip
+
+    @classmethod
+    @cache
+    def of_pileus(cls) -> Commands:
+        """The cloud's own verbs; the server ends with this process."""
+        commands = cls("pileus", measured=True)
+        atexit.register(commands.close)
+        return commands
 
     def close(self) -> None:
         self._server.communicate()
 
     def run(self, argv: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Run a command, with its output and exit code."""
-        with tempfile.TemporaryDirectory(prefix="pileus-openstack-") as folder:
+        with tempfile.TemporaryDirectory(prefix="pileus-command-") as folder:
             files = {name: f"{folder}/{name}" for name in ("out", "error")}
             asked = {"argv": argv, "environment": environment, "timeout_s": 240, **files}
             assert self._server.stdin is not None and self._server.stdout is not None

@@ -349,13 +349,21 @@ def running(settings: Settings) -> int | None:
     """The supervisor's pid, None if the cloud does not run (a stale pid file may name a stranger)."""
     try:
         pid = int(settings.pidfile.read_text())
-        descriptor = os.open(settings.directory / "lock", os.O_RDWR)
     except (OSError, ValueError):
         return None
+    return pid if locked(settings) else None
+
+
+def locked(settings: Settings) -> bool:
+    """Whether a process has the state directory: a supervisor, until it has ended."""
+    try:
+        descriptor = os.open(settings.directory / "lock", os.O_RDWR)
+    except OSError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return pid
+        return True
     finally:
         os.close(descriptor)
-    return None
+    return False

@@ -20,7 +20,7 @@ TIMEOUT_S = 150.0
 @click.option("--keep-guests", is_flag=True, help="Leave guests running; the next `up` finds them again.")
 def down(state: str, keep_guests: bool) -> None:
     """Stop the cloud: the APIs first, then the guests, then what they stand on."""
-    from pileus.supervisor import running
+    from pileus.supervisor import locked, running
 
     settings = settings_of(state)
     pid = running(settings)
@@ -30,7 +30,7 @@ def down(state: str, keep_guests: bool) -> None:
     write_private(settings.directory / "stop.json", json.dumps({"keep_guests": keep_guests}).encode())
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + TIMEOUT_S
-    while running(settings) is not None:
+    while locked(settings):
         if time.monotonic() > deadline:
             raise click.ClickException(f"process {pid} did not end within {TIMEOUT_S:g} s")
         time.sleep(0.02)

@@ -97,7 +97,7 @@ def _run(settings: Settings, report: int) -> None:
     from pileus import supervisor
 
     detached = report != sys.stdout.fileno()
-    held = supervisor.lock(settings)
+    supervisor.lock(settings)  # until this process has ended: `down` waits for that
     supervisor.prepare(settings)
     _log_to(supervisor.log_file(settings), detached)
 
@@ -115,7 +115,6 @@ def _run(settings: Settings, report: int) -> None:
         cloud.watch()
     finally:
         settings.pidfile.unlink(missing_ok=True)
-        os.close(held)
 
 
 def _log_to(path: Path, detached: bool) -> None:
