@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -59,18 +60,24 @@ class Databases:
         """The URL of an empty database; None where the cloud makes its own SQLite file."""
         return self._server.new_database() if self._server else None
 
-    def copy(self, fill: Fill, file: Path) -> str:
-        """SQLAlchemy's URL of a database with what `fill` writes; `file` is where it is if it is a file."""
-        if self._server is None:
-            return sqlite_copy(fill, file)
+    @contextmanager
+    def copy(self, fill: Fill, file: Path) -> Iterator[Database]:
+        """A database with what `fill` writes, for as long as the block runs; `file` is where it is if it is a file."""
+        made = self._copied(fill) if self._server else sqlite_copy(fill, file)
+        db = Database(made.replace("postgresql://", "postgresql+psycopg://"))
+        try:
+            yield db
+        finally:
+            db.dispose()
+            if self._server:
+                self._server.drop(made)
+
+    def _copied(self, fill: Fill) -> str:
+        assert self._server is not None
         if fill not in self._templates:
             made = self._server.new_database()
-            db = Database(_for_sqlalchemy(made))
+            db = Database(made.replace("postgresql://", "postgresql+psycopg://"))
             fill(db)
             db.dispose()
             self._templates[fill] = made.rpartition("/")[2]
-        return _for_sqlalchemy(self._server.new_database(self._templates[fill]))
-
-
-def _for_sqlalchemy(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://")
+        return self._server.new_database(self._templates[fill])

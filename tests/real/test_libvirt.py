@@ -334,17 +334,16 @@ threading.Event().wait()
 
 def test_guests_survive_an_agent_that_is_killed(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     """SIGKILL to the agent's whole process group, just after it started libvirtd and a guest."""
-    agent = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", _DOOMED_AGENT, str(state), msgspec.json.encode(guest).decode()],
         stdout=subprocess.PIPE,
         start_new_session=True,
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
-    )
-    assert agent.stdout is not None
-    assert any(line.startswith(b"built") for line in agent.stdout)
-    os.killpg(agent.pid, signal.SIGKILL)
-    agent.wait()
+    ) as agent:
+        assert agent.stdout is not None
+        assert any(line.startswith(b"built") for line in agent.stdout)
+        os.killpg(agent.pid, signal.SIGKILL)
     before = cloud.hypervisor._daemon.pid
     assert before is not None
     again = Cloud(state)

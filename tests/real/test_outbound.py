@@ -49,16 +49,15 @@ socket.create_connection(("198.51.100.2", 7), timeout=10, source_address=("203.0
 def seen_from_outside(inside: str) -> str:
     """Connects from the external network's gateway to the outside; gives the address that is seen there."""
     within = ["ip", "netns", "exec"]
-    listener = subprocess.Popen(
-        [*within, f"{inside}-out", sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True
-    )
-    assert listener.stdout is not None and listener.stdout.readline() == "listening\n"
-    try:
-        subprocess.run([*within, inside, sys.executable, "-c", CONNECT], check=True, capture_output=True, timeout=30)
-        return listener.stdout.readline().strip()
-    finally:
-        listener.kill()
-        listener.wait()
+    listen = [*within, f"{inside}-out", sys.executable, "-c", LISTEN]
+    connect = [*within, inside, sys.executable, "-c", CONNECT]
+    with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout is not None and listener.stdout.readline() == "listening\n"
+            subprocess.run(connect, check=True, capture_output=True, timeout=30)
+            return listener.stdout.readline().strip()
+        finally:
+            listener.kill()
 
 
 def test_outbound_nat_is_a_choice(inside: str) -> None:

@@ -245,13 +245,16 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
     with namespace() as name, inside(name):
         child = os.fork()
         if child == 0:  # the first agent
-            driver = network(state)
-            driver.start(lambda network_id, listening: None)
-            first = Host(state, driver)
-            first.boot(one, guests[0])
-            first.boot(two, guests[1])
-            (state / "ready").touch()
-            time.sleep(600)
+            try:
+                driver = network(state)
+                driver.start(lambda network_id, listening: None)
+                first = Host(state, driver)
+                first.boot(one, guests[0])
+                first.boot(two, guests[1])
+                (state / "ready").touch()
+                time.sleep(600)
+            finally:
+                os._exit(1)  # whatever goes wrong: it is not to run the other tests
         try:
             assert soon((state / "ready").exists, 60)
             os.kill(child, signal.SIGKILL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def _is_json(column: sa.Column[Any]) -> bool:
 
 
 @pytest.fixture
-def former(tmp_path: Path, new_database: Callable[[], str | None]) -> Former:
+def former(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Former]:
     """The first release with one host, and a server on it that is being built."""
     former = Former(tmp_path, new_database())
     former.insert("resource_providers", id="rp", name="fake-1", generation=0)
@@ -165,7 +165,8 @@ def former(tmp_path: Path, new_database: Callable[[], str | None]) -> Former:
     )  # fmt: skip
     former.insert("consumers", id=SERVER, project_id="p", user_id="u", consumer_type="INSTANCE", generation=1)
     former.insert("allocations", consumer_id=SERVER, provider_id="rp", resource_class="VCPU", used=1)
-    return former
+    yield former
+    former.db.dispose()
 
 
 def booting(former: Former, *done: str, **values: Any) -> None:

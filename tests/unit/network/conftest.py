@@ -22,10 +22,8 @@ PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
 @pytest.fixture
 def cloud(tmp_path: Path, databases: Databases) -> Iterator[Cloud]:
-    url = databases.copy(_as_first_started, tmp_path / "pileus.db")
-    cloud = Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4, database=url), Database(url))
-    yield cloud
-    cloud.db.dispose()
+    with databases.copy(_as_first_started, tmp_path / "pileus.db") as database:
+        yield Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4), database)
 
 
 def _as_first_started(db: Database) -> None:

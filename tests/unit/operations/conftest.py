@@ -26,9 +26,8 @@ def _registries() -> Iterator[None]:
 
 @pytest.fixture
 def db(tmp_path: Path, databases: Databases) -> Iterator[Database]:
-    database = Database(databases.copy(_with_effects, tmp_path / "t.db"))
-    yield database
-    database.dispose()
+    with databases.copy(_with_effects, tmp_path / "t.db") as database:
+        yield database
 
 
 def _with_effects(db: Database) -> None:

@@ -172,9 +172,11 @@ class OvnDaemons:
             return
         control = str(self._ovn / "ovnnb_db.ctl")
         run("ovs-appctl", "-t", control, "ovsdb-server/add-remote", f"punix:{self._northbound}")
+        northbound = self._northbound
+        wait_until(northbound.exists, 20, "the socket of the northbound database")  # it is made after the answer
         if self._group is not None:
-            os.chown(self._northbound, -1, self._group)
-            self._northbound.chmod(0o660)
+            os.chown(northbound, -1, self._group)
+            northbound.chmod(0o660)
 
     def _raise_provider_bridge(self) -> None:
         """Let the host itself talk on the provider network by an address on the bridge."""
