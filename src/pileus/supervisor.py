@@ -232,8 +232,8 @@ def log_file(settings: Settings) -> Path:
     return settings.directory / "log" / "pileus.log"
 
 
-def lock(settings: Settings) -> int:
-    """Take the state directory for this process; the descriptor holds it until the process ends.
+def lock(settings: Settings) -> None:
+    """Take the state directory for this process, until it ends.
 
     Raises:
         StartFailed: another process has it.
@@ -245,7 +245,6 @@ def lock(settings: Settings) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise StartFailed(f"a cloud is running in {settings.state} already") from None
-    return descriptor
 
 
 def prepare(settings: Settings) -> None:

@@ -27,7 +27,8 @@ done
 agent() {
   exec 3<> $device
   echo "agent: listens" > /dev/console
-  while read -r line <&3; do
+  while :; do
+    read -r line <&3 || { sleep 0.1; continue; } # the host is not connected yet
     case $line in
       *guest-sync*) echo "{\\"return\\": $(echo "$line" | sed 's/.*"id": *\\([0-9]*\\).*/\\1/')}" >&3;;
       *guest-set-user-password*) echo "agent: $line" > /dev/console; echo '{"return": {}}' >&3;;

@@ -227,6 +227,7 @@ def test_libvirtd_killed_and_guest_killed(cloud: Cloud, guest: GuestSpec, state:
     os.kill(before, signal.SIGKILL)
     until(lambda: cloud.hypervisor._daemon.pid not in (None, before))
     until(lambda: cloud.power(guest.server_id) == PowerState.RUNNING)
+    cloud.hypervisor._find(guest.server_id).memoryStats()  # waits until libvirtd has found its way back to QEMU
     pidfile = state / "libvirt" / "run" / "qemu" / f"{guest.instance_name}.pid"
     os.kill(int(pidfile.read_text()), signal.SIGKILL)
     until(lambda: bool(cloud.told))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
     one, two = world.wiring(33, group), world.wiring(34, group)
     with namespace() as name, inside(name):
         child = os.fork()
-        if child == 0:  # the first agent
+        if child == 0:  # the first agent; whatever it meets, it is no second pytest
             try:
                 driver = network(state)
                 driver.start(lambda network_id, listening: None)
@@ -253,8 +254,10 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
                 first.boot(two, guests[1])
                 (state / "ready").touch()
                 time.sleep(600)
+            except BaseException:
+                traceback.print_exc(file=sys.__stderr__)
             finally:
-                os._exit(1)  # whatever goes wrong: it is not to run the other tests
+                os._exit(1)
         try:
             assert soon((state / "ready").exists, 60)
             os.kill(child, signal.SIGKILL)

@@ -89,7 +89,7 @@ def test_of_two_requests_at_once_one_is_let_in(db: Database) -> None:
             begin(db, "t.hold", "server")
             outcomes.append("let in")
         except (Busy, Contended):
-            outcomes.append("refused")  # by us, or by PostgreSQL, whose writers do not wait for each other
+            outcomes.append("refused")  # PostgreSQL's writers do not wait for each other: a request is asked again
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
