@@ -12,7 +12,12 @@ from pileus.cloud import services
 from pileus.compute import actions, states
 from pileus.settings import Settings
 
-POWER = {PowerState.SHUTDOWN: "shuts down", PowerState.CRASHED: "crashes", PowerState.RUNNING: "runs"}
+POWER = {
+    PowerState.SHUTDOWN: "shuts down",
+    PowerState.CRASHED: "crashes",
+    PowerState.PAUSED: "is held",
+    PowerState.RUNNING: "runs",
+}
 """What guests do by themselves."""
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -111,10 +111,10 @@ class SimulatedHypervisor:
             self._trouble()
         with timeline.stage("create disk"):
             there = self.guests.get(key)
+            assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
             if there is not None and there.defined and there.power_state == PowerState.RUNNING:
                 return {"power_state": there.power_state}
             ports = tuple(wiring.port.id for wiring in guest.ports)
-            assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
             self.guests[key] = there or Guest(guest.incarnation, ports=ports)
             self._trouble()
         with timeline.stage("define guest"):
@@ -190,12 +190,13 @@ class SimulatedHypervisor:
             found = self._found(host, command)
             if not found.defined:
                 raise CommandFailed("no-such-guest", "there is no such guest")
-            found.power_state = power_state
+            found.power_state, found.incarnation = power_state, command.age  # after a rebuild that never came here
             return {"power_state": power_state}
 
     def _replug(self, host: str, command: Command, guest: GuestSpec) -> Result:
         self._trouble()
-        self._found(host, command).ports = tuple(wiring.port.id for wiring in guest.ports)
+        found = self._found(host, command)
+        found.ports, found.incarnation = tuple(wiring.port.id for wiring in guest.ports), command.age
         return None
 
     def _found(self, host: str, command: Command) -> Guest:

@@ -250,7 +250,7 @@ class Executor:
             raise CommandFailed("stale", "The guest that is meant was discarded, or a newer one took its place.")
         if command.makes:
             self._make_way(host, command, known, timeline)
-        elif known and not known.gone and known.incarnation < command.age:
+        elif known and not known.gone and known.incarnation < command.age and command.alone:
             # A rebuild that never came here: the guest that is there is the server's all the same.
             self._journal.note(host, command.subject, Known(command.age, False))
         return self._driven(host, command, timeline)

@@ -39,6 +39,7 @@ TASK_STATUS = {
 BY_ITSELF = {
     (ACTIVE, PowerState.SHUTDOWN): STOPPED,
     (ACTIVE, PowerState.CRASHED): STOPPED,
+    (ACTIVE, PowerState.PAUSED): PAUSED,
     (PAUSED, PowerState.SHUTDOWN): STOPPED,
     (PAUSED, PowerState.CRASHED): STOPPED,
     (PAUSED, PowerState.RUNNING): ACTIVE,

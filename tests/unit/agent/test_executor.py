@@ -185,6 +185,14 @@ def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
     assert desk.journal.known("fake-1", SERVER) == Known(2, False)
 
 
+def test_news_for_a_guest_that_is_being_rebuilt_do_not_pass_for_the_rebuild(desk: Desk) -> None:
+    desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "boot:0")
+    assert desk.carry_out(UpdateInstanceData(guest=guest(incarnation=2)), "data:0").failure is None
+    assert desk.journal.known("fake-1", SERVER) == Known(1, False)
+    assert desk.carry_out(PauseGuest(server_id=SERVER, incarnation=2), "pause:0").failure is None
+    assert desk.journal.known("fake-1", SERVER) == Known(2, False), "only an operation that is alone says which it is"
+
+
 @pytest.mark.parametrize(
     "command",
     [

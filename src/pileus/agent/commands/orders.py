@@ -17,6 +17,8 @@ class Command(Spec, frozen=True, kw_only=True, tag=True):
     """The driver's method; it takes the host's name, the command and a timeline, and gives the command's result."""
     makes: ClassVar[bool] = False
     """Whether the guest is here because of it: an older incarnation must make way."""
+    alone: ClassVar[bool] = True
+    """Whether only an operation that has the server to itself sends it: no rebuild of the server is under way then."""
     discards: ClassVar[bool] = False
     """Whether it removes the guest: it takes back what is under way, and repeated it is as good as once."""
 
@@ -194,6 +196,7 @@ class UpdateInstanceData(GuestCommand, frozen=True, kw_only=True):
     """Change what the metadata service tells a guest. Result: {}."""
 
     method = "update_data"
+    alone = False
 
 
 AnyCommand = (
