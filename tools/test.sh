@@ -12,7 +12,8 @@ run() { # run PART
     local on_coverage=(.venv/bin/coverage run -m pytest) plainly=(.venv/bin/python -m pytest)
     local keep=(--durations-file "$LOGS/$1.durations")
     case $1 in
-    unit | api | faults) "${on_coverage[@]}" "${keep[@]}" "tests/$1" ;;
+    unit | api) "${on_coverage[@]}" "${keep[@]}" "tests/$1" ;;
+    faults) "${plainly[@]}" "${keep[@]}" tests/faults ;; # who is killed tells no coverage
     real-cloud) "${on_coverage[@]}" "${keep[@]}" tests/real/cloud ;;
     real-drivers) "${on_coverage[@]}" "${keep[@]}" tests/real --ignore tests/real/cloud ;;
     postgresql) "${plainly[@]}" "${keep[@]}" tests/unit tests/api tests/faults --database postgresql -m database ;;

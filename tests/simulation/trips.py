@@ -9,6 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -60,10 +62,15 @@ REGISTRY.add_action(take_back)
 
 def install(release: int) -> None:
     """Have this process be of a release, as far as the trip goes."""
-    for flow in (Flow(KIND, _release(release)), Flow(ERRAND, errand)):
+    for flow in _flows(release):
         with suppress(KeyError):
             REGISTRY.remove(flow.kind.name)
         REGISTRY.add(flow)
+
+
+@cache
+def _flows(release: int) -> tuple[Flow[Any], ...]:
+    return Flow(KIND, _release(release)), Flow(ERRAND, errand)
 
 
 def errand(op: Operation, trip: str, fails: bool) -> None:
