@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import JSON, ColumnElement, Select, and_, false, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute
@@ -14,10 +15,12 @@ from pileus.api.tags import tag_filters
 from pileus.api.values import truth, whole
 from pileus.compute import states
 from pileus.compute.model import Server
+from pileus.db.patterns import matches
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses
 from pileus.operations.model import SubjectRow
 
+T = TypeVar("T")
 ALIASES = {
     "display_name": "name",
     "display_description": "description",
@@ -119,7 +122,7 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
     found: list[ColumnElement[bool]] = []
     for key, text in (("name", Server.name), ("description", Server.description)):
         if key in given:
-            found.append(text.regexp_match(_pattern(given[key][-1])))
+            found.append(_matching(key, given[key], partial(matches, text)))
     if "status" in given:
         found.append(_status(ctx, given["status"]))
     if "task_state" in given:
@@ -132,7 +135,8 @@ def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement
         found.append(Server.locked_by.is_not(None) if _flag(given, "locked") else Server.locked_by.is_(None))
     for key, version in (("ip", 4), ("ip6", 6)):
         if key in given:
-            found.append(Server.id.in_(addresses.servers_at(version, _pattern(given[key][-1]))))
+            at = _matching(key, given[key], partial(addresses.servers_at, version))
+            found.append(Server.id.in_(at))
     for key, changed in _CHANGED:
         if key in given:
             try:
@@ -174,9 +178,9 @@ def _numbers(key: str, values: list[str]) -> list[int]:
         raise Invalid(f"Invalid filter field: {key}.") from None
 
 
-def _pattern(text: str) -> str:
+def _matching(key: str, values: list[str], condition: Callable[[str], T]) -> T:
+    """The last value counts, but all must be patterns."""
     try:
-        re.compile(text)
-    except re.error:
-        return re.escape(text)
-    return text
+        return [condition(value) for value in values][-1]
+    except ValueError as error:
+        raise Invalid(f"Invalid input for query parameters {key}. Value: {values[-1][:200]}. {error}") from None

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
-from pileus.db import now
+from pileus.db import now, patterns
 
 TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
 """PostgreSQL's SQLSTATEs: connection, read only (a failover), rollback (deadlock, serialization), resources, shutdown,
@@ -175,6 +175,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     connection.create_function("pileus_now", 1, now.sqlite_now)
+    connection.create_function("regexp", 2, patterns.sqlite_regexp, deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:
