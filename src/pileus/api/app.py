@@ -16,6 +16,7 @@ import falcon
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
+from pileus.api.bodies import discard, read_json, require_length, require_no_nul
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
@@ -25,18 +26,15 @@ from pileus.errors import (
     MethodNotAllowed,
     NotFound,
     PileusError,
-    TooLarge,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
-from pileus.jsontypes import Json, Values
+from pileus.jsontypes import Values
 
 log = logging.getLogger(__name__)
 Application = falcon.App[falcon.Request, falcon.Response]
 """The WSGI callable."""
 RETRIES = 3
-DISCARD = 4 * 1024 * 1024
 
 
 class Defect(PileusError):
@@ -48,15 +46,22 @@ class Endpoint:
 
     def __init__(self, cloud: Cloud, service: Service, routes: list[Route]) -> None:
         self._cloud, self._service, self._routes = cloud, service, routes
+        settings = cloud.settings
+        is_raw = any(route.raw for route in routes)
+        self._most = settings.image_size_cap_bytes if is_raw else settings.max_json_body_bytes
 
     def __call__(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         ctx = Context(self._cloud, self._service, request, f"req-{uuid.uuid4()}")
         try:
+            require_length(request, self._most)
             self._negotiate(ctx, response)
             self._authenticate(ctx)
             route = self._select(ctx)
             path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
+            if any("\0" in value for value in path.values()):
+                raise NotFound("The resource could not be found: nothing has a NUL character in its name.")
             ctx.query = parse_qs(request.query_string, keep_blank_values=True)
+            require_no_nul(ctx.query)
             if route.query:
                 flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
                 route.query.check(flat, ctx.version)
@@ -64,7 +69,7 @@ class Endpoint:
                 ctx.require(route.rules[0])
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
-            discard_body(request)
+            discard(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -144,62 +149,6 @@ def argument_name(key: str) -> str:
     return re.sub(r"[^0-9a-zA-Z_]", "_", key)
 
 
-def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
-    """The parsed body.
-
-    Raises:
-        TooLarge: over `limit` bytes. Unsupported: another content type. Invalid: not JSON, or not an object.
-    """
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"Request is too large: more than {limit} bytes.")
-    if request.content_type and "json" not in request.content_type:
-        raise Unsupported(f"Unsupported Content-Type {request.content_type}; use application/json.")
-    raw = (
-        request.bounded_stream.read(limit + 1) if request.content_length is not None else request.stream.read(limit + 1)
-    )
-    if len(raw) > limit:
-        raise TooLarge(f"Request is too large: more than {limit} bytes.")
-    try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Invalid(f"Malformed JSON in request body: {error}") from None
-    if not isinstance(body, dict | list):
-        raise Invalid("The request body must be a JSON object.")
-    if b"\\u0000" in raw and (where := _nul(body, ())) is not None:
-        raise Invalid(f"Invalid input for field/attribute {'.'.join(where)}. It holds a NUL character.")
-    return body
-
-
-def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Where a parsed body has a NUL, if it has one: neither our databases nor OVN's can keep it."""
-    inner: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, str):
-        return path if "\0" in value else None
-    if isinstance(value, dict):
-        inner = value.items()
-    elif isinstance(value, list):
-        inner = enumerate(value)
-    for name, one in inner:
-        if "\0" in str(name):
-            return path
-        if (found := _nul(one, (*path, str(name)))) is not None:
-            return found
-    return None
-
-
-def discard_body(request: falcon.Request) -> None:
-    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
-    the answer."""
-    unbounded = request.content_length is None and request.env.get("wsgi.input_terminated")
-    stream = request.stream if unbounded else request.bounded_stream
-    left = DISCARD
-    try:
-        while left > 0 and (chunk := stream.read(64 * 1024)):
-            left -= len(chunk)
-    except (OSError, ValueError):
-        pass  # the client is gone
-
-
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
     """Turn an error into the service's own form."""
     if not isinstance(error, PileusError) or isinstance(error, Defect):
@@ -277,6 +226,7 @@ def build(cloud: Cloud, services: Iterable[Service]) -> Application:
                 ctx.version = service.history.negotiate(request.headers)
         status = getattr(error, "status_code", 500)
         known: dict[int, PileusError] = {
+            400: Invalid(f"The request is malformed: {getattr(error, 'description', None) or error}"),
             404: NotFound("The resource could not be found."),
             405: MethodNotAllowed(f"The method {request.method} is not allowed for this resource."),
         }

@@ -69,7 +69,7 @@ def _message(problem: str, path: list[str | int], value: Json) -> str:
     if not path:
         return problem if "propert" in problem else f"Invalid request body: {problem}"
     for part in path:
-        value = value[part]
+        value = value[str(part) if isinstance(value, dict) else part]  # a key of digits comes as a number
     shown = msgspec.json.encode(value).decode()
     if len(shown) > 200:
         shown = shown[:200] + "..."

@@ -1,0 +1,108 @@
+"""Bodies of requests: how long they may be, how they are read, and what becomes of those that nobody wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import falcon
+import msgspec
+
+from pileus.errors import Invalid, TooLarge, Unsupported
+from pileus.jsontypes import Json, Values
+
+DISCARD = 4 * 1024 * 1024
+"""Bytes of a refused body that are read all the same."""
+
+
+def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
+    """The parsed body.
+
+    Raises:
+        TooLarge: over `limit` bytes. Unsupported: another content type. Invalid: not JSON, or not an object.
+    """
+    require_length(request, limit)
+    if request.content_type and "json" not in request.content_type:
+        raise Unsupported(f"Unsupported Content-Type {request.content_type}; use application/json.")
+    raw = (request.stream if announced(request) is None else request.bounded_stream).read(limit + 1)
+    if len(raw) > limit:
+        raise TooLarge(f"Request is too large: more than {limit} bytes.")
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, thousands of digits
+        raise Invalid(f"Malformed JSON in request body: {error}") from None
+    if not isinstance(body, dict | list):
+        raise Invalid("The request body must be a JSON object.")
+    if b"\\u0000" in raw:
+        require_no_nul(body)
+    return body
+
+
+def require_no_nul(body: Json) -> None:
+    """Raises Invalid: a parsed body or query has a NUL, which neither our databases nor OVN's can keep."""
+    if (where := _nul(body, ())) is not None:
+        raise Invalid(f"Invalid input for field/attribute {'.'.join(where)}. It holds a NUL character.")
+
+
+def announced(request: falcon.Request) -> int | None:
+    """The length of the body that a request announces, bytes; None if it does not.
+
+    Raises:
+        Invalid: that is no length (RFC 9110, 8.6).
+    """
+    text = (request.env.get("CONTENT_LENGTH") or "").strip()
+    return byte_count("Content-Length", text) if text else None
+
+
+def byte_count(name: str, text: str) -> int:
+    """The number of bytes that a header gives.
+
+    Raises:
+        Invalid: it gives none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Invalid(f"Invalid {name}: {text[:40]} is not a number of bytes.")
+    return int(text)
+
+
+def require_length(request: falcon.Request, limit: int) -> None:
+    """Refuse a body that announces more than anybody reads, before anything is read or asked.
+
+    Raises:
+        TooLarge: more than `limit` bytes. Invalid: see `announced`.
+    """
+    if (announced(request) or 0) > limit:
+        raise TooLarge(f"Request is too large: more than {limit} bytes.")
+
+
+def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Where a parsed body has a NUL, if it has one."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, str):
+        return path if "\0" in value else None
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for name, one in inner:
+        if "\0" in str(name):
+            return path
+        if (found := _nul(one, (*path, str(name)))) is not None:
+            return found
+    return None
+
+
+def discard(request: falcon.Request) -> None:
+    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
+    the answer. Of one that announces more, nothing is read: nobody waits for that."""
+    try:
+        length = announced(request)
+        if (length or 0) > DISCARD:
+            return
+        unbounded = length is None and request.env.get("wsgi.input_terminated")
+        stream = request.stream if unbounded else request.bounded_stream
+        left = DISCARD
+        while left > 0 and (chunk := stream.read(64 * 1024)):
+            left -= len(chunk)
+    except (Invalid, OSError, ValueError):
+        pass  # it ends nowhere, or the client is gone
