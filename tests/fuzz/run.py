@@ -41,6 +41,8 @@ class Result(msgspec.Struct):
     routes: set[str] = msgspec.field(default_factory=set)
     faults: dict[str, Fault] = msgspec.field(default_factory=dict)
     slow: list[tuple[float, Request]] = msgspec.field(default_factory=list)
+    unfit: list[Request] = msgspec.field(default_factory=list)
+    """What only the database refused, so that the answer names no field."""
 
     @property
     def failures(self) -> int:
@@ -52,7 +54,8 @@ class Result(msgspec.Struct):
         return (
             f"seed {self.seed}: {self.requests} requests of {len(self.identities)} identities "
             f"to {len(self.routes)} routes, "
-            f"{self.failures} answered 5xx, at {len(self.faults)} places ({counts})"
+            f"{self.failures} answered 5xx, at {len(self.faults)} places, "
+            f"{len(self.unfit)} refused by the database alone ({counts})"
         )
 
 
@@ -62,8 +65,10 @@ class Listener(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.error: BaseException | None = None
+        self.unfit = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.unfit += "does not fit" in record.msg
         if record.exc_info and record.exc_info[1]:
             self.error = record.exc_info[1]
 
@@ -102,7 +107,7 @@ def report(result: Result) -> str:
 
 
 def _one(world: World, request: Request, result: Result, listener: Listener) -> None:
-    listener.error = None
+    listener.error, listener.unfit = None, 0
     began = time.thread_time()
     answer = world.send(request.method, request.target, request.headers, request.body)
     took = time.thread_time() - began
@@ -110,6 +115,8 @@ def _one(world: World, request: Request, result: Result, listener: Listener) -> 
     result.statuses[answer.status] += 1
     result.identities[request.who] += 1
     result.routes.add(request.route)
+    if listener.unfit:
+        result.unfit.append(request)
     if took > SLOW_S:
         result.slow.append((took, request))
     if answer.status >= 500 and answer.status != 501:

@@ -20,7 +20,7 @@ from pileus.api.bodies import discard, read_json, require_length, require_no_nul
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
-from pileus.db import Contended, OutcomeUnknown, is_transient
+from pileus.db import Contended, OutcomeUnknown, is_transient, is_unfit
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
@@ -125,7 +125,10 @@ class Endpoint:
                     return result
             except OutcomeUnknown as error:
                 raise Unavailable(f"{error} Look what came of it before you ask again.") from error
-            except (DBAPIError, Contended) as error:
+            except (DBAPIError, Contended, OverflowError) as error:
+                if is_unfit(error):
+                    log.warning("%s %s: a value does not fit: %s", ctx.request.method, route.path, type(error).__name__)
+                    raise Invalid("The request holds a value that cannot be kept or compared.") from None
                 if not is_transient(error):
                     raise
                 log.warning("%s %s: the database failed: %s", ctx.request.method, ctx.request.path, error)

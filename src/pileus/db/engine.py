@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from pileus.db import now, patterns
@@ -152,6 +152,12 @@ def is_transient(error: BaseException) -> bool:
         return bool(state.startswith(TRANSIENT_STATES))
     said = str(error.orig)
     return error.connection_invalidated or any(word in said for word in TRANSIENT_WORDS)
+
+
+def is_unfit(error: BaseException) -> bool:
+    """Whether a statement failed because a value does not fit: out of a column's range, too long, not to be written in
+    the database's encoding, or a pattern that PostgreSQL's expressions lack (SQLSTATE class 22, data exception)."""
+    return isinstance(error, DataError | OverflowError)  # the latter is SQLite's driver's, beyond 64 bits
 
 
 def _engine(url: str, options: dict[str, Any]) -> Engine:
