@@ -35,7 +35,7 @@ from tests.unit.nouns import SSH_KEY, Nouns
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 IDENTITIES = ("nobody", "admin", "member", "stranger", "reader", "service", "system", "other domain")
 """No token; the administrator; a member of project demo, of another one; a reader of demo; a service's user; the
-administrator with a token for the system; an administrator of another domain, with a token for it."""
+administrator with a token for the system; the manager of another domain, with a token for it."""
 
 OTHERWISE = {"implied_role_id": "roles", "consumer_id": "servers", "member_id": "projects"}
 """Parameters of paths that are another noun's id."""
@@ -76,7 +76,9 @@ class World:
     """The cloud.
 
     Attributes:
-        tokens: by identity. known: ids and names by the URL segment under which they are.
+        tokens: by identity. own: the ids of the project, the user and the domain that a token stands for.
+        known: ids and names by the URL segment under which they are. private: those that are project demo's alone.
+        vital: what nobody must lose who is to go on asking.
     """
 
     def __init__(self, directory: Path, db: Database, **settings: Any) -> None:
@@ -85,6 +87,8 @@ class World:
         self.cloud._parts[Questions] = Silent()
         self._application = self.cloud.application()
         self.tokens: dict[str, str | None] = {"nobody": None}
+        self.own: dict[str, set[str]] = {"nobody": set()}
+        self.private: set[str] = set()
         self.known: dict[str, list[str]] = defaultdict(list)
         self._people()
         self.vital = self._identity()
@@ -156,6 +160,8 @@ class World:
         )
         assert answer.status == 201, answer.body
         self.tokens[who] = answer.headers["x-subject-token"]
+        token = answer.json()["token"]
+        self.own[who] = {token[kind]["id"] for kind in ("project", "user", "domain") if kind in token}
 
     def _identity(self) -> frozenset[str]:
         """What the eight rely on: without it nobody gets in any more."""
@@ -176,7 +182,7 @@ class World:
         for name, place, role in (
             ("reader", f"projects/{self.projects['demo']}", "reader"),
             ("service", f"projects/{self.projects['service']}", "service"),
-            ("other", f"domains/{domain}", "admin"),
+            ("other", f"domains/{domain}", "manager"),
         ):
             home = domain if name == "other" else "default"
             values = {"name": name, "password": "p", "domain_id": home}
@@ -261,6 +267,17 @@ class World:
             items = value if isinstance(value, list) else value if name in ("metadata", "extra_specs") else ()
             found = [one for one in map(name_of, items) if one and one not in self.known[segment]]
             self.known[segment] += found
+            if who == "member" and isinstance(value, list):
+                self.private |= {name for item in items if self._is_private(item) and (name := name_of(item))}
+
+    def _is_private(self, item: Any) -> bool:
+        """Whether what a list shows is of project demo, and nobody else is meant to see it."""
+        if not isinstance(item, dict):
+            return False
+        owner = item.get("project_id") or item.get("tenant_id") or item.get("owner")
+        return (
+            owner == self.projects["demo"] and item.get("visibility", "private") == "private" and not item.get("shared")
+        )
 
     def tag(self) -> None:
         """Give what may have tags one."""
@@ -284,7 +301,8 @@ class World:
     def pool(self, segment: str, parameter: str) -> list[str]:
         """What may stand for a path's parameter."""
         plural = parameter.removesuffix("_id").replace("_", "-") + "s"
-        return self.known.get(OTHERWISE.get(parameter, plural)) or self.known.get(segment) or []
+        kinds = (OTHERWISE.get(parameter, ""), segment, plural)
+        return next((self.known[kind] for kind in kinds if self.known.get(kind)), [])
 
     def routes(self) -> list[tuple[Service, Route]]:
         """Every route of the URL map."""
