@@ -13,7 +13,7 @@ from pileus.api.resource import Resource
 from pileus.api.routes import Route
 from tests.fuzz import values
 from tests.fuzz.values import Raw
-from tests.fuzz.world import World
+from tests.fuzz.world import PASSWORDS, World
 from tests.unit.nouns import SSH_KEY
 
 GIVEN = (
@@ -59,7 +59,7 @@ BY_NAME = {
 """What fields of these names take."""
 
 SERVER = {"name": "s", "flavorRef": "42", "imageRef": "<images>"}
-USER = {"name": "demo", "domain": {"id": "default"}, "password": "d"}
+USER = {"name": "demo", "domain": {"id": "default"}, "password": PASSWORDS["demo"]}
 PROJECT = {"project": {"name": "demo", "domain": {"id": "default"}}}
 BY_PASSWORD = {"methods": ["password"], "password": {"user": USER}}
 EXAMPLES: dict[str, list[Any]] = {

@@ -120,7 +120,7 @@ class Drawer:
                 else f"{name}={dice.choice(protocol.PATHS)}"
             )
         if dice.random() < 0.05:
-            drawn *= 600
+            drawn *= dice.choice((150, 600))
         return "&".join(drawn).encode("utf-8", "replace").decode("latin-1")
 
     # --- bodies -----------------------------------------------------------------------------------------------

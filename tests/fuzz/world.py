@@ -32,7 +32,8 @@ from tests.client import login
 from tests.databases import migrated
 from tests.unit.nouns import SSH_KEY, Nouns
 
-PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
+PASSWORDS = {"admin": "admin-word", "demo": "demo-word", "alt_demo": "alt-word"}
+"""Such as chance does not find."""
 IDENTITIES = ("nobody", "admin", "member", "stranger", "reader", "service", "system", "other domain")
 """No token; the administrator; a member of project demo, of another one; a reader of demo; a service's user; the
 administrator with a token for the system; the manager of another domain, with a token for it."""
@@ -171,10 +172,10 @@ class World:
         return frozenset(found)
 
     def _people(self) -> None:
-        self.log_in("admin", "admin", "a")
-        self.log_in("member", "demo", "d")
-        self.log_in("stranger", "alt_demo", "x")
-        self.log_in("system", "admin", "a", {"system": {"all": True}})
+        self.log_in("admin", "admin", PASSWORDS["admin"])
+        self.log_in("member", "demo", PASSWORDS["demo"])
+        self.log_in("stranger", "alt_demo", PASSWORDS["alt_demo"])
+        self.log_in("system", "admin", PASSWORDS["admin"], {"system": {"all": True}})
         roles = {one["name"]: one["id"] for one in self.ask("admin", "GET", "/identity/v3/roles").json()["roles"]}
         projects = self.ask("admin", "GET", "/identity/v3/projects").json()["projects"]
         self.projects = {one["name"]: one["id"] for one in projects}
@@ -251,12 +252,15 @@ class World:
         return server
 
     def harvest(self) -> None:
-        """Learn what there is from every list that the member and the administrator are shown; the member's first."""
+        """Learn what there is from every list that the member and the administrator are shown; what is the member's
+        alone comes first, so that it is what routes are asked about."""
         self.known.clear()
         for who in ("member", "member", "admin"):  # twice: lists below what the first round found
             for service, route in self.routes():
                 if route.method == "GET" and (path := self.fill(route)) is not None:
                     self._harvest(who, f"{service.prefix}{path}")
+            for pool in self.known.values():
+                pool.sort(key=lambda one: one not in self.private)
 
     def _harvest(self, who: str, path: str) -> None:
         answer = self.ask(who, "GET", path)

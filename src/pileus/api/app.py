@@ -10,13 +10,12 @@ from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs
 
 import falcon
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from pileus.api.bodies import discard, read_json, require_length, require_no_nul
+from pileus.api.bodies import discard, read_json, read_query, require_length
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
@@ -60,8 +59,7 @@ class Endpoint:
             path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
             if any("\0" in value for value in path.values()):
                 raise NotFound("The resource could not be found: nothing has a NUL character in its name.")
-            ctx.query = parse_qs(request.query_string, keep_blank_values=True)
-            require_no_nul(ctx.query)
+            ctx.query = read_query(request.query_string)
             if route.query:
                 flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
                 route.query.check(flat, ctx.version)

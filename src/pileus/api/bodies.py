@@ -1,9 +1,10 @@
-"""Bodies of requests: how long they may be, how they are read, and what becomes of those that nobody wants."""
+"""Bodies and queries of requests: how long they may be, how they are read, what becomes of bodies that nobody wants."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 import falcon
 import msgspec
@@ -13,6 +14,10 @@ from pileus.jsontypes import Json, Values
 
 DISCARD = 4 * 1024 * 1024
 """Bytes of a refused body that are read all the same."""
+LONGEST_QUERY = 16 * 1024
+"""Characters, percent-encoded: twice what clients keep to, who split lists of ids over several requests."""
+MOST_PARAMETERS = 500
+"""In a query: each becomes a part of one SQL expression, which SQLite takes 1,000 deep."""
 
 
 def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
@@ -36,6 +41,22 @@ def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
     if b"\\u0000" in raw:
         require_no_nul(body)
     return body
+
+
+def read_query(text: str) -> dict[str, list[str]]:
+    """The parameters of a query, each with its values in order.
+
+    Raises:
+        Invalid: it is too long, has too many parameters, or a NUL.
+    """
+    if len(text) > LONGEST_QUERY:
+        raise Invalid(f"Invalid query: it is longer than {LONGEST_QUERY} characters.")
+    try:
+        query = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise Invalid(f"Invalid query: it has more than {MOST_PARAMETERS} parameters.") from None
+    require_no_nul(query)
+    return query
 
 
 def require_no_nul(body: Json) -> None:

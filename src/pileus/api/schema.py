@@ -11,6 +11,9 @@ from pileus.api.microversions import Document, Number, changed, resolve
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
+MOST_ITEMS = 1000
+"""In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""
+
 
 class Schema:
     """A JSON schema (2020-12) whose parts may be marked with since, until and changed.
@@ -54,7 +57,7 @@ class Schema:
         """
         validator = self._compiled.get(version)
         if validator is None:
-            document = resolve(self.document, version)
+            document = bounded(resolve(self.document, version))
             validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
         try:
             if validator.is_valid(value):
@@ -63,6 +66,23 @@ class Schema:
         except ValueError as deep:  # nested too deeply
             raise Invalid(f"Invalid request body: {deep}") from None
         raise Invalid(_message(error.message, list(error.instance_path), value))
+
+
+def bounded(schema: Document) -> Document:
+    """A schema in which every list and object has a most."""
+    if isinstance(schema, list):
+        return [bounded(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {"const", "enum", "default", "required"}
+    inner = {key: one if key in kept else bounded(one) for key, one in schema.items()}
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "array" in kinds:
+        inner.setdefault("maxItems", MOST_ITEMS)
+    if "object" in kinds:
+        inner.setdefault("maxProperties", MOST_ITEMS)
+    return inner
 
 
 def _message(problem: str, path: list[str | int], value: Json) -> str:

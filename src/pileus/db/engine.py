@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -22,6 +23,8 @@ TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
 time-out, its machine."""
 TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "unable to open database", "readonly")
 """What SQLite, or a driver that lost its server, says of something that may pass."""
+SHOWN_SQL = 500
+"""Characters of a failed statement that are logged."""
 ASK_AGAIN_S = 15.0
 """How long a lost COMMIT is asked after."""
 
@@ -168,10 +171,18 @@ def _engine(url: str, options: dict[str, Any]) -> Engine:
         hide_parameters=True,  # errors are logged, and parameters have passwords among them
         **options,
     )
+    event.listen(engine, "handle_error", _shorten)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _shorten(context: ExceptionContext) -> None:
+    """A statement that failed is logged in part: what a client makes long must not fill the disk."""
+    error = context.sqlalchemy_exception
+    if error is not None and len(error.statement or "") > SHOWN_SQL:
+        error.statement = f"{(error.statement or '')[:SHOWN_SQL]}..."
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
