@@ -10,6 +10,7 @@ from oslo_config import cfg
 from oslo_policy import opts, policy
 
 from pileus.api.caller import Caller
+from pileus.api.policy_file import Enforcer
 from pileus.errors import Forbidden
 from pileus.jsontypes import Values
 
@@ -31,6 +32,9 @@ class Policy:
         message: what a refused client is told; `{rule}` is the rule's name.
         admin: the rule that tells administrators; what it says is the credential `is_admin` of all others.
         scopes: of which scopes tokens must be: project, domain, system.
+
+    Raises:
+        BadPolicyFile: the file cannot be used.
     """
 
     def __init__(
@@ -44,8 +48,7 @@ class Policy:
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[])
         opts.set_defaults(conf)
-        name = str(file) if file else "no-policy-file.yaml"
-        self._enforcer = policy.Enforcer(conf, policy_file=name)
+        self._enforcer = Enforcer(conf, file)
         self._enforcer.suppress_deprecation_warnings = True
         for rule, check in rules.items():
             self._enforcer.register_default(policy.RuleDefault(rule, check))

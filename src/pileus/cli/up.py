@@ -94,25 +94,26 @@ def _run_in_background(settings: Settings) -> None:
 
 def _run(settings: Settings, report: int) -> None:
     """Be the supervisor: start, report on the descriptor `report`, watch until asked to stop."""
-    from pileus import supervisor
+    from pileus import cloud, supervisor
 
     detached = report != sys.stdout.fileno()
     supervisor.lock(settings)  # until this process has ended: `down` waits for that
     supervisor.prepare(settings)
+    cloud.services(settings)  # an invalid policy file is refused before anything runs
     _log_to(supervisor.log_file(settings), detached)
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())
 
     tell(f"pileus: starting in {settings.state}")
-    cloud = supervisor.Supervisor(settings, lambda line: tell(f"  {line}"))
+    family = supervisor.Supervisor(settings, lambda line: tell(f"  {line}"))
     settings.pidfile.write_text(f"{os.getpid()}\n")
     try:
-        cloud.start()
+        family.start()
         tell(f"up {settings.url}/identity" if detached else f"  identity: {settings.url}/identity")
         if detached:
             os.close(report)
-        cloud.watch()
+        family.watch()
     finally:
         settings.pidfile.unlink(missing_ok=True)
 
