@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -56,10 +57,8 @@ class Attackers:
     def run(self) -> None:
         while not self._end.wait(1):
             for one in self._dribbling:
-                try:
+                with contextlib.suppress(OSError):
                     one.send(b" ")
-                except OSError:
-                    pass
 
     def stop(self) -> None:
         self._end.set()
@@ -84,7 +83,9 @@ def main() -> None:
         percentiles(ask, 100)
         found = {"alone": percentiles(ask, REQUESTS)}
         attack = Attackers((url.hostname or "127.0.0.1", url.port or 80))
-        download = f"GET /image/v2/images/{image.id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {cloud.auth_token}\r\n\r\n"
+        download = (
+            f"GET /image/v2/images/{image.id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {cloud.auth_token}\r\n\r\n"
+        )
         for _ in range(DRIBBLING):
             attack.dribble()
         for _ in range(SILENT):

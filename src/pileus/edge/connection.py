@@ -123,7 +123,8 @@ class Connection(HttpToolsProtocol):
 
     def abort(self) -> None:
         """End it at once; what was to be sent is lost."""
-        self.transport.abort()
+        if self.transport is not None and not self.closed.done():
+            self.transport.abort()
 
     def _expect_header(self) -> None:
         self._header_bytes = 0

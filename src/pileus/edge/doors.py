@@ -38,9 +38,9 @@ class Doors:
     ) -> None:
         self._most, self._most_of_one = most, most_of_one
         self._connect, self._tls, self._handshake_s = connect, tls, handshake_s
-        self._inside: dict[str, dict[socket.socket, Connection]] = {}
+        self._inside: dict[str, dict[Connection, asyncio.Task[None]]] = {}
+        """By address, the oldest first."""
         self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, listener: socket.socket) -> None:
         """Let clients in, until this is cancelled."""
@@ -62,11 +62,10 @@ class Doors:
             return
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._connect()
-        self._inside.setdefault(address, {})[client] = connection
-        self._count += 1
         task = asyncio.get_running_loop().create_task(self._serve(client, connection, address))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: client.close())  # even where it was cancelled before it began
+        self._inside.setdefault(address, {})[connection] = task
+        self._count += 1
 
     def _place(self, address: str) -> bool:
         """Whether there is a place for one more from this address, perhaps one that was made now."""
@@ -77,10 +76,10 @@ class Doors:
         return True
 
     def _dismiss(self, address: str) -> bool:
-        for client, connection in self._inside[address].items():
-            if connection.idle and connection.transport is not None:
-                connection.abort()
-                self._forget(address, client)
+        for connection, task in self._inside[address].items():
+            if connection.idle:
+                task.cancel()
+                self._forget(address, connection)
                 return True
         return False
 
@@ -93,13 +92,14 @@ class Doors:
             )
             await connection.closed
         except (OSError, ssl.SSLError):
-            client.close()  # it hung up, or does not speak TLS
+            pass  # it hung up, or does not speak TLS
         finally:
-            self._forget(address, client)
+            connection.abort()
+            self._forget(address, connection)
 
-    def _forget(self, address: str, client: socket.socket) -> None:
+    def _forget(self, address: str, connection: Connection) -> None:
         inside = self._inside.get(address, {})
-        if inside.pop(client, None) is not None:
+        if inside.pop(connection, None) is not None:
             self._count -= 1
         if not inside:
             self._inside.pop(address, None)

@@ -57,6 +57,11 @@ class Gateway:
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._waiting = self._transferring = self._held = 0
 
+    def close(self) -> None:
+        """End the threads when they have answered."""
+        for pool in (self._threads, self._transfers):
+            pool.shutdown()
+
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request (ASGI 3.0)."""
         assert scope["type"] == "http", "neither WebSockets nor lifespan are served"

@@ -48,6 +48,23 @@ def serve(
 
 
 async def _serve(gateway: Gateway, settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    state, loop, stop = ServerState(), asyncio.get_running_loop(), asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    entrance = doors(gateway, settings, state, tls)
+    work = [loop.create_task(entrance.open(listener)), loop.create_task(_stamp(state, tls is not None))]
+    await stop.wait()
+    for task in work:
+        task.cancel()
+    await finish(state)
+
+
+def doors(gateway: Gateway, settings: Settings, state: ServerState, tls: ssl.SSLContext | None) -> Doors:
+    """The doors to a gateway. Must be called in the loop that is to serve.
+
+    Args:
+        state: will know the connections.
+    """
     config = Config(
         gateway,
         http="httptools",
@@ -58,26 +75,23 @@ async def _serve(gateway: Gateway, settings: Settings, listener: socket.socket, 
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=int(settings.keep_alive_s),
-        headers=[],
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # a fraction serves as well
     )
     config.load()
-    state, loop, stop = ServerState(), asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     deadlines = Deadlines(settings.header_timeout_s, settings.send_timeout_s, settings.keep_alive_s)
-    most = min(settings.max_connections, allow_files(settings.max_connections + SPARE_FILES) - SPARE_FILES)
-    doors = Doors(
-        most,
+    files = allow_files(settings.max_connections + SPARE_FILES)
+    return Doors(
+        min(settings.max_connections, files - SPARE_FILES),
         settings.max_connections_per_address,
         lambda: Connection(config, state, deadlines, loop),
         tls,
         settings.header_timeout_s,
     )
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, stop.set)
-    work = [loop.create_task(doors.open(listener)), loop.create_task(_stamp(state, tls is not None))]
-    await stop.wait()
-    for task in work:
-        task.cancel()
+
+
+async def finish(state: ServerState) -> None:
+    """Answer what is under way, and nothing more."""
     for connection in list(state.connections):
         connection.shutdown()
     if state.tasks:
