@@ -29,12 +29,12 @@ class Connection(HttpToolsProtocol):
     """A connection that cannot be kept open by doing nothing, or next to nothing.
 
     Attributes:
-        closed: done once the connection is gone.
+        closed: set once the connection is gone.
     """
 
     def __init__(self, config: Config, state: ServerState, deadlines: Deadlines, loop: asyncio.AbstractEventLoop):
         super().__init__(config, state, {}, loop)
-        self.closed = loop.create_future()
+        self.closed = asyncio.Event()
         self._deadlines = deadlines
         self._header: asyncio.TimerHandle | None = None
         """Runs from the first byte of a request, or from the connection's beginning, until its header is here."""
@@ -60,8 +60,7 @@ class Connection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self.closed.set()
 
     def data_received(self, data: bytes) -> None:
         if self._discard is not None:
@@ -123,7 +122,7 @@ class Connection(HttpToolsProtocol):
 
     def abort(self) -> None:
         """End it at once; what was to be sent is lost."""
-        if self.transport is not None and not self.closed.done():
+        if self.transport is not None and not self.closed.is_set():
             self.transport.abort()
 
     def _expect_header(self) -> None:

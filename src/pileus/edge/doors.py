@@ -90,7 +90,7 @@ class Doors:
             await loop.connect_accepted_socket(
                 lambda: connection, client, ssl=self._tls, ssl_handshake_timeout=timeout, ssl_shutdown_timeout=timeout
             )
-            await connection.closed
+            await connection.closed.wait()
         except (OSError, ssl.SSLError):
             pass  # it hung up, or does not speak TLS
         finally:

@@ -155,7 +155,7 @@ class Gateway:
             loop = asyncio.get_running_loop()
             while piece := await loop.run_in_executor(self._threads, next, answer.pieces, b""):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                if connection.closed.done():
+                if connection.closed.is_set():
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -92,7 +92,7 @@ class Edge:
         await finish(self._state)
         for connection in list(self._state.connections):
             connection.transport.abort()
-            await connection.closed
+            await connection.closed.wait()
         gateway.close()
 
     def stop(self) -> None:
