@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pileus.api import Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
-from pileus.compute import create, metadata, schemas, servers, spec, views
+from pileus.compute import metadata, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME, SLACK_S
-from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
+from pileus.compute.snapshots import KeySnapshot
 from pileus.compute.states import ACTIVE, ERROR, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid
@@ -49,7 +49,7 @@ _COLUMNS = {
 @action(
     "rebuild",
     rule="os_compute_api:servers:rebuild",
-    asks=("os_compute_api:servers:rebuild:trusted_certs",),
+    asks=("os_compute_api:servers:rebuild:trusted_certs", "os_compute_api:servers:create:zero_disk_flavor"),
     body=BODY,
     when={ACTIVE, STOPPED, ERROR},
     during="rebuilding",
@@ -79,22 +79,22 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     """
     if server.launched_at is None:
         raise Invalid(f"Instance {server.id} has never been active and cannot be rebuilt.")
-    image = create.usable_image(session, asks, body)
-    _check_size(server, create.image_snapshot(asks.settings, image))
-    create.check_user_data(body.get("user_data"))
+    image = requested.usable_image(session, asks, body)
+    requested.check_fit(asks, server.flavor, image, servers.target(server))
+    requested.check_user_data(body.get("user_data"))
     if body.get("trusted_image_certificates") is not None:
         asks.require("os_compute_api:servers:rebuild:trusted_certs", servers.target(server))
     if "metadata" in body:
         metadata.check_quota(session, server.project_id, body["metadata"])
     if "key_name" in body:
-        key = create.usable_key(session, asks, body["key_name"])
+        key = requested.usable_key(session, asks, body["key_name"])
         server.key_name = key.name if key else None
         server.key = KeySnapshot(public_key=key.public_key, type=key.type, fingerprint=key.fingerprint) if key else None
     for name, column in _COLUMNS.items():
         if name in body:
             setattr(server, column, body[name])
-    server.image_id, server.image = image.id, create.image_snapshot(asks.settings, image)
-    server.admin_pass = body.get("adminPass") or create.new_password()
+    server.image_id, server.image = image.id, requested.image_snapshot(asks.settings, image)
+    server.admin_pass = body.get("adminPass") or requested.new_password()
     server.updated_at = utcnow()
     settings = asks.settings
     return rebuild.arguments(
@@ -104,17 +104,6 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
         deadline_s=settings.build_timeout_s,
         timeout_s=settings.shutdown_timeout_s,
     )
-
-
-def _check_size(server: Server, image: ImageSnapshot) -> None:
-    """Raises Invalid: the server's flavor is too small for the image."""
-    flavor = server.flavor
-    if flavor.ram < image.min_ram:
-        raise Invalid("Flavor's memory is too small for requested image.")
-    if flavor.disk and flavor.disk < image.min_disk:
-        raise Invalid("Flavor's disk is smaller than the minimum size specified in image metadata.")
-    if flavor.disk and flavor.disk * create.GIB < image.size_bytes:
-        raise Invalid("Flavor's disk is too small for requested image.")
 
 
 def renew(session: Session, server_id: str) -> Values:
