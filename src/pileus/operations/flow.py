@@ -30,7 +30,7 @@ class Flow(Generic[P]):
         kind: subject and verb, such as "server.boot".
         version: raised when steps are added, taken away or reordered. Operations in flight end under the version they
             were begun with: the former function stays registered until none is left, or they are undone.
-        task_state: what the subjects show from the start on.
+        shows: the task_states that the subjects show: the first from the start on, the others when a step says so.
         failed: called in the transaction that ends the operation as failed, after every undo; not when cancelled.
         broken: called in its place when that hits a defect again and again.
     """
@@ -41,13 +41,13 @@ class Flow(Generic[P]):
         run: Callable[Concatenate[Operation, P], None],
         *,
         version: int = 1,
-        task_state: str | None = None,
+        shows: Sequence[str] = (),
         failed: FailureHook | None = None,
         broken: FailureHook | None = None,
     ) -> None:
-        self.kind = Kind(kind, version, task_state)
+        self.kind = Kind(kind, version, next(iter(shows), None))
         self.run: Callable[..., None] = run
-        self.failed, self.broken = failed, broken
+        self.shows, self.failed, self.broken = tuple(shows), failed, broken
         signature = inspect.signature(run)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -55,6 +55,11 @@ class Flow(Generic[P]):
         """What the flow is to be called with: JSON values."""
         values: Values = self._signature.bind(*args, **kwargs).arguments
         return Arguments(next(iter(values.values())), values)
+
+    def carry_out(self, op: Operation, arguments: Values) -> None:
+        """Run the function over the journal, as far as it goes; it raises what `Operation` does."""
+        op.shows = self.shows
+        self.run(op, **arguments)
 
     def start(self, session: Session, origin: Origin, *args: P.args, **kwargs: P.kwargs) -> OperationRow:
         """Accept an operation: once the transaction commits it will be finished or undone.
@@ -86,13 +91,13 @@ def flow(
     kind: str,
     *,
     version: int = 1,
-    task_state: str | None = None,
+    shows: Sequence[str] = (),
     failed: FailureHook | None = None,
     broken: FailureHook | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Flow[P]]:
     """Make a function the flow of operations of `kind`; the arguments are those of Flow."""
 
     def make(run: Callable[Concatenate[Operation, P], None]) -> Flow[P]:
-        return Flow(kind, run, version=version, task_state=task_state, failed=failed, broken=broken)
+        return Flow(kind, run, version=version, shows=shows, failed=failed, broken=broken)
 
     return make

@@ -307,7 +307,7 @@ class Runner:
         try:
             if flow is None:
                 raise CommandError("version", f"This release has no version {held.version} of {held.kind}.")
-            flow.run(operation, **held.arguments)
+            flow.carry_out(operation, held.arguments)
             operation.finish("succeeded")
         except Fenced:
             raise

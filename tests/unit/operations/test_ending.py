@@ -172,7 +172,7 @@ def test_past_its_point_of_no_return_an_operation_goes_on_when_cancelled(
 def test_an_operation_that_sleeps_is_in_nobodys_hands_and_wakes_in_another_life(
     db: Database, hosts: Hosts, replica: Replica, fake_clock: FakeClock
 ) -> None:
-    @flow("t.sleep", task_state="resting")
+    @flow("t.sleep", shows=("resting",))
     def sleeper(op: Operation) -> None:
         op.step("one", note, "one")
         op.sleep("rest", 3600)

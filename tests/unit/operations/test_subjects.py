@@ -33,12 +33,12 @@ from tests.unit.operations.world import note as effect
 
 @pytest.fixture(autouse=True)
 def _flows() -> None:
-    @flow("t.hold", task_state="holding")
+    @flow("t.hold", shows=("holding", "held"))
     def holder(op: Operation, word: str = "held") -> None:
         op.step("one", effect, word, undo=unnote.owed(word=word), then="held")
         op.command("wait", "h", command.owed(name=op.subject_id))
 
-    @flow("t.next", task_state="following")
+    @flow("t.next", shows=("following",))
     def follower(op: Operation, word: str = "next") -> None:
         op.step("one", effect, word)
 

@@ -9,6 +9,7 @@ from pileus.compute.actions import (
     lock,
     pause,
     power,
+    questions,
     rebuild,
     reset,
 )
@@ -29,9 +30,16 @@ FLOWS = (
     interfaces.attach_interface,
     interfaces.detach_interface,
 )
-"""Also the rows of the state table (docs/states.md)."""
-DEEDS = (lock.lock, lock.unlock, reset.reset_state)
-"""What the request itself does."""
+ACTIONS = (
+    *FLOWS,
+    lock.lock,
+    lock.unlock,
+    reset.to_error,
+    reset.to_active,
+    questions.change_password,
+    questions.console_output,
+)
+"""All that may be done to a server: the rows of the state table (docs/states.md)."""
 RECORDED = (
     boot.give_up_network,
     interfaces.give_up_port,

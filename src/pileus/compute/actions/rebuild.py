@@ -9,7 +9,7 @@ from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME, SLACK_S
 from pileus.compute.snapshots import KeySnapshot
-from pileus.compute.states import ACTIVE, ERROR, STOPPED
+from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid
 from pileus.network import server_ports
@@ -52,8 +52,8 @@ _COLUMNS = {
     asks=("os_compute_api:servers:rebuild:trusted_certs", "os_compute_api:servers:create:zero_disk_flavor"),
     body=BODY,
     when={ACTIVE, STOPPED, ERROR},
-    during="rebuilding",
-    then=ACTIVE,
+    during=(REBUILDING, REBUILD_SPAWNING),
+    then={ACTIVE: ACTIVE, STOPPED: STOPPED, ERROR: ACTIVE},
     failed=ERROR,
     answer=views.rebuilt,
 )
@@ -61,13 +61,13 @@ def rebuild(
     op: Operation, server_id: str, was_stopped: bool, plug_timeout_s: float, deadline_s: float, timeout_s: float
 ) -> None:
     """A new guest takes the place of the old one, whose disks go; one that was stopped is stopped again."""
-    op.step("new incarnation", renew, server_id, then="rebuild_spawning")
+    op.step("new incarnation", renew, server_id, then=REBUILD_SPAWNING)
     build = spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s)
     done = op.command("build guest", servers.host_of(server_id), build, deadline_s=deadline_s)
     if was_stopped:
         stop = spec.stop.owed(server_id=server_id, timeout_s=timeout_s)
         done = op.command("power off", servers.host_of(server_id), stop, deadline_s=timeout_s + SLACK_S)
-    op.step("record state", arrived, server_id, was_stopped, done, last=True)
+    op.step("record state", arrived, server_id, done, last=True)
 
 
 @rebuild.prepared
@@ -114,12 +114,9 @@ def renew(session: Session, server_id: str) -> Values:
     return {"incarnation": server.incarnation}
 
 
-def arrived(session: Session, server_id: str, was_stopped: bool, done: Values) -> None:
+def arrived(session: Session, server_id: str, done: Values) -> None:
     """The new guest is there."""
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.set_state(server, STOPPED if was_stopped else ACTIVE, done["power_state"])
-    server.admin_pass = None
-    server.launched_at = utcnow()
-    server_ports.set_up(session, server_id, not was_stopped)
-    servers.catch_up(server, done.get("at"))
+    with rebuild.arriving(session, server_id, done) as server:
+        server.admin_pass = None
+        server.launched_at = utcnow()
+        server_ports.set_up(session, server_id, server.vm_state == ACTIVE)
