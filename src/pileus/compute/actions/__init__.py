@@ -1,6 +1,5 @@
 """What is done to servers, one file a family: each flow read top to bottom, beside the declaration of its action."""
 
-from pileus.compute import scheduler, spec
 from pileus.compute.actions import (
     boot,
     delete,
@@ -40,11 +39,3 @@ ACTIONS = (
     questions.console_output,
 )
 """All that may be done to a server: the rows of the state table (docs/states.md)."""
-RECORDED = (
-    boot.give_up_network,
-    interfaces.give_up_port,
-    image.drop_image,
-    scheduler.release,
-    *spec.COMMANDS,
-)
-"""The actions that journals and debts name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import BuildGuest
 from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
@@ -47,7 +48,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
         build = Asked(
             "build guest",
             host,
-            spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s),
+            spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s),
             undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
             deadline_s=deadline_s,
         )

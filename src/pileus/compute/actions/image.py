@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import SnapshotGuest
 from pileus.api import Requester, Values
 from pileus.api.schema import obj
 from pileus.compute import metadata, schemas, servers, spec, views
@@ -32,7 +33,7 @@ DEADLINE_S = 6 * 3600.0
 def create_image(op: Operation, server_id: str, image_id: str, location: str) -> None:
     """The host copies the disk as it is at one moment; the image is active once all of it is there."""
     op.step("begin image", begin, image_id, then="image_uploading")
-    command = spec.snapshot.owed(server_id=server_id, image_id=image_id, location=location)
+    command = spec.owed(SnapshotGuest, server_id=server_id, image_id=image_id, location=location)
     done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=DEADLINE_S)
     op.step("publish image", snapshots.publish, image_id, location, done)
     create_image.arrive(op, server_id, {})  # what its guest did in all that time counts now

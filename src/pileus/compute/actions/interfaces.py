@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pileus.agent.commands import AttachPort
 from pileus.api import Requester, Values
 from pileus.compute import servers, spec
 from pileus.compute.action import action
@@ -25,7 +26,7 @@ def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s
     """The port is bound to the server's host, and plugged there."""
     undo = give_up_port.owed(server_id=server_id, port_id=port_id)
     bound = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)
-    command = spec.attach_port.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
+    command = spec.owed(AttachPort, server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
     unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"])
     op.command("attach port", bound["host"], command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record port", carry, server_id, port_id, last=True)

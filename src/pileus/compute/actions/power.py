@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import RebootGuest, StartGuest, StopGuest
 from pileus.api import Requester, Values
 from pileus.api.schema import obj
 from pileus.compute import servers, spec
@@ -19,7 +20,7 @@ REBOOT = obj(["type"], type={"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "s
 @action("os-stop", rule=_RULE + "stop", when={ACTIVE, ERROR}, during=("powering-off",), then=STOPPED)
 def stop(op: Operation, server_id: str, timeout_s: float) -> None:
     """ACPI first, the plug after `timeout_s` seconds."""
-    command = spec.stop.owed(server_id=server_id, timeout_s=timeout_s)
+    command = spec.owed(StopGuest, server_id=server_id, timeout_s=timeout_s)
     done = op.command("power off", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
     stop.arrive(op, server_id, done)
 
@@ -30,7 +31,7 @@ stop.prepared(lambda session, server, body, asks: stop.arguments(server.id, asks
 @action("os-start", rule=_RULE + "start", when={STOPPED}, during=("powering-on",), then=ACTIVE)
 def start(op: Operation, server_id: str, plug_timeout_s: float) -> None:
     """From SHUTOFF, with a fresh definition."""
-    command = spec.start.owed(server_id=server_id, plug_timeout_s=plug_timeout_s)
+    command = spec.owed(StartGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
     done = op.command("power on", servers.host_of(server_id), command, deadline_s=plug_timeout_s + SLACK_S)
     start.arrive(op, server_id, done)
 
@@ -64,7 +65,7 @@ def reboot_soft(op: Operation, server_id: str, timeout_s: float) -> None:
 
 
 def _reboot(op: Operation, server_id: str, timeout_s: float, hard: bool) -> Values:
-    command = spec.reboot.owed(server_id=server_id, hard=hard, timeout_s=timeout_s)
+    command = spec.owed(RebootGuest, server_id=server_id, hard=hard, timeout_s=timeout_s)
     return op.command("reboot", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import BuildGuest, StopGuest
 from pileus.api import Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
 from pileus.compute import metadata, requested, schemas, servers, spec, views
@@ -62,10 +63,10 @@ def rebuild(
 ) -> None:
     """A new guest takes the place of the old one, whose disks go; one that was stopped is stopped again."""
     op.step("new incarnation", renew, server_id, then=REBUILD_SPAWNING)
-    build = spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s)
+    build = spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
     done = op.command("build guest", servers.host_of(server_id), build, deadline_s=deadline_s)
     if was_stopped:
-        stop = spec.stop.owed(server_id=server_id, timeout_s=timeout_s)
+        stop = spec.owed(StopGuest, server_id=server_id, timeout_s=timeout_s)
         done = op.command("power off", servers.host_of(server_id), stop, deadline_s=timeout_s + SLACK_S)
     op.step("record state", arrived, server_id, done, last=True)
 
