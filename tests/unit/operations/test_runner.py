@@ -145,7 +145,7 @@ def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts) -> None:
     hosts.replicas = [stale]
     hosts.answer(hosts.sent[0])
     stale.run()
-    assert stale.runner.in_hand == 0 and effects(db) == []
+    assert stale.in_hand == 0 and effects(db) == []
     assert row(db, operation_id).finished_at is None
 
 

@@ -139,6 +139,11 @@ class Replica:
         else:
             self.runner.answer(answer)
 
+    @property
+    def in_hand(self) -> int:
+        """How many operations its runner has."""
+        return len(self.runner._runs)
+
     def start(self) -> Replica:
         """Begin, as a replica that (re)starts does; its threads do the rest."""
         self._loops = Loops(self.runner, self.collector, 2)
