@@ -26,7 +26,7 @@ from pileus.errors import Conflict
 from pileus.jsontypes import Json
 from pileus.operations import Arguments, Flow, Operation, OperationRow, Owed, cancel, live, note, task_states
 from pileus.operations.agents import Questions
-from pileus.operations.start import Busy
+from pileus.operations.start import Busy, start
 
 P = ParamSpec("P")
 PATH = "/v2.1/servers/{server_id}/action"
@@ -176,7 +176,7 @@ class Action(Flow[P]):
             cancel(session, row)
         undo = self._undo(arguments) if self._undo else None
         try:
-            self.accept(session, origin(server, asks), arguments, after=under_way, undo=undo)
+            start(session, self.kind, origin(server, asks), arguments, after=under_way, undo=undo)
         except Busy as error:
             if self.transition.wins:
                 raise Contended(f"another request about instance {server.id} came first") from error

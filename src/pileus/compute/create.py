@@ -23,6 +23,7 @@ from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
 from pileus.operations import Origin
+from pileus.operations.start import start_many
 
 MAX_BATCH = 1000
 
@@ -138,7 +139,7 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
     ]
     attempts = 1 if wanted.host else settings.build_attempts
     each = [boot.arguments(one.id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for one in servers]
-    boot.start_many(session, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
+    start_many(session, boot.kind, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
     return servers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Concatenate, Generic, ParamSpec, Protocol
 
 from pileus.db import Session
@@ -11,8 +11,7 @@ from pileus.jsontypes import Values
 from pileus.operations.model import OperationRow
 from pileus.operations.operation import Operation
 from pileus.operations.origin import Origin
-from pileus.operations.owed import Owed
-from pileus.operations.start import Arguments, Kind, start, start_many
+from pileus.operations.start import Arguments, Kind, start
 
 P = ParamSpec("P")
 
@@ -67,24 +66,7 @@ class Flow(Generic[P]):
         Raises:
             Busy: another operation has the subject.
         """
-        return self.accept(session, origin, self.arguments(*args, **kwargs))
-
-    def accept(
-        self,
-        session: Session,
-        origin: Origin,
-        arguments: Arguments,
-        *,
-        also: Iterable[str] = (),
-        after: Sequence[OperationRow] = (),
-        undo: Owed | None = None,
-    ) -> OperationRow:
-        """As `start`, with further subjects, after other operations, or with an undo of its own (`start.start`)."""
-        return start(session, self.kind, origin, arguments, also=also, after=after, undo=undo)
-
-    def start_many(self, session: Session, origin: Origin, accepted: list[Values], each: Sequence[Arguments]) -> None:
-        """Accept an operation for each of many new subjects (`start.start_many`)."""
-        start_many(session, self.kind, origin, accepted, each)
+        return start(session, self.kind, origin, self.arguments(*args, **kwargs))
 
 
 def flow(
