@@ -54,7 +54,7 @@ class Resource(Generic[M]):
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
             parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
-        listed: conditions on the rows of the list alone.
+        listed: conditions on the rows of the list alone. there: conditions on those alone that are looked up by key.
         filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
             only `order` counts; by_offset: pages are told by limit and offset, not by a marker, and their order is
             fixed.
@@ -81,6 +81,7 @@ class Resource(Generic[M]):
         target: Callable[[M], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
         listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
+        there: Sequence[ColumnElement[bool]] = (),
         filters: Mapping[str, Filter] | None = None,
         others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Column] | None = None,
@@ -95,7 +96,7 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
+        self.sees, self.within, self.parent, self.listed, self.there = sees, within, parent, listed, tuple(there)
         self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.by_offset = by_offset
@@ -154,8 +155,12 @@ class Resource(Generic[M]):
 
         return declare
 
-    def update(self, method: str = "", **options: Unpack[Options]) -> Same[Changer[M]]:
-        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values."""
+    def update(self, method: str = "", *, view: View | None = None, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values.
+
+        Args:
+            view: of what was changed, where it shows other things than `show`.
+        """
 
         def declare(verb: Changer[M]) -> Changer[M]:
             def handler(ctx: Context, **path: str) -> object:
@@ -163,7 +168,7 @@ class Resource(Generic[M]):
                 values = self.style.values(ctx, self, options.get("body"))
                 row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
                 verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
-                return self.answer(ctx, self.fresh(ctx, row))
+                return self.answer(ctx, self.fresh(ctx, row), view)
 
             verb_of_http = method or self.style.update_method
             self.routes.add(verb_of_http, self.one, **(self._guard("update") | options))(handler)
@@ -264,7 +269,7 @@ class Resource(Generic[M]):
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key))
+        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key), *self.there)
         query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule_about(verb, row)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pileus.api.context import Context
 from pileus.api.resource import Resource
-from pileus.api.routes import Options, Reply
+from pileus.api.routes import Options, Reply, Routes
 from pileus.api.schema import Schema
 from pileus.api.tags import TagRules
 from pileus.db.tags import Tagged
@@ -19,14 +19,15 @@ _BODY = Schema({"type": "object", "properties": {"tags": {"type": "array"}}, "re
 M = TypeVar("M", bound=Tagged)
 
 
-def tag_urls(noun: Resource[M], rules: TagRules, **options: Unpack[Options]) -> None:
+def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, **options: Unpack[Options]) -> None:
     """Add the URLs of a noun's tags.
 
     Args:
+        routes: where they go; to the noun's own unless given.
         options: of every one of the routes, such as `since`.
     """
     all_path, one_path = f"{noun.one}/tags", f"{noun.one}/tags/{{tag}}"
-    routes = noun.routes
+    routes = noun.routes if routes is None else routes
 
     def found(ctx: Context, path: dict[str, str], verb: str, lock: bool = True) -> Tagged:
         row: Tagged = noun.find(ctx, path[noun.parameter], verb, lock=lock)

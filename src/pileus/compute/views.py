@@ -36,12 +36,6 @@ def _bookmark(ctx: Context, collection: str, thing_id: str) -> list[dict[str, st
     return [{"rel": "bookmark", "href": ctx.url(f"/{collection}/{thing_id}")}]
 
 
-def brief(ctx: Context, whole: Whole) -> Values:
-    """A server of GET /servers."""
-    server = whole.server
-    return {"id": server.id, "name": server.name, "links": links(ctx, server.id)}
-
-
 def full(ctx: Context, whole: Whole, detail: bool = False) -> Values:
     """A server of GET /servers/{id}, or of /servers/detail."""
     server = whole.server
