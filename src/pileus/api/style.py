@@ -99,7 +99,7 @@ class Style(Generic[N, R]):
         marker = ctx.param("marker")
         if marker is None:
             return None
-        row = ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, marker)))
+        row = ctx.session.scalar(noun.select(ctx, **ctx.path).where(noun.keyed(ctx, marker)))
         if row is None:
             raise self.bad_marker(marker)
         return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, true
 
 from pileus.api import Asks, Requester
 from pileus.compute import spec, states
@@ -45,17 +45,17 @@ class Whole(msgspec.Struct):
         return opaque(self.server.host, self.server.project_id)
 
 
-def get(session: Session, server_id: str, project_id: str | None, lock: bool = False) -> Server:
+def get(session: Session, server_id: str, project_id: str | None, lock: bool = False, deleted: bool = False) -> Server:
     """A server by id.
 
     Args:
         project_id: only this project's servers exist for the caller; None: an administrator's view.
-        lock: nobody else changes it until the transaction ends.
+        lock: nobody else changes it until the transaction ends. deleted: also one that was deleted.
 
     Raises:
-        NotFound: there is none, or it was deleted.
+        NotFound: there is none such.
     """
-    query = select(Server).where(Server.id == server_id, EXISTS)
+    query = select(Server).where(Server.id == server_id, true() if deleted else EXISTS)
     if project_id is not None:
         query = query.where(Server.project_id == project_id)
     server = session.scalar(query.with_for_update() if lock else query)

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement
 
 from pileus.api import Context, Requester, Resource, Schema, Values, changed, since, until
 from pileus.api.filters import Filter, at_least, from_version
+from pileus.api.items import VERBS
 from pileus.api.schema import BOOLEAN, obj, repeated
 from pileus.api.values import truth
 from pileus.compute import flavors
@@ -125,7 +126,7 @@ FLAVORS = Resource(
         "access": ACCESS,
         "share": f"{ACCESS}:add_tenant_access",
         "unshare": f"{ACCESS}:remove_tenant_access",
-        **{f"{verb}_specs": f"{SPECS}:{verb}" for verb in ("index", "show", "create", "update", "delete")},
+        **{f"{verb}_extra_specs": f"{SPECS}:{verb}" for verb in VERBS},
     },
     view=view,
     sees=_sees,

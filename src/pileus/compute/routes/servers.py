@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from pileus.api import Context, Noun, Reply, Resource, Schema, Values
+from pileus.api.items import VERBS
 from pileus.api.values import truth
 from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.action import NOTHING, PATH
@@ -17,7 +18,7 @@ from pileus.errors import Invalid, PileusError
 
 POLICY = "os_compute_api:servers:"
 FORCE_DELETE = "os_compute_api:os-deferred-delete:force"
-TAGS = "os_compute_api:os-server-tags:"
+TAGS, METADATA = "os_compute_api:os-server-tags:", "os_compute_api:server-metadata:"
 SORTABLE = {
     "id": Server.id,
     "uuid": Server.id,
@@ -81,6 +82,7 @@ SERVERS = Resource(
         "show_tag": TAGS + "show",
         "add_tag": TAGS + "update",
         "remove_tag": TAGS + "delete",
+        **{f"{verb}_metadata": METADATA + verb for verb in VERBS},
     },
     view=lambda ctx, server: views.full(ctx, _whole(ctx, server)),
     title="Instance",
