@@ -8,14 +8,11 @@ from pileus.api import Requester
 from pileus.compute import quotas, servers
 from pileus.compute.model import Server
 from pileus.db import Session, utcnow
-from pileus.errors import Forbidden
 
 
 def check_quota(session: Session, project_id: str, metadata: Mapping[str, str]) -> None:
-    """Raises Forbidden if these are more items than the project's servers may have."""
-    limit = quotas.QUOTAS.limits(session, project_id)["metadata_items"]
-    if 0 <= limit < len(metadata):
-        raise Forbidden(f"Quota exceeded, too many metadata items: at most {limit}.")
+    """Raises QuotaExceeded if these are more items than the project's servers may have."""
+    quotas.QUOTAS.fit(session, project_id, {"metadata_items": len(metadata)})
 
 
 def change(session: Session, server: Server, items: Mapping[str, str], what: str, asks: Requester) -> None:
@@ -25,7 +22,7 @@ def change(session: Session, server: Server, items: Mapping[str, str], what: str
         what: is done, "update" or "delete".
 
     Raises:
-        Conflict: it is locked, or its state forbids it. Forbidden: more items than it may have.
+        Conflict: it is locked, or its state forbids it. QuotaExceeded: more items than it may have.
     """
     servers.require_unlocked(server, asks)
     servers.require_settled(session, server, f"{what} metadata")
