@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Session
-from pileus.errors import PileusError
+from pileus.errors import PileusError, QuotaExceeded
 
 Count = Callable[[Session, str], Mapping[str, int]]
 """What a project uses, by resource; one function may count several that one statement finds."""
@@ -49,6 +49,11 @@ class Over(msgspec.Struct, frozen=True):
     limit: int
 
 
+def _exceeded(over: Sequence[Over]) -> PileusError:
+    each = (f"{one.resource}: limit {one.limit}, used {one.used}, requested {one.requested}" for one in over)
+    return QuotaExceeded(f"Quota exceeded for {'; '.join(each)}.")
+
+
 class Quotas:
     """The limits of one service.
 
@@ -59,7 +64,10 @@ class Quotas:
     """
 
     def __init__(
-        self, service: str, resources: Mapping[str, Limited], exceeded: Callable[[Sequence[Over]], PileusError]
+        self,
+        service: str,
+        resources: Mapping[str, Limited],
+        exceeded: Callable[[Sequence[Over]], PileusError] = _exceeded,
     ) -> None:
         self.service, self.resources, self.exceeded = service, dict(resources), exceeded
         self.defaults = {name: resource.default for name, resource in resources.items()}

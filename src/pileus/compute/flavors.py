@@ -65,14 +65,19 @@ def usable(project_id: str | None) -> ColumnElement[bool]:
     return or_(Flavor.is_public, Flavor.id.in_(shared))
 
 
-def get(session: Session, flavor_id: str, project_id: str | None, is_admin: bool) -> Flavor:
-    """A flavor that the project may use; administrators may use every one.
+def visible(asks: Requester) -> ColumnElement[bool] | None:
+    """Flavors that there are for the caller; None: all."""
+    return None if asks.is_admin else usable(asks.caller.project_id)
+
+
+def get(session: Session, asks: Requester, flavor_id: str) -> Flavor:
+    """A flavor that there is for the caller.
 
     Raises:
-        NotFound: there is none with this id, or not for this project.
+        NotFound: there is none with this id, or not for him.
     """
-    query = select(Flavor).where(Flavor.id == flavor_id)
-    flavor = session.scalar(query if is_admin else query.where(usable(project_id)))
+    query, seen = select(Flavor).where(Flavor.id == flavor_id), visible(asks)
+    flavor = session.scalar(query if seen is None else query.where(seen))
     if flavor is None:
         raise missing(flavor_id)
     return flavor

@@ -123,8 +123,9 @@ class NetworkStyle(Style[Attributed, Standard]):
     paging = Style.paging | {"page_reverse", "fields"}
 
     def conditions(self, ctx: Context, noun: Attributed) -> list[ColumnElement[bool]]:
-        """Nobody finds out by a filter what he would not be shown."""
-        rules = {name: f"get_{noun.name}:{name}" for name in ctx.query}
+        """Nobody finds out by a filter, or by an order, what he would not be shown."""
+        asked = sorted({*ctx.query, *ctx.query.get("sort_key", ())})
+        rules = {name: f"get_{noun.name}:{name}" for name in asked}
         if hidden := [name for name, rule in rules.items() if rule in ctx.rules and not ctx.allows(rule)]:
             raise self.unknown_filters(hidden)
         return super().conditions(ctx, noun)

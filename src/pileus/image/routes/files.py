@@ -14,6 +14,8 @@ from pileus.image.routes.images import IMAGES, SHOW
 
 routes = Routes()
 BINARY = "application/octet-stream"
+DEACTIVATED = "context_is_admin"
+"""Who may read the data of a deactivated image."""
 
 
 @routes.put(
@@ -52,10 +54,10 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     return request.bounded_stream, request.content_length
 
 
-@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW,), deferred=True)
+@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW, DEACTIVATED), deferred=True)
 def download(ctx: Context, image_id: str) -> Reply:
     image = IMAGES.find(ctx, image_id, "download")
-    if image.status == "deactivated" and not ctx.is_admin:
+    if image.status == "deactivated" and not ctx.allows(DEACTIVATED):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:
         return Reply(status=204)
