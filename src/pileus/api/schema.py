@@ -8,6 +8,7 @@ import jsonschema_rs
 import msgspec
 
 from pileus.api.microversions import Document, Number, changed, resolve
+from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
@@ -84,25 +85,9 @@ TEXT: Values = {"type": "string", "maxLength": 255}
 NAME: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
 DIGITS: Values = {"type": "string", "pattern": "^[0-9]+$"}
 ANY_PARAM: Values = {"type": ["string", "array"]}
-BOOLEAN_PARAM: Values = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
-BOOLEAN: Values = {
-    "enum": [
-        True,
-        False,
-        "True",
-        "true",
-        "TRUE",
-        "1",
-        "yes",
-        "on",
-        "False",
-        "false",
-        "FALSE",
-        "0",
-        "no",
-        "off",
-    ]
-}
+_WORDS = "^(?i:" + "|".join(sorted(WORDS)) + ")$"
+BOOLEAN_PARAM: Values = {"type": "string", "pattern": _WORDS}
+BOOLEAN: Values = {"type": ["boolean", "string"], "pattern": _WORDS}
 
 
 def obj(required: list[Document] | None = None, *, closed: bool = True, **properties: Document) -> Values:
