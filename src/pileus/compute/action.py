@@ -185,7 +185,7 @@ def action(
 class Deed:
     """An action that the request itself does; it is journaled, and nobody needs to carry it out. See `deed`."""
 
-    def __init__(self, key: str, run: Doing, **declared: Json) -> None:
+    def __init__(self, key: str, run: Doing, **declared: Any) -> None:
         self.key, self.run = key, run
         self._rule: str = declared.pop("rule")
         self._journaled: str | None = declared.pop("journaled")
