@@ -1,4 +1,4 @@
-"""Boot a server: schedule and claim, allocate network, build the guest, activate."""
+"""Boot a server: schedule and claim, allocate network, build the guest, activate (api-ref compute, Create Server)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pileus.image.attributes import EXTRA, MOST_TAGS, READ_ONLY, WRITABLE, over
 from pileus.image.model import Image
 from pileus.image.style import STYLE
 
-SHOW = "get_image"
+SHOW, ADMIN = "get_image", "context_is_admin"
 CREATE = Schema(
     {
         "type": "object",
@@ -112,11 +112,11 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
     return image
 
 
-@IMAGES.update(body=UPDATE, asks=(SHOW, "context_is_admin", *GUARDED.values()))
+@IMAGES.update(body=UPDATE, asks=(SHOW, ADMIN, *GUARDED.values()))
 def update(_session: Session, image: Image, values: Values, asks: Requester) -> None:
     changed = {change.name for change in values["changes"]}
     if "owner" in changed:
-        asks.require("context_is_admin", target(asks, image))
+        asks.require(ADMIN, target(asks, image))
     images.update(image, values["changes"])
     if "visibility" in changed:
         _require_visibility(asks, image)
