@@ -61,8 +61,11 @@ def validate(session: Session, asks: Requester, networks: list[Values] | str | N
 
 def require_port_quota(session: Session, project_id: str, count: int) -> None:
     """Raises QuotaExceeded unless the project may have `count` more ports."""
-    if count and quotas.over(session, project_id, "port", count):
-        raise QuotaExceeded("Maximum number of ports exceeded", "PortLimitExceeded")
+    try:
+        if count:
+            quotas.take(session, project_id, "port", count)
+    except QuotaExceeded:
+        raise QuotaExceeded("Maximum number of ports exceeded", "PortLimitExceeded") from None
 
 
 def _only_network(session: Session, asks: Requester, automatic: bool) -> list[NetworkRequest]:

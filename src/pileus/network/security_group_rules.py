@@ -9,7 +9,7 @@ from sqlalchemy import select
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
-from pileus.network import quotas, security_groups, sync
+from pileus.network import security_groups, sync
 from pileus.network.model import SecurityGroup, SecurityGroupRule
 
 PROTOCOLS = (
@@ -73,7 +73,7 @@ def create(session: Session, values: Values, asks: Asks = ITSELF) -> SecurityGro
     """Add a rule to a group.
 
     Raises:
-        NotFound, QuotaExceeded, Invalid. Conflict: the group has the rule.
+        NotFound, Invalid. Conflict: the group has the rule.
     """
     group = session.get(SecurityGroup, values["security_group_id"], with_for_update=True, populate_existing=True)
     if group is None:
@@ -83,7 +83,6 @@ def create(session: Session, values: Values, asks: Asks = ITSELF) -> SecurityGro
     prefix = values.get("remote_ip_prefix")
     values["normalized_cidr"] = str(ipaddress.ip_network(prefix, strict=False)) if prefix else None
     _refuse_duplicate(session, values)
-    quotas.take(session, values["project_id"], "security_group_rule")
     rule = SecurityGroupRule(**values)
     session.add(rule)
     group.touch()

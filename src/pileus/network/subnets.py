@@ -9,7 +9,7 @@ from sqlalchemy import select
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
-from pileus.network import ipam, metadata, networks, pools, quotas, sync
+from pileus.network import ipam, metadata, networks, pools, sync
 from pileus.network.model import FixedIP, Network, Port, Subnet
 from pileus.network.networks import invalid
 from pileus.network.pools import Network as Block
@@ -22,9 +22,8 @@ def create(session: Session, values: Values, asks: Asks = ITSELF) -> Subnet:
     """Create a subnet on a network.
 
     Raises:
-        NotFound, QuotaExceeded, Invalid, Conflict.
+        NotFound, Invalid, Conflict.
     """
-    quotas.take(session, values["project_id"], "subnet")
     ipam.lock(session, values["network_id"])
     network = networks.locked(session, values.pop("network_id"))
     if values.pop("subnetpool_id", None):

@@ -64,14 +64,14 @@ class MetadataNamespaces:
                 return
             if not (_NETNS / namespace(network_id)).exists():
                 run("ip", "netns", "add", namespace(network_id))
-            _wire(network_id, port, mtu, renumber=network_id in self._ports)
+            _wire(network_id, port, mtu)
             self._plug(network_id, port)
             if network_id not in self._sockets:
                 self._listen(network_id)
             self._ports[network_id] = (port, mtu)
 
     def release(self, network_id: str) -> None:
-        """Remove a network's namespace; nothing there is no error."""
+        """Remove a network's namespace. Idempotent."""
         with self._lock:
             self._ports.pop(network_id, None)
             self._close(network_id)
@@ -125,10 +125,10 @@ def _veth(network_id: str, end: int) -> str:
     return f"tap{network_id[:10]}{end}"
 
 
-def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
+def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
     """Make the veth pair and give its inner end the port's addresses; what is there already is corrected.
 
-    Only `renumber` takes addresses away for a moment: a new agent shall not disturb the guests that it finds.
+    Addresses that stay are never taken away: a new agent shall not disturb the guests that it finds.
     """
     space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
     if not link_exists(outer):
@@ -137,17 +137,21 @@ def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
     lines = [
         "link set lo up",
         f"link set {inner} address {port.mac_address} mtu {mtu}",
-        f"addr flush dev {inner}",
     ]
-    lines += [f"addr add {METADATA_IP}/32 dev {inner}"]
-    for ip in port.fixed_ips:
-        nodad = " nodad" if ":" in ip.ip_address else ""
-        lines.append(f"addr replace {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
+    wanted = [f"{METADATA_IP}/32", *(f"{ip.ip_address}/{ip.prefix_length}" for ip in port.fixed_ips)]
+    lines += [f"addr del {address} dev {inner}" for address in _addresses(space, inner) if address not in wanted]
+    lines += [f"addr replace {address} dev {inner}{' nodad' if ':' in address else ''}" for address in wanted]
     lines.append(f"link set {inner} up")
     with tempfile.NamedTemporaryFile("w", prefix="pileus-ip-") as batch:
         batch.write("\n".join(lines) + "\n")
         batch.flush()
         run("ip", "-n", space, "-batch", batch.name)
+
+
+def _addresses(space: str, device: str) -> list[str]:
+    """The addresses of a device, with their prefixes' lengths, without those that the kernel makes of its MAC."""
+    lines = run("ip", "-n", space, "-oneline", "address", "show", "dev", device, "scope", "global").splitlines()
+    return [line.split()[3] for line in lines]
 
 
 def _prepare_socket(device: str) -> socket.socket:

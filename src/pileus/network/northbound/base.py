@@ -51,7 +51,7 @@ class Northbound(Protocol):
         """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
 
     def drop_network(self, network_id: str) -> None:
-        """Remove a network with its ports; nothing there is no error."""
+        """Remove a network with its ports. Idempotent."""
 
     def sync_port(self, wiring: Wiring) -> None:
         """Make a port exist as specified, with its network and security groups.
@@ -63,7 +63,7 @@ class Northbound(Protocol):
         """
 
     def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
+        """Remove a port. Idempotent."""
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
         """Make a group's rules take effect.
@@ -73,7 +73,7 @@ class Northbound(Protocol):
         """
 
     def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
+        """Remove a group. Idempotent."""
 
     def recorded_ports(self) -> set[str]:
         """Ids of the ports that have a record, without the network's own."""

@@ -43,7 +43,7 @@ class OvnNorthbound:
         self._change(lambda change: _ignore(networks.put_network(change, network, self._domain)))
 
     def drop_network(self, network_id: str) -> None:
-        """Remove a network with its ports; nothing there is no error."""
+        """Remove a network with its ports. Idempotent."""
         self._change(lambda change: networks.drop_network(change, network_id))
 
     def sync_port(self, wiring: Wiring) -> None:
@@ -61,7 +61,7 @@ class OvnNorthbound:
         self._change(put)
 
     def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
+        """Remove a port. Idempotent."""
         self._change(lambda change: ports.drop_port(change, port_id, self._domain))
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
@@ -69,7 +69,7 @@ class OvnNorthbound:
         self._change(lambda change: groups.put_group(change, group))
 
     def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
+        """Remove a group. Idempotent."""
         self._change(lambda change: groups.drop_group(change, group_id))
 
     def recorded_ports(self) -> set[str]:

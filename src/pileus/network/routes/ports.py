@@ -88,7 +88,7 @@ def target(row: Port) -> Values:
 
 
 def parent(ctx: Context, values: Values) -> Values:
-    """The network must be one that the caller sees, and may put ports on."""
+    """The network must be one that the caller sees; the rules are asked about it, too."""
     network = NETWORK.find(ctx, values["network_id"], "show")
     return of_network(network)
 

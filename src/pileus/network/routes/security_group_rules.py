@@ -19,6 +19,7 @@ from pileus.network.attributes import (
     text,
 )
 from pileus.network.model import SecurityGroup, SecurityGroupRule
+from pileus.network.quotas import QUOTAS
 from pileus.network.style import BODY, Noun, standard
 
 
@@ -114,6 +115,8 @@ SECURITY_GROUP_RULE = Noun(
     target=target,
     parent=parent,
 )
-SECURITY_GROUP_RULE.create(body=BODY, bulk=True)(security_group_rules.create)
+SECURITY_GROUP_RULE.create(body=BODY, bulk=True, quota=QUOTAS.charge("security_group_rule"))(
+    security_group_rules.create
+)
 SECURITY_GROUP_RULE.delete()(security_group_rules.delete)
 routes = SECURITY_GROUP_RULE.routes

@@ -24,6 +24,7 @@ from pileus.network.attributes import (
     uuid,
 )
 from pileus.network.model import Network, Subnet
+from pileus.network.quotas import QUOTAS
 from pileus.network.routes.networks import NETWORK
 from pileus.network.style import BODY, Noun, standard
 
@@ -123,7 +124,7 @@ SUBNET = Noun(
         "subnetpool_id": lambda _asks, _values: false(),
     },
 )
-SUBNET.create(body=BODY, bulk=True)(subnets.create)
+SUBNET.create(body=BODY, bulk=True, quota=QUOTAS.charge("subnet"))(subnets.create)
 SUBNET.update(body=BODY)(subnets.update)
 SUBNET.delete()(subnets.delete)
 routes = SUBNET.routes
