@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pileus.agent.commands import GuestPort, PortSpec
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError
-from pileus.network import ipam, mac, networks, ports, security_groups, server_ports, sync
+from pileus.network import ipam, mac, names, networks, ports, security_groups, server_ports, sync
 from pileus.network.model import Network, Port, PortSecurityGroup
 
 
@@ -96,7 +96,6 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         mac_address=told.mac_address,
         admin_state_up=told.admin_state_up,
         port_security_enabled=network.port_security_enabled,
-        dns_name=told.dns_name,
         created_by_compute=True,
         # The network's database may hold the former port, and follows nothing that is older.
         revision_number=told.revision + 1,
@@ -106,6 +105,7 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]
     session.add(port)
     session.flush()
+    names.give(session, port, told.dns_name)
     return port
 
 

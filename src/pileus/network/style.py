@@ -101,9 +101,10 @@ class Noun(Resource[M]):
         tag_urls(self, TagRules(most=MOST_TAGS, missing_kind="TagNotFound"))
 
     def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
+        asked = {*ctx.query, *ctx.query.get("sort_key", ())}
         hidden = [
             name
-            for name in ctx.query
+            for name in sorted(asked)
             if (rule := f"get_{self.name}:{name}") in ctx.rules and not (ctx.is_admin or ctx.allows(rule))
         ]
         if hidden:

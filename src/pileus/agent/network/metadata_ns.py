@@ -8,8 +8,10 @@ outside: only the listening socket is made inside.
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from pileus.agent.commands import PortSpec
+from pileus.agent.commands import FixedIP, PortSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.base import MetadataListener
@@ -136,18 +138,37 @@ def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
     run("ip", "link", "set", outer, "mtu", str(mtu), "up")
     lines = [
         "link set lo up",
-        f"link set {inner} address {port.mac_address} mtu {mtu}",
+        f"link set {inner} address {_mac(port)} mtu {mtu}",
         f"addr flush dev {inner}",
     ]
     lines += [f"addr add {METADATA_IP}/32 dev {inner}"]
     for ip in port.fixed_ips:
         nodad = " nodad" if ":" in ip.ip_address else ""
-        lines.append(f"addr replace {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
+        lines.append(f"addr replace {_address(ip)}/{ip.prefix_length} dev {inner}{nodad}")
     lines.append(f"link set {inner} up")
     with tempfile.NamedTemporaryFile("w", prefix="pileus-ip-") as batch:
         batch.write("\n".join(lines) + "\n")
         batch.flush()
         run("ip", "-n", space, "-batch", batch.name)
+
+
+def _address(ip: FixedIP) -> str:
+    """The address alone: what `ip` reads as root holds no text of a client's, such as a zone (RFC 4007).
+
+    Raises:
+        CommandFailed: it is no address.
+    """
+    try:
+        address = ipaddress.ip_address(ip.ip_address)
+    except ValueError as error:
+        raise CommandFailed("network", f"The metadata port has no address {ip.ip_address!r}") from error
+    return str(type(address)(int(address)))
+
+
+def _mac(port: PortSpec) -> str:
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", port.mac_address):
+        raise CommandFailed("network", f"The metadata port has no MAC address {port.mac_address!r}")
+    return port.mac_address
 
 
 def _prepare_socket(device: str) -> socket.socket:

@@ -57,7 +57,7 @@ def attach(session: Session, server: Server, wanted: Values, asks: Requester) ->
         address = next((one["ip_address"] for one in wanted.get("fixed_ips", ())), None)
         named = {"port": wanted.get("port_id"), "uuid": wanted.get("net_id"), "fixed_ip": address}
         networks = [named | {"tag": wanted.get("tag")}]
-    found = requests.validate(session, asks, networks)
+    found = requests.validate(session, asks, networks, server.project_id)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)
