@@ -74,14 +74,14 @@ def delete(session: Session, row: SecurityGroupRule, asks: Asks = ITSELF) -> Non
 def _check_remote(session: Session, group: SecurityGroup, values: Values, asks: Asks) -> None:
     """Raises NotFound for a group of another project: who its members are, and when they come, is not told."""
     prefix, remote = values.get("remote_ip_prefix"), values.get("remote_group_id")
-    if prefix and remote:
+    if prefix and remote is not None:
         raise Invalid(
             "Only remote_ip_prefix or remote_group_id may be provided.",
             "SecurityGroupRemoteGroupAndRemoteIpPrefix",
         )
-    if remote and not asks.is_admin:
+    if remote is not None and not asks.is_admin:
         security_groups.require(session, group.project_id, [remote])
-    elif remote and session.get(SecurityGroup, remote) is None:
+    elif remote is not None and session.get(SecurityGroup, remote) is None:
         raise security_groups.missing(remote)
     if prefix and f"IPv{literals.block(prefix).version}" != values["ethertype"]:
         raise Invalid(

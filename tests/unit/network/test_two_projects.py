@@ -193,8 +193,10 @@ def test_groups_of_others(demo: Caller, alt: Caller, admin: Caller) -> None:
     refused = (404, "SecurityGroupNotFound")
     assert error(demo("POST", "/security-group-rules", {"security_group_rule": rule})) == refused
     assert error(demo("POST", "/security-group-rules", {"security_group_rules": [rule]})) == refused
-    nothing = rule | {"remote_group_id": "nothing"}
-    assert error(demo("POST", "/security-group-rules", {"security_group_rule": nothing})) == refused
+    for who in (demo, admin):
+        for nothing in ("nothing", ""):
+            body = {"security_group_rule": rule | {"remote_group_id": nothing}}
+            assert error(who("POST", "/security-group-rules", body)) == refused
     assert demo.make("security_group_rule", **(rule | {"remote_group_id": mine}))
     assert admin.make("security_group_rule", **rule), "an administrator may join them"
     network = demo.network("10.0.0.0/24")["id"]
