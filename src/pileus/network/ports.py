@@ -169,6 +169,8 @@ def _change_mac(session: Session, row: Port, wanted: str) -> None:
             "PortBound",
         )
     row.mac_address = _new_mac(session, row.network_id, wanted)
+    ipam.follow_mac(session, row, wanted)
+    session.flush()
 
 
 def _groups(session: Session, port: Port, wanted: list[str] | None) -> list[str]:
