@@ -18,6 +18,7 @@ from pileus.network import ipam, networks, ports, subnets
 from pileus.network.model import FixedIP, Network, Port
 from pileus.network.pools import check_pools, default_pools
 from pileus.network.quotas import QUOTAS
+from tests.unit.network.conftest import Caller
 
 P = "project"
 
@@ -149,7 +150,7 @@ def test_the_next_free_address_is_not_one_asked_for_beside_it(demo: Caller) -> N
     taken = demo.make("port", network_id=network)["fixed_ips"][0]["ip_address"]
     following = str(ipaddress.ip_address(taken) + 1)
     made = demo.make("port", network_id=network, fixed_ips=[{"ip_address": following}, {"subnet_id": subnet}])
-    assert [one["ip_address"] for one in made["fixed_ips"]][0] == following
+    assert made["fixed_ips"][0]["ip_address"] == following
     assert len({one["ip_address"] for one in made["fixed_ips"]}) == 2
     full = {"network_id": network, "fixed_ips": [{"subnet_id": subnet}] * 3}
     assert demo("POST", "/ports", {"port": full})[0] == 409
