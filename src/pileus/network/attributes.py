@@ -6,7 +6,6 @@ refuses.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,6 @@ from pileus.jsontypes import Values
 
 Reader = Callable[[object], Any]
 """From a value as sent to its canonical form."""
-MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,35 +78,9 @@ def one_of(*choices: object) -> Reader:
 
 
 def uuid(value: object) -> str:
-    if not isinstance(value, str) or not re.match(UUID_PATTERN, value):
+    if not isinstance(value, str) or not re.fullmatch(UUID_PATTERN, value):
         raise ValueError(f"'{value}' is not a valid UUID")
     return value
-
-
-def address(value: object) -> str:
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(f"'{value}' is not a valid IP address") from None
-
-
-def prefix(value: object) -> str:
-    """A network in CIDR form; host bits are cleared."""
-    try:
-        if not isinstance(value, str) or "/" not in value:
-            raise ValueError
-        return str(ipaddress.ip_network(value, strict=False))
-    except ValueError:
-        raise ValueError(f"'{value}' is not a valid IP subnet") from None
-
-
-def mac(value: object) -> str:
-    word = str(value).lower().replace("-", ":")
-    if not MAC.fullmatch(word):
-        raise ValueError(f"'{value}' is not a valid MAC address")
-    return word
 
 
 def nullable(inner: Reader) -> Reader:

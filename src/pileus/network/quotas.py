@@ -12,7 +12,7 @@ from pileus.errors import QuotaExceeded
 from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Standard, Subnet
 
 METADATA_OWNER = "network:distributed"
-"""device_owner of the ports that the cloud itself puts on networks."""
+"""device_owner of the ports that the cloud itself puts on networks; no client gives it to a port, or takes it away."""
 
 
 def _counted(name: str, model: type[Standard]) -> Count:

@@ -8,8 +8,10 @@ outside: only the listening socket is made inside.
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from pileus.agent.commands import PortSpec
+from pileus.agent.commands import FixedIP, PortSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.base import MetadataListener
@@ -136,9 +138,9 @@ def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
     run("ip", "link", "set", outer, "mtu", str(mtu), "up")
     lines = [
         "link set lo up",
-        f"link set {inner} address {port.mac_address} mtu {mtu}",
+        f"link set {inner} address {_mac(port)} mtu {mtu}",
     ]
-    wanted = [f"{METADATA_IP}/32", *(f"{ip.ip_address}/{ip.prefix_length}" for ip in port.fixed_ips)]
+    wanted = [f"{METADATA_IP}/32", *(f"{_address(ip)}/{ip.prefix_length}" for ip in port.fixed_ips)]
     lines += [f"addr del {address} dev {inner}" for address in _addresses(space, inner) if address not in wanted]
     lines += [f"addr replace {address} dev {inner}{' nodad' if ':' in address else ''}" for address in wanted]
     lines.append(f"link set {inner} up")
@@ -152,6 +154,25 @@ def _addresses(space: str, device: str) -> list[str]:
     """The addresses of a device, with their prefixes' lengths, without those that the kernel makes of its MAC."""
     lines = run("ip", "-n", space, "-oneline", "address", "show", "dev", device, "scope", "global").splitlines()
     return [line.split()[3] for line in lines]
+
+
+def _address(ip: FixedIP) -> str:
+    """The address alone: what `ip` reads as root holds no text of a client's, such as a zone (RFC 4007).
+
+    Raises:
+        CommandFailed: it is no address.
+    """
+    try:
+        address = ipaddress.ip_address(ip.ip_address)
+    except ValueError as error:
+        raise CommandFailed("network", f"The metadata port has no address {ip.ip_address!r}") from error
+    return str(type(address)(int(address)))
+
+
+def _mac(port: PortSpec) -> str:
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", port.mac_address):
+        raise CommandFailed("network", f"The metadata port has no MAC address {port.mac_address!r}")
+    return port.mac_address
 
 
 def _prepare_socket(device: str) -> socket.socket:

@@ -57,20 +57,13 @@ class Northbound(Protocol):
         """Make a port exist as specified, with its network and security groups.
 
         A port on no host has no record: it is removed.
-
-        Raises:
-            Unsupplied: a rule that cannot be expressed; see `sync_security_group`.
         """
 
     def drop_port(self, port_id: str) -> None:
         """Remove a port. Idempotent."""
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
-        """Make a group's rules take effect.
-
-        Raises:
-            Unsupplied: a rule that cannot be expressed; nothing of the group was changed.
-        """
+        """Make a group's rules take effect; one that cannot be expressed lets nothing pass, and is logged."""
 
     def drop_security_group(self, group_id: str) -> None:
         """Remove a group. Idempotent."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pileus.agent.commands import NetworkSpec
 from pileus.errors import Unavailable
+from pileus.network.names import DOMAIN
 from pileus.network.northbound import groups, networks, ports
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.connection import connect
@@ -32,7 +33,7 @@ class OvnNorthbound:
 
     kind = "ovn"
 
-    def __init__(self, server: str, dns_domain: str = "openstacklocal") -> None:
+    def __init__(self, server: str, dns_domain: str = DOMAIN) -> None:
         self._server, self._domain = server, dns_domain.rstrip(".")
         self._connection: Database | None = None
         self._ready: Database | None = None

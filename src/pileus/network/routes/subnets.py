@@ -14,15 +14,14 @@ from pileus.network.attributes import (
     STANDARD,
     SWITCH,
     Attribute,
-    address,
     integer,
     list_of,
     nullable,
     one_of,
-    prefix,
     record,
     uuid,
 )
+from pileus.network.literals import address, prefix
 from pileus.network.model import Network, Subnet
 from pileus.network.quotas import QUOTAS
 from pileus.network.routes.networks import NETWORK
