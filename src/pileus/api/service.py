@@ -25,6 +25,7 @@ STATUS: dict[type[PileusError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
+    errors.TooMany: 429,
     errors.Unsupplied: 501,
     errors.Unavailable: 503,
 }

@@ -10,10 +10,9 @@ from sqlalchemy import func, select
 
 from pileus.api import Caller, Policy
 from pileus.db.tags import Tag
-from pileus.identity import users
+from pileus.identity import passwords
 from pileus.identity.model import User
 from pileus.identity.policies import RULES
-from pileus.identity.routes import users as user_routes
 from tests.client import Client
 from tests.unit.identity.conftest import ident
 from tests.unit.serving import Serving
@@ -171,14 +170,14 @@ def hashed(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     pool: Any = serving.db.engine.pool
 
-    for module, name in ((user_routes, "hash_password"), (users, "hash_password"), (users, "check_password")):
-        real = getattr(module, name)
+    for name in ("hash_password", "check_password"):
+        real = getattr(passwords, name)
 
         def noted(*arguments: Any, real: Any = real) -> Any:
             found.append(pool.checkedout())
             return real(*arguments)
 
-        monkeypatch.setattr(module, name, noted)
+        monkeypatch.setattr(passwords, name, noted)
     return found
 
 
@@ -217,17 +216,17 @@ def test_a_password_that_was_changed_meanwhile_opens_nothing(
     serving: Serving, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"/users/{ident(admin, 'users', 'demo')}"
-    real = users.check_password
+    real = passwords.Passwords.check
 
     def meanwhile(method: str, **options: Any) -> None:
         """What an administrator does while the next password is being checked."""
 
         def slow(*arguments: Any) -> bool:
-            monkeypatch.setattr(users, "check_password", real)
+            monkeypatch.setattr(passwords.Passwords, "check", real)
             assert admin(method, url, **options).status_code < 300
             return real(*arguments)
 
-        monkeypatch.setattr(users, "check_password", slow)
+        monkeypatch.setattr(passwords.Passwords, "check", slow)
 
     meanwhile("PATCH", json={"user": {"password": "new"}})
     assert serving.login("demo").status_code == 401
