@@ -7,6 +7,7 @@ from sqlalchemy import insert, update
 from pileus.compute import servers
 from pileus.compute.model import Server, ServerFault
 from pileus.compute.states import ERROR
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session, utcnow
 from pileus.operations import Origin
 
@@ -32,5 +33,6 @@ def break_down(session: Session, subject_id: str, origin: Origin, error: dict[st
 def broken(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """The last resort, where what should have been done hit a defect: as little as a server in ERROR needs."""
     session.change(update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None)).values(vm_state=ERROR))
-    fault = {"code": 500, "message": error["message"][:255], "created_at": utcnow()}
+    shown = unnamed(session, error["message"])[:255]
+    fault = {"code": 500, "message": shown, "details": error["message"], "created_at": utcnow()}
     session.change(insert(ServerFault).values(server_id=subject_id, **fault))

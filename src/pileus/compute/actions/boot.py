@@ -18,7 +18,7 @@ def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, s
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR, 0)
         server.admin_pass = None
-        servers.add_fault(session, server, error["message"], error["message"])
+        servers.add_fault(session, server, error["message"])
         notifications.create(session, origin, server, "error", error)
 
 
