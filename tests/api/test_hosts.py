@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.api.compute import User
 from tests.api.conftest import Behave
-from tests.support import eventually
+from tests.support import CloudUnderTest, eventually
 
 
 def test_no_valid_host(
@@ -61,6 +61,21 @@ def test_no_host_can_build(
     assert (action["action"], action["message"]) == ("create", "Error")
     assert owner.act(server_id, "os-start").status_code == 409
     owner.delete(server_id)
+
+
+def test_no_password_stays(owner: User, image: str, network: str, behave: Behave, cloud: CloudUnderTest) -> None:
+    """Of a server that was deleted while it was being built or rebuilt, or whose building failed."""
+    server_id = owner.boot(imageRef=image, networks=[{"uuid": network}])
+    behave(build_s=5)
+    building = owner.accept(imageRef=image, networks=[{"uuid": network}])
+    assert owner.act(server_id, "rebuild", {"imageRef": image}).status_code == 202
+    eventually(lambda: owner.server(building)["OS-EXT-STS:task_state"] == "spawning", what="the building")
+    for one in (building, server_id):
+        owner.delete(one)
+    behave(fail_build={f"fake-{n}": "broken" for n in (1, 2, 3)})
+    failed = owner.accept(imageRef=image, networks=[{"uuid": network}])
+    assert owner.settled(failed)["status"] == "ERROR"
+    assert cloud.query("SELECT id FROM servers WHERE admin_pass IS NOT NULL") == []
 
 
 def test_a_host_that_is_forced_is_the_only_one_tried(root_user: User, none: dict[str, Any], behave: Behave) -> None:

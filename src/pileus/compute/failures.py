@@ -25,14 +25,14 @@ def break_down(session: Session, subject_id: str, origin: Origin, error: dict[st
     server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR)
-        server.admin_pass = None
         servers.add_fault(session, server, error["message"])
         servers.catch_up(server, None)
 
 
 def broken(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """The last resort, where what should have been done hit a defect: as little as a server in ERROR needs."""
-    session.change(update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None)).values(vm_state=ERROR))
+    there = update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None))
+    session.change(there.values(vm_state=ERROR, admin_pass=None))
     shown = unnamed(session, error["message"])[:255]
     fault = {"code": 500, "message": shown, "details": error["message"], "created_at": utcnow()}
     session.change(insert(ServerFault).values(server_id=subject_id, **fault))

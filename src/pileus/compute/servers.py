@@ -160,6 +160,8 @@ def add_fault(session: Session, server: Server, message: str) -> None:
 def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
     """Move a server to another vm_state; only flows do this, by what states.ACTIONS says."""
     server.vm_state, server.updated_at = vm_state, utcnow()
+    if vm_state in (states.ERROR, states.DELETED):
+        server.admin_pass = None  # no guest will be built with it
     if power_state is not None:
         server.power_state = power_state
 

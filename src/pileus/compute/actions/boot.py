@@ -17,7 +17,6 @@ def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, s
     server = servers.held(session, subject_id)
     if server is not None and server.deleted_at is None:
         servers.set_state(server, ERROR, 0)
-        server.admin_pass = None
         servers.add_fault(session, server, error["message"])
         notifications.create(session, origin, server, "error", error)
 

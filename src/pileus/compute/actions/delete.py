@@ -72,7 +72,7 @@ def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | No
     server = servers.held(session, server_id)
     assert server is not None
     servers.set_state(server, DELETED, 0)
-    server.host = server.admin_pass = None
+    server.host = None
     server.deleted_at = utcnow()
     server_ports.release_for_server(session, server_id, origin.request_id)
     if left_behind:
