@@ -65,6 +65,20 @@ def test_a_domains_token_lists_its_own_domain(serving: Serving, admin: Client, r
     assert api("GET", f"/roles/{own}").status_code == 200
 
 
+def test_a_domains_reader_sees_its_own_projects_of_its_users(serving: Serving, admin: Client) -> None:
+    place, member = Place(serving, admin, "reader"), ident(admin, "roles", "member")
+    other = admin.ok("POST", "/users", json={"user": {"name": "v", "domain_id": place.domain}})["user"]["id"]
+    for project in (place.project, ident(admin, "projects", "demo")):
+        for user in (other, place.user):
+            admin.ok("PUT", f"/projects/{project}/users/{user}/roles/{member}")
+
+    def names(api: Client, user: str) -> list[str]:
+        return [row["name"] for row in api.ok("GET", f"/users/{user}/projects")["projects"]]
+
+    assert names(place.of_domain(), other) == ["p"]
+    assert names(place.of_domain(), place.user) == names(admin, other) == ["demo", "p"]
+
+
 def test_a_projects_reader_lists_nothing(serving: Serving, admin: Client) -> None:
     place = Place(serving, admin, "manager")
     api = place.login({"project": {"id": place.project}})
