@@ -34,6 +34,22 @@ class Settings(msgspec.Struct, kw_only=True):
     token_lifetime_s: int = 3600
     token_rotation_s: int = 3600
     bcrypt_rounds: int = 12
+    password_threads: int = 0
+    """How many passwords are checked at a time; 0: half of the processors."""
+    password_waiting: int = 8
+    """How many more logins may wait for their turn; others get 503. Keep it well below the threads that answer
+    requests."""
+    slowdown_failure_attempts: int = 5
+    """After so many wrong passwords in a row for one account from one address, that address waits longer each time and
+    gets 429 until then; 0: never."""
+    slowdown_longest_s: float = 30.0
+    lockout_failure_attempts: int = 0
+    """After so many wrong passwords in a row an account is locked, from wherever; 0: never. An attacker can lock
+    accounts of which he knows the names."""
+    lockout_duration: float = 1800.0
+    """How long an account stays locked, seconds."""
+    allow_rescope_scoped_token: bool = True
+    """Whether a token that has a scope can be exchanged for one with another; one without can always be."""
     max_json_body_bytes: int = 1024 * 1024
     tls_cert: str = ""
     """Path of the certificate (PEM, with those that lead to a known one); empty: connections are not encrypted."""

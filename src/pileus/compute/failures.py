@@ -9,6 +9,7 @@ from sqlalchemy import insert, update
 from pileus.compute import servers
 from pileus.compute.model import Server, ServerFault
 from pileus.compute.states import BROKEN
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session, utcnow
 from pileus.operations import Origin
 from pileus.operations.flow import FailureHook
@@ -26,8 +27,7 @@ def falling_to(vm_state: str | None, also: Also | None = None) -> FailureHook:
             return
         if vm_state is not None:
             servers.set_state(server, vm_state)
-            server.admin_pass = None
-        servers.add_fault(session, server, error["message"], error["message"])
+        servers.add_fault(session, server, error["message"])
         servers.catch_up(server, None)
         if also is not None:
             also(session, server, origin, error)
@@ -37,6 +37,8 @@ def falling_to(vm_state: str | None, also: Also | None = None) -> FailureHook:
 
 def broken(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
     """The last resort, where what should have been done hit a defect: as little as a server in such a state needs."""
-    session.change(update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None)).values(vm_state=BROKEN))
-    fault = {"code": 500, "message": error["message"][:255], "created_at": utcnow()}
+    there = update(Server).where(Server.id == subject_id, Server.deleted_at.is_(None))
+    session.change(there.values(vm_state=BROKEN, admin_pass=None))
+    shown = unnamed(session, error["message"])[:255]
+    fault = {"code": 500, "message": shown, "details": error["message"], "created_at": utcnow()}
     session.change(insert(ServerFault).values(server_id=subject_id, **fault))

@@ -11,6 +11,7 @@ from pileus.api import Asks, Requester
 from pileus.compute import spec, states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, NotFound
 from pileus.jsontypes import Values
@@ -152,14 +153,18 @@ def _faults(session: Session, ids: list[str]) -> dict[str, ServerFault]:
     return {fault.server_id: fault for fault in session.scalars(select(ServerFault).where(ServerFault.id.in_(newest)))}
 
 
-def add_fault(session: Session, server: Server, message: str, details: str | None = None) -> None:
-    """Record why a server went wrong; the message is cut to what the API may show."""
-    session.add(ServerFault(server_id=server.id, code=500, message=message[:255], details=details, created_at=utcnow()))
+def add_fault(session: Session, server: Server, message: str) -> None:
+    """Record why a server went wrong: the owner's message, which names no host and is cut to what the API may show, and
+    the administrator's details."""
+    shown = unnamed(session, message)[:255]
+    session.add(ServerFault(server_id=server.id, code=500, message=shown, details=message, created_at=utcnow()))
 
 
 def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
     """Move a server to another vm_state; only flows do this, by what their transitions say."""
     server.vm_state, server.updated_at = vm_state, utcnow()
+    if vm_state in (states.ERROR, states.DELETED):
+        server.admin_pass = None  # no guest will be built with it
     if power_state is not None:
         server.power_state = power_state
 

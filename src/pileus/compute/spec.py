@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -80,8 +78,6 @@ def _image(server: Server) -> ImageSource | None:
 
 def _data(session: Session, server: Server) -> InstanceData:
     key = server.key
-    # The same at every build, so that a command built again is the same command.
-    seed = base64.b64encode(hashlib.sha512(f"{server.id}/seed".encode()).digest()).decode()
     return InstanceData(
         hostname=server.hostname,
         name=server.name,
@@ -95,7 +91,6 @@ def _data(session: Session, server: Server) -> InstanceData:
         metadata=server.metadata_,
         security_groups=tuple(security_groups.names_for_servers(session, [server.id]).get(server.id, ())),
         user_data=server.user_data,
-        random_seed=seed,
     )
 
 
