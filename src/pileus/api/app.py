@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from itertools import count
@@ -13,9 +13,10 @@ from typing import Any
 
 import falcon
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from pileus.api.bodies import discard, read_json, read_query, require_length
+from pileus.api.bodies import read_json, read_query, require_length
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
@@ -28,7 +29,6 @@ from pileus.errors import (
     Unauthenticated,
     Unavailable,
 )
-from pileus.jsontypes import Values
 
 log = logging.getLogger(__name__)
 Application = falcon.App[falcon.Request, falcon.Response]
@@ -67,7 +67,6 @@ class Endpoint:
                 ctx.require(route.rules[0])
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
-            discard(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -102,7 +101,7 @@ class Endpoint:
         raise Invalid(f"There is no such action: {name}")
 
     def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        arguments: Values = dict(path)
+        ctx.path, arguments = path, dict[str, Any](path)
         if route.body:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
@@ -237,7 +236,36 @@ def build(cloud: Cloud, services: Iterable[Service]) -> Application:
         stamp(ctx, response)
 
     app.add_error_handler(falcon.HTTPError, lost)
+    app.add_route("/healthcheck", Health(cloud))
     return app
+
+
+class Health:
+    """Whether this replica can serve, for load balancers (the healthcheck middleware of OpenStack's services)."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = "text/plain; charset=UTF-8"
+        try:
+            with self._cloud.db.read() as session:
+                session.execute(text("SELECT 1"))
+        except (DBAPIError, Contended):
+            response.status, response.data = status_line(503), b"the database does not answer"
+        else:
+            response.data = b"OK"
+
+
+def streams(services: Iterable[Service]) -> Callable[[str, str], bool]:
+    """Says of a method and a path whether its handler reads the body as it arrives, which may take long."""
+    paths = [
+        (route.method, re.compile(PARAMETER.sub("[^/]+", service.prefix + route.path) + "/?"))
+        for service in services
+        for route in service.routes
+        if route.raw
+    ]
+    return lambda method, path: any(method == one and pattern.fullmatch(path) for one, pattern in paths)
 
 
 def _mount(app: Application, cloud: Cloud, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Bodies and queries of requests: how long they may be, how they are read, what becomes of bodies that nobody wants."""
+"""Bodies and queries of requests: how long they may be, how they are read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import msgspec
 from pileus.errors import Invalid, TooLarge, Unsupported
 from pileus.jsontypes import Json, Values
 
-DISCARD = 4 * 1024 * 1024
-"""Bytes of a refused body that are read all the same."""
 LONGEST_QUERY = 16 * 1024
 """Characters, percent-encoded: twice what clients keep to, who split lists of ids over several requests."""
 MOST_PARAMETERS = 500
@@ -111,19 +109,3 @@ def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
         if (found := _nul(one, (*path, str(name)))) is not None:
             return found
     return None
-
-
-def discard(request: falcon.Request) -> None:
-    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
-    the answer. Of one that announces more, nothing is read: nobody waits for that."""
-    try:
-        length = announced(request)
-        if (length or 0) > DISCARD:
-            return
-        unbounded = length is None and request.env.get("wsgi.input_terminated")
-        stream = request.stream if unbounded else request.bounded_stream
-        left = DISCARD
-        while left > 0 and (chunk := stream.read(64 * 1024)):
-            left -= len(chunk)
-    except (Invalid, OSError, ValueError):
-        pass  # it ends nowhere, or the client is gone

@@ -38,7 +38,7 @@ ANONYMOUS: dict[str, tuple[str, str, bytes | None, int]] = {
     "a key that is no UTF-8": ("POST", TOKENS, b'{"\xc3(": 1}', 400),
     "half a character": ("POST", TOKENS, b'{"auth": "\\ud800"}', 400),
     "thousands of digits": ("POST", TOKENS, f'{{"auth": {DIGITS}}}'.encode(), 400),
-    "an unknown method": ("POST", TOKENS, b'{"auth": {"identity": {"methods": ["\\u00b2"]}}}', 400),
+    "an unknown method": ("POST", TOKENS, b'{"auth": {"identity": {"methods": ["\\u00b2"]}}}', 401),
     "no project in scope": ("POST", TOKENS, b'{"auth": {"identity": {"methods": ["token"]}, "scope": {}}}', 400),
     "NUL": ("POST", TOKENS, b'{"auth": {"identity": {"methods": ["\\u0000"]}}}', 400),
     "NUL in the path": ("GET", "/identity/v3%00", None, 404),
