@@ -13,6 +13,9 @@ from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
+MOST_ITEMS = 1000
+"""In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""
+
 
 class Schema:
     """A JSON schema (2020-12) whose parts may be marked with since, until and changed.
@@ -56,7 +59,7 @@ class Schema:
         """
         validator = self._compiled.get(version)
         if validator is None:
-            document = resolved(self.document, version)
+            document = bounded(resolved(self.document, version))
             validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
         try:
             if validator.is_valid(value):
@@ -65,6 +68,25 @@ class Schema:
         except ValueError as deep:  # nested too deeply
             raise Invalid(f"Invalid request body: {deep}") from None
         raise Invalid(_message(error.message, list(error.instance_path), value))
+
+
+def bounded(schema: Document) -> Values:
+    """A schema in which every list and object has a most."""
+    kept = {"const", "enum", "default", "required"}
+    inner: Values = {key: one if key in kept else _bounded(one) for key, one in schema.items()}
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "array" in kinds:
+        inner.setdefault("maxItems", MOST_ITEMS)
+    if "object" in kinds:
+        inner.setdefault("maxProperties", MOST_ITEMS)
+    return inner
+
+
+def _bounded(part: object) -> object:
+    if isinstance(part, list):
+        return [_bounded(one) for one in part]
+    return bounded(part) if isinstance(part, dict) else part
 
 
 def _message(problem: str, path: list[str | int], value: Json) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy import JSON, ColumnElement, and_, false, or_, select, true, type_coerce
 
@@ -13,6 +13,7 @@ from pileus.api.tags import tag_filters
 from pileus.api.values import truth
 from pileus.compute import servers, states
 from pileus.compute.model import Server
+from pileus.db.patterns import matches
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses
 from pileus.operations.model import SubjectRow
@@ -80,16 +81,8 @@ def _flag(condition: Callable[[bool], Condition]) -> Filter:
 
 
 def _matching(condition: Callable[[str], Condition]) -> Filter:
-    """A regular expression; what is none is looked for as it is written."""
-
-    def matching(_ctx: Context, values: Sequence[str]) -> Condition:
-        try:
-            re.compile(values[-1])
-        except re.error:
-            return condition(re.escape(values[-1]))
-        return condition(values[-1])
-
-    return matching
+    """A regular expression; the last one counts, but all must be patterns."""
+    return lambda _ctx, values: [condition(value) for value in values][-1]
 
 
 def _project(ctx: Context, values: Sequence[str]) -> Condition:
@@ -131,8 +124,8 @@ def _filters() -> dict[str, Filter]:
     found |= {"image": equals(Server.image_id), "uuid": equals(Server.id), "flavor": _flavor, "project_id": _project}
     found |= {"status": _status, "task_state": _doing}
     found |= {
-        "name": _matching(Server.name.regexp_match),
-        "description": _matching(Server.description.regexp_match),
+        "name": _matching(partial(matches, Server.name)),
+        "description": _matching(partial(matches, Server.description)),
         "ip": _matching(lambda pattern: Server.id.in_(addresses.servers_at(4, pattern))),
         "ip6": _matching(lambda pattern: Server.id.in_(addresses.servers_at(6, pattern))),
         "config_drive": _flag(Server.config_drive.is_),
