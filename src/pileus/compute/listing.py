@@ -81,7 +81,7 @@ def _flag(condition: Callable[[bool], Condition]) -> Filter:
 
 
 def _matching(condition: Callable[[str], Condition]) -> Filter:
-    """A regular expression; of several the last one counts, but all must be some."""
+    """A regular expression; the last one counts, but all must be patterns."""
     return lambda _ctx, values: [condition(value) for value in values][-1]
 
 
