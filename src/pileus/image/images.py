@@ -14,32 +14,28 @@ from pileus.image.patch import Change
 from pileus.settings import Settings
 
 
-def readable(project_id: str | None, is_admin: bool) -> ColumnElement[bool] | None:
-    """Which images there are for a project: its own, public, community and those shared with it.
+def seen(asks: Requester) -> ColumnElement[bool] | None:
+    """Which images there are for the caller: its project's own, public, community and those shared with it.
 
     None means all, for an administrator. Every look-up of an image goes through this.
     """
-    if is_admin:
+    if asks.is_admin:
         return None
+    project_id = asks.caller.project_id
     open_to_all = Image.visibility.in_(("public", "community"))
     if project_id is None:
         return open_to_all
     return or_(open_to_all, Image.owner == project_id, shared_with(project_id))
 
 
-def seen(asks: Requester) -> ColumnElement[bool] | None:
-    """Which images there are for the caller; None: all."""
-    return readable(asks.caller.project_id, asks.is_admin)
-
-
-def visible(session: Session, project_id: str | None, is_admin: bool, image_id: str) -> Image:
-    """An image that there is for the project.
+def find(session: Session, asks: Requester, image_id: str) -> Image:
+    """An image that there is for the caller.
 
     Raises:
-        NotFound: there is none such for this project.
+        NotFound: there is none such.
     """
-    query, seen = select(Image).where(Image.id == image_id), readable(project_id, is_admin)
-    image = session.scalar(query if seen is None else query.where(seen))
+    query, there = select(Image).where(Image.id == image_id), seen(asks)
+    image = session.scalar(query if there is None else query.where(there))
     if image is None:
         raise NotFound(f"No image found with ID {image_id}")
     return image
