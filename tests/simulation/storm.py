@@ -170,8 +170,8 @@ class Storm:
             agent.start()
         for step in range(CALM_STEPS):
             self._step()
-            if step % 50 == 49:
-                self.clock.now += 10
+            if step % 25 == 24:
+                self.clock.now += 5
                 if self._quiet():
                     break
                 self.clients.let_go()

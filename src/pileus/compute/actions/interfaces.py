@@ -14,7 +14,7 @@ from pileus.db import Session
 from pileus.errors import Conflict, NotFound
 from pileus.network import requests, server_ports, wiring
 from pileus.network.model import Port
-from pileus.operations import Arguments, Operation, Origin, Owed, recorded
+from pileus.operations import Arguments, Operation, Origin, Owed, debts, recorded
 
 _RULE = "os_compute_api:os-attach-interfaces:"
 DETACH_S = 60.0
@@ -65,6 +65,7 @@ def attach(session: Session, server: Server, wanted: Values, asks: Requester) ->
     found = requests.validate(session, asks, networks)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
+    _require_settled(session, found[0].port_id)
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)
     attach_interface.begin(session, server, {"port_id": port.id}, asks)
     return port
@@ -80,7 +81,15 @@ def detach(session: Session, server: Server, port_id: str, asks: Requester) -> N
         server_ports.one_of_server(session, server.id, port_id)
     except NotFound:
         raise NotFound(f"Instance {server.id} does not have a port with id {port_id}") from None
+    _require_settled(session, port_id)
     detach_interface.begin(session, server, {"port_id": port_id}, asks)
+
+
+def _require_settled(session: Session, port_id: str | None) -> None:
+    """What a host still owes to a port would undo what is asked for now; raises Conflict."""
+    names = (spec.detach_port.name, spec.plug_again.name)
+    if port_id and any(one["port_id"] == port_id for one in debts.arguments_of(session, names)):
+        raise Conflict(f"Port {port_id} is still being plugged or unplugged.", "PortInUse")
 
 
 @attach_interface.prepared
