@@ -105,9 +105,11 @@ class Clients:
     def _fitting(self, session: Session) -> None:
         idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
         if ready := list(session.scalars(idle.order_by(Server.number))):
-            server = self._dice.pick(ready)
+            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
+            server = self._dice.pick(held * 4 + ready)
             if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
-                self._begin(session, server.id, self._dice.pick(fitting))
+                back = [name for name in ("unpause", "resume") if name in fitting]
+                self._begin(session, server.id, self._dice.pick(fitting + back * 3))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
         action, asks = ACTIONS[kind], self._owner()

@@ -74,7 +74,7 @@ class Storm:
             self._step()
             if self.dice.chance(0.06):
                 self.clients.ask()
-            if self.dice.chance(0.05):
+            if self.dice.chance(0.07):
                 self.clients.go_on()
             if self.dice.chance(0.01):
                 self.trips.ask()

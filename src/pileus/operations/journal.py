@@ -163,7 +163,7 @@ def _read(session: Session, rows: Sequence[OperationRow], begun: set[str]) -> li
     request did, which counts if it is to be taken back."""
     found = {row.id: _held(row) for row in rows}
     counts = StepRow.operation_id.in_(begun) | StepRow.take_back.is_not(None)
-    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(found), counts)) if rows else ():
+    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(list(found)), counts)) if rows else ():
         found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
     return list(found.values())
 
