@@ -1,11 +1,11 @@
-# make setup | demo | test | simulate | lint | conformance | bench | clean
+# make setup | demo | test | simulate | fuzz | lint | conformance | bench | clean
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 TINY := build/tiny/tiny.qcow2
 export PILEUS_TEST_IMAGE ?= $(CURDIR)/$(TINY)
 
-.PHONY: setup demo test simulate lint conformance bench clean docs
+.PHONY: setup demo test simulate fuzz lint conformance bench clean docs
 
 setup: $(VENV)/.done $(TINY)
 
@@ -35,6 +35,11 @@ SEEDS ?= 100000
 FIRST_SEED ?= 1
 simulate: $(VENV)/.done
 	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) $(PY) -m pytest -q -s tests/simulation
+
+FUZZ_REQUESTS ?= 10000
+FUZZ_SEED ?= 1
+fuzz: $(VENV)/.done
+	FUZZ_REQUESTS=$(FUZZ_REQUESTS) FUZZ_SEED=$(FUZZ_SEED) $(PY) -m pytest -q -s tests/unit/api/test_fuzz.py
 
 conformance: setup
 	tests/conformance/run.sh

@@ -12,6 +12,8 @@ from tests.databases import Databases
 from tests.postgres import Postgres
 
 ON_POSTGRESQL = (
+    "tests/unit/api/test_fuzz.py",  # NUL, and numbers and times that SQLite would take
+    "tests/unit/db/",
     "tests/unit/operations/",  # commits, leases, locks, debts: what is safe when several write
     "tests/unit/network/",  # addresses taken by several at once; lists with every filter
     "tests/unit/test_upgrade.py",

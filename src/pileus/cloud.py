@@ -16,6 +16,7 @@ from pileus.compute import actions, hosts
 from pileus.compute.model import Server
 from pileus.db import Database, Session
 from pileus.identity.keys import KeyRing
+from pileus.identity.logins import Logins
 from pileus.identity.tokens import Tokens
 from pileus.image import store
 from pileus.network import sync
@@ -26,6 +27,7 @@ from pileus.operations.agents import Agents, Questions
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
+from pileus.operations.owed import KNOWN
 from pileus.operations.post import Post
 from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
@@ -46,7 +48,8 @@ class Cloud:
     def __init__(self, settings: Settings, db: Database) -> None:
         self.settings, self.db = settings, db
         self.keys = KeyRing(db, settings.token_rotation_s, settings.token_lifetime_s)
-        self.tokens = Tokens(self.keys, settings.token_lifetime_s)
+        self.tokens = Tokens(self.keys, settings.token_lifetime_s, settings.allow_rescope_scoped_token)
+        self.logins = Logins(settings)
         self.authenticate = self.tokens.caller
         self.northbound = northbound(settings)
         self.post = Post()
@@ -59,6 +62,7 @@ class Cloud:
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {
             Tokens: self.tokens,
+            Logins: self.logins,
             Questions: Questions(settings.agent_socket, self._id),
         }
         self._stopping = threading.Event()
@@ -85,6 +89,7 @@ class Cloud:
         self.loops.stop()
         self.delivery.stop()
         self.northbound.close()
+        self.logins.close()
         self.db.dispose()
 
     def part(self, kind: type[T]) -> T:
@@ -166,7 +171,7 @@ def purge(session: Session, operations_s: float, deleted_s: float) -> int:
 
 def registry() -> Registry:
     """All that this release can carry out."""
-    return Registry(actions.FLOWS, [*actions.RECORDED, *sync.ACTIONS])
+    return Registry(actions.FLOWS, KNOWN.values())
 
 
 def northbound(settings: Settings) -> Northbound:

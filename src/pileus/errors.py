@@ -62,6 +62,10 @@ class TooLarge(PileusError):
     """The body is over its limit."""
 
 
+class TooMany(PileusError):
+    """Asked too often; it may be sent again later."""
+
+
 class Unsupported(PileusError):
     """The content type is not served."""
 

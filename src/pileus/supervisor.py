@@ -24,6 +24,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.cloud import services
 from pileus.db import Database
 from pileus.db.migrate import upgrade
+from pileus.edge.certificate import trusting
 from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 0.3
+BACKLOG = 1024
+"""Connections that the kernel keeps for us while we are busy."""
 Progress = Callable[[str], None]
 
 
@@ -97,17 +100,17 @@ class Supervisor:
     """One cloud on this machine.
 
     Args:
-        settings: of the cloud.
+        settings: of the cloud. listener: bound to the APIs' address.
         progress: told in words what is being started.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
         self._settings, self._progress = settings, progress
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
         passwords = _credentials(settings)
-        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, tell))
+        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, listener, tell))
         self._agent = Child("agent", lambda tell: self._run_agent(tell))
         self._stopping = False
 
@@ -247,8 +250,8 @@ def lock(settings: Settings) -> None:
         raise StartFailed(f"a cloud is running in {settings.state} already") from None
 
 
-def prepare(settings: Settings) -> None:
-    """Lay out the state directory with the right owners, and enter the network namespace.
+def prepare(settings: Settings) -> socket.socket:
+    """Lay out the state directory with the right owners, enter the network namespace, and listen there.
 
     Raises:
         StartFailed: the address is taken, or the namespace cannot be entered.
@@ -272,15 +275,22 @@ def prepare(settings: Settings) -> None:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
     if settings.netns:
         enter_netns(settings.netns)
-    probe = socket.socket(socket.AF_INET6 if ":" in settings.address[0] else socket.AF_INET)
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind(settings.address)
-    except OSError as error:
-        raise StartFailed(f"cannot listen on {settings.listen}: {error.strerror}") from error
-    finally:
-        probe.close()
+    listener = _listen(settings)
     save(settings)
+    return listener
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Replicas share the socket: one that is started again finds the clients that came meanwhile."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.address[0] else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(settings.address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartFailed(f"cannot listen on {settings.listen}: {error.strerror}") from error
+    return listener
 
 
 def enter_netns(name: str) -> None:
@@ -325,7 +335,8 @@ def _await_apis(settings: Settings, deadline: float) -> None:
     """Until the port answers: every API is behind it."""
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection(settings.address, timeout=1) as connection:
+            with socket.create_connection(settings.address, timeout=1) as plain:
+                connection = trusting().wrap_socket(plain) if settings.tls_cert else plain
                 connection.sendall(b"GET /identity HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 if connection.recv(16).startswith(b"HTTP/1."):
                     return

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.api.compute import User
 from tests.api.conftest import Behave
-from tests.support import eventually
+from tests.support import CloudUnderTest, eventually
 
 
 def test_no_valid_host(
@@ -21,9 +21,10 @@ def test_no_valid_host(
     assert (server["status"], server["OS-EXT-STS:vm_state"], server["hostId"]) == ("ERROR", "error", "")
     fault = server["fault"]
     assert fault["code"] == 500 and "details" not in fault
-    assert fault["message"].startswith("No valid host was found. There are not enough hosts available: fake-1 (")
+    assert fault["message"].startswith("No valid host was found. There are not enough hosts available: #1 (")
     assert "DiskFilter: 10000 GiB wanted" in fault["message"]
-    assert "details" in root_user.server(server_id)["fault"]
+    assert "fake-" not in fault["message"]
+    assert "fake-1 (DiskFilter" in root_user.server(server_id)["fault"]["details"]
     assert left() == before
     owner.delete(server_id)
     root_user("DELETE", "/flavors/giant")
@@ -44,20 +45,37 @@ def test_the_next_host_is_tried(
 
 
 def test_no_host_can_build(
-    owner: User, image: str, network: str, behave: Behave, left: Callable[[], dict[str, int]]
+    owner: User, root_user: User, image: str, network: str, behave: Behave, left: Callable[[], dict[str, int]]
 ) -> None:
     before = left()
     behave(fail_build={f"fake-{n}": f"reason {n}" for n in (1, 2, 3)})
     server_id = owner.accept(imageRef=image, networks=[{"uuid": network}])
     server = owner.settled(server_id)
     assert server["status"] == "ERROR"
-    for word in ("fake-1", "fake-2", "fake-3", "reason 1", "reason 2", "reason 3"):
-        assert word in server["fault"]["message"]
+    names, reasons = ("fake-1", "fake-2", "fake-3"), ("reason 1", "reason 2", "reason 3")
+    told, details = server["fault"]["message"], root_user.server(server_id)["fault"]["details"]
+    assert all(reason in told and reason in details for reason in reasons)
+    assert all(name not in told and name in details for name in names)
     eventually(lambda: left() == before, what="nothing left behind")
     (action,) = owner.get(f"/servers/{server_id}/os-instance-actions")["instanceActions"]
     assert (action["action"], action["message"]) == ("create", "Error")
     assert owner.act(server_id, "os-start").status_code == 409
     owner.delete(server_id)
+
+
+def test_no_password_stays(owner: User, image: str, network: str, behave: Behave, cloud: CloudUnderTest) -> None:
+    """Of a server that was deleted while it was being built or rebuilt, or whose building failed."""
+    server_id = owner.boot(imageRef=image, networks=[{"uuid": network}])
+    behave(build_s=5)
+    building = owner.accept(imageRef=image, networks=[{"uuid": network}])
+    assert owner.act(server_id, "rebuild", {"imageRef": image}).status_code == 202
+    eventually(lambda: owner.server(building)["OS-EXT-STS:task_state"] == "spawning", what="the building")
+    for one in (building, server_id):
+        owner.delete(one)
+    behave(fail_build={f"fake-{n}": "broken" for n in (1, 2, 3)})
+    failed = owner.accept(imageRef=image, networks=[{"uuid": network}])
+    assert owner.settled(failed)["status"] == "ERROR"
+    assert cloud.query("SELECT id FROM servers WHERE admin_pass IS NOT NULL") == []
 
 
 def test_a_host_that_is_forced_is_the_only_one_tried(root_user: User, none: dict[str, Any], behave: Behave) -> None:

@@ -23,6 +23,7 @@ from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
 from pileus.image.model import Image
+from pileus.jsontypes import Json
 from pileus.network import networks, security_group_rules, server_ports
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.operations.debts import open_debts
@@ -112,16 +113,17 @@ class Clients:
                 self._begin(session, server.id, self._dice.pick(fitting + back * 3))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
-        action, asks = ACTIONS[kind], self._owner()
-        server = servers.find(session, asks, server_id, action.rule, lock=True)
-        if kind == "attach":
-            interfaces.attach(session, server, self._interface(session), asks)
+        body: Json = None
+        if kind == "rebuild":
+            body = {"imageRef": IMAGE}
+        elif kind == "createImage":
+            body = {"name": "i"}
+        elif kind == "attach":
+            body = self._interface(session)
         elif kind == "detach":
-            if held := server_ports.of_server(session, server_id):
-                interfaces.detach(session, server, self._dice.pick(held).id, asks)
-        else:
-            bodies = {"rebuild": {"imageRef": IMAGE}, "createImage": {"name": "i"}}
-            action.begin(session, server, bodies.get(kind), asks)
+            held = [port.id for port in server_ports.of_server(session, server_id)]
+            body = {"port_id": self._dice.pick(held or ["none"])}
+        ACTIONS[kind].ask(session, self._owner(), server_id, body)
 
     def _interface(self, session: Session) -> dict[str, str]:
         """A port of the owner's own, or a new one."""

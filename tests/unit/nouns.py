@@ -29,7 +29,7 @@ class Nouns:
         with self.serving.db.write() as session:
             flavors.bootstrap(session)
             for number, (name, silent_s) in enumerate((("up", 0), ("down", 100)), 1):
-                self._add_host(session, number, name, silent_s)
+                self.add_host(session, number, name, silent_s)
             self.consumer_id = new_id()
             down = providers.search(session, ResourceProvider.name == "down")[0]
             resources = {"VCPU": 2, "MEMORY_MB": 1024}
@@ -37,7 +37,7 @@ class Nouns:
             self.provider_id = down.id
 
     @staticmethod
-    def _add_host(session: Any, number: int, name: str, silent_s: float) -> None:
+    def add_host(session: Any, number: int, name: str, silent_s: float) -> None:
         stock = {
             "VCPU": Inventory(total=8, allocation_ratio=4.0),
             "MEMORY_MB": Inventory(total=16000, reserved=512),

@@ -5,38 +5,35 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs
 
 import falcon
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from pileus.api.bodies import read_json, read_query, require_length
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
-from pileus.db import Contended, OutcomeUnknown, is_transient
+from pileus.db import Contended, OutcomeUnknown, is_transient, is_unfit
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
     NotFound,
     PileusError,
-    TooLarge,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
-from pileus.jsontypes import Json, Values
 
 log = logging.getLogger(__name__)
 Application = falcon.App[falcon.Request, falcon.Response]
 """The WSGI callable."""
 RETRIES = 3
-DISCARD = 4 * 1024 * 1024
 
 
 class Defect(PileusError):
@@ -48,15 +45,21 @@ class Endpoint:
 
     def __init__(self, cloud: Cloud, service: Service, routes: list[Route]) -> None:
         self._cloud, self._service, self._routes = cloud, service, routes
+        settings = cloud.settings
+        is_raw = any(route.raw for route in routes)
+        self._most = settings.image_size_cap_bytes if is_raw else settings.max_json_body_bytes
 
     def __call__(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         ctx = Context(self._cloud, self._service, request, f"req-{uuid.uuid4()}")
         try:
+            require_length(request, self._most)
             self._negotiate(ctx, response)
             self._authenticate(ctx)
             route = self._select(ctx)
             path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
-            ctx.query = parse_qs(request.query_string, keep_blank_values=True)
+            if any("\0" in value for value in path.values()):
+                raise NotFound("The resource could not be found: nothing has a NUL character in its name.")
+            ctx.query = read_query(request.query_string)
             if route.query:
                 flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
                 route.query.check(flat, ctx.version)
@@ -64,7 +67,6 @@ class Endpoint:
                 ctx.require(route.rules[0])
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
-            discard_body(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -99,7 +101,7 @@ class Endpoint:
         raise Invalid(f"There is no such action: {name}")
 
     def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        arguments: Values = dict(path)
+        ctx.path, arguments = path, dict[str, Any](path)
         if route.body:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:
@@ -120,7 +122,10 @@ class Endpoint:
                     return result
             except OutcomeUnknown as error:
                 raise Unavailable(f"{error} Look what came of it before you ask again.") from error
-            except (DBAPIError, Contended) as error:
+            except (DBAPIError, Contended, OverflowError) as error:
+                if is_unfit(error):
+                    log.warning("%s %s: a value does not fit: %s", ctx.request.method, route.path, type(error).__name__)
+                    raise Invalid("The request holds a value that cannot be kept or compared.") from None
                 if not is_transient(error):
                     raise
                 log.warning("%s %s: the database failed: %s", ctx.request.method, ctx.request.path, error)
@@ -142,62 +147,6 @@ class Endpoint:
 def argument_name(key: str) -> str:
     """The handler's parameter for a body's key: "os-getConsoleOutput" -> "os_getConsoleOutput"."""
     return re.sub(r"[^0-9a-zA-Z_]", "_", key)
-
-
-def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
-    """The parsed body.
-
-    Raises:
-        TooLarge: over `limit` bytes. Unsupported: another content type. Invalid: not JSON, or not an object.
-    """
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"Request is too large: more than {limit} bytes.")
-    if request.content_type and "json" not in request.content_type:
-        raise Unsupported(f"Unsupported Content-Type {request.content_type}; use application/json.")
-    raw = (
-        request.bounded_stream.read(limit + 1) if request.content_length is not None else request.stream.read(limit + 1)
-    )
-    if len(raw) > limit:
-        raise TooLarge(f"Request is too large: more than {limit} bytes.")
-    try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Invalid(f"Malformed JSON in request body: {error}") from None
-    if not isinstance(body, dict | list):
-        raise Invalid("The request body must be a JSON object.")
-    if b"\\u0000" in raw and (where := _nul(body, ())) is not None:
-        raise Invalid(f"Invalid input for field/attribute {'.'.join(where)}. It holds a NUL character.")
-    return body
-
-
-def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Where a parsed body has a NUL, if it has one: neither our databases nor OVN's can keep it."""
-    inner: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, str):
-        return path if "\0" in value else None
-    if isinstance(value, dict):
-        inner = value.items()
-    elif isinstance(value, list):
-        inner = enumerate(value)
-    for name, one in inner:
-        if "\0" in str(name):
-            return path
-        if (found := _nul(one, (*path, str(name)))) is not None:
-            return found
-    return None
-
-
-def discard_body(request: falcon.Request) -> None:
-    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
-    the answer."""
-    unbounded = request.content_length is None and request.env.get("wsgi.input_terminated")
-    stream = request.stream if unbounded else request.bounded_stream
-    left = DISCARD
-    try:
-        while left > 0 and (chunk := stream.read(64 * 1024)):
-            left -= len(chunk)
-    except (OSError, ValueError):
-        pass  # the client is gone
 
 
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
@@ -277,6 +226,7 @@ def build(cloud: Cloud, services: Iterable[Service]) -> Application:
                 ctx.version = service.history.negotiate(request.headers)
         status = getattr(error, "status_code", 500)
         known: dict[int, PileusError] = {
+            400: Invalid(f"The request is malformed: {getattr(error, 'description', None) or error}"),
             404: NotFound("The resource could not be found."),
             405: MethodNotAllowed(f"The method {request.method} is not allowed for this resource."),
         }
@@ -286,7 +236,36 @@ def build(cloud: Cloud, services: Iterable[Service]) -> Application:
         stamp(ctx, response)
 
     app.add_error_handler(falcon.HTTPError, lost)
+    app.add_route("/healthcheck", Health(cloud))
     return app
+
+
+class Health:
+    """Whether this replica can serve, for load balancers (the healthcheck middleware of OpenStack's services)."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = "text/plain; charset=UTF-8"
+        try:
+            with self._cloud.db.read() as session:
+                session.execute(text("SELECT 1"))
+        except (DBAPIError, Contended):
+            response.status, response.data = status_line(503), b"the database does not answer"
+        else:
+            response.data = b"OK"
+
+
+def streams(services: Iterable[Service]) -> Callable[[str, str], bool]:
+    """Says of a method and a path whether its handler reads the body as it arrives, which may take long."""
+    paths = [
+        (route.method, re.compile(PARAMETER.sub("[^/]+", service.prefix + route.path) + "/?"))
+        for service in services
+        for route in service.routes
+        if route.raw
+    ]
+    return lambda method, path: any(method == one and pattern.fullmatch(path) for one, pattern in paths)
 
 
 def _mount(app: Application, cloud: Cloud, service: Service) -> None:

@@ -21,6 +21,8 @@ Filter = Callable[[Context, Sequence[str]], Condition]
 Column = InstrumentedAttribute[Any]
 MOST = 2**31 - 1
 """What an integer column holds on every database."""
+MOST_INEXACT, LONGEST = 50, 255
+"""Texts that one parameter compares inexactly, and their characters."""
 
 _INEXACT: dict[str, Callable[[Column, str], Condition]] = {
     "contains": lambda column, text: column.contains(text, autoescape=True),
@@ -70,9 +72,18 @@ def inexact(name: str, column: Column) -> dict[str, Filter]:
     """name__contains and its like (api-ref identity, Filtering)."""
 
     def build(compare: Callable[[Column, str], Condition]) -> Filter:
-        return lambda _asks, values: or_(*(compare(column, value) for value in values))
+        return lambda _asks, values: or_(*(compare(column, value) for value in _few(values)))
 
     return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
+
+
+def _few(values: Sequence[str]) -> Sequence[str]:
+    """Texts to be compared inexactly; databases bound how many, and how long ones, a statement may hold."""
+    if len(values) > MOST_INEXACT:
+        raise ValueError(f"it is given more than {MOST_INEXACT} times")
+    if any(len(value) > LONGEST for value in values):
+        raise ValueError(f"it is longer than {LONGEST} characters")
+    return values
 
 
 def later(moment: datetime, by: timedelta) -> datetime:

@@ -15,11 +15,11 @@ from pileus.jsontypes import Values
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """A caller as rules see it; out of scope, none of them holds."""
+    """A caller as rules see it, and of which scope its token is: rules that are not for that do not hold."""
 
     values: Values
+    scope: str
     is_admin: bool = False
-    in_scope: bool = True
 
 
 class Policy:
@@ -30,7 +30,9 @@ class Policy:
         file: an operator's YAML file with rules that override these, or add to them; need not exist.
         message: what a refused client is told; `{rule}` is the rule's name.
         admin: the rule that tells administrators; what it says is the credential `is_admin` of all others.
-        scopes: of which scopes tokens must be: project, domain, system.
+        scopes: of which scopes tokens must be: project, domain, system. A token without any passes for a project's, as
+            in oslo.policy.
+        narrower: rules that are for fewer of them, and for which.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Policy:
         message: str,
         admin: str,
         scopes: Iterable[str] = ("project", "domain", "system"),
+        narrower: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[])
@@ -51,6 +54,7 @@ class Policy:
             self._enforcer.register_default(policy.RuleDefault(rule, check))
         self._enforcer.load_rules()
         self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
+        self._narrower = {rule: self._scopes & set(few) for rule, few in (narrower or {}).items()}
 
     def declare(self, rule: str, check: str) -> None:
         """Add a rule with its default."""
@@ -69,21 +73,24 @@ class Policy:
 
     def credentials(self, caller: Caller) -> Credentials:
         """What rules are asked with about a caller."""
-        values = caller.policy_values()
-        if not self._in_scope(caller):
-            return Credentials({}, in_scope=False)
+        values, scope = caller.policy_values(), _scope(caller)
+        if scope not in self._scopes:
+            return Credentials({}, scope)
         is_admin = bool(self._enforcer.enforce(self._admin, {}, values))
-        return Credentials(values | {"is_admin": is_admin}, is_admin=is_admin)
+        return Credentials(values | {"is_admin": is_admin}, scope, is_admin)
 
     def allows(self, rule: str, target: Mapping[str, object], credentials: Credentials) -> bool:
         """Whether the caller may do what `rule` guards to `target` (project_id, user_id and the like)."""
-        return credentials.in_scope and bool(self._enforcer.enforce(rule, dict(target), credentials.values))
+        if credentials.scope not in self._narrower.get(rule, self._scopes):
+            return False
+        return bool(self._enforcer.enforce(rule, dict(target), credentials.values))
 
     def refusal(self, rule: str) -> Forbidden:
         """What a client is told that the policy refuses."""
         return Forbidden(self._message.format(rule=rule))
 
-    def _in_scope(self, caller: Caller) -> bool:
-        if caller.system:
-            return "system" in self._scopes
-        return ("domain" if caller.domain_id else "project") in self._scopes
+
+def _scope(caller: Caller) -> str:
+    if caller.system:
+        return "system"
+    return "domain" if caller.domain_id else "project"

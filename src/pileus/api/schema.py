@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
-from pileus.api.microversions import Document, Number, changed, resolve
+from pileus.api.microversions import Document, Marked, Number, changed, resolved
+from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
+
+MOST_ITEMS = 1000
+"""In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""
 
 
 class Schema:
@@ -54,7 +59,7 @@ class Schema:
         """
         validator = self._compiled.get(version)
         if validator is None:
-            document = resolve(self.document, version)
+            document = bounded(resolved(self.document, version))
             validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
         try:
             if validator.is_valid(value):
@@ -65,11 +70,33 @@ class Schema:
         raise Invalid(_message(error.message, list(error.instance_path), value))
 
 
+def bounded(schema: Document) -> Values:
+    """A schema in which every list and object has a most."""
+    kept = {"const", "enum", "default", "required"}
+    inner: Values = {key: one if key in kept else _bounded(one) for key, one in schema.items()}
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "array" in kinds:
+        inner.setdefault("maxItems", MOST_ITEMS)
+    if "object" in kinds:
+        inner.setdefault("maxProperties", MOST_ITEMS)
+    return inner
+
+
+def _bounded(part: object) -> object:
+    if isinstance(part, list):
+        return [_bounded(one) for one in part]
+    return bounded(part) if isinstance(part, dict) else part
+
+
 def _message(problem: str, path: list[str | int], value: Json) -> str:
     if not path:
         return problem if "propert" in problem else f"Invalid request body: {problem}"
     for part in path:
-        value = value[part]
+        if isinstance(value, Mapping):
+            value = value[str(part)]
+        elif isinstance(value, Sequence):
+            value = value[int(part)]
     shown = msgspec.json.encode(value).decode()
     if len(shown) > 200:
         shown = shown[:200] + "..."
@@ -84,28 +111,12 @@ TEXT: Values = {"type": "string", "maxLength": 255}
 NAME: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
 DIGITS: Values = {"type": "string", "pattern": "^[0-9]+$"}
 ANY_PARAM: Values = {"type": ["string", "array"]}
-BOOLEAN_PARAM: Values = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
-BOOLEAN: Values = {
-    "enum": [
-        True,
-        False,
-        "True",
-        "true",
-        "TRUE",
-        "1",
-        "yes",
-        "on",
-        "False",
-        "false",
-        "FALSE",
-        "0",
-        "no",
-        "off",
-    ]
-}
+_WORDS = "^(?i:" + "|".join(sorted(WORDS)) + ")$"
+BOOLEAN_PARAM: Values = {"type": "string", "pattern": _WORDS}
+BOOLEAN: Values = {"type": ["boolean", "string"], "pattern": _WORDS}
 
 
-def obj(required: list[Document] | None = None, *, closed: bool = True, **properties: Document) -> Values:
+def obj(required: Sequence[Document] | Marked | None = None, *, closed: bool = True, **properties: Document) -> Values:
     """An object schema with the given properties; unknown ones are refused unless not `closed`."""
     return {
         "type": "object",

@@ -25,6 +25,7 @@ STATUS: dict[type[PileusError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Unsupported: 415,
+    errors.TooMany: 429,
     errors.Unsupplied: 501,
     errors.Unavailable: 503,
 }
@@ -48,7 +49,7 @@ class Service:
         prefix: first path segment: "/compute".
         nouns: modules with routes, in the order of the URL map.
         rules: policy rules, name to check string. admin: the one that tells administrators.
-        scopes: of which scopes tokens must be.
+        scopes: of which scopes tokens must be. narrower: rules that are for fewer of them.
         envelope: the form of its errors.
         statuses: where this service's status differs from the common one.
         request_id_header: a second header with the request id, if the service has one of its own.
@@ -66,6 +67,7 @@ class Service:
         *,
         admin: str = "context_is_admin",
         scopes: Iterable[str] = ("project",),
+        narrower: Mapping[str, Iterable[str]] | None = None,
         history: History | None = None,
         statuses: Mapping[type[PileusError], int] | None = None,
         request_id_header: str | None = None,
@@ -78,7 +80,7 @@ class Service:
         self.rewrites = [(re.compile(pattern), replacement) for pattern, replacement in rewrites]
         self.routes: list[Route] = [route for noun in nouns for route in noun.routes.routes]
         file = policy_directory / f"{name}.yaml" if policy_directory else None
-        self.policy = Policy(rules, file, refusal, admin, scopes)
+        self.policy = Policy(rules, file, refusal, admin, scopes, narrower)
         self._statuses = {**STATUS, **(statuses or {})}
         unknown = {rule for route in self.routes for rule in (*route.rules, *route.asks)} - {*rules, OPEN}
         assert not unknown, f"{name}: routes with undeclared policy rules {sorted(unknown)}"

@@ -2,7 +2,7 @@
 
 from pileus.clock import utcnow
 from pileus.db.base import Base, new_id
-from pileus.db.engine import Contended, Database, OutcomeUnknown, Session, is_transient
+from pileus.db.engine import Contended, Database, OutcomeUnknown, Session, is_transient, is_unfit
 from pileus.db.now import in_seconds
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Session",
     "in_seconds",
     "is_transient",
+    "is_unfit",
     "new_id",
     "utcnow",
 ]

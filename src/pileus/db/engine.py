@@ -12,16 +12,19 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, orm, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
-from pileus.db import now
+from pileus.db import now, patterns
 
 TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
 """PostgreSQL's SQLSTATEs: connection, read only (a failover), rollback (deadlock, serialization), resources, shutdown,
 time-out, its machine."""
 TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "unable to open database", "readonly")
 """What SQLite, or a driver that lost its server, says of something that may pass."""
+SHOWN_SQL = 500
+"""Characters of a failed statement that are logged."""
 ASK_AGAIN_S = 15.0
 """How long a lost COMMIT is asked after."""
 
@@ -154,6 +157,12 @@ def is_transient(error: BaseException) -> bool:
     return error.connection_invalidated or any(word in said for word in TRANSIENT_WORDS)
 
 
+def is_unfit(error: BaseException) -> bool:
+    """Whether a statement failed because a value does not fit: out of a column's range, too long, not to be written in
+    the database's encoding, or a pattern that PostgreSQL's expressions lack (SQLSTATE class 22, data exception)."""
+    return isinstance(error, DataError | OverflowError)  # the latter is SQLite's driver's, beyond 64 bits
+
+
 def _engine(url: str, options: dict[str, Any]) -> Engine:
     engine = create_engine(
         url,
@@ -162,10 +171,18 @@ def _engine(url: str, options: dict[str, Any]) -> Engine:
         hide_parameters=True,  # errors are logged, and parameters have passwords among them
         **options,
     )
+    event.listen(engine, "handle_error", _shorten)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _shorten(context: ExceptionContext) -> None:
+    """A statement that failed is logged in part: what a client makes long must not fill the disk."""
+    error = context.sqlalchemy_exception
+    if error is not None and len(error.statement or "") > SHOWN_SQL:
+        error.statement = f"{(error.statement or '')[:SHOWN_SQL]}..."
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -175,6 +192,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     connection.create_function("pileus_now", 1, now.sqlite_now)
+    connection.create_function("regexp", 2, patterns.sqlite_regexp, deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:

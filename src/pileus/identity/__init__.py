@@ -9,7 +9,7 @@ from pileus.settings import Settings
 def service(settings: Settings) -> Service:
     """The identity API."""
     from pileus.identity.envelope import envelope
-    from pileus.identity.policies import RULES
+    from pileus.identity.policies import NOT_FOR_DOMAINS, RULES
     from pileus.identity.routes import NOUNS
 
     return Service(
@@ -20,6 +20,7 @@ def service(settings: Settings) -> Service:
         envelope,
         admin="admin_required",
         scopes=("project", "domain", "system"),
+        narrower=dict.fromkeys(NOT_FOR_DOMAINS, ("project", "system")),
         policy_directory=settings.directory / "policy",
         refusal="You are not authorized to perform the requested action: {rule}.",
     )

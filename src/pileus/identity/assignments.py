@@ -11,12 +11,14 @@ from pileus.identity.model import Assignment, ImpliedRole, Project, Role
 
 
 def effective_roles(session: Session, user_id: str, scope: str, target_id: str) -> list[Role]:
-    """The roles a user has on a project, domain or the system, implied ones included, by name."""
+    """The roles a user has on a project, domain or the system, implied ones included, by name. A domain's own roles are
+    not among them, only what they imply: their names are the domain's to choose (api-ref identity, Roles)."""
     query = select(Assignment.role_id).where(
         Assignment.user_id == user_id, Assignment.scope == scope, Assignment.target_id == target_id
     )
     wanted = with_implied(session, session.scalars(query))
-    return list(session.scalars(select(Role).where(Role.id.in_(wanted)).order_by(Role.name))) if wanted else []
+    roles = select(Role).where(Role.id.in_(wanted), Role.domain_id.is_(None)).order_by(Role.name)
+    return list(session.scalars(roles)) if wanted else []
 
 
 def with_implied(session: Session, role_ids: Iterable[str]) -> set[str]:
@@ -30,14 +32,15 @@ def with_prior(session: Session, role_id: str) -> set[str]:
 
 
 def effective(session: Session, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
-    """Assignments with the id of each role they come to, their own and the implied ones."""
+    """Assignments with the id of each role they come to, their own and the implied ones, but for a domain's own."""
     implied = _implied(session)
+    of_domains = set(session.scalars(select(Role.id).where(Role.domain_id.is_not(None))))
     reached: dict[str, list[str]] = {}
     found = []
     for assignment in assignments:
         role_id = assignment.role_id
         if role_id not in reached:
-            reached[role_id] = sorted(_reached([role_id], implied))
+            reached[role_id] = sorted(_reached([role_id], implied) - of_domains)
         found += [(assignment, one) for one in reached[role_id]]
     return found
 

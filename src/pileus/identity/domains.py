@@ -11,7 +11,7 @@ from pileus.db import Session
 from pileus.db.tags import Tag
 from pileus.errors import Forbidden
 from pileus.identity import rows
-from pileus.identity.model import Assignment, Domain, Project, Role, User
+from pileus.identity.model import Assignment, Domain, Project, Role, RoleRemoval, User
 
 
 def create(session: Session, values: Values, _asks: Asks) -> Domain:
@@ -39,13 +39,12 @@ def delete(session: Session, domain: Domain, _asks: Asks) -> None:
     if domain.enabled:
         raise Forbidden("Cannot delete a domain that is enabled, please disable it first.")
     projects = select(Project.id).where(Project.domain_id == domain.id)
-    lost = or_(
-        (Assignment.scope == "domain") & (Assignment.target_id == domain.id),
-        (Assignment.scope == "project") & Assignment.target_id.in_(projects),
-    )
-    session.execute(sql_delete(Assignment).where(lost))
+    for model in (Assignment, RoleRemoval):
+        of_domain = (model.scope == "domain") & (model.target_id == domain.id)
+        of_projects = (model.scope == "project") & model.target_id.in_(projects)
+        session.execute(sql_delete(model).where(or_(of_domain, of_projects)))
     session.execute(sql_delete(Tag).where(Tag.resource_id.in_(projects)))
     session.execute(sql_update(User).where(User.default_project_id.in_(projects)).values(default_project_id=None))
-    for model in (User, Project, Role):
-        session.execute(sql_delete(model).where(model.domain_id == domain.id))
+    for owned in (User, Project, Role):
+        session.execute(sql_delete(owned).where(owned.domain_id == domain.id))
     session.delete(domain)

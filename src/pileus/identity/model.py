@@ -22,6 +22,8 @@ class Domain(Generational, Base):
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str] = mapped_column(default="")
     enabled: Mapped[bool] = mapped_column(default=True)
+    tokens_valid_from: Mapped[datetime | None]
+    """When it was last disabled (`voids`)."""
 
 
 class Project(Tagged, Generational, Base):
@@ -36,6 +38,8 @@ class Project(Tagged, Generational, Base):
     description: Mapped[str] = mapped_column(default="")
     enabled: Mapped[bool] = mapped_column(default=True)
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    tokens_valid_from: Mapped[datetime | None]
+    """When it was last disabled (`voids`)."""
 
 
 class User(Generational, Base):
@@ -54,7 +58,7 @@ class User(Generational, Base):
     password_hash: Mapped[str | None]
     extra: Mapped[dict[str, Any]] = mapped_column(default=dict)
     tokens_valid_from: Mapped[datetime]
-    """Tokens issued earlier are void: the password changed, or the user was disabled."""
+    """When its password last changed, or it was last disabled (`voids`)."""
 
 
 class Role(Generational, Base):
@@ -89,6 +93,17 @@ class Assignment(Generational, Base):
     """project, domain or system."""
     target_id: Mapped[str] = mapped_column(primary_key=True)
     """The project's or domain's id; "all" for the system."""
+
+
+class RoleRemoval(Generational, Base):
+    """When a role of a user on a project, a domain or the system was last taken away (`voids`)."""
+
+    __tablename__ = "role_removals"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    target_id: Mapped[str] = mapped_column(primary_key=True)
+    removed_at: Mapped[datetime]
 
 
 class Revocation(Generational, Base):

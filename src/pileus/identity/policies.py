@@ -109,3 +109,12 @@ RULES = {
     " or 'reader':%(target.role.name)s",
     **TOKENS, **PROJECTS, **USERS, **DOMAINS, **ROLES, **GRANTS, **CATALOG,
 }  # fmt: skip
+NOT_FOR_DOMAINS = frozenset(
+    {
+        *(f"identity:{verb}_{noun}" for verb in ("create", "update", "delete") for noun in ("domain", "role")),
+        *(rule for rule in ROLES if "implied" in rule or "inference" in rule),
+        *(rule for rule in GRANTS if "system_grant" in rule),
+        *(rule for rule in CATALOG if "region" not in rule),
+    }
+)
+"""Rules about the whole system: a token for a domain does not do, whatever its role (Keystone's scope types)."""

@@ -8,7 +8,7 @@ from sqlalchemy import update as sql_update
 from pileus.api import Asks, Values
 from pileus.db import Session
 from pileus.identity import rows
-from pileus.identity.model import Assignment, Domain, Project, User
+from pileus.identity.model import Assignment, Domain, Project, RoleRemoval, User
 
 
 def create(session: Session, values: Values, _asks: Asks) -> Project:
@@ -37,6 +37,7 @@ def _write(session: Session, project: Project, values: Values) -> None:
 
 def delete(session: Session, project: Project, _asks: Asks) -> None:
     """Forget a project, its tags and the roles on it; what it owns in other services stays, as in OpenStack."""
-    session.execute(sql_delete(Assignment).where(Assignment.scope == "project", Assignment.target_id == project.id))
+    for model in (Assignment, RoleRemoval):
+        session.execute(sql_delete(model).where(model.scope == "project", model.target_id == project.id))
     session.execute(sql_update(User).where(User.default_project_id == project.id).values(default_project_id=None))
     session.delete(project)

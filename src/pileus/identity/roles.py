@@ -8,7 +8,7 @@ from pileus.api import Asks, Values
 from pileus.db import Session
 from pileus.errors import Forbidden, NotFound
 from pileus.identity import rows
-from pileus.identity.model import Domain, ImpliedRole, Role
+from pileus.identity.model import Assignment, Domain, ImpliedRole, Role
 
 NEVER_IMPLIED = frozenset({"admin"})
 """Roles that nobody may get by way of another one (Keystone's prohibited_implied_role)."""
@@ -34,7 +34,10 @@ def update(session: Session, role: Role, values: Values, _asks: Asks) -> None:
 
 
 def delete(session: Session, role: Role, _asks: Asks) -> None:
-    """Forget a role; whoever has it loses it."""
+    """Forget a role; whoever has it loses it, and the tokens got with it."""
+    for assignment in session.scalars(select(Assignment).where(Assignment.role_id == role.id)):
+        session.delete(assignment)
+    session.flush()
     session.delete(role)
 
 

@@ -17,10 +17,10 @@ from sqlalchemy import delete
 from pileus.api.caller import Caller
 from pileus.db import Session, utcnow
 from pileus.errors import NotFound, Unauthenticated
-from pileus.identity import assignments, generation
+from pileus.identity import assignments, generation, voids
 from pileus.identity.keys import KeyRing
 from pileus.identity.model import Domain, Project, Revocation, Role, User
-from pileus.identity.users import REFUSED
+from pileus.identity.words import REFUSED
 from pileus.jsontypes import Values
 
 CACHE_SIZE = 4096
@@ -43,6 +43,8 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     issued_at: float
     expires_at: float
     audit_ids: tuple[str, ...]
+    basis: str
+    """What it stands on (`voids`)."""
 
 
 class TokenInfo(msgspec.Struct):
@@ -58,10 +60,14 @@ class TokenInfo(msgspec.Struct):
 
 
 class Tokens:
-    """Issues and checks tokens. What a token means is cached until identity changes."""
+    """Issues and checks tokens. What a token means is cached until identity changes.
 
-    def __init__(self, keys: KeyRing, lifetime_s: int) -> None:
-        self._keys, self._lifetime_s = keys, lifetime_s
+    Attributes:
+        rescopes: whether a token that has a scope may be exchanged for another (allow_rescope_scoped_token).
+    """
+
+    def __init__(self, keys: KeyRing, lifetime_s: int, rescopes: bool = True) -> None:
+        self._keys, self._lifetime_s, self.rescopes = keys, lifetime_s, rescopes
         self._cache: OrderedDict[str, tuple[int, float, Caller]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -83,8 +89,11 @@ class Tokens:
             now,
             parent.expires_at if parent else now + self._lifetime_s,
             (audit, parent.audit_ids[-1]) if parent else (audit,),
+            basis="",
         )
-        return self._keys.encrypt(msgspec.msgpack.encode(payload)), _resolve(session, payload)
+        info = _resolve(session, payload)
+        info.payload = msgspec.structs.replace(payload, basis=_basis(session, info))
+        return self._keys.encrypt(msgspec.msgpack.encode(info.payload)), info
 
     def read(self, session: Session, token: str) -> TokenInfo:
         """What a token stands for now.
@@ -100,7 +109,10 @@ class Tokens:
             raise Unauthenticated("The token has expired.")
         if session.get(Revocation, payload.audit_ids[0]) is not None:
             raise Unauthenticated("The token has been revoked.")
-        return _resolve(session, payload)
+        info = _resolve(session, payload)
+        if payload.basis != _basis(session, info):
+            raise Unauthenticated("The token has been revoked.")
+        return info
 
     def caller(self, session: Session, token: str) -> Caller:
         """Who a token stands for; raises as `read`."""
@@ -137,8 +149,6 @@ def _resolve(session: Session, payload: Payload) -> TokenInfo:
     user_domain = session.get(Domain, user.domain_id) if user else None
     if user is None or user_domain is None or not (user.enabled and user_domain.enabled):
         raise Unauthenticated(REFUSED)  # in no other words than a wrong password
-    if _instant(payload.issued_at) < user.tokens_valid_from:
-        raise Unauthenticated("The token has been revoked.")
     info = TokenInfo(payload, user, user_domain, [])
     if payload.scope == "unscoped":
         return info
@@ -156,6 +166,11 @@ def _resolve(session: Session, payload: Payload) -> TokenInfo:
     if not usable or not info.roles:
         raise Unauthenticated(f"User {user.id} has no access to {payload.scope} {payload.target_id}")
     return info
+
+
+def _basis(session: Session, info: TokenInfo) -> str:
+    places = (info.user_domain, info.project, info.project_domain, info.domain)
+    return voids.basis(session, info.user, info.payload.scope, info.payload.target_id, places)
 
 
 def _caller(info: TokenInfo, digest: str) -> Caller:

@@ -7,10 +7,9 @@ from pileus.api import Asks, Values
 from pileus.db import Database, Session, utcnow
 from pileus.errors import Unauthenticated
 from pileus.identity import rows
+from pileus.identity.logins import Logins
 from pileus.identity.model import Domain, User
-from pileus.identity.passwords import check_password, hash_password
-
-REFUSED = "The request you have made requires authentication."
+from pileus.identity.words import REFUSED
 
 
 def create(session: Session, values: Values, _asks: Asks) -> User:
@@ -40,9 +39,7 @@ def update(session: Session, user: User, values: Values, _asks: Asks) -> None:
     """
     rows.write(session, user, values)
     if password_hash := values.get("password_hash"):
-        _set_password(user, password_hash)
-    elif not user.enabled:
-        user.tokens_valid_from = utcnow()
+        user.password_hash = password_hash
 
 
 def delete(session: Session, user: User, _asks: Asks) -> None:
@@ -50,33 +47,28 @@ def delete(session: Session, user: User, _asks: Asks) -> None:
     session.delete(user)
 
 
-def change_password(db: Database, user_id: str, old: str, new: str, rounds: int) -> None:
+def change_password(db: Database, logins: Logins, user_id: str, old: str, new: str, address: str) -> None:
     """Replace a password by a new one; no transaction is open while passwords are hashed.
 
     Args:
-        rounds: bcrypt's cost.
+        address: the client's.
 
     Raises:
-        Unauthenticated: the old one is not the user's, or the user is disabled.
+        Unauthenticated: the old one is not the user's, or the user is disabled. TooMany, Unavailable: see `Logins`.
     """
     with db.read() as session:
         user = session.get(User, user_id)
-    checked = check(user, old, rounds)
-    password_hash = hash_password(new, rounds)
+        enabled = user is not None and may_log_in(session, user)
+    checked = logins.check(user, enabled, user_id, old, address)
+    password_hash = logins.passwords.hash(new, address)
     with db.write() as session:
-        _set_password(unchanged(session, checked), password_hash)
+        unchanged(session, checked).password_hash = password_hash
 
 
-def check(user: User | None, password: str, rounds: int) -> User:
-    """The user, if the password is its own and it may log in; takes as long when there is no such user.
-
-    Raises:
-        Unauthenticated: in the same words whatever is wrong, so that nothing can be learnt of users.
-    """
-    fits = check_password(password, user.password_hash if user else None, rounds)
-    if user is None or not fits or not user.enabled:
-        raise Unauthenticated(REFUSED)
-    return user
+def may_log_in(session: Session, user: User) -> bool:
+    """Whether the user and its domain are enabled."""
+    domain = session.get(Domain, user.domain_id)
+    return user.enabled and domain is not None and domain.enabled
 
 
 def unchanged(session: Session, checked: User) -> User:
@@ -89,8 +81,3 @@ def unchanged(session: Session, checked: User) -> User:
     if user is None or user.password_hash != checked.password_hash:
         raise Unauthenticated(REFUSED)
     return user
-
-
-def _set_password(user: User, password_hash: str) -> None:
-    user.password_hash = password_hash
-    user.tokens_valid_from = utcnow()

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Select, select
 
 from pileus.db import Session
+from pileus.db.patterns import matches
 from pileus.network.model import FixedIP, Network, Port
 
 
@@ -40,7 +41,11 @@ def for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[A
 
 
 def servers_at(version: int, pattern: str) -> Select[str | None]:
-    """A query for the ids of servers with an IPv4 or IPv6 address that a regular expression matches."""
+    """A query for the ids of servers with an IPv4 or IPv6 address that a regular expression matches.
+
+    Raises:
+        ValueError: it is no pattern.
+    """
     query = select(Port.server_id).join(FixedIP, FixedIP.port_id == Port.id).where(Port.server_id.is_not(None))
     colon = FixedIP.ip_address.contains(":")
-    return query.where(FixedIP.ip_address.regexp_match(pattern), colon if version == 6 else ~colon)
+    return query.where(matches(FixedIP.ip_address, pattern), colon if version == 6 else ~colon)

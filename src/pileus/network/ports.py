@@ -6,7 +6,7 @@ from sqlalchemy import update as sql_update
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
-from pileus.errors import Conflict, Invalid, NotFound
+from pileus.errors import Conflict, Invalid
 from pileus.network import ipam, mac, networks, quotas, sync
 from pileus.network import security_groups as groups_module
 from pileus.network.model import Network, Port, PortSecurityGroup, SecurityGroup
@@ -24,10 +24,6 @@ _PLAIN = (
     "binding:vnic_type",
     "port_security_enabled",
 )
-
-
-def missing(port_id: str) -> NotFound:
-    return NotFound(f"Port {port_id} could not be found.", "PortNotFound")
 
 
 def create(session: Session, values: Values, asks: Asks = ITSELF) -> Port:
@@ -66,8 +62,14 @@ def update(session: Session, row: Port, values: Values, asks: Asks = ITSELF) -> 
     """Change a port.
 
     Raises:
-        NotFound, Invalid, Conflict.
+        NotFound, Invalid. Conflict: also of the cloud's own port, of which only what it is called may be changed.
     """
+    if row.device_owner == METADATA_OWNER and (fixed := sorted(set(values) - {"name", "description"})):
+        raise Conflict(
+            f"Port {row.id} cannot be changed via the port API: it has device owner {METADATA_OWNER}, which sets its "
+            f"{', '.join(fixed)}.",
+            "ServicePortInUse",
+        )
     old_host = row.host
     ipam.lock(session, row.network_id)
     if "mac_address" in values and values["mac_address"] != row.mac_address:
@@ -163,6 +165,8 @@ def _change_mac(session: Session, row: Port, wanted: str) -> None:
             "PortBound",
         )
     row.mac_address = _new_mac(session, row.network_id, wanted)
+    ipam.follow_mac(session, row, wanted)
+    session.flush()
 
 
 def _groups(session: Session, port: Port, wanted: list[str] | None) -> list[str]:

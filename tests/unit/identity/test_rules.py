@@ -10,10 +10,9 @@ from sqlalchemy import func, select
 
 from pileus.api import Caller, Policy
 from pileus.db.tags import Tag
-from pileus.identity import users
+from pileus.identity import passwords
 from pileus.identity.model import User
 from pileus.identity.policies import RULES
-from pileus.identity.routes import users as user_routes
 from tests.client import Client
 from tests.unit.identity.conftest import ident
 from tests.unit.serving import Serving
@@ -64,6 +63,20 @@ def test_a_domains_token_lists_its_own_domain(serving: Serving, admin: Client, r
     expected = 200 if role == "admin" else 403
     assert api("GET", f"/roles/{other}").status_code == expected
     assert api("GET", f"/roles/{own}").status_code == 200
+
+
+def test_a_domains_reader_sees_its_own_projects_of_its_users(serving: Serving, admin: Client) -> None:
+    place, member = Place(serving, admin, "reader"), ident(admin, "roles", "member")
+    other = admin.ok("POST", "/users", json={"user": {"name": "v", "domain_id": place.domain}})["user"]["id"]
+    for project in (place.project, ident(admin, "projects", "demo")):
+        for user in (other, place.user):
+            admin.ok("PUT", f"/projects/{project}/users/{user}/roles/{member}")
+
+    def names(api: Client, user: str) -> list[str]:
+        return [row["name"] for row in api.ok("GET", f"/users/{user}/projects")["projects"]]
+
+    assert names(place.of_domain(), other) == ["p"]
+    assert names(place.of_domain(), place.user) == names(admin, other) == ["demo", "p"]
 
 
 def test_a_projects_reader_lists_nothing(serving: Serving, admin: Client) -> None:
@@ -171,14 +184,14 @@ def hashed(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     pool: Any = serving.db.engine.pool
 
-    for module, name in ((user_routes, "hash_password"), (users, "hash_password"), (users, "check_password")):
-        real = getattr(module, name)
+    for name in ("hash_password", "check_password"):
+        real = getattr(passwords, name)
 
         def noted(*arguments: Any, real: Any = real) -> Any:
             found.append(pool.checkedout())
             return real(*arguments)
 
-        monkeypatch.setattr(module, name, noted)
+        monkeypatch.setattr(passwords, name, noted)
     return found
 
 
@@ -217,17 +230,17 @@ def test_a_password_that_was_changed_meanwhile_opens_nothing(
     serving: Serving, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"/users/{ident(admin, 'users', 'demo')}"
-    real = users.check_password
+    real = passwords.Passwords.check
 
     def meanwhile(method: str, **options: Any) -> None:
         """What an administrator does while the next password is being checked."""
 
         def slow(*arguments: Any) -> bool:
-            monkeypatch.setattr(users, "check_password", real)
+            monkeypatch.setattr(passwords.Passwords, "check", real)
             assert admin(method, url, **options).status_code < 300
             return real(*arguments)
 
-        monkeypatch.setattr(users, "check_password", slow)
+        monkeypatch.setattr(passwords.Passwords, "check", slow)
 
     meanwhile("PATCH", json={"user": {"password": "new"}})
     assert serving.login("demo").status_code == 401

@@ -96,8 +96,6 @@ class InstanceData(Spec, frozen=True, kw_only=True):
     """Names of the groups that the server's ports are in."""
     user_data: str | None = None
     """Base64, as the client sent it."""
-    random_seed: str | None = None
-    """Base64."""
 
 
 class GuestPort(Spec, frozen=True, kw_only=True):

@@ -157,14 +157,17 @@ class Guests:
 
     def _clear(self, server_id: str) -> None:
         """Make a definition, if there is one, ready to be replaced."""
+        found = self._ended(server_id)
+        if found is not None and found.hasManagedSaveImage():
+            found.managedSaveRemove()
+
+    def _ended(self, server_id: str) -> Any:
+        """The domain, which does not run any more; None if there is none."""
         found = self._find(server_id)
-        if found is None:
-            return
-        if found.isActive():
+        if found is not None and found.isActive():
             with quiet():
                 found.destroy()
-        if found.hasManagedSaveImage():
-            found.managedSaveRemove()
+        return found
 
     # --- news of them -----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The default filters, in the order they are asked; each says in words why a host falls out.
 
-Sources: compute admin guide, Compute schedulers; FLOWS B.
+Sources: compute admin guide, Compute schedulers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import msgspec
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
-
-MAX_IO_OPS = 8
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -91,12 +91,15 @@ tag_urls(PROJECTS, TAGS)
 routes = PROJECTS.routes
 
 
-def of_user(ctx: Context, user_id: str) -> Values:
-    """The list of the projects that a user can work in."""
-    return PROJECTS.list_of(ctx, Project.enabled.is_(True), Project.id.in_(assignments.places(user_id, "project")))
+def of_user(ctx: Context, user_id: str, *conditions: ColumnElement[bool]) -> Values:
+    """The list of the projects that a user can work in, of those that meet the conditions."""
+    mine = Project.id.in_(assignments.places(user_id, "project"))
+    return PROJECTS.list_of(ctx, Project.enabled.is_(True), mine, *conditions)
 
 
 @routes.get(USERS.one + "/projects", policy="identity:list_user_projects", deferred=True)
 def index_of_user(ctx: Context, user_id: str) -> Values:
-    """List projects for user."""
-    return of_user(ctx, USERS.find(ctx, user_id, "index_projects").id)
+    """List projects for user: somebody else's by a domain's token are those of the domain."""
+    user = USERS.find(ctx, user_id, "index_projects")
+    whole = user.id == ctx.caller.user_id or ctx.is_admin
+    return of_user(ctx, user.id, *(() if whole else PROJECTS.of_own_domain(ctx)))

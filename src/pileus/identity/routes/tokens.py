@@ -10,6 +10,7 @@ from pileus.errors import NotFound, Unauthenticated
 from pileus.identity import assignments
 from pileus.identity.authentication import authenticate
 from pileus.identity.catalog import catalog
+from pileus.identity.logins import Logins
 from pileus.identity.model import Domain, Project, Role, User
 from pileus.identity.routes import projects
 from pileus.identity.routes.domains import DOMAINS
@@ -17,6 +18,7 @@ from pileus.identity.tokens import TokenInfo, Tokens, times
 
 routes = Routes()
 
+MOST_METHODS = 8
 _REF = {"type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"}}}
 _USER = obj(
     ["password"], closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF, password={"type": "string"}
@@ -28,14 +30,14 @@ AUTH = Schema.wrapped(
         identity=obj(
             ["methods"],
             closed=False,
-            methods={"type": "array", "items": {"type": "string"}, "minItems": 1},
+            methods={"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_METHODS},
             password=obj(["user"], user=_USER),
             token=obj(["id"], id={"type": "string"}),
         ),
         scope={
             "anyOf": [
                 {"const": "unscoped"},
-                obj(unscoped={"type": "object"}),
+                obj(["unscoped"], unscoped={"type": "object"}),
                 obj(
                     ["project"],
                     project=obj(closed=False, id={"type": "string"}, name={"type": "string"}, domain=_REF),
@@ -83,7 +85,8 @@ def _nocatalog(ctx: Context) -> bool:
 
 @routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction=None)
 def create(ctx: Context, auth: Values) -> Reply:
-    token, info = authenticate(ctx.cloud.db, ctx.cloud.part(Tokens), auth, ctx.settings.bcrypt_rounds)
+    parts = ctx.cloud.part(Tokens), ctx.cloud.part(Logins)
+    token, info = authenticate(ctx.cloud.db, *parts, auth, ctx.request.remote_addr)
     return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 

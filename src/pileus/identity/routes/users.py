@@ -6,8 +6,8 @@ from pileus.api import Context, Schema, Values
 from pileus.api.routes import OPEN
 from pileus.api.schema import NAME, obj
 from pileus.identity import users
+from pileus.identity.logins import Logins
 from pileus.identity.model import User
-from pileus.identity.passwords import hash_password
 from pileus.identity.style import TEXT, Noun
 
 _PASSWORD: Values = {"type": "string", "minLength": 1, "maxLength": 4096}
@@ -24,7 +24,7 @@ _FIELDS: Values = {
 _CHANGE = obj(
     ["original_password", "password"],
     closed=False,
-    original_password={"type": "string"},
+    original_password={"type": "string", "maxLength": 4096},
     password=_PASSWORD,
 )
 
@@ -73,7 +73,8 @@ def _hash(ctx: Context) -> None:
     """Put the hash of a body's password in its place, or none, whatever the client called so."""
     values: Values = ctx.body["user"]
     password = values.pop("password", None)
-    values["password_hash"] = None if password is None else hash_password(password, ctx.settings.bcrypt_rounds)
+    passwords = ctx.cloud.part(Logins).passwords
+    values["password_hash"] = None if password is None else passwords.hash(password, ctx.request.remote_addr)
 
 
 USERS.index()
@@ -94,4 +95,4 @@ routes = USERS.routes
 def change_password(ctx: Context, user_id: str, user: Values) -> None:
     """The old password proves who asks: no token is needed (it may have been voided, or expired)."""
     passwords = user["original_password"], user["password"]
-    users.change_password(ctx.cloud.db, user_id, *passwords, ctx.settings.bcrypt_rounds)
+    users.change_password(ctx.cloud.db, ctx.cloud.part(Logins), user_id, *passwords, ctx.request.remote_addr)

@@ -7,13 +7,15 @@ from typing import Any
 import falcon
 
 from pileus.api import Context, Reply, Routes
+from pileus.api.bodies import announced, byte_count
 from pileus.errors import Forbidden, Invalid, Unsupported
 from pileus.image import store, uploads
 from pileus.image.model import Image
-from pileus.image.routes.images import IMAGES, SHOW
+from pileus.image.routes.images import ADMIN, IMAGES, SHOW
 
 routes = Routes()
 BINARY = "application/octet-stream"
+SIZE = "X-OpenStack-Image-Size"
 
 
 @routes.put(
@@ -41,21 +43,19 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
 
     The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
     """
-    announced = request.get_header("X-OpenStack-Image-Size")
-    if announced is not None and not (announced.isascii() and announced.isdigit()):
-        raise Invalid(f"Invalid X-OpenStack-Image-Size: {announced} is not a number of bytes.")
-    size = None if announced is None else int(announced)
-    if request.content_length is None:
+    told = request.get_header(SIZE)
+    size, length = None if told is None else byte_count(SIZE, told), announced(request)
+    if length is None:
         return request.stream, size
-    if size not in (None, request.content_length):
-        raise Invalid(f"X-OpenStack-Image-Size is {size}, but Content-Length is {request.content_length}.")
-    return request.bounded_stream, request.content_length
+    if size not in (None, length):
+        raise Invalid(f"{SIZE} is {size}, but Content-Length is {length}.")
+    return request.bounded_stream, length
 
 
-@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW,), deferred=True)
+@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW, ADMIN), deferred=True)
 def download(ctx: Context, image_id: str) -> Reply:
     image = IMAGES.find(ctx, image_id, "download")
-    if image.status == "deactivated" and not ctx.is_admin:
+    if image.status == "deactivated" and not ctx.allows(ADMIN):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:
         return Reply(status=204)

@@ -43,6 +43,12 @@ def test_meta_data() -> None:
     }
 
 
+def test_the_seed_is_drawn_at_each_reading() -> None:
+    readings = [get_json("/openstack/latest/meta_data.json")["random_seed"] for _ in range(3)]
+    drive = json.loads(paths.config_drive(guest())["openstack/latest/meta_data.json"])["random_seed"]
+    assert len({*readings, drive}) == 4
+
+
 @pytest.mark.parametrize(
     ("version", "files", "key"),
     [
@@ -73,12 +79,10 @@ def test_without_key_metadata_and_user_data() -> None:
             "public_key": None,
             "metadata": {},
             "user_data": None,
-            "random_seed": "c2VlZA==",
         }
     )
     shown = get_json("openstack/latest/meta_data.json", bare)
     assert not {"keys", "public_keys", "meta", "admin_pass"} & shown.keys()
-    assert shown["random_seed"] == "c2VlZA=="
     assert get("openstack/latest/user_data", bare) is None
     assert get("latest/user-data", bare) is None
     assert get("latest/meta-data/public-keys/", bare) is None

@@ -1,0 +1,1 @@
+"""Hostile requests, drawn by a seed, for every route of the URL map."""
