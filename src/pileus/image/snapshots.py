@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from pileus.db import Session
@@ -53,11 +52,18 @@ def publish(session: Session, image_id: str, url: str, made: Values) -> None:
 
 
 def drop(session: Session, image_id: str, url: str) -> None:
-    """Forget an image whose data never came, and what of them a host brought; idempotent."""
+    """Forget an image whose data never came, and what of them a host brought; idempotent.
+
+    The files go at once: nobody publishes them any more, and what happens after a commit may never happen. A publishing
+    that was not committed has left one where whole data are.
+    """
     image = _held(session, image_id)
+    part = Path(url.removeprefix("file://"))
+    part.unlink(missing_ok=True)
+    if image is None or image.status in ("queued", "saving"):
+        store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):
         session.delete(image)
-    session.after_commit(partial(Path(url.removeprefix("file://")).unlink, missing_ok=True))
 
 
 def _held(session: Session, image_id: str) -> Image | None:

@@ -170,6 +170,25 @@ def recover(session: Session, directory: Path) -> None:
             session.after_commit(partial(file.unlink, missing_ok=True))
 
 
+def sweep(session: Session, directory: Path) -> None:
+    """Delete files that nobody will ask for: data of images that are gone, and what hosts brought too late.
+
+    An image's row is there before its data, so that files are listed before rows are read: what has no row then never
+    gets one again. What is arriving from clients is left alone.
+    """
+    brought = [one for one in incoming_directory(directory).glob("*") if one.is_file()]
+    files = [one for one in directory.glob("*") if one.is_file() and not one.name.endswith(".part")]
+    if not brought and not files:
+        return
+    names = {one.name for one in (*brought, *files)}
+    query = select(Image.id, Image.upload).where(Image.id.in_(names))
+    rows = {row.id: row.upload for row in session.execute(query)}
+    for file in (one for one in brought if rows.get(one.name) != BROUGHT):
+        file.unlink(missing_ok=True)
+    for file in (one for one in files if one.name not in rows):
+        file.unlink(missing_ok=True)
+
+
 def _locked(part: Path) -> bool:
     try:
         with part.open("rb") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pileus.image import store
+from pileus.image import snapshots, store
 from pileus.image.model import Image
 from tests.client import Client
 from tests.unit.image.conftest import make, put
@@ -130,6 +130,43 @@ def test_crash_while_uploading(serving: Serving, demo: Client) -> None:
         assert demo("GET", f"/images/{alive['id']}").json["status"] == "saving"
     assert files(serving) == [whole["id"]]
     assert demo("GET", f"/images/{broken['id']}").json["status"] == "queued"
+
+
+def test_what_nobody_will_ask_for_is_swept_up(serving: Serving, demo: Client) -> None:
+    whole, awaited, uploading = make(demo, b"0" * 512), make(demo), make(demo)
+    directory = serving.settings.images
+    brought = store.incoming_directory(directory)
+    brought.mkdir(exist_ok=True)
+    with serving.db.write() as session:
+        snapshots.begin(session, awaited["id"])
+    for image_id in (awaited["id"], whole["id"], "never-heard-of"):
+        (brought / image_id).write_bytes(b"brought")
+    (directory / "deleted").write_bytes(b"0")
+    with store.incoming(directory, uploading["id"], "alive") as (part, _), serving.db.read() as session:
+        store.sweep(session, directory)
+        assert files(serving) == sorted([whole["id"], part.name])
+    assert [one.name for one in brought.iterdir()] == [awaited["id"]]
+
+
+def test_an_image_that_never_came_leaves_nothing(serving: Serving, demo: Client) -> None:
+    """Its data may have been published, by a transaction that was not committed."""
+    image_id = make(demo)["id"]
+    url = snapshots.location(serving.settings, image_id)
+    part = store.incoming_directory(serving.settings.images) / image_id
+    part.parent.mkdir(exist_ok=True, parents=True)
+    part.write_bytes(b"0" * 512)
+    with serving.db.write() as session:
+        snapshots.begin(session, image_id)
+    with pytest.raises(ZeroDivisionError), serving.db.write() as session:
+        made = {"size": 512, "virtual_size": 512, "checksum": "", "sha512": ""}
+        snapshots.publish(session, image_id, url, made)
+        raise ZeroDivisionError
+    assert files(serving) == [image_id]
+    for _ in range(2):
+        with serving.db.write() as session:
+            snapshots.drop(session, image_id, url)
+    assert files(serving) == [] and not part.exists()
+    assert demo("GET", f"/images/{image_id}").status_code == 404
 
 
 def test_formats(demo: Client, tmp_path: Path) -> None:
