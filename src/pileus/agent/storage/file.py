@@ -81,7 +81,7 @@ class GuestFiles:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def remove(self) -> None:
-        """Remove everything; nothing there is no error."""
+        """Remove everything. Idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists():
             raise CommandFailed("storage", "the guest's directory cannot be removed")
@@ -122,7 +122,7 @@ class GuestFiles:
             raise CommandFailed("storage", "the server's disk could not be copied") from error
 
     def end_copy(self) -> None:
-        """Remove the copy of the root disk and its place; nothing there is no error."""
+        """Remove the copy of the root disk and its place. Idempotent."""
         shutil.rmtree(self.copying, ignore_errors=True)
 
     def make_console(self) -> None:
