@@ -47,6 +47,14 @@ class Settings(msgspec.Struct, kw_only=True):
     keep_deleted_s: float = 90 * 86400.0
     """How long the rows of deleted servers are kept; 0 keeps them for ever."""
     image_size_cap_bytes: int = 1024**4
+    image_virtual_size_cap_bytes: int = 16 * 1024**4
+    """The largest disk that an image may declare to hold; as much as one file of ext4 can be."""
+    image_count_total: int = 1000
+    """How many images a project may have; -1 is unlimited, as of the two that follow."""
+    image_size_total_mib: int = 1024 * 1024
+    """How much image data a project may have."""
+    image_count_uploading: int = 100
+    """How many of a project's images may be receiving data at once."""
     enforce_image_format: bool = True
     """Refuse an image whose data is not what its disk_format says."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import falcon
 
 from pileus.api import Context, Reply, Routes
+from pileus.api.values import whole
 from pileus.errors import Forbidden, Invalid, Unsupported
 from pileus.image import store, uploads
 from pileus.image.model import Image
@@ -32,19 +33,22 @@ def upload(ctx: Context, image_id: str) -> None:
     with db.write() as session:
         ctx.session = session
         image = IMAGES.find(ctx, image_id, "upload", lock=True)
-        uploads.begin(image)
+        uploads.begin(session, settings, image, length)
     uploads.take(db, settings, image, source, length)
 
 
 def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     """The body, and how many bytes the client announced.
 
-    The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
+    A server that shows a chunked body that broke off as one that ended is told apart by X-OpenStack-Image-Size.
     """
     announced = request.get_header("X-OpenStack-Image-Size")
-    if announced is not None and not (announced.isascii() and announced.isdigit()):
-        raise Invalid(f"Invalid X-OpenStack-Image-Size: {announced} is not a number of bytes.")
-    size = None if announced is None else int(announced)
+    try:
+        size = None if announced is None else whole(announced)
+    except ValueError:
+        size = -1
+    if size is not None and size < 0:
+        raise Invalid("Invalid X-OpenStack-Image-Size: it is not a number of bytes.")
     if request.content_length is None:
         return request.stream, size
     if size not in (None, request.content_length):
