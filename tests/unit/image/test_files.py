@@ -93,7 +93,8 @@ def test_client_goes_away(serving: Serving, demo: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError("reset"), OSError(104, "reset"), ValueError("chunk"), EOFError(), RuntimeError("any"), StopIteration()]
+    "error",
+    [OSError("reset"), OSError(104, "reset"), ValueError("chunk"), EOFError(), RuntimeError("any"), StopIteration()],
 )
 def test_body_that_cannot_be_read(
     serving: Serving, demo: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
