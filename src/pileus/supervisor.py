@@ -12,7 +12,6 @@ import secrets
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 from pileus import replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
+from pileus.agent.images import CacheLimits
 from pileus.cloud import services
 from pileus.db import Database
 from pileus.db.migrate import upgrade
@@ -28,6 +28,7 @@ from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import PUBLIC_GATEWAY, Settings, save
+from pileus.users import system_user
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
@@ -222,9 +223,21 @@ class Supervisor:
                 fake_hosts=settings.fake_hosts,
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
                 northbound=settings.directory / "run" / "northbound.sock",
+                user=self._guest_user(),
+                cache=CacheLimits(
+                    keep_s=settings.image_cache_keep_s,
+                    most_bytes=settings.image_cache_mib << 20,
+                    reserve_bytes=settings.host_reserve_mib << 20,
+                ),
             ),
             tell,
         )
+
+    def _guest_user(self) -> str | None:
+        """Whom guests run as; KVM belongs to the group kvm where there is one."""
+        if not self._root or self._settings.hypervisor != "libvirt":
+            return None
+        return system_user(self._settings.guest_user, group="kvm").pw_name
 
 
 def log_file(settings: Settings) -> Path:
@@ -254,7 +267,7 @@ def prepare(settings: Settings) -> None:
         StartFailed: the address is taken, or the namespace cannot be entered.
     """
     root = os.geteuid() == 0
-    owner = _replica_user(settings.replica_user) if root else None
+    owner = system_user(settings.replica_user) if root else None
     settings.directory.chmod(0o755)
     for name, mode, owned in (
         ("db", 0o700, True),
@@ -292,18 +305,6 @@ def enter_netns(name: str) -> None:
     netns.setns(name)
     with IPRoute() as routes:
         routes.link("set", index=routes.link_lookup(ifname="lo")[0], state="up")
-
-
-def _replica_user(name: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-            check=True,
-            capture_output=True,
-        )
-        return pwd.getpwnam(name)
 
 
 def credentials_file(settings: Settings) -> Path:

@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 from pileus.agent.errors import CommandFailed
 
+FIRST_GUEST = 1879048192
+"""Users from here on are no distribution's and no container manager's (systemd, UIDS-GIDS), and need no names."""
+GUESTS = 65536
+"""How many a host has, one for each guest."""
+
 
 class Account(NamedTuple):
     """A user of the machine, by number."""
@@ -33,6 +38,10 @@ class Account(NamedTuple):
         if entry.pw_uid == 0 or entry.pw_gid == 0:
             raise CommandFailed("hypervisor", f"guests do not run as {name}: that is root, or root's group")
         return cls(name, entry.pw_uid, entry.pw_gid)
+
+    def guest(self, number: int) -> Account:
+        """The user that one guest of this host runs as, in this account's group."""
+        return Account(f"{self.name}+{number}", number, self.gid)
 
     @property
     def command(self) -> list[str]:

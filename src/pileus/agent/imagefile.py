@@ -53,7 +53,7 @@ _FORMATS: dict[str, tuple[frozenset[str], str]] = {
 class Workshop(NamedTuple):
     """With what an image is worked on.
 
-    `make_room` raises CommandFailed unless so many bytes more can be written; `most_bytes` is how large the disk may be.
+    `make_room` raises CommandFailed unless so many bytes more can be written; `most_bytes` is the disk's largest size.
     """
 
     account: Account | None

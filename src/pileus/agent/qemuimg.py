@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -63,6 +64,11 @@ def convert(
         timeout_s=limits.timeout_s, env=environment, meanwhile=meanwhile, files=files,
     )  # fmt: skip
     os.fsync(target.fileno())
+
+
+def create(path: Path, size_bytes: int) -> None:
+    """A new qcow2 disk that was never written, in a folder that only we can write to."""
+    run("qemu-img", "create", "-q", "-f", "qcow2", str(path), str(size_bytes))
 
 
 def _limited(limits: Limits) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a project may store (glance-api.conf, unified limits: image_count_total, image_size_total, image_count_uploading).
+"""What a project may store (Glance, unified limits: image_count_total, image_size_total, image_count_uploading).
 
 The defaults are settings of these names; a row of `quotas` for the service "image" gives a project limits of its own.
 -1 is unlimited. Images without an owner are nobody's use.
@@ -28,7 +28,7 @@ def used(session: Session, project_id: str) -> Mapping[str, int]:
     uploading = session.scalar(
         select(func.count()).select_from(Image).where(Image.owner == project_id, Image.status == "saving")
     )
-    return {COUNT: count, SIZE: -(-int(size) // MIB), UPLOADING: uploading or 0}
+    return {COUNT: count, SIZE: -(-int(size or 0) // MIB), UPLOADING: uploading or 0}
 
 
 def quotas(settings: Settings) -> Quotas:
