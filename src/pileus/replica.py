@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import pwd
 import signal
 from collections.abc import Callable, Mapping
 
@@ -19,6 +18,7 @@ from pileus.api.app import Application
 from pileus.cloud import Cloud
 from pileus.db import Database
 from pileus.settings import Settings
+from pileus.users import become
 
 log = logging.getLogger(__name__)
 BLOCKING_THREADS = 16
@@ -28,15 +28,6 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> None:
     """Have the kernel end this process when its parent dies; must follow any change of user, which resets it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def become(user: str) -> None:
-    """Drop root for good."""
-    entry = pwd.getpwnam(user)
-    os.setgroups([entry.pw_gid])
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-    os.umask(0o027)
 
 
 def run(settings: Settings, passwords: Mapping[str, str], progress: Callable[[str], None]) -> None:

@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, kw_only=True):
     image_size_cap_bytes: int = 1024**4
     image_virtual_size_cap_bytes: int = 16 * 1024**4
     """The largest disk that an image may declare to hold; as much as one file of ext4 can be."""
+    log_max_mib: int = 64
+    """How large the log gets before a new one is begun."""
+    log_keep: int = 5
+    """How many older logs are kept, as pileus.log.1 and so on."""
     image_cache_keep_s: float = 7 * 86400.0
     """How long a host keeps an image that no guest uses and nobody asks for."""
     image_cache_mib: int = 0

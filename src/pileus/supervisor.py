@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pileus import replica
+from pileus import logs, replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.images import CacheLimits
@@ -28,7 +28,7 @@ from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import PUBLIC_GATEWAY, Settings, save
-from pileus.users import system_user
+from pileus.users import give_folder, run_as, system_user
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
@@ -136,21 +136,24 @@ class Supervisor:
             raise
 
     def _upgrade_database(self) -> None:
-        """Here and not in the replica: its user need not be able to read the migrations' files."""
-        folder = self._settings.directory / "db"
-        db = Database(self._settings.database_url, pool_size=1)
+        """Before the replica, whose user need not be able to read the migrations' files; as that user all the same:
+        the folder of the database is that user's, and root opens nothing in it."""
+        folder, user = self._settings.directory / "db", self._settings.replica_user
+
+        def work() -> str:
+            db = Database(self._settings.database_url, pool_size=1)
+            try:
+                return f"{db.engine.dialect.name}, {upgrade(db, folder / 'backups') or 'created'}"
+            finally:
+                db.dispose()
+
         try:
-            had = upgrade(db, folder / "backups")
-            self._progress(f"database: {db.engine.dialect.name}, {had or 'created'}")
+            if self._root:
+                give_folder(folder, pwd.getpwnam(user))  # what earlier releases left as root's
+            self._progress(f"database: {run_as(user, work) if self._root else work()}")
         except Exception as error:
             log.exception("the database cannot be used")
             raise StartFailed(f"database: {error}") from error
-        finally:
-            db.dispose()
-        if self._root:
-            owner = pwd.getpwnam(self._settings.replica_user)
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _listen(self, child: Child) -> None:
         for line in child.lines(0.05):
@@ -168,6 +171,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._asked_to_stop)
         signal.signal(signal.SIGINT, self._asked_to_stop)
         while not self._stopping:
+            logs.rotate(log_file(self._settings), self._settings.log_max_mib << 20, self._settings.log_keep)
             for child in (self._agent, self._replica):
                 for line in child.lines(0.25):
                     log.info("%s: %s", child.name, line)
@@ -249,15 +253,34 @@ def lock(settings: Settings) -> None:
     """Take the state directory for this process, until it ends.
 
     Raises:
-        StartFailed: another process has it.
+        StartFailed: another process has it, or it is no place for a state.
     """
-    settings.directory.mkdir(parents=True, exist_ok=True)
+    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    check_directory(settings.directory)
     descriptor = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise StartFailed(f"a cloud is running in {settings.state} already") from None
+
+
+def check_directory(directory: Path) -> None:
+    """Whether a directory can hold a state; it is never changed: it may be another's, or hold other things.
+
+    Raises:
+        StartFailed: it is another user's, others may write to it, or the users that parts run as cannot enter it.
+    """
+    found = directory.stat()
+    if found.st_uid != os.geteuid():
+        raise StartFailed(f"{directory} belongs to another user")
+    if found.st_mode & 0o022:
+        raise StartFailed(f"others may write to {directory}: give it a directory of its own, or chmod go-w")
+    if os.geteuid() == 0 and not found.st_mode & 0o001:
+        raise StartFailed(f"what runs without root's rights cannot enter {directory}: chmod o+x")
+    names = {path.name for path in directory.iterdir()}
+    if names and names.isdisjoint(("lock", "settings.json", "credentials.json")):
+        raise StartFailed(f"{directory} holds other things: name an empty directory, or one to be made")
 
 
 def prepare(settings: Settings) -> None:
@@ -268,14 +291,14 @@ def prepare(settings: Settings) -> None:
     """
     root = os.geteuid() == 0
     owner = system_user(settings.replica_user) if root else None
-    settings.directory.chmod(0o755)
+    os.umask(0o077)  # of all parts but where one says otherwise: what they keep is nobody else's
     for name, mode, owned in (
         ("db", 0o700, True),
         ("images", 0o750, True),
         ("notifications", 0o750, True),
         ("run", 0o755, False),
         ("agent", 0o711, False),
-        ("log", 0o755, False),
+        ("log", 0o700, False),
         ("policy", 0o755, False),
     ):
         folder = settings.directory / name

@@ -53,12 +53,14 @@ _FORMATS: dict[str, tuple[frozenset[str], str]] = {
 class Workshop(NamedTuple):
     """With what an image is worked on.
 
-    `make_room` raises CommandFailed unless so many bytes more can be written; `most_bytes` is the disk's largest size.
+    `make_room` raises CommandFailed unless so many bytes more can be written; `most_bytes` is the disk's largest size,
+    `store` the one folder that images are taken from, None for any.
     """
 
     account: Account | None
     make_room: Callable[[int], None]
     most_bytes: int | None
+    store: Path | None
 
 
 def build(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) -> None:
@@ -69,7 +71,7 @@ def build(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) 
     if driver == "raw":
         check_size(image.size_bytes, shop.most_bytes)
     with _made(target.with_suffix(".fetched.new")) as fetched, _made(target.with_suffix(".new")) as fresh:
-        with timeline.stage("fetch image") as detail, _opened(source_path(image.location), image) as source:
+        with timeline.stage("fetch image") as detail, _opened(source_path(image.location), image, shop.store) as source:
             detail |= {"cached": False, "shared": False, "bytes": image.size_bytes}
             shop.make_room(image.size_bytes * (1 if driver == "raw" else 2))
             _fetch(source, image, fetched, timeline, shop)
@@ -123,10 +125,20 @@ def _made(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _opened(path: Path, image: ImageSource) -> Iterator[BinaryIO]:
-    """The image's file, which must be a regular one: a link, FIFO or device could block or hand out the host."""
+def _opened(path: Path, image: ImageSource, store: Path | None) -> Iterator[BinaryIO]:
+    """The image's file, which must be a regular one: a link, FIFO or device could block or hand out the host.
+
+    Who asks may be less trusted than the host: only what is in the store is read, which no link leads out of.
+    """
+    if store is not None and path.parent != store:
+        raise CommandFailed("image-missing", f"the data of image {image.id} is not in the store")
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        folder = os.open(path.parent, flags | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(path.name, flags, dir_fd=folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise CommandFailed("image-missing", f"the data of image {image.id} is not there") from error
     with open(descriptor, "rb", buffering=0) as source:

@@ -50,6 +50,7 @@ class ImageCache:
     Args:
         directory: made if missing; half-made files in it are removed now.
         account: who converts what tenants made, and reads the bases; we ourselves if None.
+        store: the one folder that images are taken from; from anywhere if None.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class ImageCache:
         account: Account | None = None,
         limits: CacheLimits | None = None,
         in_use: InUse = lambda: None,
+        store: Path | None = None,
     ) -> None:
-        self._directory, self._account, self._in_use = directory, account, in_use
+        self._directory, self._account, self._in_use, self._store = directory, account, in_use, store
         self._limits = limits or CacheLimits()
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Path]] = {}
@@ -175,7 +177,7 @@ class ImageCache:
         self, image: ImageSource, target: Path, promise: Future[Path], timeline: Timeline, most_bytes: int | None
     ) -> Path:
         try:
-            shop = Workshop(self._account, self.make_room, most_bytes)
+            shop = Workshop(self._account, self.make_room, most_bytes, self._store)
             imagefile.build(image, target, timeline, shop)
         except BaseException as error:
             promise.set_exception(error)

@@ -169,4 +169,5 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metada
         uploads=settings.incoming,
         account=Account.of(settings.user),
         cache=settings.cache,
+        store=settings.incoming.parent,
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -56,11 +54,12 @@ def _settings(state: str, options: Values) -> Settings:
 
 
 def _keep_password(settings: Settings, password: str) -> None:
-    from pileus.supervisor import credentials_file
+    from pileus import supervisor
 
-    path = credentials_file(settings)
+    path = supervisor.credentials_file(settings)
     if not path.exists():
-        settings.directory.mkdir(parents=True, exist_ok=True)
+        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        supervisor.check_directory(settings.directory)
         write_private(path, json.dumps({"admin": password}).encode())
 
 
@@ -94,12 +93,12 @@ def _run_in_background(settings: Settings) -> None:
 
 def _run(settings: Settings, report: int) -> None:
     """Be the supervisor: start, report on the descriptor `report`, watch until asked to stop."""
-    from pileus import supervisor
+    from pileus import logs, supervisor
 
     detached = report != sys.stdout.fileno()
     supervisor.lock(settings)  # until this process has ended: `down` waits for that
     supervisor.prepare(settings)
-    _log_to(supervisor.log_file(settings), detached)
+    logs.start(supervisor.log_file(settings), detached)
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())
@@ -115,22 +114,3 @@ def _run(settings: Settings, report: int) -> None:
         cloud.watch()
     finally:
         settings.pidfile.unlink(missing_ok=True)
-
-
-def _log_to(path: Path, detached: bool) -> None:
-    """Log to the file; in the background, whatever else is printed goes there too.
-
-    The file is opened once, before any process becomes another user who could not open it.
-    """
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    logging.basicConfig(
-        stream=os.fdopen(os.dup(log), "a", buffering=1),
-        level=logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if detached:
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-    os.close(log)

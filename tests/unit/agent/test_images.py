@@ -357,3 +357,20 @@ def test_what_converts_is_nobody(tmp_path: Path, raw: Path) -> None:
     base = ImageCache(tmp_path / "images", account).base(image_of(image, "qcow2"), Timeline())
     assert base.read_bytes() == raw.read_bytes()
     assert (base.stat().st_uid, base.stat().st_gid, base.stat().st_mode & 0o777) == (0, account.gid, 0o440)
+
+
+def test_images_come_from_the_store_alone(tmp_path: Path, raw: Path) -> None:
+    """Who commands a host may not have it read any other file, by a path or by a link."""
+    store = tmp_path / "store"
+    store.mkdir()
+    cache = ImageCache(tmp_path / "images", store=store)
+    (store / "within").write_bytes(raw.read_bytes())
+    (tmp_path / "by-link").symlink_to(store)
+    for location in (raw, store / ".." / raw.name, tmp_path / "by-link" / "within", store):
+        refused(cache, image_of(raw, "raw", location=f"file://{location}"), tmp_path, "image-missing")
+    assert cache.base(image_of(store / "within", "raw"), Timeline()).exists()
+    moved = tmp_path / "moved"
+    store.rename(moved)
+    store.symlink_to(moved)
+    (tmp_path / "images" / f"{image_of(raw, 'raw').sha512}.raw").unlink()
+    refused(cache, image_of(raw, "raw", location=f"file://{store}/within"), tmp_path, "image-missing")

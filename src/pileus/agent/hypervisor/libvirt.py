@@ -58,7 +58,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         metadata: the service that answers guests; one of its own if not given.
         uploads: the one folder into which images may be put, another user's; without it no images are made.
         account: in whose group guests run, and as whom their images are converted; as ourselves if None.
-        cache: how much is kept of images that no guest uses.
+        cache: how much is kept of images that no guest uses. store: the one folder that they are taken from.
     """
 
     def __init__(
@@ -71,10 +71,11 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         uploads: Path | None = None,
         account: Account | None = None,
         cache: CacheLimits | None = None,
+        store: Path | None = None,
     ) -> None:
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
-        self._images = ImageCache(state / "images", account, cache, self._files.bases)
+        self._images = ImageCache(state / "images", account, cache, self._files.bases, store)
         self._uploads = Uploads(uploads)
 
     # --- the host ---------------------------------------------------------------------------------

@@ -134,6 +134,7 @@ class Libvirtd:
     def _configure(self) -> None:
         for name in _ROOMS:
             (self._room / name).mkdir(parents=True, exist_ok=True)
+            (self._room / name).chmod(0o755)  # guests, as users of their own, pass; outside, the room itself is shut
         self._ovs_run.mkdir(parents=True, exist_ok=True)
         self._room.chmod(0o700)
         identity = self._room / "host-uuid"
