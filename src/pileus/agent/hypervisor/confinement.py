@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import zlib
 from collections.abc import Callable
@@ -97,7 +98,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     def dissolve(self) -> None:
         """Remove what was made for it outside of the state; groups in which there is still a guest stay."""
         for folder in _folders(self.partition[1:], self.controllers) if self.partition else ():
-            _try(folder.rmdir)
+            for path, _, _ in os.walk(folder, topdown=False):
+                _try(Path(path).rmdir)
 
     def memory_mib(self, guest_mib: int, virt_type: str) -> int | None:
         """The most memory that a guest's QEMU may take, beyond which the kernel ends it; None where nothing can."""
