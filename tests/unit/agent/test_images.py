@@ -359,6 +359,18 @@ def test_what_converts_is_nobody(tmp_path: Path, raw: Path) -> None:
     assert (base.stat().st_uid, base.stat().st_gid, base.stat().st_mode & 0o777) == (0, account.gid, 0o440)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_is_ended_ends_with_all_it_started(tmp_path: Path) -> None:
+    account = Account.of("nobody")
+    assert account is not None
+    seconds = f"61.{os.getpid()}"
+    with pytest.raises(CommandFailed, match="did not end"):
+        run(*account.command, "sh", "-c", f"sleep {seconds} & sleep {seconds}", timeout_s=0.5)
+    deadline = time.monotonic() + 10
+    while subprocess.run(["pgrep", "-f", f"^sleep {seconds}"], check=False, capture_output=True).stdout:
+        assert time.monotonic() < deadline, "it lives"
+
+
 def test_images_come_from_the_store_alone(tmp_path: Path, raw: Path) -> None:
     """Who commands a host may not have it read any other file, by a path or by a link."""
     store = tmp_path / "store"

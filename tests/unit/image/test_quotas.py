@@ -94,3 +94,11 @@ def test_id_of_a_snapshot_that_failed(serving: Serving, demo: Client, alt: Clien
     with serving.db.write() as session:
         snapshots.drop(session, image["id"], snapshots.location(serving.settings, image["id"]))
     assert alt("POST", "/images", json={"id": image["id"]}).status_code == 409
+
+
+def test_usage(demo: Client, alt: Client) -> None:
+    make(demo, b"x" * (MIB + 1))
+    shown = {"image_count_total": (1, 3), "image_size_total": (2, 4), "image_count_uploading": (0, 1)}
+    usage = {name: {"usage": used, "limit": limit} for name, (used, limit) in shown.items()}
+    assert demo("GET", "/info/usage").json == {"usage": usage}
+    assert {one["usage"] for one in alt("GET", "/info/usage").json["usage"].values()} == {0}
