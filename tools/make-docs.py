@@ -19,6 +19,8 @@ POWER = {
     PowerState.RUNNING: "runs",
 }
 """What guests do by themselves."""
+IS = {PowerState.SHUTDOWN: "is off", PowerState.PAUSED: "is held", PowerState.RUNNING: "runs"}
+"""How guests are found."""
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -32,30 +34,45 @@ def states_page() -> str:
         "```mermaid",
         "stateDiagram-v2",
         "    [*] --> building: create",
-        "    building --> active: built",
-        "    building --> error: no host could build it",
     ]
-    rows = [flow.transition for flow in actions.FLOWS]
+    lines += [f"    [*] --> {then}: adopt, the guest {IS[power]}" for power, then in states.ADOPTED.items()]
+    rows = [one.transition for one in actions.ACTIONS]
     for row in rows:
-        lines += [f"    {state} --> {row.then or state}: {row.name}" for state in sorted(row.when)]
-        lines += [f"    {state} --> {row.failed}: {row.name} failed" for state in sorted(row.when) if row.failed]
+        whence = sorted(row.when)
+        lines += [f"    {state} --> {row.after(state)}: {row.name}" for state in whence if row.then is not None]
+        lines += [f"    {state} --> {row.failed}: {row.name} failed" for state in whence if row.failed is not None]
+    lines += [f"    {state} --> {states.BROKEN}: a defect" for state in sorted(states.ANY - {states.BROKEN})]
     for (state, power), then in states.BY_ITSELF.items():
         lines.append(f"    {state} --> {then}: the guest {POWER[power]}")
     lines += [
         "    deleted --> [*]",
         "```",
         "",
+        "Actions that leave the vm_state as it is are in the table only. A defect is one that the end of an action",
+        "hits again and again. A server that is given its guest back (`pileus guest adopt`) goes where an adopted one",
+        "begins.",
+        "",
         "| action | from vm_state | task_state meanwhile | vm_state after | vm_state when it failed |",
         "|---|---|---|---|---|",
     ]
-    for row in rows:
-        when = ", ".join(sorted(row.when)) or "(none yet)"
-        more = " (also while another operation is under way)" if row.wins else ""
-        then, failed = row.then or "as before", row.failed or "as before"
-        lines.append(f"| {row.name} | {when}{more} | {row.during or ''} | {then} | {failed} |")
+    lines += [_row(row) for row in rows]
     lines += ["", "| vm_state | status |", "|---|---|"]
     lines += [f"| {state} | {shown} |" for state, shown in states.STATUS.items()]
     return "\n".join(lines) + "\n"
+
+
+def _row(row: states.Transition) -> str:
+    """A row of the table of actions."""
+    beside = {row.wins: ", which is cancelled", row.beside: ", which goes on"}.get(True)
+    more = f" (also while another operation is under way{beside})" if beside else ""
+    after: dict[str, list[str]] = {}
+    for state in sorted(row.when):
+        after.setdefault(row.after(state), []).append(state)
+    only = next(iter(after))
+    several = "; ".join(f"{then} (from {', '.join(whence)})" for then, whence in after.items())
+    then = "as before" if row.then is None else only if len(after) == 1 else several
+    cells = (row.name, ", ".join(sorted(row.when)) + more, ", ".join(row.during), then, row.failed or "as before")
+    return f"| {' | '.join(cells)} |"
 
 
 def routes_page() -> str:

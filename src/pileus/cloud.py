@@ -26,6 +26,7 @@ from pileus.operations.agents import Agents, Questions
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
+from pileus.operations.owed import KNOWN
 from pileus.operations.post import Post
 from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
@@ -162,7 +163,7 @@ def purge(session: Session, operations_s: float, deleted_s: float) -> int:
 
 def registry() -> Registry:
     """All that this release can carry out."""
-    return Registry(actions.FLOWS, [*actions.RECORDED, *sync.ACTIONS])
+    return Registry(actions.FLOWS, KNOWN.values())
 
 
 def northbound(settings: Settings) -> Northbound:

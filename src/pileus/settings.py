@@ -37,6 +37,26 @@ class Settings(msgspec.Struct, kw_only=True):
     token_rotation_s: int = 3600
     bcrypt_rounds: int = 12
     max_json_body_bytes: int = 1024 * 1024
+    tls_cert: str = ""
+    """Path of the certificate (PEM, with those that lead to a known one); empty: connections are not encrypted."""
+    tls_key: str = ""
+    """Path of its private key (PEM)."""
+    trusted_proxies: list[str] = []
+    """Addresses or networks of proxies whose X-Forwarded-* and Forwarded headers count."""
+    max_connections: int = 4096
+    max_connections_per_address: int = 1024
+    """Of one IPv4 address, or one IPv6 network of 64 bits; a silent connection makes place for a new one."""
+    requests_per_second: float = 0.0
+    """How many requests a client may make in the long run, by address; 0: any number."""
+    request_burst: int = 100
+    """How many it may make at once."""
+    header_timeout_s: float = 10.0
+    """How long a client may take from connecting to the end of its request's header, and for TLS before that."""
+    body_timeout_s: float = 30.0
+    """How long it may take for a body; for an image's data: how long it may send nothing."""
+    send_timeout_s: float = 30.0
+    """How long it may take nothing of what it is sent."""
+    keep_alive_s: float = 75.0
     max_page: int = 1000
     runner_threads: int = 4
     build_attempts: int = 3
@@ -89,7 +109,17 @@ class Settings(msgspec.Struct, kw_only=True):
     @property
     def url(self) -> str:
         """Root URL of every API, without a slash at the end."""
-        return f"http://{self.listen}"
+        return f"{'https' if self.tls_cert else 'http'}://{self.listen}"
+
+    @property
+    def tls_folder(self) -> Path:
+        """Where a self-signed certificate is kept."""
+        return self.directory / "tls"
+
+    @property
+    def ca_file(self) -> str:
+        """What clients must be told to trust: a certificate that we signed ourselves; "" for any other."""
+        return self.tls_cert if self.tls_cert and Path(self.tls_cert).parent == self.tls_folder else ""
 
     @property
     def database_url(self) -> str:

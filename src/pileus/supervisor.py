@@ -24,21 +24,21 @@ from pileus.agent.images import CacheLimits
 from pileus.cloud import services
 from pileus.db import Database
 from pileus.db.migrate import upgrade
+from pileus.edge.certificate import trusting
 from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import PUBLIC_GATEWAY, Settings, save
+from pileus.statedir import StartFailed, check_directory
 from pileus.users import give_folder, run_as, system_user
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 0.3
+BACKLOG = 1024
+"""Connections that the kernel keeps for us while we are busy."""
 Progress = Callable[[str], None]
-
-
-class StartFailed(Exception):
-    """A part did not start; the message says which and why."""
 
 
 class Child:
@@ -98,17 +98,17 @@ class Supervisor:
     """One cloud on this machine.
 
     Args:
-        settings: of the cloud.
+        settings: of the cloud. listener: bound to the APIs' address.
         progress: told in words what is being started.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
         self._settings, self._progress = settings, progress
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
         passwords = _credentials(settings)
-        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, tell))
+        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, listener, tell))
         self._agent = Child("agent", lambda tell: self._run_agent(tell))
         self._stopping = False
 
@@ -265,26 +265,8 @@ def lock(settings: Settings) -> None:
         raise StartFailed(f"a cloud is running in {settings.state} already") from None
 
 
-def check_directory(directory: Path) -> None:
-    """Whether a directory can hold a state; it is never changed: it may be another's, or hold other things.
-
-    Raises:
-        StartFailed: it is another user's, others may write to it, or the users that parts run as cannot enter it.
-    """
-    found = directory.stat()
-    if found.st_uid != os.geteuid():
-        raise StartFailed(f"{directory} belongs to another user")
-    if found.st_mode & 0o022:
-        raise StartFailed(f"others may write to {directory}: give it a directory of its own, or chmod go-w")
-    if os.geteuid() == 0 and not found.st_mode & 0o001:
-        raise StartFailed(f"what runs without root's rights cannot enter {directory}: chmod o+x")
-    names = {path.name for path in directory.iterdir()}
-    if names and names.isdisjoint(("lock", "settings.json", "credentials.json")):
-        raise StartFailed(f"{directory} holds other things: name an empty directory, or one to be made")
-
-
-def prepare(settings: Settings) -> None:
-    """Lay out the state directory with the right owners, and enter the network namespace.
+def prepare(settings: Settings) -> socket.socket:
+    """Lay out the state directory with the right owners, enter the network namespace, and listen there.
 
     Raises:
         StartFailed: the address is taken, or the namespace cannot be entered.
@@ -308,15 +290,22 @@ def prepare(settings: Settings) -> None:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
     if settings.netns:
         enter_netns(settings.netns)
-    probe = socket.socket(socket.AF_INET6 if ":" in settings.address[0] else socket.AF_INET)
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        probe.bind(settings.address)
-    except OSError as error:
-        raise StartFailed(f"cannot listen on {settings.listen}: {error.strerror}") from error
-    finally:
-        probe.close()
+    listener = _listen(settings)
     save(settings)
+    return listener
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Replicas share the socket: one that is started again finds the clients that came meanwhile."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.address[0] else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(settings.address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartFailed(f"cannot listen on {settings.listen}: {error.strerror}") from error
+    return listener
 
 
 def enter_netns(name: str) -> None:
@@ -349,7 +338,8 @@ def _await_apis(settings: Settings, deadline: float) -> None:
     """Until the port answers: every API is behind it."""
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection(settings.address, timeout=1) as connection:
+            with socket.create_connection(settings.address, timeout=1) as plain:
+                connection = trusting().wrap_socket(plain) if settings.tls_cert else plain
                 connection.sendall(b"GET /identity HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 if connection.recv(16).startswith(b"HTTP/1."):
                     return

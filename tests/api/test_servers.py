@@ -306,6 +306,9 @@ def test_lock(owner: User, root_user: User, wanted: dict[str, Any]) -> None:
     journal = [one["action"] for one in owner.get(f"/servers/{server_id}/os-instance-actions")["instanceActions"]]
     assert journal == ["unlock", "lock", "unlock", "stop", "lock", "create"]
     assert owner.act(server_id, "lock", {"locked_reason": ""}, "2.73").status_code == 400
+    assert owner.act(server_id, "lock", {"locked_reason": "before there were any"}, "2.72").status_code == 202
+    assert owner.server(server_id)["locked_reason"] is None
+    assert owner.act(server_id, "unlock").status_code == 202
 
 
 def test_the_client_sets_and_unsets(openstack: Any, owner: User, wanted: dict[str, Any]) -> None:

@@ -86,9 +86,7 @@ class Clients:
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
-            action, asks = ACTIONS[kind], owner()
-            server = servers.find(session, asks, server_id, action.rule, lock=True)
-            action.begin(session, server, REBUILD if kind == "rebuild" else None, asks)
+            ACTIONS[kind].ask(session, owner(), server_id, REBUILD if kind == "rebuild" else None)
 
     def _data(self, session: Session) -> None:
         if server_id := self._any(session):

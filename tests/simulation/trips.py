@@ -20,6 +20,7 @@ from pileus.cloud import registry
 from pileus.db import Database, Session
 from pileus.errors import Conflict
 from pileus.operations import CommandError, Flow, Operation, OperationRow, Origin, recorded
+from pileus.operations.start import start
 from tests.simulation.dice import Dice
 
 KIND, ERRAND = "simulation.trip", "simulation.errand"
@@ -57,7 +58,6 @@ def _release(number: int) -> Callable[..., None]:
 
 REGISTRY = registry()
 """What every replica knows; which release of the trip, `install` says."""
-REGISTRY.add_action(take_back)
 
 
 def install(release: int) -> None:
@@ -98,7 +98,7 @@ class Trips:
             else:
                 also = [self._dice.pick(("left hand", "right hand"))]
                 flow = REGISTRY.newest(ERRAND)
-                flow.accept(session, origin, flow.arguments(trip, self._dice.chance(0.3)), also=also)
+                start(session, flow.kind, origin, flow.arguments(trip, self._dice.chance(0.3)), also=also)
 
     def check(self) -> None:
         """Each happened as one release has it, every step once, or not at all."""

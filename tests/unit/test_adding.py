@@ -1,4 +1,4 @@
-"""The examples of docs/adding.md hold."""
+"""The examples of a noun in docs/adding.md hold; those of an action: compute/servers/test_adding.py."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ import falcon.testing
 import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 
-from pileus.api import Requester, Resource, Routes, Schema, Values, app
+from pileus.api import Requester, Resource, Schema, Values, app
 from pileus.api.filters import equals
 from pileus.api.schema import TEXT, obj
 from pileus.api.style import own_project
-from pileus.compute import servers, spec
-from pileus.compute.action import action
-from pileus.compute.states import ACTIVE, PAUSED
 from pileus.compute.style import STYLE
 from pileus.db import Base, Session, new_id, utcnow
-from pileus.operations import Operation
 from tests.unit.serving import Serving
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding.md"
-NOUN, ACTION = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+NOUN, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 RULES = {f"os_compute_api:os-notes:{verb}": "role:member" for verb in ("index", "show", "create", "delete")}
 
 
@@ -42,10 +38,9 @@ def names() -> Any:
         created_at: Mapped[datetime]
 
     known: dict[str, Any] = {
-        "Note": Note, "Operation": Operation, "Requester": Requester, "Resource": Resource, "STYLE": STYLE,
+        "Note": Note, "Requester": Requester, "Resource": Resource, "STYLE": STYLE,
         "Schema": Schema, "Session": Session, "TEXT": TEXT, "Values": Values, "equals": equals, "new_id": new_id,
-        "obj": obj, "own_project": own_project, "utcnow": utcnow, "ACTIVE": ACTIVE, "PAUSED": PAUSED,
-        "action": action, "servers": servers, "spec": spec,
+        "obj": obj, "own_project": own_project, "utcnow": utcnow,
     }  # fmt: skip
     yield known
     Base.metadata.remove(Note.__table__)  # type: ignore[arg-type]
@@ -71,17 +66,3 @@ def test_a_noun(tmp_path: Path, names: dict[str, Any]) -> None:
     assert alt("DELETE", f"/os-notes/{made['id']}").status_code == 404
     assert demo("DELETE", f"/os-notes/{made['id']}").status_code == 204
     assert demo("GET", f"/os-notes/{made['id']}").status_code == 404
-
-
-def test_an_action(names: dict[str, Any]) -> None:
-    exec(compile(ACTION, str(PAGE), "exec"), names)
-    nap, routes = names["nap"], Routes()
-    nap.declare(routes)
-    (route,) = routes.routes
-    assert (route.path, route.action, route.policy) == (
-        "/v2.1/servers/{server_id}/action", "os-nap", "os_compute_api:os-nap",
-    )  # fmt: skip
-    assert (nap.kind.name, nap.kind.task_state, nap.transition.then) == ("server.nap", "napping", "paused")
-    assert nap.arguments("s", seconds=2.0).values == {"server_id": "s", "seconds": 2.0}
-    with pytest.raises(TypeError):
-        nap.arguments("s", minutes=2.0)

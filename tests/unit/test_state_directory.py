@@ -15,6 +15,7 @@ from pileus.db.engine import Database
 from pileus.errors import Unavailable
 from pileus.files import write_private
 from pileus.settings import Settings
+from pileus.statedir import StartFailed
 
 
 def mode(path: Path) -> int:
@@ -36,7 +37,7 @@ def test_a_directory_that_is_made_lets_others_pass_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [0o777, 0o775, 0o1777])
 def test_a_directory_that_others_write_to_is_refused(empty: Path, given: int) -> None:
     empty.chmod(given)
-    with pytest.raises(supervisor.StartFailed, match="others may write"):
+    with pytest.raises(StartFailed, match="others may write"):
         supervisor.lock(Settings(state=str(empty)))
     assert (empty.stat().st_mode & 0o7777, list(empty.iterdir())) == (given, [])
 
@@ -44,7 +45,7 @@ def test_a_directory_that_others_write_to_is_refused(empty: Path, given: int) ->
 def test_a_directory_of_other_things_is_refused(empty: Path) -> None:
     """`--state /root` once opened /root to everybody."""
     (empty / ".ssh").mkdir()
-    with pytest.raises(supervisor.StartFailed, match="holds other things"):
+    with pytest.raises(StartFailed, match="holds other things"):
         supervisor.lock(Settings(state=str(empty)))
     assert (mode(empty), os.listdir(empty)) == (0o711, [".ssh"])
 
@@ -52,11 +53,11 @@ def test_a_directory_of_other_things_is_refused(empty: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
 def test_a_directory_that_the_parts_cannot_enter_is_refused_not_opened(empty: Path) -> None:
     empty.chmod(0o700)
-    with pytest.raises(supervisor.StartFailed, match="cannot enter"):
+    with pytest.raises(StartFailed, match="cannot enter"):
         supervisor.lock(Settings(state=str(empty)))
     assert mode(empty) == 0o700
     os.chown(empty, 65534, 65534)
-    with pytest.raises(supervisor.StartFailed, match="belongs to another user"):
+    with pytest.raises(StartFailed, match="belongs to another user"):
         supervisor.lock(Settings(state=str(empty)))
 
 

@@ -23,6 +23,7 @@ from pileus.network.model import Port
 from pileus.operations import OperationRow, StepRow, cancel, live
 from pileus.operations.debts import NETWORK
 from pileus.operations.model import DebtRow, SubjectRow, WaitRow
+from pileus.operations.start import start
 from pileus.placement.model import Allocation, Consumer
 from pileus.settings import Settings
 from tests.unit.operations.world import ORIGIN
@@ -138,7 +139,7 @@ class Now:
             under_way = live(session, SERVER, lock=True)
             for one in under_way:
                 cancel(session, one)
-            return delete.accept(session, ORIGIN, delete.arguments(SERVER), after=under_way).id
+            return start(session, delete.kind, ORIGIN, delete.arguments(SERVER), after=under_way).id
 
 
 def _is_json(column: sa.Column[Any]) -> bool:

@@ -19,6 +19,7 @@ from pileus import clock
 from pileus.agent.commands import (
     Answer,
     AnyCommand,
+    Command,
     DiscardGuest,
     Envelope,
     Failure,
@@ -242,7 +243,7 @@ class Executor:
             at=clock.time(),
         )
 
-    def _carry_out(self, host: str, command: AnyCommand, timeline: Timeline) -> dict[str, Any]:
+    def _carry_out(self, host: str, command: Command, timeline: Timeline) -> dict[str, Any]:
         known = self._journal.known(host, command.subject)
         if command.discards:
             return self._discard(host, command, known, timeline)
@@ -255,11 +256,11 @@ class Executor:
             self._journal.note(host, command.subject, Known(command.age, False))
         return self._driven(host, command, timeline)
 
-    def _driven(self, host: str, command: AnyCommand, timeline: Timeline) -> dict[str, Any]:
+    def _driven(self, host: str, command: Command, timeline: Timeline) -> dict[str, Any]:
         """Have the driver carry a command out; the command names the method."""
         return getattr(self._hypervisor, command.method)(host, command, timeline) or {}
 
-    def _make_way(self, host: str, command: AnyCommand, known: Known | None, timeline: Timeline) -> None:
+    def _make_way(self, host: str, command: Command, known: Known | None, timeline: Timeline) -> None:
         """Remove what an older incarnation left, and remember that this one is here, before any of it is made."""
         if known and not known.gone and known.incarnation < command.age:
             former = DiscardGuest(server_id=command.subject, incarnation=known.incarnation)
@@ -267,7 +268,7 @@ class Executor:
         if known != Known(command.age, False):
             self._journal.note(host, command.subject, Known(command.age, False))
 
-    def _discard(self, host: str, command: AnyCommand, known: Known | None, timeline: Timeline) -> dict[str, Any]:
+    def _discard(self, host: str, command: Command, known: Known | None, timeline: Timeline) -> dict[str, Any]:
         """Remove a guest, unless a newer one took its place, and remember that it is gone."""
         if known and not known.gone and known.incarnation > command.age:
             timeline.mark("newer guest", incarnation=known.incarnation)

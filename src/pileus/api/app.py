@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from itertools import count
@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import falcon
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from pileus.api.context import Cloud, Context
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 Application = falcon.App[falcon.Request, falcon.Response]
 """The WSGI callable."""
 RETRIES = 3
-DISCARD = 4 * 1024 * 1024
 
 
 class Defect(PileusError):
@@ -64,7 +64,6 @@ class Endpoint:
                 ctx.require(route.rules[0])
             self._respond(ctx, response, route, self._handle(ctx, route, path))
         except Exception as error:
-            discard_body(request)
             fail(ctx, response, error)
         stamp(ctx, response)
 
@@ -187,19 +186,6 @@ def _nul(value: Json, path: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
-def discard_body(request: falcon.Request) -> None:
-    """Read what is left of a refused body, up to DISCARD bytes: closed with data unread, a connection may lose
-    the answer."""
-    unbounded = request.content_length is None and request.env.get("wsgi.input_terminated")
-    stream = request.stream if unbounded else request.bounded_stream
-    left = DISCARD
-    try:
-        while left > 0 and (chunk := stream.read(64 * 1024)):
-            left -= len(chunk)
-    except (OSError, ValueError):
-        pass  # the client is gone
-
-
 def fail(ctx: Context, response: falcon.Response, error: Exception) -> None:
     """Turn an error into the service's own form."""
     if not isinstance(error, PileusError) or isinstance(error, Defect):
@@ -286,7 +272,36 @@ def build(cloud: Cloud, services: Iterable[Service]) -> Application:
         stamp(ctx, response)
 
     app.add_error_handler(falcon.HTTPError, lost)
+    app.add_route("/healthcheck", Health(cloud))
     return app
+
+
+class Health:
+    """Whether this replica can serve, for load balancers (the healthcheck middleware of OpenStack's services)."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = "text/plain; charset=UTF-8"
+        try:
+            with self._cloud.db.read() as session:
+                session.execute(text("SELECT 1"))
+        except (DBAPIError, Contended):
+            response.status, response.data = status_line(503), b"the database does not answer"
+        else:
+            response.data = b"OK"
+
+
+def streams(services: Iterable[Service]) -> Callable[[str, str], bool]:
+    """Says of a method and a path whether its handler reads the body as it arrives, which may take long."""
+    paths = [
+        (route.method, re.compile(PARAMETER.sub("[^/]+", service.prefix + route.path) + "/?"))
+        for service in services
+        for route in service.routes
+        if route.raw
+    ]
+    return lambda method, path: any(method == one and pattern.fullmatch(path) for one, pattern in paths)
 
 
 def _mount(app: Application, cloud: Cloud, service: Service) -> None:

@@ -73,7 +73,7 @@ def discovery(
     Args:
         status: of the list at the prefix: some services answer 300, Multiple Choices.
         lists: further URLs of the list, with 200.
-        named: further URLs of one version, with its id as {key}.
+        named: further URLs of one version, with its id as {key}; of an id that there is not they raise NotFound.
         form: the body of the list. headers: of the list at the prefix.
     """
     routes = Routes()

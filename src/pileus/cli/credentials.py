@@ -39,6 +39,8 @@ def openrc(state: str, project: str) -> None:
         "OS_REGION_NAME": settings.region,
         "OS_VOLUME_API_VERSION": "3",
     }
+    if settings.ca_file:
+        values["OS_CACERT"] = settings.ca_file
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
@@ -66,4 +68,5 @@ def _cloud(settings: Settings, user: str, password: str, scope: dict[str, str]) 
         "user_domain_name": "Default",
         **scope,
     }
-    return {"auth": auth, "region_name": settings.region, "identity_api_version": 3}
+    verified = {"cacert": settings.ca_file} if settings.ca_file else {}
+    return {"auth": auth, "region_name": settings.region, "identity_api_version": 3, **verified}

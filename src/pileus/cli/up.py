@@ -9,9 +9,11 @@ import sys
 import click
 
 from pileus.cli.common import state_option
+from pileus.edge.forwarding import Proxies
 from pileus.files import write_private
 from pileus.jsontypes import Json, Values
 from pileus.settings import Settings, load
+from pileus.statedir import StartFailed, check_directory
 
 
 @click.command()
@@ -22,21 +24,27 @@ from pileus.settings import Settings, load
 @click.option("--fake-hosts", type=click.IntRange(0, 100_000), help="How many hosts the fake hypervisor simulates.")
 @click.option("--netns", metavar="NAME", help="Run in this network namespace (made if missing).")
 @click.option("--outbound-nat/--no-outbound-nat", default=None, help="NAT from the external network to the outside.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate (PEM): connections are encrypted.  [kept; '' ends it]")
+@click.option("--tls-key", metavar="FILE", help="Its private key (PEM).")
+@click.option("--tls-self-signed", is_flag=True, help="Make the certificate and the key, once.")
+@click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="ADDRESS", help="X-Forwarded-* of it count.")
+@click.option("--requests-per-second", type=click.FloatRange(0), help="Of one address, in the long run; 0: any number.")
 @click.option("--admin-password", help="Password of admin at the first start (else random).")
 @click.option("--detach", is_flag=True, help="Return once every API answers.")
-def up(state: str, admin_password: str | None, detach: bool, **options: Json) -> None:
+def up(state: str, admin_password: str | None, detach: bool, tls_self_signed: bool, **options: Json) -> None:
     """Start the cloud: every API on one port, and the agent of this host."""
     settings = _settings(state, options)
-    from pileus import supervisor
 
     try:
+        if tls_self_signed:
+            _sign(settings)
         if admin_password:
             _keep_password(settings, admin_password)
         if not detach:
             _run(settings, sys.stdout.fileno())
             return
         _run_in_background(settings)
-    except (supervisor.StartFailed, OSError, ValueError) as error:
+    except (StartFailed, OSError, ValueError) as error:
         raise click.ClickException(f"the cloud was not started: {error}") from error
 
 
@@ -44,13 +52,26 @@ def _settings(state: str, options: Values) -> Settings:
     """What an earlier start used, changed by what is given now."""
     settings = load(state)
     for name, value in options.items():
-        if value is not None:
-            setattr(settings, name, value)
+        if value is not None and value != ():
+            setattr(settings, name, list(value) if isinstance(value, tuple) else value)
     try:
         _ = settings.address
+        Proxies(settings.trusted_proxies)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    for name in ("tls_cert", "tls_key"):
+        if path := getattr(settings, name):
+            setattr(settings, name, str(Path(path).absolute()))
+    if settings.tls_cert and not settings.tls_key:
+        raise click.UsageError("--tls-cert wants --tls-key")
     return settings
+
+
+def _sign(settings: Settings) -> None:
+    from pileus.edge.certificate import self_signed
+
+    made = self_signed(settings.tls_folder, settings.address[0])
+    settings.tls_cert, settings.tls_key = map(str, made)
 
 
 def _keep_password(settings: Settings, password: str) -> None:
@@ -59,7 +80,7 @@ def _keep_password(settings: Settings, password: str) -> None:
     path = supervisor.credentials_file(settings)
     if not path.exists():
         settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-        supervisor.check_directory(settings.directory)
+        check_directory(settings.directory)
         write_private(path, json.dumps({"admin": password}).encode())
 
 
@@ -97,14 +118,14 @@ def _run(settings: Settings, report: int) -> None:
 
     detached = report != sys.stdout.fileno()
     supervisor.lock(settings)  # until this process has ended: `down` waits for that
-    supervisor.prepare(settings)
+    listener = supervisor.prepare(settings)
     logs.start(supervisor.log_file(settings), detached)
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())
 
     tell(f"pileus: starting in {settings.state}")
-    cloud = supervisor.Supervisor(settings, lambda line: tell(f"  {line}"))
+    cloud = supervisor.Supervisor(settings, listener, lambda line: tell(f"  {line}"))
     settings.pidfile.write_text(f"{os.getpid()}\n")
     try:
         cloud.start()

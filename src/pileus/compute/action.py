@@ -1,34 +1,37 @@
 """Actions: what may be done to a server. One declaration is the route, its rule and its body's schema, the row of the
-state table, and the flow.
+state table, and what is done: by a flow (`action`), by the request itself (`deed`), or by the host while the request
+waits (`question`).
 
-@action("pause", rule=RULE + "pause", when={ACTIVE}, during="pausing", then=PAUSED)
+@action("pause", rule=RULE + "pause", when={ACTIVE}, during=("pausing",), then=PAUSED)
 def pause(op: Operation, server_id: str) -> None: ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import msgspec
 
 from pileus.api import Context, Reply, Requester, Routes, Schema, Values
 from pileus.api.microversions import Document
-from pileus.api.routes import Options
 from pileus.compute import servers, states
-from pileus.compute.failures import break_down, broken, stay
+from pileus.compute.failures import Also, broken, falling_to
 from pileus.compute.model import Server
 from pileus.compute.servers import origin
-from pileus.compute.states import ERROR, Transition
-from pileus.db import Session
+from pileus.compute.states import ANY, Transition
+from pileus.db import Contended, Session
 from pileus.errors import Conflict
 from pileus.jsontypes import Json
-from pileus.operations import Arguments, Flow, Operation, Owed, note, task_states
-from pileus.operations.flow import FailureHook
+from pileus.operations import Arguments, Flow, Operation, OperationRow, Owed, cancel, live, note, task_states
+from pileus.operations.agents import Questions
+from pileus.operations.start import Busy, start
 
 P = ParamSpec("P")
 PATH = "/v2.1/servers/{server_id}/action"
 NOTHING: Values = {"type": ["null", "object"]}
 """Bodies of actions without arguments: clients send null, older ones an empty object."""
-_HOOKS: dict[str | None, FailureHook] = {None: stay, ERROR: break_down}
 
 Prepare = Callable[[Session, Server, Any, Requester], Arguments]
 """What a request comes to: the flow's arguments, from the body's value; it may change the server's row."""
@@ -36,8 +39,70 @@ Answer = Callable[[Context, Server, Arguments], object]
 Undo = Callable[[Arguments], Owed]
 Doing = Callable[[Session, Server, Any, Requester], object]
 """A deed: the server, locked, and the body's value; what it returns is the response, nothing without a body."""
+Asking = Callable[[Questions, Server, Any], object]
+"""A question: the hosts, the server and the body's value; what it returns is likewise the response."""
 Fits = Callable[[Json], bool]
 """Whether a body's value is for this action."""
+Handle = Callable[[Context, str, Any], object]
+"""Does what a request asks for, of a server's id and the body's value."""
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What all actions have, whoever does them.
+
+    Attributes:
+        key: of the body that asks for it; None for what has a URL of its own.
+        rule: judged against the server. asks: further rules that doing it asks.
+        transition: what it does to the server's state.
+        body: schema of the key's value. fits: whether a value is for this action, where several have the key.
+        locks: a locked server refuses it. placed: so does one that is on no host.
+    """
+
+    key: str | None
+    rule: str
+    transition: Transition
+    asks: tuple[str, ...] = ()
+    body: Document
+    since: str | None = None
+    status: int = 202
+    locks: bool = True
+    placed: bool = True
+    fits: Fits | None = None
+
+    def declare(self, routes: Routes, handle: Handle, transaction: Literal["write"] | None = "write") -> None:
+        """Add the action's route, if it has one."""
+        if (key := self.key) is None:
+            return
+        schema = Schema.wrapped(key, self.body)
+
+        @routes.action(
+            PATH, key, policy=self.rule, asks=self.asks, body=schema, since=self.since, status=self.status,
+            fits=self.fits, deferred=True, transaction=transaction,
+        )  # fmt: skip
+        def handler(ctx: Context, server_id: str, **_: object) -> object:
+            answer = handle(ctx, server_id, ctx.body[key])
+            return Reply() if answer is None else answer
+
+    def check(self, session: Session, server: Server, asks: Requester) -> None:
+        """Raises Conflict unless the server may have it done now."""
+        if self.locks:
+            servers.require_unlocked(server, asks)
+        row = self.transition
+        held = {} if row.wins or row.beside else task_states(session, [server.id])
+        self.require(server.id, server.vm_state, held.get(server.id))
+        if held:
+            raise Busy(f"Another operation is under way on {server.id}.")
+        if self.placed and server.host is None:
+            raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
+
+    def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
+        """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
+        row = self.transition
+        verb = (self.key or row.name).removeprefix("os-")
+        states.require(verb, server_id, vm_state, None if row.wins or row.beside else task_state, row.when)
+
+
+# --- by a flow ------------------------------------------------------------------------------------------------------
 
 
 class Action(Flow[P]):
@@ -46,31 +111,16 @@ class Action(Flow[P]):
     def __init__(
         self,
         run: Callable[Concatenate[Operation, P], None],
-        transition: Transition,
+        offer: Offer,
         *,
-        key: str | None,
-        rule: str,
-        asks: tuple[str, ...],
-        body: Document,
-        since: str | None,
-        status: int,
         version: int,
-        locks: bool,
-        hook: FailureHook | None,
-        fits: Fits | None,
+        also: Also | None,
         answer: Answer | None,
     ) -> None:
-        super().__init__(
-            f"server.{transition.name}",
-            run,
-            version=version,
-            task_state=transition.during,
-            failed=hook or _HOOKS[transition.failed],
-            broken=broken,
-        )
-        self.transition, self.key, self.rule = transition, key, rule
-        self._asks, self._body, self._since, self._status = asks, body, since, status
-        self._locks, self._fits, self._answer = locks, fits, answer
+        row = offer.transition
+        failed = falling_to(row.failed, also)
+        super().__init__(f"server.{row.name}", run, version=version, shows=row.during, failed=failed, broken=broken)
+        self.offer, self.transition, self._answer = offer, row, answer
         self._prepare: Prepare | None = None
         self._undo: Undo | None = None
 
@@ -86,55 +136,75 @@ class Action(Flow[P]):
 
     def declare(self, routes: Routes) -> None:
         """Add the action's route, if it has one."""
-        if self.key is None:
-            return
-        schema = Schema.wrapped(self.key, self._body)
-        options: Options = {
-            "policy": self.rule,
-            "asks": self._asks,
-            "body": schema,
-            "since": self._since,
-            "status": self._status,
-            "fits": self._fits,
-            "deferred": True,
-        }
 
-        def handler(ctx: Context, server_id: str, **_: object) -> object:
-            assert self.key is not None
-            server = servers.find(ctx.session, ctx, server_id, self.rule, lock=True)
-            arguments = self.begin(ctx.session, server, ctx.body[self.key], ctx)
-            return self._answer(ctx, server, arguments) if self._answer else Reply()
+        def handle(ctx: Context, server_id: str, body: Json) -> object:
+            arguments = self.ask(ctx.session, ctx, server_id, body)
+            return self._answer(ctx, ctx.session.get_one(Server, server_id), arguments) if self._answer else None
 
-        routes.action(PATH, self.key, **options)(handler)
+        self.offer.declare(routes, handle)
 
-    def begin(self, session: Session, server: Server, body: Json, asks: Requester) -> Arguments:
-        """Accept the action for a server whose row is locked.
+    def ask(
+        self, session: Session, asks: Requester, server_id: str, body: Json = None, *, rule: str | None = None
+    ) -> Arguments:
+        """Accept the action: once the transaction commits it will be finished or undone.
+
+        Args:
+            rule: to be asked in place of the action's own.
 
         Raises:
-            Conflict: its state does not allow the action, or it is locked. What preparing it raises.
+            NotFound: no such server for the caller. Forbidden. Conflict: its state does not allow the action, or it is
+                locked. What preparing it raises.
         """
-        if self._locks:
-            servers.require_unlocked(server, asks)
-        self.require(server.id, server.vm_state, task_states(session, [server.id]).get(server.id))
-        if server.host is None:
-            raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
+        # Operations before servers, as everywhere (operations/model.py).
+        under_way = live(session, server_id, lock=True) if self.transition.wins else []
+        server = servers.find(session, asks, server_id, rule or self.offer.rule, lock=True)
+        self.offer.check(session, server, asks)
         if self._prepare is None:
             arguments = Arguments(server.id, {"server_id": server.id})
         else:
             arguments = self._prepare(session, server, body, asks)
-        undo = self._undo(arguments) if self._undo else None
-        self.accept(session, origin(server, asks), arguments, undo=undo)
+        self._begin(session, server, arguments, asks, under_way)
         return arguments
 
-    def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
-        """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
-        verb = (self.key or self.transition.name).removeprefix("os-")
-        task = None if self.transition.wins else task_state
-        states.require(verb, server_id, vm_state, task, self.transition.when)
+    def _begin(
+        self, session: Session, server: Server, arguments: Arguments, asks: Requester, under_way: Sequence[OperationRow]
+    ) -> None:
+        """Start the flow, after what is under way and is cancelled for it; unless that is the same."""
+        if any(row.kind == self.kind.name for row in under_way):
+            return
+        for row in under_way:
+            cancel(session, row)
+        undo = self._undo(arguments) if self._undo else None
+        try:
+            start(session, self.kind, origin(server, asks), arguments, after=under_way, undo=undo)
+        except Busy as error:
+            if self.transition.wins:
+                raise Contended(f"another request about instance {server.id} came first") from error
+            raise
 
-    def arrive(self, op: Operation, server_id: str, done: Values, then: str | None = None) -> None:
-        """The action's last step: the server is in the state that it leads to, and the guest as its host said."""
-        op.step("record state", record, server_id, then or self.transition.then, done, last=True)
+    def arrive(self, op: Operation, server_id: str, done: Values) -> None:
+        """The action's last step, where nothing else belongs into it; see `arriving`."""
+        op.step("record state", self._arrived, server_id, done, last=True)
+
+    def _arrived(self, session: Session, server_id: str, done: Values) -> None:
+        with self.arriving(session, server_id, done):
+            pass
+
+    @contextmanager
+    def arriving(self, session: Session, server_id: str, done: Values) -> Iterator[Server]:
+        """In the action's last step: the server, held, in the state that the action leads to.
+
+        What the guest did by itself since its host's answer counts after it.
+
+        Args:
+            done: the host's answer, of which `power_state` and `at` are read, if they are there.
+        """
+        server = servers.held(session, server_id)
+        assert server is not None
+        if self.transition.then is not None:
+            servers.set_state(server, self.transition.after(server.vm_state), done.get("power_state"))
+        yield server
+        servers.catch_up(server, done.get("at"))
 
 
 def action(
@@ -142,9 +212,10 @@ def action(
     *,
     rule: str,
     when: Iterable[str],
-    during: str | None,
-    then: str | None,
+    during: tuple[str, ...],
+    then: str | Mapping[str, str] | None,
     failed: str | None = None,
+    wins: bool = False,
     name: str = "",
     body: Document = NOTHING,
     asks: tuple[str, ...] = (),
@@ -152,21 +223,19 @@ def action(
     status: int = 202,
     version: int = 1,
     locks: bool = True,
-    wins: bool = False,
-    hook: FailureHook | None = None,
+    placed: bool = True,
+    also: Also | None = None,
     fits: Fits | None = None,
     answer: Answer | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Action[P]]:
     """Make a function the flow of an action.
 
     Args:
-        key: of the body that asks for it; None for what has a URL of its own.
-        rule: judged against the server. asks: further rules that preparing it asks.
+        key, rule, asks, body, since, status, locks, placed, fits: see Offer.
         when, during, then, failed, wins: what it does to the server's state, see Transition.
         name: in the journal ("server.<name>"); the function's unless it is given.
-        body: schema of the key's value. fits: whether a value is for this action, where several have the key.
-        locks: a locked server refuses it.
-        hook: what is done when it failed, in place of what `failed` says.
+        version: see Flow.
+        also: what is done to the server when it failed, after what `failed` says.
         answer: the response's body or Reply.
     """
 
@@ -174,63 +243,113 @@ def action(
         row = Transition(
             name=name or run.__name__, when=frozenset(when), during=during, then=then, failed=failed, wins=wins
         )
-        return Action(
-            run, row, key=key, rule=rule, asks=asks, body=body, since=since, status=status, version=version,
-            locks=locks, hook=hook, fits=fits, answer=answer,
+        offer = Offer(
+            key=key, rule=rule, transition=row, asks=asks, body=body, since=since, status=status, locks=locks,
+            placed=placed, fits=fits,
         )  # fmt: skip
+        return Action(run, offer, version=version, also=also, answer=answer)
 
     return make
 
 
-class Deed:
-    """An action that the request itself does; it is journaled, and nobody needs to carry it out. See `deed`."""
+# --- by the request -------------------------------------------------------------------------------------------------
 
-    def __init__(self, key: str, run: Doing, **declared: Json) -> None:
-        self.key, self.run = key, run
-        self._rule: str = declared.pop("rule")
-        self._journaled: str | None = declared.pop("journaled")
-        self._body: Document = declared.pop("body")
-        self._options = declared
+
+class Deed:
+    """An action that the request itself does; nobody needs to carry it out. See `deed`."""
+
+    def __init__(self, offer: Offer, run: Doing, journaled: str) -> None:
+        self.offer, self.transition, self.run, self._journaled = offer, offer.transition, run, journaled
 
     def declare(self, routes: Routes) -> None:
         """Add the action's route."""
 
-        def handler(ctx: Context, server_id: str, **_: object) -> object:
-            server = servers.find(ctx.session, ctx, server_id, self._rule, lock=True)
-            answer = self.run(ctx.session, server, ctx.body[self.key], ctx)
-            if self._journaled:
-                note(ctx.session, f"server.{self._journaled}", server.id, origin(server, ctx))
-            return Reply() if answer is None else answer
+        def handle(ctx: Context, server_id: str, body: Json) -> object:
+            server = servers.find(ctx.session, ctx, server_id, self.offer.rule, lock=True)
+            self.offer.check(ctx.session, server, ctx)
+            answer = self.run(ctx.session, server, body, ctx)
+            if self.transition.then is not None:
+                servers.set_state(server, self.transition.after(server.vm_state))
+            note(ctx.session, f"server.{self._journaled}", server.id, origin(server, ctx))
+            return answer
 
-        schema = Schema.wrapped(self.key, self._body)
-        routes.action(PATH, self.key, policy=self._rule, deferred=True, body=schema, **self._options)(handler)
+        self.offer.declare(routes, handle)
 
 
 def deed(
     key: str,
     *,
     rule: str,
+    name: str,
+    when: Iterable[str] = ANY,
+    then: str | None = None,
+    beside: bool = False,
     body: Document = NOTHING,
     asks: tuple[str, ...] = (),
-    journaled: str | None = None,
+    journaled: str = "",
     since: str | None = None,
     status: int = 202,
+    locks: bool = False,
+    fits: Fits | None = None,
 ) -> Callable[[Doing], Deed]:
     """Make a function an action that needs no flow: it gets the server, locked, and the body's value.
 
     Args:
-        journaled: under which name it is journaled; None: not at all. The others are those of `action`.
+        key, rule, asks, body, since, status, locks, fits: see Offer.
+        name, when, then, beside: what it does to the server's state, see Transition.
+        journaled: under which name ("server.<journaled>"); `name` unless it is given.
     """
+    row = Transition(name=name, when=frozenset(when), then=then, beside=beside)
+    offer = Offer(
+        key=key, rule=rule, transition=row, asks=asks, body=body, since=since, status=status, locks=locks,
+        placed=False, fits=fits,
+    )  # fmt: skip
+    return lambda run: Deed(offer, run, journaled or name)
 
-    def make(run: Doing) -> Deed:
-        return Deed(key, run, rule=rule, body=body, asks=asks, journaled=journaled, since=since, status=status)
 
-    return make
+# --- by the host, meanwhile -----------------------------------------------------------------------------------------
 
 
-def record(session: Session, server_id: str, vm_state: str | None, done: Values) -> None:
-    """The host's answer is the server's state, unless the guest has done something since."""
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.set_state(server, vm_state or server.vm_state, done.get("power_state"))
-    servers.catch_up(server, done.get("at"))
+class Question:
+    """An action that the server's host does while the request waits, outside of any transaction. See `question`."""
+
+    def __init__(self, offer: Offer, run: Asking, journaled: bool) -> None:
+        self.offer, self.transition, self.run, self._journaled = offer, offer.transition, run, journaled
+
+    def declare(self, routes: Routes) -> None:
+        """Add the action's route."""
+
+        def handle(ctx: Context, server_id: str, body: Json) -> object:
+            with ctx.cloud.db.read() as session:
+                server = servers.find(session, ctx, server_id, self.offer.rule)
+                self.offer.check(session, server, ctx)
+            answer = self.run(ctx.cloud.part(Questions), server, body)
+            if self._journaled:
+                with ctx.cloud.db.write() as session:
+                    note(session, f"server.{self.transition.name}", server.id, origin(server, ctx))
+            return answer
+
+        self.offer.declare(routes, handle, transaction=None)
+
+
+def question(
+    key: str,
+    *,
+    rule: str,
+    name: str,
+    when: Iterable[str],
+    beside: bool = False,
+    body: Document = NOTHING,
+    status: int = 202,
+    locks: bool = True,
+    journaled: bool = True,
+) -> Callable[[Asking], Question]:
+    """Make a function an action that asks the server's host; it changes no state.
+
+    Args:
+        key, rule, body, status, locks: see Offer. name, when, beside: see Transition.
+        journaled: whether it is journaled once it is done, as "server.<name>".
+    """
+    row = Transition(name=name, when=frozenset(when), beside=beside)
+    offer = Offer(key=key, rule=rule, transition=row, body=body, status=status, locks=locks)
+    return lambda run: Question(offer, run, journaled)

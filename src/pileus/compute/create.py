@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import secrets
 import string
@@ -14,24 +12,20 @@ from sqlalchemy import func, select
 
 from pileus.api import Requester, Values
 from pileus.api.values import truth
-from pileus.compute import flavors, keypairs, metadata, quotas, server_groups
+from pileus.compute import flavors, metadata, quotas, requested, server_groups
 from pileus.compute.actions.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
 from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Invalid, NotFound
-from pileus.image import images
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
 from pileus.operations import Origin
-from pileus.settings import Settings
+from pileus.operations.start import start_many
 
-MIB, GIB = 1024**2, 1024**3
 MAX_BATCH = 1000
-PASSWORD_LENGTH = 12
-
 
 _NAMES = {
     "access_ip_v4": "accessIPv4",
@@ -86,11 +80,11 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
     """
     project_id = asks.project_id
     flavor = usable_flavor(session, asks, body["flavorRef"])
-    image = usable_image(session, asks, body)
-    check_fit(asks, flavor, image)
-    key = usable_key(session, asks, body.get("key_name"))
+    image = requested.usable_image(session, asks, body)
+    requested.check_fit(asks, flavors.snapshot(flavor), image)
+    key = requested.usable_key(session, asks, body.get("key_name"))
     own = msgspec.convert(body, Own)
-    check_user_data(own.user_data)
+    requested.check_user_data(own.user_data)
     metadata.check_quota(session, project_id, own.metadata)
     at_least, at_most = _counts(body)
     networks = requests.validate(session, asks, body.get("networks"))
@@ -113,7 +107,7 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
         at_most=at_most,
         hints=hints,
         group_id=server_groups.for_boot(session, asks, hints["group"], at_most).id if "group" in hints else None,
-        admin_pass=body.get("adminPass") or new_password(),
+        admin_pass=body.get("adminPass") or requested.new_password(),
         own=own,
     )
 
@@ -136,7 +130,7 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
     session.lock("server-numbers")
     number = (session.scalar(select(func.max(Server.number))) or 0) + 1
     reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-    image = image_snapshot(settings, wanted.image)
+    image = requested.image_snapshot(settings, wanted.image)
     servers = [_server(asks, wanted, image, reservation, number + index, index, count) for index in range(count)]
     session.add_all(servers)
     events = [
@@ -145,31 +139,8 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
     ]
     attempts = 1 if wanted.host else settings.build_attempts
     each = [boot.arguments(one.id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for one in servers]
-    boot.start_many(session, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
+    start_many(session, boot.kind, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
     return servers
-
-
-def image_snapshot(settings: Settings, image: Image) -> ImageSnapshot:
-    """What of an image a server keeps."""
-    return ImageSnapshot(
-        location=images.location(settings, image),
-        disk_format=image.disk_format or "",
-        size_bytes=image.size or 0,
-        sha512=image.os_hash_value or "",
-        min_disk=image.min_disk,
-        min_ram=image.min_ram,
-        properties={key: str(value) for key, value in image.properties.items()},
-    )
-
-
-def usable_key(session: Session, asks: Requester, name: str | None) -> KeyPair | None:
-    """The caller's key pair of that name; raises Invalid: there is none."""
-    if not name:
-        return None
-    key = keypairs.find(session, asks.caller.user_id, name)
-    if key is None:
-        raise Invalid("Invalid key_name provided.")
-    return key
 
 
 def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavor:
@@ -182,54 +153,6 @@ def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavo
     if flavor.disabled:
         raise Invalid(f"Flavor {flavor_id} could not be found.")
     return flavor
-
-
-def usable_image(session: Session, asks: Requester, body: Values) -> Image:
-    """The image that a body names; raises Invalid: none, or none that a server can boot from."""
-    image_id = str(body.get("imageRef") or "").rstrip("/").rsplit("/", 1)[-1]
-    for mapping in body.get("block_device_mapping_v2", []):
-        local = mapping.get("source_type") == "image" and mapping.get("destination_type") == "local"
-        if not local or str(mapping.get("boot_index")) != "0" or mapping.get("uuid") != image_id:
-            raise Invalid("Block Device Mapping is Invalid: only the image itself as local boot disk is supported.")
-    if not image_id:
-        raise Invalid("Invalid imageRef provided: a server boots from an image.")
-    try:
-        image = images.visible(session, asks.caller.project_id, asks.is_admin, image_id)
-    except NotFound:
-        raise Invalid("Can not find requested image") from None
-    if image.status != "active":
-        raise Invalid(f"Image {image_id} is not active.")
-    return image
-
-
-def check_fit(asks: Requester, flavor: Flavor, image: Image) -> None:
-    """Raises Invalid: the flavor is too small. Forbidden: a flavor without a disk lets the image choose its size."""
-    if flavor.ram_mib < (image.min_ram or 0):
-        raise Invalid("Flavor's memory is too small for requested image.")
-    if not flavor.root_gib:
-        asks.require("os_compute_api:servers:create:zero_disk_flavor")
-        return
-    size = max(image.size or 0, image.virtual_size or 0)
-    if flavor.root_gib * GIB < size:
-        raise Invalid(
-            f"Flavor's disk is too small for requested image. Flavor disk is {flavor.root_gib * GIB} bytes, image is "
-            f"{size} bytes."
-        )
-    if flavor.root_gib < (image.min_disk or 0):
-        raise Invalid(
-            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
-            f"{flavor.root_gib * GIB} bytes, minimum size is {image.min_disk * GIB} bytes."
-        )
-
-
-def check_user_data(user_data: str | None) -> None:
-    """Raises Invalid unless it is base64."""
-    if user_data is None:
-        return
-    try:
-        base64.b64decode(user_data, validate=False)
-    except (binascii.Error, ValueError):
-        raise Invalid("Userdata content cannot be decoded: user_data must be base64.") from None
 
 
 def _counts(body: Values) -> tuple[int, int]:
@@ -269,12 +192,6 @@ def _zone_and_host(session: Session, asks: Requester, body: Values) -> tuple[str
     if zone and zones and zone not in zones:
         raise Invalid("The requested availability zone is not available")
     return zone or None, host
-
-
-def new_password() -> str:
-    """A random password."""
-    letters = string.ascii_letters + string.digits
-    return "".join(secrets.choice(letters) for _ in range(PASSWORD_LENGTH))
 
 
 def hostname_of(name: str, server_id: str) -> str:

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from pileus.agent.commands import (
-    AttachPort,
-    BuildGuest,
+    COMMANDS,
     Command,
     DetachPort,
     DiscardGuest,
+    GuestCommand,
     GuestPort,
     GuestSpec,
     ImageSource,
     InstanceData,
-    PauseGuest,
-    RebootGuest,
-    ResumeGuest,
-    SnapshotGuest,
-    StartGuest,
-    StopGuest,
-    SuspendGuest,
-    UnpauseGuest,
+    ServerCommand,
     UpdateInstanceData,
 )
 from pileus.compute.model import Server
 from pileus.compute.states import SETTLED
 from pileus.db import Session
 from pileus.errors import NotFound
+from pileus.jsontypes import Json
 from pileus.network import security_groups, wiring
-from pileus.operations import recorded
+from pileus.operations import Owed, Recorded, recorded
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _server(session: Session, server_id: str) -> Server:
@@ -102,80 +101,70 @@ def _data(session: Session, server: Server) -> InstanceData:
 
 # --- commands: recorded actions, so that the journal and the debts can name them ------------------------------
 
-
-@recorded("build guest")
-def build(session: Session, server_id: str, plug_timeout_s: float) -> Command:
-    """The command that builds a server's guest."""
-    return BuildGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
+_BUILDERS: dict[type[Command], Recorded[Any, Any]] = {}
 
 
-@recorded("discard guest")
+def owed(kind: type[Command], *, server_id: str, **values: Json) -> Owed:
+    """A command about a server, to be built of its row when it is sent.
+
+    Args:
+        values: the command's own fields; which guest it is about is read from the row.
+
+    Raises:
+        TypeError: the command has no such field, or needs another.
+    """
+    _check(kind, values.keys())
+    return builder(kind).owed(server_id=server_id, **values)
+
+
+def builder(kind: type[Command]) -> Recorded[Any, Any]:
+    """The recorded action that builds a command; what names none of its own is built of the server's row."""
+    if kind not in _BUILDERS:
+        _BUILDERS[kind] = recorded(kind.words())(partial(_build, kind))
+    return _BUILDERS[kind]
+
+
+def _build(kind: type[Command], session: Session, server_id: str, **values: Any) -> Command:
+    if issubclass(kind, GuestCommand):
+        return kind(guest=guest(session, server_id), **values)
+    assert issubclass(kind, ServerCommand)
+    return kind(server_id=server_id, incarnation=_server(session, server_id).incarnation, **values)
+
+
+def _check(kind: type[Command], names: Iterable[str]) -> None:
+    fields = {one.name: one for one in msgspec.structs.fields(kind)}
+    own = fields.keys() - {"guest", "server_id", "incarnation"}
+    needed = {name for name in own if fields[name].required}
+    if not needed <= set(names) <= own:
+        raise TypeError(f"{kind.__name__} takes {sorted(own)}, not {sorted(names)}")
+
+
+def builds(kind: type[Command]) -> Callable[[Callable[Concatenate[Session, P], R]], Recorded[P, R]]:
+    """Make a function what builds a command, in place of the server's row alone."""
+
+    def make(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
+        made = recorded(kind.words())(function)
+        _BUILDERS[kind] = made
+        return made
+
+    return make
+
+
+@builds(DiscardGuest)
 def discard(_session: Session, server_id: str, incarnation: int) -> Command:
     """The command that removes a guest of this incarnation, or an older one."""
     return DiscardGuest(server_id=server_id, incarnation=incarnation)
 
 
-@recorded("start guest")
-def start(session: Session, server_id: str, plug_timeout_s: float) -> Command:
-    """The command that powers a guest on."""
-    return StartGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
-
-
-@recorded("stop guest")
-def stop(session: Session, server_id: str, timeout_s: float) -> Command:
-    """The command that shuts a guest down."""
-    return StopGuest(server_id=server_id, incarnation=_server(session, server_id).incarnation, timeout_s=timeout_s)
-
-
-@recorded("reboot guest")
-def reboot(session: Session, server_id: str, hard: bool, timeout_s: float) -> Command:
-    """The command that reboots a guest."""
-    return RebootGuest(guest=guest(session, server_id), hard=hard, timeout_s=timeout_s)
-
-
-@recorded("pause guest")
-def pause(session: Session, server_id: str) -> Command:
-    """The command that stops a guest's CPUs."""
-    return PauseGuest(server_id=server_id, incarnation=_server(session, server_id).incarnation)
-
-
-@recorded("unpause guest")
-def unpause(session: Session, server_id: str) -> Command:
-    """The command that lets a guest's CPUs go on."""
-    return UnpauseGuest(server_id=server_id, incarnation=_server(session, server_id).incarnation)
-
-
-@recorded("suspend guest")
-def suspend(session: Session, server_id: str) -> Command:
-    """The command that saves a guest's memory and stops it."""
-    return SuspendGuest(server_id=server_id, incarnation=_server(session, server_id).incarnation)
-
-
-@recorded("resume guest")
-def resume(session: Session, server_id: str, plug_timeout_s: float) -> Command:
-    """The command that has a guest go on from its saved memory."""
-    return ResumeGuest(guest=guest(session, server_id), plug_timeout_s=plug_timeout_s)
-
-
-@recorded("snapshot guest")
-def snapshot(session: Session, server_id: str, image_id: str, location: str) -> Command:
-    """The command that copies a guest's disk to a file."""
-    incarnation = _server(session, server_id).incarnation
-    return SnapshotGuest(server_id=server_id, incarnation=incarnation, image_id=image_id, location=location)
-
-
-@recorded("attach port")
-def attach_port(session: Session, server_id: str, port_id: str, plug_timeout_s: float) -> Command:
-    """The command that plugs one more port."""
-    return AttachPort(guest=guest(session, server_id), port_id=port_id, plug_timeout_s=plug_timeout_s)
-
-
-@recorded("detach port")
+@builds(DetachPort)
 def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None) -> Command | None:
     """The command that unplugs a port; nothing once the server is on no host.
 
     Args:
         port: what it was when it was plugged, for when there is no such port any more.
+
+    Raises:
+        NotFound: there is no such port, and nobody says what it was.
     """
     server = session.get(Server, server_id)
     if server is None or server.host is None:
@@ -188,7 +177,7 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
     return DetachPort(guest=replace(whole, ports=left), port=gone or msgspec.convert(port, GuestPort))
 
 
-@recorded("update instance data")
+@builds(UpdateInstanceData)
 def update_data(session: Session, server_id: str, host: str) -> Command | None:
     """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more,
     or the server is to be mended or deleted first: what mends it tells the guest, too."""
@@ -198,18 +187,5 @@ def update_data(session: Session, server_id: str, host: str) -> Command | None:
     return UpdateInstanceData(guest=guest(session, server_id))
 
 
-COMMANDS = (
-    build,
-    discard,
-    start,
-    stop,
-    reboot,
-    pause,
-    unpause,
-    suspend,
-    resume,
-    snapshot,
-    attach_port,
-    detach_port,
-    update_data,
-)
+for _kind in COMMANDS:
+    builder(_kind)

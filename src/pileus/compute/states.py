@@ -6,6 +6,8 @@ Sources: api guide compute, Server concepts; api-ref compute, each action's prec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from pileus.agent.commands import PowerState
@@ -27,12 +29,16 @@ STATUS = {
     ERROR: "ERROR",
     DELETED: "DELETED",
 }
-REBUILDING = ("rebuilding", "rebuild_spawning")
+REBOOTING, REBOOTING_HARD, REBUILDING, REBUILD_SPAWNING = (
+    "rebooting",
+    "rebooting_hard",
+    "rebuilding",
+    "rebuild_spawning",
+)
 TASK_STATUS = {
-    (ACTIVE, "rebooting"): "REBOOT",
-    (ACTIVE, "rebooting_hard"): "HARD_REBOOT",
-    (ACTIVE, "updating_password"): "PASSWORD",
-    **{(state, task): "REBUILD" for state in (ACTIVE, STOPPED, ERROR) for task in REBUILDING},
+    (ACTIVE, REBOOTING): "REBOOT",
+    (ACTIVE, REBOOTING_HARD): "HARD_REBOOT",
+    **{(state, task): "REBUILD" for state in (ACTIVE, STOPPED, ERROR) for task in (REBUILDING, REBUILD_SPAWNING)},
 }
 """Statuses that a task_state changes."""
 
@@ -48,23 +54,36 @@ BY_ITSELF = {
 }
 """Where a server goes when its guest is found in a power state that no action led to."""
 
+ADOPTED = {PowerState.RUNNING: ACTIVE, PowerState.PAUSED: PAUSED, PowerState.SHUTDOWN: STOPPED}
+"""Where a server begins whose guest is adopted in a power state; in any other it is as if it were off."""
+
+BROKEN = ERROR
+"""Where a server goes when the end of an action hits a defect again and again."""
+
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """What an action does to a server's state.
 
     Attributes:
-        when: the vm_states that allow it; none: it is what makes the server.
-        during: task_state meanwhile; None shows none.
-        then: vm_state after; None: the one before. failed: likewise, when it fails.
-        wins: also while another operation is under way, which is cancelled.
+        when: the vm_states that allow it.
+        during: the task_states meanwhile, in order; none shows none.
+        then: vm_state after, or one for each of `when`; None: the one before. failed: when it fails, None: as before.
+        wins: also while another operation is under way, which is cancelled. beside: also then, and that goes on.
     """
 
     name: str
     when: frozenset[str]
-    during: str | None
-    then: str | None
+    during: tuple[str, ...] = ()
+    then: str | Mapping[str, str] | None = None
     failed: str | None = None
     wins: bool = False
+    beside: bool = False
+
+    def after(self, vm_state: str) -> str:
+        """Where a server of this vm_state goes."""
+        if self.then is None or isinstance(self.then, str):
+            return self.then or vm_state
+        return self.then[vm_state]
 
 
 def status(vm_state: str, task_state: str | None) -> str:

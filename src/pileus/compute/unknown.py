@@ -13,7 +13,7 @@ from pileus.compute import flavors, keypairs, spec
 from pileus.compute.model import Flavor, Host, Server, UnknownGuest
 from pileus.compute.scheduler.place import request_of
 from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot, KeySnapshot
-from pileus.compute.states import ACTIVE, STOPPED
+from pileus.compute.states import ADOPTED, STOPPED
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.identity import rows
@@ -24,8 +24,6 @@ from pileus.operations import Origin, debts, live, note
 from pileus.operations.model import DebtRow
 from pileus.placement import allocations
 from pileus.placement.allocations import Claim
-
-RUNS = (PowerState.RUNNING, PowerState.PAUSED)
 
 
 class Adopted(msgspec.Struct):
@@ -175,7 +173,7 @@ def _make(session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin
     lost: list[str] = []
     found = regain.ports_of(session, told.ports, server.id, project_id, guest.host, groups, origin.request_id, lost)
     server.networks = [NetworkRequest(network_id=port.network_id) for port in found]
-    server_ports.set_up(session, server.id, server.vm_state == ACTIVE)
+    server_ports.set_up(session, server.id, server.vm_state != STOPPED)
     return Adopted(server, len(found), lost)
 
 
@@ -217,7 +215,7 @@ def _server(
 def _states(guest: UnknownGuest) -> tuple[str, int]:
     """vm_state and power state; a guest of which only files are there can be started."""
     state = PowerState.SHUTDOWN if guest.power_state is None else guest.power_state
-    return (ACTIVE if state in RUNS else STOPPED), state
+    return ADOPTED.get(state, STOPPED), state
 
 
 def _forget_deleted(session: Session, server_id: str) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import update as sql_update
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
-from pileus.errors import Conflict, Invalid, NotFound
+from pileus.errors import Conflict, Invalid
 from pileus.network import ipam, mac, networks, quotas, sync
 from pileus.network import security_groups as groups_module
 from pileus.network.model import Network, Port, PortSecurityGroup, SecurityGroup
@@ -24,10 +24,6 @@ _PLAIN = (
     "binding:vnic_type",
     "port_security_enabled",
 )
-
-
-def missing(port_id: str) -> NotFound:
-    return NotFound(f"Port {port_id} could not be found.", "PortNotFound")
 
 
 def create(session: Session, values: Values, asks: Asks = ITSELF) -> Port:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
-from pileus.errors import Conflict, Invalid, NotFound
+from pileus.errors import Conflict, Invalid
 from pileus.network import quotas, security_groups, sync
 from pileus.network.model import SecurityGroup, SecurityGroupRule
 
@@ -51,10 +51,6 @@ _IDENTITY = (
     "remote_group_id",
 )
 """Two rules of a group that are alike in these are the same rule."""
-
-
-def missing(rule_id: str) -> NotFound:
-    return NotFound(f"Security group rule {rule_id} does not exist", "SecurityGroupRuleNotFound")
 
 
 def read_protocol(value: object) -> str | None:

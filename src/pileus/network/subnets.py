@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
-from pileus.errors import Conflict, Invalid, NotFound
+from pileus.errors import Conflict, Invalid
 from pileus.network import ipam, metadata, networks, pools, quotas, sync
 from pileus.network.model import FixedIP, Network, Port, Subnet
 from pileus.network.networks import invalid
@@ -106,10 +106,6 @@ def delete(session: Session, row: Subnet, asks: Asks = ITSELF) -> None:
     session.flush()
     metadata.settle(session, network)
     sync.network_changed(session, network, asks.request_id)
-
-
-def missing(subnet_id: str) -> NotFound:
-    return NotFound(f"Subnet {subnet_id} could not be found.", "SubnetNotFound")
 
 
 def _automatic_use(subnet: Subnet, port: Port) -> bool:

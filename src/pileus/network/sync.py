@@ -50,10 +50,6 @@ def sync_security_group(session: Session, group_id: str) -> Change:
     return methodcaller("sync_security_group", spec) if spec else methodcaller("drop_security_group", group_id)
 
 
-ACTIONS = (sync_network, sync_port, sync_security_group)
-"""What rows of debts name."""
-
-
 # --- owed by the verbs, in their transaction ----------------------------------------------------------------
 
 

@@ -255,5 +255,5 @@ def _envelope(row: DebtRow, command: Command) -> Envelope:
         attempt=row.tries + 1,
         host=row.host,
         deadline_s=DEADLINE_S,
-        command=command,  # type: ignore[arg-type]  # an action owed to a host builds one of the contract's
+        command=command,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Concatenate, Generic, ParamSpec, Protocol
 
 from pileus.db import Session
@@ -11,8 +11,7 @@ from pileus.jsontypes import Values
 from pileus.operations.model import OperationRow
 from pileus.operations.operation import Operation
 from pileus.operations.origin import Origin
-from pileus.operations.owed import Owed
-from pileus.operations.start import Arguments, Kind, start, start_many
+from pileus.operations.start import Arguments, Kind, start
 
 P = ParamSpec("P")
 
@@ -30,7 +29,7 @@ class Flow(Generic[P]):
         kind: subject and verb, such as "server.boot".
         version: raised when steps are added, taken away or reordered. Operations in flight end under the version they
             were begun with: the former function stays registered until none is left, or they are undone.
-        task_state: what the subjects show from the start on.
+        shows: the task_states that the subjects show: the first from the start on, the others when a step says so.
         failed: called in the transaction that ends the operation as failed, after every undo; not when cancelled.
         broken: called in its place when that hits a defect again and again.
     """
@@ -41,13 +40,13 @@ class Flow(Generic[P]):
         run: Callable[Concatenate[Operation, P], None],
         *,
         version: int = 1,
-        task_state: str | None = None,
+        shows: Sequence[str] = (),
         failed: FailureHook | None = None,
         broken: FailureHook | None = None,
     ) -> None:
-        self.kind = Kind(kind, version, task_state)
+        self.kind = Kind(kind, version, next(iter(shows), None))
         self.run: Callable[..., None] = run
-        self.failed, self.broken = failed, broken
+        self.shows, self.failed, self.broken = tuple(shows), failed, broken
         signature = inspect.signature(run)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -56,43 +55,31 @@ class Flow(Generic[P]):
         values: Values = self._signature.bind(*args, **kwargs).arguments
         return Arguments(next(iter(values.values())), values)
 
+    def carry_out(self, op: Operation, arguments: Values) -> None:
+        """Run the function over the journal, as far as it goes; it raises what `Operation` does."""
+        op.shows = self.shows
+        self.run(op, **arguments)
+
     def start(self, session: Session, origin: Origin, *args: P.args, **kwargs: P.kwargs) -> OperationRow:
         """Accept an operation: once the transaction commits it will be finished or undone.
 
         Raises:
             Busy: another operation has the subject.
         """
-        return self.accept(session, origin, self.arguments(*args, **kwargs))
-
-    def accept(
-        self,
-        session: Session,
-        origin: Origin,
-        arguments: Arguments,
-        *,
-        also: Iterable[str] = (),
-        after: Sequence[OperationRow] = (),
-        undo: Owed | None = None,
-    ) -> OperationRow:
-        """As `start`, with further subjects, after other operations, or with an undo of its own (`start.start`)."""
-        return start(session, self.kind, origin, arguments, also=also, after=after, undo=undo)
-
-    def start_many(self, session: Session, origin: Origin, accepted: list[Values], each: Sequence[Arguments]) -> None:
-        """Accept an operation for each of many new subjects (`start.start_many`)."""
-        start_many(session, self.kind, origin, accepted, each)
+        return start(session, self.kind, origin, self.arguments(*args, **kwargs))
 
 
 def flow(
     kind: str,
     *,
     version: int = 1,
-    task_state: str | None = None,
+    shows: Sequence[str] = (),
     failed: FailureHook | None = None,
     broken: FailureHook | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Flow[P]]:
     """Make a function the flow of operations of `kind`; the arguments are those of Flow."""
 
     def make(run: Callable[Concatenate[Operation, P], None]) -> Flow[P]:
-        return Flow(kind, run, version=version, task_state=task_state, failed=failed, broken=broken)
+        return Flow(kind, run, version=version, shows=shows, failed=failed, broken=broken)
 
     return make

@@ -47,11 +47,13 @@ class Operation:
 
     Attributes:
         id: operation id; subject_id: what it works on; origin: the request that started it.
+        shows: the task_states that its flow declares.
     """
 
     def __init__(self, held: Held, db: Database, send: Callable[[Envelope], object], actions: Actions) -> None:
         self.id, self.subject_id, self.origin = held.id, held.subject_id, held.origin
         self._held, self._db, self._send, self._actions = held, db, send, actions
+        self.shows: tuple[str, ...] = ()
         self._position = -1
         self._names: Counter[str] = Counter()
         self._unwritten: list[Outcome] = []
@@ -76,7 +78,7 @@ class Operation:
         Args:
             name: the field's word for the step; shown in the trace.
             undo: a recorded action that takes it back when the flow fails later; must bear being called twice.
-            then: task_state from this step's commit on.
+            then: task_state from this step's commit on, one that the flow declares.
             last: the operation is finished in the same commit.
             forward: nothing is undone any more from this step's commit on.
             ahead: the host command that the flow goes on with: journaled as begun in this step's commit, not in one of
@@ -85,6 +87,7 @@ class Operation:
         Raises:
             CommandError: what `do` raised (a PileusError becomes one), now or when it first ran.
         """
+        assert then in (KEEP, None, *self.shows), f"the flow does not declare that it shows {then}"
         outcome, known = self._next(name)
         if known:
             return outcome.replay()

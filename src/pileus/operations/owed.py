@@ -71,6 +71,17 @@ class RecordedMany:
         return Owed(self.name, arguments)
 
 
+A = TypeVar("A", Recorded[Any, Any], RecordedMany)
+KNOWN: dict[str, Recorded[Any, Any] | RecordedMany] = {}
+"""Every action that was made by `recorded` or `recorded_many`: what a flow can name is known."""
+
+
+def _known(action: A) -> A:
+    assert action.name not in KNOWN, f"two actions named {action.name}"
+    KNOWN[action.name] = action
+    return action
+
+
 def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Recorded[P, R]]:
     """Make a function an action that rows may name.
 
@@ -79,7 +90,7 @@ def recorded(name: str) -> Callable[[Callable[Concatenate[Session, P], R]], Reco
     """
 
     def make(function: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
-        return Recorded(name, function)
+        return _known(Recorded(name, function))
 
     return make
 
@@ -88,6 +99,6 @@ def recorded_many(name: str) -> Callable[[ManyFunction], RecordedMany]:
     """As `recorded`, for a function that builds many at the cost of one: as many statements, however many there are."""
 
     def make(function: ManyFunction) -> RecordedMany:
-        return RecordedMany(name, function)
+        return _known(RecordedMany(name, function))
 
     return make

@@ -79,11 +79,6 @@ class Runner:
         self._lost_track = False
         """A commit that took operations up may have happened unseen."""
 
-    @property
-    def in_hand(self) -> int:
-        """How many operations this runner has."""
-        return len(self._runs)
-
     def begin(self) -> None:
         """Give back what an earlier life held, and take the lease."""
         with self._db.write() as session:
@@ -307,7 +302,7 @@ class Runner:
         try:
             if flow is None:
                 raise CommandError("version", f"This release has no version {held.version} of {held.kind}.")
-            flow.run(operation, **held.arguments)
+            flow.carry_out(operation, held.arguments)
             operation.finish("succeeded")
         except Fenced:
             raise

@@ -75,7 +75,7 @@ def envelope(
         attempt=attempt,
         host=host,
         deadline_s=deadline_s,
-        command=command,  # type: ignore[arg-type]  # a builder gives one of the contract's
+        command=command,
     )
 
 

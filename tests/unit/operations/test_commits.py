@@ -99,7 +99,7 @@ def one_after_another(
 def test_no_step_is_skipped_or_done_twice(
     db: Database, replica: Replica, hosts: Hosts, commits: Commits, fake_clock: FakeClock, done: bool
 ) -> None:
-    @flow("t.forth")
+    @flow("t.forth", shows=("more",))
     def forth(op: Operation) -> None:
         op.step("one", note, "one", undo=unnote.owed(word="one"), then="more")
         op.step("place", place, "place", undo=unnote.owed(word="place"))

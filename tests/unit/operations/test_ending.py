@@ -72,7 +72,7 @@ def test_a_failure_hook_that_raises_ends_the_operation_after_a_few_tries(
     assert ended.error == {"code": "Conflict", "message": "not now", "defect": where}
     assert row(db, second).state == "succeeded"
     assert effects(db) == ["one", "undo one", *([] if also_broken else ["broken"]), "next"]
-    assert subjects(db) == {} and replica.runner.in_hand == 0
+    assert subjects(db) == {} and replica.in_hand == 0
 
 
 def test_others_are_served_while_one_cannot_end(db: Database, replica: Replica) -> None:
@@ -172,7 +172,7 @@ def test_past_its_point_of_no_return_an_operation_goes_on_when_cancelled(
 def test_an_operation_that_sleeps_is_in_nobodys_hands_and_wakes_in_another_life(
     db: Database, hosts: Hosts, replica: Replica, fake_clock: FakeClock
 ) -> None:
-    @flow("t.sleep", task_state="resting")
+    @flow("t.sleep", shows=("resting",))
     def sleeper(op: Operation) -> None:
         op.step("one", note, "one")
         op.sleep("rest", 3600)
@@ -182,7 +182,7 @@ def test_an_operation_that_sleeps_is_in_nobodys_hands_and_wakes_in_another_life(
     replica.run()
     found = row(db, operation_id)
     assert (found.lease_owner, found.finished_at) == (None, None) and found.not_before is not None
-    assert replica.runner.in_hand == 0 and effects(db) == ["one"] and subjects(db) == {"s": operation_id}
+    assert replica.in_hand == 0 and effects(db) == ["one"] and subjects(db) == {"s": operation_id}
     fake_clock.move(3500)
     other = Replica(db, hosts).begin()
     other.run()

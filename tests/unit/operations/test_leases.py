@@ -39,7 +39,7 @@ def pair(db: Database, hosts: Hosts, fake_clock: FakeClock) -> tuple[Replica, Re
     first, second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
     begin(db, "t.work")
     first.run()
-    assert first.runner.in_hand == 1 and effects(db) == ["one"]
+    assert first.in_hand == 1 and effects(db) == ["one"]
     return first, second
 
 
@@ -57,7 +57,7 @@ def test_what_a_living_replica_holds_is_left_to_it(
         second.runner.beat()
         second.run()
     found = row(db, the_operation(db, hosts))
-    assert (found.lease_owner, found.attempt) == ("first", 1) and second.runner.in_hand == 0
+    assert (found.lease_owner, found.attempt) == ("first", 1) and second.in_hand == 0
 
 
 def test_what_a_dead_replica_held_is_taken_over(
@@ -67,7 +67,7 @@ def test_what_a_dead_replica_held_is_taken_over(
     fake_clock.move(LEASE_S - 1)
     second.runner.beat()
     second.run()
-    assert second.runner.in_hand == 0, "its lease still lasts"
+    assert second.in_hand == 0, "its lease still lasts"
     fake_clock.move(2)
     second.runner.beat()
     second.run()
@@ -90,7 +90,7 @@ def test_a_replica_that_wakes_up_too_late_cannot_write(
     hosts.answer(hosts.sent[0])
     first.runner.beat()
     first.run()
-    assert effects(db) == ["one"] and first.runner.in_hand == 0
+    assert effects(db) == ["one"] and first.in_hand == 0
     found = row(db, the_operation(db, hosts))
     assert (found.lease_owner, found.attempt, found.finished_at) == ("second", 2, None)
     hosts.replicas = [second]
@@ -120,7 +120,7 @@ def test_a_replica_may_take_up_again_what_was_taken_from_it(
     first.runner.beat()
     first.run()
     found = row(db, the_operation(db, hosts))
-    assert (found.lease_owner, found.attempt) == ("first", 2) and first.runner.in_hand == 1
+    assert (found.lease_owner, found.attempt) == ("first", 2) and first.in_hand == 1
     hosts.answer(hosts.sent[-1])
     first.run()
     second.run()
@@ -133,7 +133,7 @@ def test_a_replica_that_restarts_takes_up_its_own_at_once(
     reborn = Replica(db, hosts, "first").begin()
     reborn.run()
     found = row(db, the_operation(db, hosts))
-    assert (found.lease_owner, found.attempt) == ("first", 2) and reborn.runner.in_hand == 1
+    assert (found.lease_owner, found.attempt) == ("first", 2) and reborn.in_hand == 1
 
 
 def test_a_replica_has_one_lease_and_a_dead_ones_is_forgotten_in_the_end(

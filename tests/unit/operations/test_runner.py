@@ -32,7 +32,7 @@ from tests.unit.operations.world import (
 
 
 def test_steps_run_in_order_and_are_journaled(db: Database, new_replica: Callable[[], Replica]) -> None:
-    @flow("t.steps", task_state="working")
+    @flow("t.steps", shows=("working", "more"))
     def steps(op: Operation) -> None:
         first = op.step("one", note, "a", then="more")
         op.step("two", note, first["word"] + "b", last=True)
@@ -145,19 +145,19 @@ def test_a_stale_runner_cannot_write(db: Database, hosts: Hosts) -> None:
     hosts.replicas = [stale]
     hosts.answer(hosts.sent[0])
     stale.run()
-    assert stale.runner.in_hand == 0 and effects(db) == []
+    assert stale.in_hand == 0 and effects(db) == []
     assert row(db, operation_id).finished_at is None
 
 
 def test_a_cancelled_operation_is_undone_before_its_successor_starts(
     db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
-    @flow("t.boot", task_state="spawning")
+    @flow("t.boot", shows=("spawning",))
     def boot(op: Operation) -> None:
         op.step("claim", note, "claim", undo=unnote.owed(word="claim"))
         op.command("build", "h", command.owed(name="build"), undo=command.owed(name="discard"))
 
-    @flow("t.delete", task_state="deleting")
+    @flow("t.delete", shows=("deleting",))
     def delete(op: Operation) -> None:
         op.step("release", note, "release")
 
@@ -206,7 +206,7 @@ def test_grouped_steps_share_a_transaction_and_serve_projects_in_turn(
 def test_an_operation_shows_its_task_state_until_it_ends(
     db: Database, hosts: Hosts, new_replica: Callable[[], Replica]
 ) -> None:
-    @flow("t.shown", task_state="first")
+    @flow("t.shown", shows=("first", "second"))
     def shown(op: Operation) -> None:
         op.step("one", note, "a", then="second")
         op.command("build", "h", command.owed(name="p"))

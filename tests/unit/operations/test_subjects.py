@@ -11,7 +11,7 @@ from pileus.db import Contended, Database
 from pileus.errors import Conflict
 from pileus.operations import Operation, OperationRow, cancel, live, note, task_states
 from pileus.operations.model import WaitRow
-from pileus.operations.start import Arguments, Busy
+from pileus.operations.start import Arguments, Busy, start_many
 from pileus.operations.views import stages
 from tests.unit.operations.world import (
     ORIGIN,
@@ -33,12 +33,12 @@ from tests.unit.operations.world import note as effect
 
 @pytest.fixture(autouse=True)
 def _flows() -> None:
-    @flow("t.hold", task_state="holding")
+    @flow("t.hold", shows=("holding", "held"))
     def holder(op: Operation, word: str = "held") -> None:
         op.step("one", effect, word, undo=unnote.owed(word=word), then="held")
         op.command("wait", "h", command.owed(name=op.subject_id))
 
-    @flow("t.next", task_state="following")
+    @flow("t.next", shows=("following",))
     def follower(op: Operation, word: str = "next") -> None:
         op.step("one", effect, word)
 
@@ -178,7 +178,7 @@ def test_many_are_accepted_at_once_with_the_stages_of_their_request(db: Database
     stage = {"name": "check quota", "started": 1.0, "finished": 2.0}
     each = [Arguments(f"server-{number}", {"word": f"word {number}"}) for number in range(3)]
     with db.write() as session:
-        REGISTRY.newest("t.next").start_many(session, ORIGIN, [stage], each)
+        start_many(session, REGISTRY.newest("t.next").kind, ORIGIN, [stage], each)
     held = subjects(db)
     assert sorted(held) == ["server-0", "server-1", "server-2"] and len(set(held.values())) == 3
     assert set(shown(db, *held).values()) == {"following"}
@@ -203,7 +203,7 @@ def test_accepting_many_takes_as_many_statements_as_accepting_one(db: Database) 
         event.listen(db.engine, "before_cursor_execute", note_one)
         try:
             with db.write() as session:
-                REGISTRY.newest("t.next").start_many(session, ORIGIN, [], each)
+                start_many(session, REGISTRY.newest("t.next").kind, ORIGIN, [], each)
         finally:
             event.remove(db.engine, "before_cursor_execute", note_one)
         return [word for word in seen if word != "BEGIN"]

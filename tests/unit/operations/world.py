@@ -120,9 +120,16 @@ class Hosts(Post):
 class Replica:
     """A runner and a collector: driven by threads, or step by step by the test."""
 
-    def __init__(self, db: Database, hosts: Hosts, owner: str = "replica", apply: Callable[[Any], None] = print):
-        self.runner = Runner(db, owner, hosts, hosts.down, REGISTRY)
-        self.collector = Collector(db, hosts.send, apply, REGISTRY)
+    def __init__(
+        self,
+        db: Database,
+        hosts: Hosts,
+        owner: str = "replica",
+        apply: Callable[[Any], None] = print,
+        registry: Registry = REGISTRY,
+    ) -> None:
+        self.runner = Runner(db, owner, hosts, hosts.down, registry)
+        self.collector = Collector(db, hosts.send, apply, registry)
         self._loops: Loops | None = None
         hosts.replicas.append(self)
 
@@ -131,6 +138,11 @@ class Replica:
             self.collector.answer(answer)
         else:
             self.runner.answer(answer)
+
+    @property
+    def in_hand(self) -> int:
+        """How many operations its runner has."""
+        return len(self.runner._runs)
 
     def start(self) -> Replica:
         """Begin, as a replica that (re)starts does; its threads do the rest."""

@@ -31,6 +31,7 @@ from pileus.agent.commands.guests import (
     SubnetSpec,
 )
 from pileus.agent.commands.orders import (
+    COMMANDS,
     AnyCommand,
     AttachPort,
     BuildGuest,
@@ -63,6 +64,7 @@ from pileus.agent.commands.reports import (
 
 __all__ = [
     "CLOUD_HEADER",
+    "COMMANDS",
     "CONTRACT",
     "AgentReport",
     "Answer",

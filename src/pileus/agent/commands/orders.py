@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import TYPE_CHECKING, ClassVar, Union
 
 import msgspec
 
@@ -21,6 +22,11 @@ class Command(Spec, frozen=True, kw_only=True, tag=True):
     """Whether only an operation that has the server to itself sends it: no rebuild of the server is under way then."""
     discards: ClassVar[bool] = False
     """Whether it removes the guest: it takes back what is under way, and repeated it is as good as once."""
+
+    @classmethod
+    def words(cls) -> str:
+        """What rows call it: PauseGuest is "pause guest"."""
+        return re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).lower()
 
     @property
     def subject(self) -> str:
@@ -199,21 +205,19 @@ class UpdateInstanceData(GuestCommand, frozen=True, kw_only=True):
     alone = False
 
 
-AnyCommand = (
-    BuildGuest
-    | DiscardGuest
-    | StartGuest
-    | StopGuest
-    | RebootGuest
-    | PauseGuest
-    | UnpauseGuest
-    | SuspendGuest
-    | ResumeGuest
-    | SnapshotGuest
-    | AttachPort
-    | DetachPort
-    | UpdateInstanceData
-)
+def _commands(base: type[Command] = Command) -> tuple[type[Command], ...]:
+    """The heirs that name a driver's method of their own."""
+    heirs = base.__subclasses__()
+    own = tuple(one for one in heirs if "method" in vars(one))
+    return own + tuple(found for one in heirs for found in _commands(one))
+
+
+COMMANDS = _commands()
+"""Every command that there is."""
+if TYPE_CHECKING:
+    AnyCommand = Command
+else:
+    AnyCommand = Union[COMMANDS]  # noqa: UP007  # what is on the wire is one of them, told apart by its tag
 
 
 class Envelope(Spec, frozen=True, kw_only=True):

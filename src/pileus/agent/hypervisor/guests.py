@@ -164,13 +164,21 @@ class Guests:
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
         """Let a guest that was started paused run once its ports are up."""
-        if limit := self._confinement.memory_mib(guest.memory_mib, self._virt_type or "qemu"):
-            # Not in its definition: libvirt would also lock that much memory, which not every machine allows.
-            found.setMemoryParameters({"hard_limit": limit << 10}, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        self._bound(found)
         self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
         with timeline.stage("running"):
             found.resume()
         return self._settled(guest.server_id)
+
+    def _bound(self, found: Any, bound: bool = True) -> None:
+        """Bound the memory that a guest's QEMU takes, or no longer.
+
+        Not in its definition, nor while that is saved with its memory: libvirt would also lock so much memory at the
+        next start, which not every machine allows.
+        """
+        if limit := self._confinement.memory_mib(found.maxMemory() >> 10, self._virt_type or "qemu"):
+            kib = limit << 10 if bound else libvirt.VIR_DOMAIN_MEMORY_PARAM_UNLIMITED
+            found.setMemoryParameters({"hard_limit": kib}, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def _free_name(self, guest: GuestSpec) -> str:
         """The guest's name, or one like it if another has that: the numbers of a lost database come again."""
@@ -182,14 +190,17 @@ class Guests:
 
     def _clear(self, server_id: str) -> None:
         """Make a definition, if there is one, ready to be replaced."""
+        found = self._ended(server_id)
+        if found is not None and found.hasManagedSaveImage():
+            found.managedSaveRemove()
+
+    def _ended(self, server_id: str) -> Any:
+        """The domain, which does not run any more; None if there is none."""
         found = self._find(server_id)
-        if found is None:
-            return
-        if found.isActive():
+        if found is not None and found.isActive():
             with quiet():
                 found.destroy()
-        if found.hasManagedSaveImage():
-            found.managedSaveRemove()
+        return found
 
     # --- news of them -----------------------------------------------------------------------------
 

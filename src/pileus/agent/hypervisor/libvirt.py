@@ -232,12 +232,9 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
             files.make_console()
 
     def _undefine(self, server_id: str) -> None:
-        found = self._find(server_id)
+        found = self._ended(server_id)
         if found is None:
             return
-        if found.isActive():
-            with quiet():
-                found.destroy()
         if found.isPersistent():
             found.undefineFlags(
                 libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE

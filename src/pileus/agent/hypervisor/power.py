@@ -80,7 +80,12 @@ class PowerCommands(Guests):
         with self._commanded(host, command.server_id), timeline.stage("suspend guest"):
             found = self._existing(command.server_id)
             if found.isActive():
-                found.managedSave(0)
+                self._bound(found, False)
+                try:
+                    found.managedSave(0)
+                except libvirt.libvirtError:
+                    self._bound(found)
+                    raise
             elif not found.hasManagedSaveImage():
                 raise _not_running()
             return self._settled(command.server_id)

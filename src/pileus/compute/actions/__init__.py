@@ -1,6 +1,5 @@
 """What is done to servers, one file a family: each flow read top to bottom, beside the declaration of its action."""
 
-from pileus.compute import scheduler, spec
 from pileus.compute.actions import (
     boot,
     delete,
@@ -9,6 +8,7 @@ from pileus.compute.actions import (
     lock,
     pause,
     power,
+    questions,
     rebuild,
     reset,
 )
@@ -29,14 +29,13 @@ FLOWS = (
     interfaces.attach_interface,
     interfaces.detach_interface,
 )
-"""Also the rows of the state table (docs/states.md)."""
-DEEDS = (lock.lock, lock.unlock, reset.reset_state)
-"""What the request itself does."""
-RECORDED = (
-    boot.give_up_network,
-    interfaces.give_up_port,
-    image.drop_image,
-    scheduler.release,
-    *spec.COMMANDS,
+ACTIONS = (
+    *FLOWS,
+    lock.lock,
+    lock.unlock,
+    reset.to_error,
+    reset.to_active,
+    questions.change_password,
+    questions.console_output,
 )
-"""The actions that journals and debts name."""
+"""All that may be done to a server: the rows of the state table (docs/states.md)."""

@@ -1,35 +1,32 @@
-"""Boot a server (FLOWS B): schedule and claim, allocate network, build the guest, activate."""
+"""Boot a server: schedule and claim, allocate network, build the guest, activate (api-ref compute, Create Server)."""
 
 from __future__ import annotations
 
-from pileus.compute import notifications, scheduler, servers, spec
+from pileus.agent.commands import BuildGuest
+from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
-from pileus.compute.states import ACTIVE, ERROR
+from pileus.compute.states import ACTIVE, BUILDING, ERROR
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.operations import Asked, CommandError, Operation, Origin, recorded
 
 
-def failed(session: Session, subject_id: str, origin: Origin, error: dict[str, str]) -> None:
-    """No host could build it: the server shows why."""
-    server = servers.held(session, subject_id)
-    if server is not None and server.deleted_at is None:
-        servers.set_state(server, ERROR, 0)
-        server.admin_pass = None
-        servers.add_fault(session, server, error["message"], error["message"])
-        notifications.create(session, origin, server, "error", error)
+def show(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    """No host could build it: nothing of a guest is left, and whoever listens is told."""
+    server.power_state = 0
+    notifications.create(session, origin, server, "error", error)
 
 
 @action(
     None,
     rule="os_compute_api:servers:create",
-    when=(),
-    during="scheduling",
+    when={BUILDING},
+    during=("scheduling", "networking", "spawning"),
     then=ACTIVE,
     failed=ERROR,
-    hook=failed,
+    also=show,
 )
 def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, deadline_s: float = 1800.0) -> None:
     """From 202 to ACTIVE; a host that fails is left for the next best, `attempts` hosts in all."""
@@ -51,7 +48,7 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
         build = Asked(
             "build guest",
             host,
-            spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s),
+            spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s),
             undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
             deadline_s=deadline_s,
         )
@@ -102,12 +99,8 @@ def give_up_network(session: Session, server_id: str) -> None:
 
 def activate(session: Session, server_id: str, built: Values, origin: Origin) -> Values:
     """The guest runs: the server is ACTIVE."""
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.set_state(server, ACTIVE, built["power_state"])
-    server.launched_at = utcnow()
-    server.admin_pass = None
-    server_ports.set_up(session, server_id, True)
-    event = notifications.create(session, origin, server, "end")
-    servers.catch_up(server, built.get("at"))
-    return {"_events": [event]}
+    with boot.arriving(session, server_id, built) as server:
+        server.launched_at = utcnow()
+        server.admin_pass = None
+        server_ports.set_up(session, server_id, True)
+        return {"_events": [notifications.create(session, origin, server, "end")]}

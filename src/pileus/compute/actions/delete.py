@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pileus.api import Requester
-from pileus.compute import scheduler, servers, spec
+from pileus.compute import scheduler, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
-from pileus.db import Contended, Session, utcnow
+from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
-from pileus.operations import CommandError, Operation, Origin, Owed, cancel, live
+from pileus.operations import CommandError, Operation, Origin, Owed
 from pileus.operations.debts import owe
-from pileus.operations.start import Busy
 
 
 @action(
-    None,
-    rule="os_compute_api:servers:delete",
+    "forceDelete",
+    rule="os_compute_api:os-deferred-delete:force",
     when=ANY,
-    during="deleting",
+    during=("deleting",),
     then=DELETED,
     failed=ERROR,
     wins=True,
+    placed=False,
 )
 def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
@@ -41,23 +41,12 @@ def delete(op: Operation, server_id: str) -> None:
 
 
 def request(session: Session, asks: Requester, server_id: str, rule: str) -> None:
-    """Delete wins: whatever is under way is cancelled and undone first, then the server goes.
+    """As forceDelete: deletes are never put off here. Whatever is under way is cancelled and undone first.
 
     Raises:
         NotFound: no such server for the caller. Forbidden. Conflict: it is locked.
     """
-    # Operations before servers, as everywhere (operations/model.py).
-    under_way = live(session, server_id, lock=True)
-    server = servers.find(session, asks, server_id, rule, lock=True)
-    servers.require_unlocked(server, asks)
-    if any(row.kind == delete.kind.name for row in under_way):
-        return
-    for row in under_way:
-        cancel(session, row)
-    try:
-        delete.accept(session, servers.origin(server, asks), delete.arguments(server.id), after=under_way)
-    except Busy as error:
-        raise Contended(f"another request about instance {server.id} came first") from error
+    delete.ask(session, asks, server_id, rule=rule)
 
 
 def find_host(session: Session, server_id: str) -> Values:
@@ -69,12 +58,10 @@ def find_host(session: Session, server_id: str) -> Values:
 def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | None, origin: Origin) -> None:
     """Ports, allocations and the server itself go in one commit; a host that did not answer is owed the discarding."""
     scheduler.release(session, server_id)
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.set_state(server, DELETED, 0)
-    server.host = server.admin_pass = None
-    server.deleted_at = utcnow()
-    server_ports.release_for_server(session, server_id, origin.request_id)
+    with delete.arriving(session, server_id, {"power_state": 0}) as server:
+        server.host = server.admin_pass = server.news = None
+        server.deleted_at = utcnow()
+        server_ports.release_for_server(session, server_id, origin.request_id)
     if left_behind:
         host, discard = left_behind
         owe(session, host, server_id, discard, origin.request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import SnapshotGuest
 from pileus.api import Requester, Values
 from pileus.api.schema import obj
 from pileus.compute import metadata, schemas, servers, spec, views
@@ -24,7 +25,7 @@ DEADLINE_S = 6 * 3600.0
     name="createImage",
     body=obj(["name"], name=PRINTABLE_NAME, metadata=schemas.METADATA),
     when={ACTIVE, STOPPED, PAUSED, SUSPENDED},
-    during="image_snapshot",
+    during=("image_snapshot", "image_uploading"),
     then=None,
     locks=False,
     answer=views.image_made,
@@ -32,10 +33,10 @@ DEADLINE_S = 6 * 3600.0
 def create_image(op: Operation, server_id: str, image_id: str, location: str) -> None:
     """The host copies the disk as it is at one moment; the image is active once all of it is there."""
     op.step("begin image", begin, image_id, then="image_uploading")
-    command = spec.snapshot.owed(server_id=server_id, image_id=image_id, location=location)
+    command = spec.owed(SnapshotGuest, server_id=server_id, image_id=image_id, location=location)
     done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=DEADLINE_S)
     op.step("publish image", snapshots.publish, image_id, location, done)
-    op.step("record state", settle, server_id, last=True)
+    create_image.arrive(op, server_id, {})  # what its guest did in all that time counts now
 
 
 @create_image.prepared
@@ -82,10 +83,3 @@ def begin(session: Session, image_id: str) -> None:
 def drop_image(session: Session, image_id: str, location: str) -> None:
     """The image never came about; idempotent."""
     snapshots.drop(session, image_id, location)
-
-
-def settle(session: Session, server_id: str) -> None:
-    """The server is as it was; what its guest did meanwhile counts now."""
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.catch_up(server, None)

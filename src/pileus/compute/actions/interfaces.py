@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pileus.agent.commands import AttachPort
 from pileus.api import Requester, Values
 from pileus.compute import servers, spec
 from pileus.compute.action import action
@@ -13,7 +14,6 @@ from pileus.compute.states import ACTIVE, PAUSED, STOPPED
 from pileus.db import Session
 from pileus.errors import Conflict, NotFound
 from pileus.network import requests, server_ports, wiring
-from pileus.network.model import Port
 from pileus.operations import Arguments, Operation, Origin, recorded
 
 _RULE = "os_compute_api:os-attach-interfaces:"
@@ -21,18 +21,18 @@ DETACH_S = 60.0
 """How long a guest may take to let an interface go, seconds."""
 
 
-@action(None, rule=_RULE + "create", name="attach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None)
+@action(None, rule=_RULE + "create", name="attach_interface", when={ACTIVE, PAUSED, STOPPED}, during=(), then=None)
 def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s: float) -> None:
     """The port is bound to the server's host, and plugged there."""
     undo = give_up_port.owed(server_id=server_id, port_id=port_id)
     bound = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)
-    command = spec.attach_port.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
+    command = spec.owed(AttachPort, server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
     unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"])
     op.command("attach port", bound["host"], command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record port", carry, server_id, port_id, last=True)
 
 
-@action(None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=None, then=None)
+@action(None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=(), then=None)
 def detach_interface(op: Operation, server_id: str, port_id: str) -> None:
     """The guest lets the interface go, then the port goes: one made for the server is deleted."""
     command = spec.detach_port.owed(server_id=server_id, port_id=port_id)
@@ -40,52 +40,40 @@ def detach_interface(op: Operation, server_id: str, port_id: str) -> None:
     op.step("release port", release, server_id, port_id, op.origin, last=True)
 
 
-# --- what requests do ---------------------------------------------------------------------------------------
+# --- what requests come to ----------------------------------------------------------------------------------
 
 
-def attach(session: Session, server: Server, wanted: Values, asks: Requester) -> Port:
-    """Give the server one more port, and have it plugged.
+@attach_interface.prepared
+def _attach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """The server has one more port at once.
 
     Args:
-        wanted: port_id, or net_id with fixed_ips; tag.
+        body: port_id, or net_id with fixed_ips; tag.
 
     Raises:
         Invalid, Conflict, QuotaExceeded. Forbidden: an external network.
     """
     networks: list[Values] | None = None
-    if wanted.get("port_id") or wanted.get("net_id"):
-        address = next((one["ip_address"] for one in wanted.get("fixed_ips", ())), None)
-        named = {"port": wanted.get("port_id"), "uuid": wanted.get("net_id"), "fixed_ip": address}
-        networks = [named | {"tag": wanted.get("tag")}]
+    if body.get("port_id") or body.get("net_id"):
+        address = next((one["ip_address"] for one in body.get("fixed_ips", ())), None)
+        named = {"port": body.get("port_id"), "uuid": body.get("net_id"), "fixed_ip": address}
+        networks = [named | {"tag": body.get("tag")}]
     found = requests.validate(session, asks, networks)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)
-    attach_interface.begin(session, server, {"port_id": port.id}, asks)
-    return port
-
-
-def detach(session: Session, server: Server, port_id: str, asks: Requester) -> None:
-    """Have one of the server's interfaces taken away.
-
-    Raises:
-        NotFound: the server has no such port. Conflict.
-    """
-    try:
-        server_ports.one_of_server(session, server.id, port_id)
-    except NotFound:
-        raise NotFound(f"Instance {server.id} does not have a port with id {port_id}") from None
-    detach_interface.begin(session, server, {"port_id": port_id}, asks)
-
-
-@attach_interface.prepared
-def _attach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
-    return attach_interface.arguments(server.id, body["port_id"], asks.settings.plug_timeout_s)
+    return attach_interface.arguments(server.id, port.id, asks.settings.plug_timeout_s)
 
 
 @detach_interface.prepared
 def _detach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
-    return detach_interface.arguments(server.id, body["port_id"])
+    """Raises NotFound: the server has no such port."""
+    port_id = body["port_id"]
+    try:
+        server_ports.one_of_server(session, server.id, port_id)
+    except NotFound:
+        raise NotFound(f"Instance {server.id} does not have a port with id {port_id}") from None
+    return detach_interface.arguments(server.id, port_id)
 
 
 # --- steps --------------------------------------------------------------------------------------------------
@@ -108,15 +96,12 @@ def give_up_port(session: Session, server_id: str, port_id: str) -> None:
 def carry(session: Session, server_id: str, port_id: str) -> None:
     """The port carries traffic as the server's others do; raises NotFound: it was deleted meanwhile."""
     server_ports.one_of_server(session, server_id, port_id)
-    server = servers.held(session, server_id)
-    assert server is not None
-    server_ports.set_up(session, server_id, server.vm_state == ACTIVE)
-    servers.catch_up(server, None)
+    with attach_interface.arriving(session, server_id, {}) as server:
+        server_ports.set_up(session, server_id, server.vm_state in (ACTIVE, PAUSED))
 
 
 def release(session: Session, server_id: str, port_id: str, origin: Origin) -> None:
     """The port is the server's no more."""
     server_ports.release_port(session, server_id, port_id, origin.request_id)
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.catch_up(server, None)
+    with detach_interface.arriving(session, server_id, {}):
+        pass

@@ -12,10 +12,11 @@ from pileus.db import Session, utcnow
 OWNER, ADMIN = "owner", "admin"
 _RULE = "os_compute_api:os-lock-server:"
 _REASON = {"type": "string", "minLength": 1, "maxLength": 255}
+# Up to 2.72 the value may be anything, and means nothing.
 LOCK = changed({}, v2_73={"anyOf": [{"type": "null"}, obj(locked_reason=_REASON)]})
 
 
-@deed("lock", rule=_RULE + "lock", body=LOCK, journaled="lock")
+@deed("lock", rule=_RULE + "lock", name="lock", beside=True, body=LOCK)
 def lock(session: Session, server: Server, body: object, asks: Requester) -> None:
     """An owner cannot re-lock what an administrator locked."""
     by = _holder(server, asks)
@@ -25,7 +26,7 @@ def lock(session: Session, server: Server, body: object, asks: Requester) -> Non
     server.locked_by, server.locked_reason, server.updated_at = by, reason, utcnow()
 
 
-@deed("unlock", rule=_RULE + "unlock", body={}, asks=(_RULE + "unlock:unlock_override",), journaled="unlock")
+@deed("unlock", rule=_RULE + "unlock", name="unlock", beside=True, body={}, asks=(_RULE + "unlock:unlock_override",))
 def unlock(session: Session, server: Server, body: object, asks: Requester) -> None:
     """Everybody who may act on the server may do so again.
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import RebootGuest, StartGuest, StopGuest
+from pileus.api import Requester, Values
 from pileus.api.schema import obj
 from pileus.compute import servers, spec
 from pileus.compute.action import action
+from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
-from pileus.compute.states import ACTIVE, ERROR, PAUSED, STOPPED, SUSPENDED
-from pileus.operations import Operation
+from pileus.compute.states import ACTIVE, ERROR, PAUSED, REBOOTING, REBOOTING_HARD, STOPPED, SUSPENDED
+from pileus.db import Session
+from pileus.operations import Arguments, Operation
 
 _RULE = "os_compute_api:servers:"
 REBOOT = obj(["type"], type={"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]})
 
 
-@action("os-stop", rule=_RULE + "stop", when={ACTIVE, ERROR}, during="powering-off", then=STOPPED)
+@action("os-stop", rule=_RULE + "stop", when={ACTIVE, ERROR}, during=("powering-off",), then=STOPPED)
 def stop(op: Operation, server_id: str, timeout_s: float) -> None:
     """ACPI first, the plug after `timeout_s` seconds."""
-    command = spec.stop.owed(server_id=server_id, timeout_s=timeout_s)
+    command = spec.owed(StopGuest, server_id=server_id, timeout_s=timeout_s)
     done = op.command("power off", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
     stop.arrive(op, server_id, done)
 
@@ -24,10 +28,10 @@ def stop(op: Operation, server_id: str, timeout_s: float) -> None:
 stop.prepared(lambda session, server, body, asks: stop.arguments(server.id, asks.settings.shutdown_timeout_s))
 
 
-@action("os-start", rule=_RULE + "start", when={STOPPED}, during="powering-on", then=ACTIVE)
+@action("os-start", rule=_RULE + "start", when={STOPPED}, during=("powering-on",), then=ACTIVE)
 def start(op: Operation, server_id: str, plug_timeout_s: float) -> None:
     """From SHUTOFF, with a fresh definition."""
-    command = spec.start.owed(server_id=server_id, plug_timeout_s=plug_timeout_s)
+    command = spec.owed(StartGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
     done = op.command("power on", servers.host_of(server_id), command, deadline_s=plug_timeout_s + SLACK_S)
     start.arrive(op, server_id, done)
 
@@ -43,7 +47,7 @@ def _is_hard(body: object) -> bool:
     "reboot",
     rule=_RULE + "reboot",
     when={ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR},
-    during="rebooting_hard",
+    during=(REBOOTING_HARD,),
     then=ACTIVE,
     failed=ERROR,
     body=REBOOT,
@@ -51,24 +55,21 @@ def _is_hard(body: object) -> bool:
 )
 def reboot_hard(op: Operation, server_id: str, timeout_s: float) -> None:
     """Power cycle with a fresh definition; mends a server in ERROR."""
-    command = spec.reboot.owed(server_id=server_id, hard=True, timeout_s=timeout_s)
-    done = op.command("reboot", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
-    reboot_hard.arrive(op, server_id, done)
+    reboot_hard.arrive(op, server_id, _reboot(op, server_id, timeout_s, hard=True))
 
 
-reboot_hard.prepared(
-    lambda session, server, body, asks: reboot_hard.arguments(server.id, asks.settings.shutdown_timeout_s)
-)
-
-
-@action("reboot", name="reboot", rule=_RULE + "reboot", when={ACTIVE}, during="rebooting", then=ACTIVE, body=REBOOT)
+@action("reboot", name="reboot", rule=_RULE + "reboot", when={ACTIVE}, during=(REBOOTING,), then=ACTIVE, body=REBOOT)
 def reboot_soft(op: Operation, server_id: str, timeout_s: float) -> None:
     """Ask the guest; one that does not answer is power cycled."""
-    command = spec.reboot.owed(server_id=server_id, hard=False, timeout_s=timeout_s)
-    done = op.command("reboot", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
-    reboot_soft.arrive(op, server_id, done)
+    reboot_soft.arrive(op, server_id, _reboot(op, server_id, timeout_s, hard=False))
 
 
-reboot_soft.prepared(
-    lambda session, server, body, asks: reboot_soft.arguments(server.id, asks.settings.shutdown_timeout_s)
-)
+def _reboot(op: Operation, server_id: str, timeout_s: float, hard: bool) -> Values:
+    command = spec.owed(RebootGuest, server_id=server_id, hard=hard, timeout_s=timeout_s)
+    return op.command("reboot", servers.host_of(server_id), command, deadline_s=timeout_s + SLACK_S)
+
+
+@reboot_hard.prepared
+@reboot_soft.prepared
+def _rebooting(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    return Arguments(server.id, {"server_id": server.id, "timeout_s": asks.settings.shutdown_timeout_s})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands import BuildGuest, StopGuest
 from pileus.api import Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
-from pileus.compute import create, metadata, schemas, servers, spec, views
+from pileus.compute import metadata, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME, SLACK_S
-from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
-from pileus.compute.states import ACTIVE, ERROR, STOPPED
+from pileus.compute.snapshots import KeySnapshot
+from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid
 from pileus.network import server_ports
@@ -49,11 +50,11 @@ _COLUMNS = {
 @action(
     "rebuild",
     rule="os_compute_api:servers:rebuild",
-    asks=("os_compute_api:servers:rebuild:trusted_certs",),
+    asks=("os_compute_api:servers:rebuild:trusted_certs", "os_compute_api:servers:create:zero_disk_flavor"),
     body=BODY,
     when={ACTIVE, STOPPED, ERROR},
-    during="rebuilding",
-    then=ACTIVE,
+    during=(REBUILDING, REBUILD_SPAWNING),
+    then={ACTIVE: ACTIVE, STOPPED: STOPPED, ERROR: ACTIVE},
     failed=ERROR,
     answer=views.rebuilt,
 )
@@ -61,13 +62,13 @@ def rebuild(
     op: Operation, server_id: str, was_stopped: bool, plug_timeout_s: float, deadline_s: float, timeout_s: float
 ) -> None:
     """A new guest takes the place of the old one, whose disks go; one that was stopped is stopped again."""
-    op.step("new incarnation", renew, server_id, then="rebuild_spawning")
-    build = spec.build.owed(server_id=server_id, plug_timeout_s=plug_timeout_s)
+    op.step("new incarnation", renew, server_id, then=REBUILD_SPAWNING)
+    build = spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
     done = op.command("build guest", servers.host_of(server_id), build, deadline_s=deadline_s)
     if was_stopped:
-        stop = spec.stop.owed(server_id=server_id, timeout_s=timeout_s)
+        stop = spec.owed(StopGuest, server_id=server_id, timeout_s=timeout_s)
         done = op.command("power off", servers.host_of(server_id), stop, deadline_s=timeout_s + SLACK_S)
-    op.step("record state", arrived, server_id, was_stopped, done, last=True)
+    op.step("record state", arrived, server_id, done, last=True)
 
 
 @rebuild.prepared
@@ -79,22 +80,22 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     """
     if server.launched_at is None:
         raise Invalid(f"Instance {server.id} has never been active and cannot be rebuilt.")
-    image = create.usable_image(session, asks, body)
-    _check_size(server, create.image_snapshot(asks.settings, image))
-    create.check_user_data(body.get("user_data"))
+    image = requested.usable_image(session, asks, body)
+    requested.check_fit(asks, server.flavor, image, servers.target(server))
+    requested.check_user_data(body.get("user_data"))
     if body.get("trusted_image_certificates") is not None:
         asks.require("os_compute_api:servers:rebuild:trusted_certs", servers.target(server))
     if "metadata" in body:
         metadata.check_quota(session, server.project_id, body["metadata"])
     if "key_name" in body:
-        key = create.usable_key(session, asks, body["key_name"])
+        key = requested.usable_key(session, asks, body["key_name"])
         server.key_name = key.name if key else None
         server.key = KeySnapshot(public_key=key.public_key, type=key.type, fingerprint=key.fingerprint) if key else None
     for name, column in _COLUMNS.items():
         if name in body:
             setattr(server, column, body[name])
-    server.image_id, server.image = image.id, create.image_snapshot(asks.settings, image)
-    server.admin_pass = body.get("adminPass") or create.new_password()
+    server.image_id, server.image = image.id, requested.image_snapshot(asks.settings, image)
+    server.admin_pass = body.get("adminPass") or requested.new_password()
     server.updated_at = utcnow()
     settings = asks.settings
     return rebuild.arguments(
@@ -106,17 +107,6 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     )
 
 
-def _check_size(server: Server, image: ImageSnapshot) -> None:
-    """Raises Invalid: the server's flavor is too small for the image."""
-    flavor = server.flavor
-    if flavor.ram < image.min_ram:
-        raise Invalid("Flavor's memory is too small for requested image.")
-    if flavor.disk and flavor.disk < image.min_disk:
-        raise Invalid("Flavor's disk is smaller than the minimum size specified in image metadata.")
-    if flavor.disk and flavor.disk * create.GIB < image.size_bytes:
-        raise Invalid("Flavor's disk is too small for requested image.")
-
-
 def renew(session: Session, server_id: str) -> Values:
     """The next guest is another one: its host removes the former when it builds it."""
     server = servers.held(session, server_id)
@@ -125,12 +115,9 @@ def renew(session: Session, server_id: str) -> Values:
     return {"incarnation": server.incarnation}
 
 
-def arrived(session: Session, server_id: str, was_stopped: bool, done: Values) -> None:
+def arrived(session: Session, server_id: str, done: Values) -> None:
     """The new guest is there."""
-    server = servers.held(session, server_id)
-    assert server is not None
-    servers.set_state(server, STOPPED if was_stopped else ACTIVE, done["power_state"])
-    server.admin_pass = None
-    server.launched_at = utcnow()
-    server_ports.set_up(session, server_id, not was_stopped)
-    servers.catch_up(server, done.get("at"))
+    with rebuild.arriving(session, server_id, done) as server:
+        server.admin_pass = None
+        server.launched_at = utcnow()
+        server_ports.set_up(session, server_id, server.vm_state == ACTIVE)

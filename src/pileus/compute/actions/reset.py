@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from pileus.api import Requester
 from pileus.api.schema import obj
-from pileus.compute import servers
 from pileus.compute.action import deed
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ERROR
 from pileus.db import Session
-from pileus.errors import Conflict
-from pileus.jsontypes import Values
-from pileus.operations import task_states
 
-STATES = {"active": ACTIVE, "error": ERROR}
+_RULE = "os_compute_api:os-admin-actions:reset_state"
+BODY = obj(["state"], state={"enum": [ACTIVE, ERROR]})
+
+
+@deed("os-resetState", rule=_RULE, name="resetState to active", then=ACTIVE, body=BODY, journaled="resetState")
+def to_active(session: Session, server: Server, body: object, asks: Requester) -> None:
+    """The server shows that it is well, whatever its guest does."""
 
 
 @deed(
     "os-resetState",
-    rule="os_compute_api:os-admin-actions:reset_state",
-    body=obj(["state"], state={"enum": list(STATES)}),
+    rule=_RULE,
+    name="resetState to error",
+    then=ERROR,
+    body=BODY,
     journaled="resetState",
+    fits=lambda body: isinstance(body, dict) and body.get("state") == ERROR,
 )
-def reset_state(session: Session, server: Server, body: Values, asks: Requester) -> None:
-    """The server shows this state. What is under way on it is not disturbed: it ends by itself, and sets the state.
-
-    Raises:
-        Conflict: something is under way.
-    """
-    task = task_states(session, [server.id])
-    if task:
-        raise Conflict(f"Cannot 'resetState' instance {server.id} while it is in task_state {task[server.id]}")
-    servers.set_state(server, STATES[body["state"]])
+def to_error(session: Session, server: Server, body: object, asks: Requester) -> None:
+    """The server shows that it is not, so that it can be rebooted hard or rebuilt."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pileus.api import Routes
-from pileus.compute.actions import DEEDS, FLOWS
+from pileus.compute.actions import ACTIONS
 
 routes = Routes()
-for one in (*FLOWS, *DEEDS):
+for one in ACTIONS:
     one.declare(routes)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pileus.api import Context, Routes, Values
 from pileus.compute import schemas, servers, views
-from pileus.compute.actions.interfaces import attach as attach_port
-from pileus.compute.actions.interfaces import detach as detach_port
+from pileus.compute.actions.interfaces import attach_interface, detach_interface
 from pileus.compute.model import Server
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.errors import Invalid, NotFound
@@ -50,8 +49,8 @@ def _interface(ctx: Context, port: Port) -> Values:
     return view | ({"tag": port.device_tag} if ctx.at_least("2.70") else {})
 
 
-def _server_of(ctx: Context, server_id: str, verb: str, lock: bool = False) -> Server:
-    return servers.find(ctx.session, ctx, server_id, f"os_compute_api:os-attach-interfaces:{verb}", lock=lock)
+def _server_of(ctx: Context, server_id: str, verb: str) -> Server:
+    return servers.find(ctx.session, ctx, server_id, _INTERFACES + verb)
 
 
 @routes.get(_PORTS, policy=_INTERFACES + "list", deferred=True, query=NO_QUERY_LATE)
@@ -82,13 +81,14 @@ def attach(ctx: Context, server_id: str, interfaceAttachment: Values) -> Values:
         raise Invalid("Must not input both network_id and port_id")
     if interfaceAttachment.get("fixed_ips") and not interfaceAttachment.get("net_id"):
         raise Invalid("Must input network_id when request IP address")
-    server = _server_of(ctx, server_id, "create", lock=True)
-    return {"interfaceAttachment": _interface(ctx, attach_port(ctx.session, server, interfaceAttachment, ctx))}
+    arguments = attach_interface.ask(ctx.session, ctx, server_id, interfaceAttachment)
+    port = server_ports.one_of_server(ctx.session, server_id, arguments.values["port_id"])
+    return {"interfaceAttachment": _interface(ctx, port)}
 
 
 @routes.delete(_PORTS + "/{port_id}", policy=_INTERFACES + "delete", deferred=True, status=202)
 def detach(ctx: Context, server_id: str, port_id: str) -> None:
-    detach_port(ctx.session, _server_of(ctx, server_id, "delete", lock=True), port_id, ctx)
+    detach_interface.ask(ctx.session, ctx, server_id, {"port_id": port_id})
 
 
 def _rule(rule: SecurityGroupRule, names: dict[str, str]) -> Values:

@@ -8,18 +8,16 @@ from collections.abc import Callable
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from pileus.api import Context, Reply, Routes, Schema, Values, paginate
+from pileus.api import Context, Reply, Routes, Values, paginate
 from pileus.api.paging import next_link, page_limit, sort_keys
 from pileus.api.values import truth
 from pileus.compute import create, listing, schemas, servers, views
-from pileus.compute.action import NOTHING, PATH
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.errors import Invalid
 
 routes = Routes()
 POLICY = "os_compute_api:servers:"
-FORCE_DELETE = "os_compute_api:os-deferred-delete:force"
 _LIST_ASKS = tuple(POLICY + one for one in ("allow_all_filters", "index:get_all_tenants", "detail:get_all_tenants"))
 SORTABLE = {
     "id": Server.id,
@@ -144,9 +142,3 @@ def _list(ctx: Context, name: str, short: Callable[[Server], Values] | None) -> 
     if (link := next_link(ctx, items, limit)) and limit:
         body["servers_links"] = [{"rel": "next", "href": link}]
     return body
-
-
-@routes.action(PATH, "forceDelete", policy=FORCE_DELETE, deferred=True, body=Schema.wrapped("forceDelete", NOTHING))
-def force_delete(ctx: Context, server_id: str, forceDelete: object) -> None:
-    """Deletes are not put off here, so it is what DELETE is."""
-    delete_server(ctx.session, ctx, server_id, FORCE_DELETE)

@@ -15,8 +15,6 @@ from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hoststate import HostState
 
-MAX_IO_OPS = 8
-
 
 class Request(msgspec.Struct, frozen=True):
     """What a server needs of its host. Resources by placement's classes: VCPU, MEMORY_MB (MiB), DISK_GB (GiB)."""

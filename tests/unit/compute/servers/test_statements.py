@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from pileus.compute import scheduler
+from pileus.compute import servers as compute_servers
 from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
 from tests.client import Client
@@ -48,8 +49,8 @@ def servers(serving: Serving, admin: Client, demo: Client, boot: Callable[..., s
                 boot_flow.allocate_network(session, server_id, placed["host"], Origin("req-1", None, None))
                 row = session.get_one(boot_flow.Server, server_id)
                 if number % 2:
-                    boot_flow.servers.set_state(row, "error")
-                    boot_flow.servers.add_fault(session, row, "broken")
+                    compute_servers.set_state(row, "error")
+                    compute_servers.add_fault(session, row, "broken")
 
     return make
 

@@ -1,0 +1,150 @@
+"""One client's connection: HTTP/1.1 by uvicorn and llhttp, with the deadlines that they leave to a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_HEADER = 64 * 1024
+"""Bytes of a request's first line and headers."""
+DISCARD = 4 * 1024 * 1024
+"""Bytes of a refused body that are read, so that the client gets to read its answer (RFC 9112, 9.6)."""
+DISCARD_S = 2.0
+
+
+class Deadlines(NamedTuple):
+    """How long a client may take, in seconds: to begin a request and send its whole header; to take something of what
+    it is sent; between two requests."""
+
+    header: float
+    send: float
+    keep_alive: float
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that cannot be kept open by doing nothing, or next to nothing.
+
+    Attributes:
+        closed: set once the connection is gone.
+    """
+
+    def __init__(self, config: Config, state: ServerState, deadlines: Deadlines, loop: asyncio.AbstractEventLoop):
+        super().__init__(config, state, {}, loop)
+        self.closed = asyncio.Event()
+        self._deadlines = deadlines
+        self._header: asyncio.TimerHandle | None = None
+        """Runs from the first byte of a request, or from the connection's beginning, until its header is here."""
+        self._header_bytes = 0
+        self._in_body = False
+        self._send: asyncio.TimerHandle | None = None
+        """Runs while the client takes nothing."""
+        self._discard: asyncio.TimerHandle | None = None
+        """Runs while a body that was answered already still arrives."""
+        self._discarded = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is being answered."""
+        return self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._header, self._send, self._discard, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+        self.closed.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._discard is not None:
+            self._discarded += len(data)
+            if self._discarded > DISCARD:
+                self.transport.abort()
+                return
+        if self._header is None and not self._in_body:
+            self._expect_header()
+        super().data_received(data)
+        if self._header is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER and not self.transport.is_closing():
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {"connection": self}  # type: ignore[dict-item]
+        if self._header is None:
+            self._expect_header()
+
+    def on_headers_complete(self) -> None:
+        if self._header is not None:
+            self._header.cancel()
+        self._header, self._in_body = None, True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+        if self._discard is not None:
+            self._discard.cancel()
+            self._discard = None
+            self._keep_alive()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._end_soon()
+        elif self._in_body and self._discard is None:
+            self._unset_keepalive_if_required()
+            self._discarded = 0
+            self._discard = self.loop.call_later(DISCARD_S, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._send is None:
+            self._send = self.loop.call_later(self._deadlines.send, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._send is not None:
+            self._send.cancel()
+            self._send = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._end_soon()
+
+    def abort(self) -> None:
+        """End it at once; what was to be sent is lost."""
+        if self.transport is not None and not self.closed.is_set():
+            self.transport.abort()
+
+    def _expect_header(self) -> None:
+        self._header_bytes = 0
+        self._header = self.loop.call_later(self._deadlines.header, self._header_late)
+
+    def _header_late(self) -> None:
+        if self.idle:
+            self.transport.abort()
+        else:  # it waits behind a request that is being answered, and may be whole in a buffer that we do not read
+            self._header = self.loop.call_later(self._deadlines.header, self._header_late)
+
+    def _keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self._deadlines.keep_alive, self.timeout_keep_alive_handler)
+
+    def _end_soon(self) -> None:
+        """A closing transport waits for its client to take the rest: not for ever."""
+        if self._send is None:
+            self._send = self.loop.call_later(self._deadlines.send, self.transport.abort)
+
+    def _refuse(self, status: int) -> None:
+        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+        self._end_soon()
