@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ovs import jsonrpc, poller, stream
 from ovs.db import data, idl, types
 
-from pileus.jsontypes import Json
+from pileus.jsontypes import Values
 
 log = logging.getLogger(__name__)
 
@@ -334,7 +334,7 @@ def _index(tables: Tables, named: Sequence[str], keys: Sequence[tuple[str, str]]
         index.add_column("external_ids", key=lambda row, key=key: row.external_ids.get(key, ""))
 
 
-def _schema(server: str, name: str) -> Json:
+def _schema(server: str, name: str) -> Values:
     """A database's schema, from its server."""
     error, opened = stream.Stream.open_block(stream.Stream.open(server), int(CONNECT_S * 1000))
     if error:
@@ -346,7 +346,8 @@ def _schema(server: str, name: str) -> Json:
         connection.close()
     if reply.error is not None:
         raise Lost(f"{server}: {reply.error}")
-    return reply.result
+    schema: Values = reply.result
+    return schema
 
 
 def _ask(connection: Connection, request: Message) -> Message:

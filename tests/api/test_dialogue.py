@@ -1,4 +1,4 @@
-"""The dialogue of `openstack server create --debug` (FLOWS A): every exchange, in structure as in the log of 2021."""
+"""The dialogue of `openstack server create --debug`: every exchange, in structure as in the log of 2021."""
 
 from __future__ import annotations
 

@@ -111,6 +111,12 @@ def test_pages_by_their_links(owner_session: User, five: list[str], route: str, 
     assert seen == whole and seen
 
 
+@pytest.mark.parametrize("marker", ["", "nothing"])
+def test_a_marker_that_is_no_server(owner_session: User, five: list[str], marker: str) -> None:
+    for path in ("/servers", "/servers/detail", f"/servers/{five[0]}/os-instance-actions", "/flavors"):
+        assert owner_session("GET", f"{path}?marker={marker}", version=NEWEST).status_code == 400, path
+
+
 def test_limit_zero(owner_session: User, five: list[str]) -> None:
     assert owner_session.get("/servers?limit=0", NEWEST) == {"servers": []}
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from pileus import ovsdb
-from pileus.errors import Unavailable, Unsupplied
+from pileus.errors import Unavailable
 from pileus.network.northbound.base import Wiring
 from pileus.network.northbound.ovn import OvnNorthbound
 from tests.real.ovn_world import World, rule
@@ -213,14 +213,14 @@ def test_what_the_server_refuses_is_told(northbound: OvnNorthbound) -> None:
         northbound._change(mistaken)
 
 
-def test_a_rule_that_cannot_be_expressed_changes_nothing(northbound: OvnNorthbound) -> None:
+def test_a_rule_that_cannot_be_expressed_keeps_no_other_from_being_taken_away(northbound: OvnNorthbound) -> None:
     world = World()
     good = world.group(rule(protocol="tcp"))
-    bad = world.group(rule(protocol="tcp"), rule(protocol="gre", port_range_min=1), group_id=good.id, revision=2)
+    bad = world.group(rule(protocol="udp"), rule(protocol="gre", port_range_min=1), group_id=good.id, revision=2)
     northbound.sync_security_group(good)
-    with pytest.raises(Unsupplied, match="ports of protocol gre"):
-        northbound.sync_security_group(bad)
-    assert len(northbound.database.look(lambda replica: replica.rows("ACL"))) == 5
+    northbound.sync_security_group(bad)
+    acls = northbound.database.look(lambda replica: [row.match for row in replica.rows("ACL")])
+    assert len(acls) == 5 and not any("tcp" in match or "gre" in match for match in acls)
 
 
 def test_closed_and_used_again(northbound: OvnNorthbound) -> None:

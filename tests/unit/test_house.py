@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,14 @@ def imported(path: Path, modules: set[str]) -> set[str]:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= inner if inner <= modules else inner | {node.module}
     return found & modules
+
+
+def test_nothing_cites_what_is_not_in_the_repository() -> None:
+    """Comments cite the API reference, a standard, or docs/."""
+    elsewhere = re.compile(r"\b(FLOWS [A-Z]\b|(DESIGN|MODELS|FINDINGS|FLOWS)\.md)|/work/")
+    pages = [path for folder in ("src", "tests", "docs", "tools") for path in (ROOT / folder).rglob("*.[pm][yd]")]
+    cited = [str(path.relative_to(ROOT)) for path in pages if elsewhere.search(path.read_text())]
+    assert [name for name in cited if name != "tests/unit/test_house.py"] == []
 
 
 def test_drawn_documentation_is_up_to_date() -> None:

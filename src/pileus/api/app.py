@@ -98,7 +98,7 @@ class Endpoint:
         raise Invalid(f"There is no such action: {name}")
 
     def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        arguments: Values = dict(path)
+        ctx.path, arguments = path, dict[str, Any](path)
         if route.body:
             route.body.check(ctx.body, ctx.version)
             if route.body.key:

@@ -33,13 +33,14 @@ class Context(Requester):
 
     Attributes:
         cloud: the composed program; session: this request's transaction (None where the route asked for none);
-        query: the query's parameters, last value first; body: the whole parsed body.
+        path: the path's parameters; query: the query's, last value first; body: the whole parsed body.
     """
 
     def __init__(self, cloud: Cloud, service: Service, request: falcon.Request, request_id: str) -> None:
         super().__init__(service.policy, cloud.settings, request_id)
         self.cloud, self.service, self.request = cloud, service, request
         self.session: Session = None  # type: ignore[assignment]  # set before a handler that asked for one runs
+        self.path: dict[str, str] = {}
         self.query: dict[str, list[str]] = {}
         self.body: Any = None
 

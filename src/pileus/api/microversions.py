@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
 
 import microversion_parse
 
 from pileus.errors import Invalid, NotAcceptable
+from pileus.jsontypes import Values
 
 Number = tuple[int, int]
-Document = Any
+Document = object
 """A schema or a body, or a part of one, in which values may be `Marked`."""
 
 
@@ -89,17 +89,17 @@ ABSENT = object()
 _FIRST, _LAST = (0, 0), (999, 999)
 
 
-def since(version: str, value: Document) -> Document:
+def since(version: str, value: Document) -> Marked:
     """`value` from `version` on, absent before."""
     return Marked([(number(version), _LAST, value)])
 
 
-def until(version: str, value: Document) -> Document:
+def until(version: str, value: Document) -> Marked:
     """`value` up to and including `version`, absent after."""
     return Marked([(_FIRST, number(version), value)])
 
 
-def changed(first: Document, **later: Document) -> Document:
+def changed(first: Document, **later: Document) -> Marked:
     """`first`, then other values from versions on: `changed(A, v2_19=B)`."""
     starts = [(_FIRST, first)] + [(number(name[1:].replace("_", ".")), value) for name, value in later.items()]
     ends = [start for start, _ in starts[1:]] + [(_LAST[0] + 1, 0)]
@@ -114,8 +114,13 @@ def resolve(value: Document, version: Number) -> Document:
                 return resolve(choice, version)
         return ABSENT
     if isinstance(value, dict):
-        pairs = ((key, resolve(inner, version)) for key, inner in value.items())
-        return {key: inner for key, inner in pairs if inner is not ABSENT}
+        return resolved(value, version)
     if isinstance(value, list):
         return [inner for inner in (resolve(item, version) for item in value) if inner is not ABSENT]
     return value
+
+
+def resolved(values: Values, version: Number) -> Values:
+    """An object at `version`, see `resolve`."""
+    pairs = ((key, resolve(inner, version)) for key, inner in values.items())
+    return {key: inner for key, inner in pairs if inner is not ABSENT}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Session
+from pileus.errors import PileusError, QuotaExceeded
 
 Count = Callable[[Session, str], Mapping[str, int]]
 """What a project uses, by resource; one function may count several that one statement finds."""
+Charge = Callable[[Session, str], object]
+"""Takes one of something for a project, or raises the service's error."""
 
 
 class QuotaRow(Base):
@@ -37,16 +40,36 @@ class Limited(msgspec.Struct, frozen=True):
     count: Count | None = None
 
 
+class Over(msgspec.Struct, frozen=True):
+    """A resource of which more was asked for than its limit leaves."""
+
+    resource: str
+    requested: int
+    used: int
+    limit: int
+
+
+def _exceeded(over: Sequence[Over]) -> PileusError:
+    each = (f"{one.resource}: limit {one.limit}, used {one.used}, requested {one.requested}" for one in over)
+    return QuotaExceeded(f"Quota exceeded for {'; '.join(each)}.")
+
+
 class Quotas:
     """The limits of one service.
 
     Args:
         service: "compute", "network"...
         resources: by their names, which are the service's own.
+        exceeded: the error, in the service's words, where these have not enough left.
     """
 
-    def __init__(self, service: str, resources: Mapping[str, Limited]) -> None:
-        self.service, self.resources = service, dict(resources)
+    def __init__(
+        self,
+        service: str,
+        resources: Mapping[str, Limited],
+        exceeded: Callable[[Sequence[Over]], PileusError] = _exceeded,
+    ) -> None:
+        self.service, self.resources, self.exceeded = service, dict(resources), exceeded
         self.defaults = {name: resource.default for name, resource in resources.items()}
 
     def limits(self, session: Session, project_id: str) -> dict[str, int]:
@@ -91,3 +114,45 @@ class Quotas:
     def lock(self, session: Session, project_id: str) -> None:
         """Let nobody else count this project's use until the transaction ends."""
         session.lock(f"quota:{self.service}:{project_id}")
+
+    def take(
+        self, session: Session, project_id: str, each: Mapping[str, int], at_least: int = 1, at_most: int = 1
+    ) -> int:
+        """`fit`, in the transaction that adds the things: nobody else counts until it ends."""
+        self.lock(session, project_id)
+        return self.fit(session, project_id, each, at_least, at_most)
+
+    def charge(self, resource: str) -> Charge:
+        """What takes one of a resource: the `quota` of a noun."""
+        return lambda session, project_id: self.take(session, project_id, {resource: 1})
+
+    def fit(
+        self,
+        session: Session,
+        project_id: str,
+        each: Mapping[str, int],
+        at_least: int = 1,
+        at_most: int = 1,
+        used: Mapping[str, int] | None = None,
+    ) -> int:
+        """How many things of one kind, of `at_most`, fit into a project's limits.
+
+        Args:
+            each: what one of them needs, by resource.
+            used: what counts as used already, where that is not the project's use.
+
+        Raises:
+            What `exceeded` makes: not even `at_least` fit.
+        """
+        limits = self.limits(session, project_id)
+        limited = {name: amount for name, amount in each.items() if amount and limits[name] >= 0}
+        counted = used if used is not None else self.used(session, project_id, *limited) if limited else {}
+        fits = {name: max(0, (limits[name] - counted[name]) // amount) for name, amount in limited.items()}
+        over = [
+            Over(name, at_least * limited[name], counted[name], limits[name])
+            for name, count in fits.items()
+            if count < at_least
+        ]
+        if over:
+            raise self.exceeded(over)
+        return min(at_most, *fits.values()) if fits else at_most

@@ -12,6 +12,7 @@ from pileus.api.caller import NOBODY
 from pileus.api.microversions import Number, number
 from pileus.api.policy import Credentials, Policy
 from pileus.errors import Forbidden, Invalid
+from pileus.jsontypes import Values
 from pileus.settings import Settings
 
 
@@ -65,6 +66,11 @@ class Requester:
         return self.caller.project_id
 
     @property
+    def own(self) -> Values:
+        """What rules are asked about what is the caller's own."""
+        return {"project_id": self.caller.project_id, "user_id": self.caller.user_id}
+
+    @property
     def is_admin(self) -> bool:
         """Whether the service's own rule for administrators holds."""
         return self._credentials.is_admin
@@ -76,8 +82,7 @@ class Requester:
     def allows(self, rule: str, target: Mapping[str, object] | None = None) -> bool:
         """Whether the policy lets the caller do `rule`, to a thing of its own unless `target` is given."""
         self.asked.add(rule)
-        own = {"project_id": self.caller.project_id, "user_id": self.caller.user_id}
-        return self._policy.allows(rule, own if target is None else target, self._credentials)
+        return self._policy.allows(rule, self.own if target is None else target, self._credentials)
 
     def require(self, rule: str, target: Mapping[str, object] | None = None) -> None:
         """Raises Forbidden unless `allows`."""

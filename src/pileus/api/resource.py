@@ -23,8 +23,10 @@ from sqlalchemy.sql.base import ExecutableOption
 from pileus.api.context import Context
 from pileus.api.filters import Column, Filter, typed
 from pileus.api.paging import SortKey, paginate
+from pileus.api.quota import Charge
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
+from pileus.api.schema import Schema
 from pileus.api.style import AnyStyle, Rows, View
 from pileus.db import Session
 from pileus.errors import Invalid, NotFound, PileusError, PreconditionFailed
@@ -32,7 +34,6 @@ from pileus.jsontypes import Values
 
 M = TypeVar("M")
 V = TypeVar("V")
-PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields"})
 Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
 Changer = Callable[[Session, M, Values, Requester], None]
@@ -54,7 +55,7 @@ class Resource(Generic[M]):
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
             parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
-        listed: conditions on the rows of the list alone.
+        listed: conditions on the rows of the list alone. there: conditions on those alone that are looked up by key.
         filters, sortable, order: of the list; paged: whether it has pages, or from which microversion on; without,
             only `order` counts; by_offset: pages are told by limit and offset, not by a marker, and their order is
             fixed.
@@ -81,6 +82,7 @@ class Resource(Generic[M]):
         target: Callable[[M], Values] = lambda row: {},
         parent: Callable[[Context, Values], Values] = lambda ctx, values: {},
         listed: Callable[[Context], Sequence[ColumnElement[bool]]] = lambda ctx: (),
+        there: Sequence[ColumnElement[bool]] = (),
         filters: Mapping[str, Filter] | None = None,
         others: Callable[[str], Filter] | None = None,
         sortable: Mapping[str, Column] | None = None,
@@ -95,7 +97,7 @@ class Resource(Generic[M]):
         self.path, self.style, self.view = path, style, view
         table: Any = model
         self.key: Any = key if key is not None else table.id
-        self.sees, self.within, self.parent, self.listed = sees, within, parent, listed
+        self.sees, self.within, self.parent, self.listed, self.there = sees, within, parent, listed, tuple(there)
         self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.by_offset = by_offset
@@ -132,21 +134,29 @@ class Resource(Generic[M]):
         """GET of one."""
 
         def handler(ctx: Context, **path: str) -> object:
-            return self.answer(ctx, self.find(ctx, path.pop(self.parameter), "show", path))
+            return self.answer(ctx, self.find(ctx, path[self.parameter], "show", path))
 
         self.routes.get(self.one, **(self._guard("show") | options))(handler)
 
-    def create(self, *, bulk: bool = False, view: View | None = None, **options: Unpack[Options]) -> Same[Creator[M]]:
+    def create(
+        self,
+        *,
+        bulk: bool = False,
+        view: View | None = None,
+        quota: Charge | None = None,
+        **options: Unpack[Options],
+    ) -> Same[Creator[M]]:
         """POST to the list; the decorated verb makes a row of checked values and the path's parameters.
 
         Args:
             bulk: a body may hold several under the plural.
             view: of what was created, where it shows more than later.
+            quota: what is taken of the quota of the project that each will be of (`quota.Quotas.charge`).
         """
 
         def declare(verb: Creator[M]) -> Creator[M]:
             def handler(ctx: Context, **path: str) -> object:
-                return self._create(ctx, verb, bulk, view, options, path)
+                return self._create(ctx, _charging(verb, quota), bulk, view, options.get("body"))
 
             given = {"status": self.style.create_status, "deferred": True} | options
             self.routes.post(self.path, **(self._guard("create") | given))(handler)
@@ -154,16 +164,19 @@ class Resource(Generic[M]):
 
         return declare
 
-    def update(self, method: str = "", **options: Unpack[Options]) -> Same[Changer[M]]:
-        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values."""
+    def update(self, method: str = "", *, view: View | None = None, **options: Unpack[Options]) -> Same[Changer[M]]:
+        """PUT or PATCH of one, as the style says or `method`; the decorated verb changes a row by checked values.
+
+        Args:
+            view: of what was changed, where it shows other things than `show`.
+        """
 
         def declare(verb: Changer[M]) -> Changer[M]:
             def handler(ctx: Context, **path: str) -> object:
-                key = path[self.parameter]
                 values = self.style.values(ctx, self, options.get("body"))
-                row = self.find(ctx, key, "update", self._places(path), lock=True, values=values)
+                row = self.find(ctx, path[self.parameter], "update", ctx.path, lock=True, values=values)
                 verb(ctx.session, row, self.style.change(ctx, self, row, values), ctx)
-                return self.answer(ctx, self.fresh(ctx, row))
+                return self.answer(ctx, self.fresh(ctx, row), view)
 
             verb_of_http = method or self.style.update_method
             self.routes.add(verb_of_http, self.one, **(self._guard("update") | options))(handler)
@@ -176,7 +189,7 @@ class Resource(Generic[M]):
 
         def declare(verb: Remover[M]) -> Remover[M]:
             def handler(ctx: Context, **path: str) -> None:
-                verb(ctx.session, self.find(ctx, path.pop(self.parameter), "delete", path, lock=True), ctx)
+                verb(ctx.session, self.find(ctx, path[self.parameter], "delete", path, lock=True), ctx)
 
             given = {"status": self.style.delete_status} | options
             self.routes.delete(self.one, **(self._guard("delete") | given))(handler)
@@ -190,7 +203,7 @@ class Resource(Generic[M]):
 
         def declare(verb: Changer[M]) -> Changer[M]:
             def handler(ctx: Context, **path: str) -> object:
-                row = self.find(ctx, path[self.parameter], name, self._places(path), lock=True)
+                row = self.find(ctx, path[self.parameter], name, ctx.path, lock=True)
                 verb(ctx.session, row, self.style.values(ctx, self, options.get("body")), ctx)
                 return self.body(ctx, self.fresh(ctx, row))
 
@@ -241,6 +254,7 @@ class Resource(Generic[M]):
 
     def select(self, ctx: Context, **path: str) -> Rows:
         """The rows that there are for the caller."""
+        path.pop(self.parameter, None)
         query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
         seen = self.sees(ctx)
         return query if seen is None else query.where(seen)
@@ -258,13 +272,14 @@ class Resource(Generic[M]):
         """One row, if it is there for the caller, and the policy lets him do `verb` to it.
 
         Args:
-            path: what it is a part of. lock: nobody else changes it until the transaction ends.
+            path: the URL's parameters, where it is a part of something.
+            lock: nobody else changes it until the transaction ends.
             values: what it is to be changed to, which rules may ask about.
 
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key))
+        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key), *self.there)
         query = query.execution_options(populate_existing=lock)
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule_about(verb, row)
@@ -311,10 +326,6 @@ class Resource(Generic[M]):
             "asks": (*self._asks, *hiding),
         }
 
-    def _places(self, path: Mapping[str, str]) -> dict[str, str]:
-        """Of the handler's arguments those that the path names; the body's value is not among them."""
-        return {name: value for name, value in path.items() if f"{{{name}}}" in self.path}
-
     def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Rows:
         """`select`; where rules come first, the rule is also asked where what the rows are parts of is not there."""
         try:
@@ -338,7 +349,7 @@ class Resource(Generic[M]):
 
     def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> object:
         self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
-        query = self.select(ctx, **path).where(*self.listed(ctx), *self._conditions(ctx))
+        query = self.select(ctx, **path).where(*self.listed(ctx), *self.style.conditions(ctx, self))
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
         page = self.style.page(ctx, self) if paged else None
         if page:
@@ -357,33 +368,13 @@ class Resource(Generic[M]):
         key = self.key_for(ctx)
         return keys if any(column is key for column, _ in keys) else [*keys, (key, False)]
 
-    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        found, unknown = [], []
-        for name, values in ctx.query.items():
-            condition = self.filters.get(name)
-            if condition is None and self.others and name not in PAGING:
-                condition = self.others(name)
-            if condition is not None:
-                try:
-                    found.append(condition(ctx, values))
-                except ValueError as error:
-                    raise self.style.bad_filter(name, str(error)) from None
-            elif name not in PAGING:
-                unknown.append(name)
-        if unknown and not self.style.ignores_unknown:
-            raise self.style.unknown_filters(sorted(unknown))
-        return found
-
-    def _create(
-        self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, options: Options, path: dict[str, str]
-    ) -> object:
+    def _create(self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, body: Schema | None) -> object:
         many = bulk and self.plural in ctx.body
-        bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, options.get("body"))]
+        bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, body)]
         if not isinstance(bodies, list) or not bodies or not all(isinstance(one, dict) for one in bodies):
             raise Invalid(f"Unable to find '{self.plural}' in request body")
-        places = self._places(path)
-        self.within(ctx, **places)  # its parent must be there
-        made = [verb(ctx.session, self.style.creation(ctx, self, values | places), ctx) for values in bodies]
+        self.within(ctx, **ctx.path)  # its parent must be there
+        made = [verb(ctx.session, self.style.creation(ctx, self, values | ctx.path), ctx) for values in bodies]
         if view:
             return self.answer(ctx, made[0], view)
         rows = [self.fresh(ctx, row) for row in made]
@@ -393,3 +384,14 @@ class Resource(Generic[M]):
 
 def _each(view: View | None) -> Views | None:
     return (lambda ctx, rows: [view(ctx, row) for row in rows]) if view else None
+
+
+def _charging(verb: Creator[M], quota: Charge | None) -> Creator[M]:
+    """A verb that first takes its quota."""
+
+    def charging(session: Session, values: Values, asks: Requester) -> M:
+        if quota:
+            quota(session, values.get("project_id") or asks.project_id)
+        return verb(session, values, asks)
+
+    return charging

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
-from pileus.api.microversions import Document, Number, changed, resolve
+from pileus.api.microversions import Document, Marked, Number, changed, resolved
+from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
@@ -54,7 +56,7 @@ class Schema:
         """
         validator = self._compiled.get(version)
         if validator is None:
-            document = resolve(self.document, version)
+            document = resolved(self.document, version)
             validator = self._compiled[version] = jsonschema_rs.validator_for(document, validate_formats=True)
         try:
             if validator.is_valid(value):
@@ -69,7 +71,10 @@ def _message(problem: str, path: list[str | int], value: Json) -> str:
     if not path:
         return problem if "propert" in problem else f"Invalid request body: {problem}"
     for part in path:
-        value = value[part]
+        if isinstance(value, Mapping):
+            value = value[str(part)]
+        elif isinstance(value, Sequence):
+            value = value[int(part)]
     shown = msgspec.json.encode(value).decode()
     if len(shown) > 200:
         shown = shown[:200] + "..."
@@ -84,28 +89,12 @@ TEXT: Values = {"type": "string", "maxLength": 255}
 NAME: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
 DIGITS: Values = {"type": "string", "pattern": "^[0-9]+$"}
 ANY_PARAM: Values = {"type": ["string", "array"]}
-BOOLEAN_PARAM: Values = {"type": "string", "pattern": "^(?i:true|false|1|0|yes|no|on|off|t|f|y|n)$"}
-BOOLEAN: Values = {
-    "enum": [
-        True,
-        False,
-        "True",
-        "true",
-        "TRUE",
-        "1",
-        "yes",
-        "on",
-        "False",
-        "false",
-        "FALSE",
-        "0",
-        "no",
-        "off",
-    ]
-}
+_WORDS = "^(?i:" + "|".join(sorted(WORDS)) + ")$"
+BOOLEAN_PARAM: Values = {"type": "string", "pattern": _WORDS}
+BOOLEAN: Values = {"type": ["boolean", "string"], "pattern": _WORDS}
 
 
-def obj(required: list[Document] | None = None, *, closed: bool = True, **properties: Document) -> Values:
+def obj(required: Sequence[Document] | Marked | None = None, *, closed: bool = True, **properties: Document) -> Values:
     """An object schema with the given properties; unknown ones are refused unless not `closed`."""
     return {
         "type": "object",

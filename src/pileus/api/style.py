@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from sqlalchemy import ColumnElement, Select
 
 from pileus.api.context import Context
-from pileus.api.filters import Column
+from pileus.api.filters import Column, Filter
 from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
 from pileus.api.requester import Requester
 from pileus.api.schema import Schema
@@ -31,6 +31,8 @@ class Noun(Protocol):
     key: Any
     view: View
     parent: Callable[[Context, Values], Values]
+    filters: dict[str, Filter]
+    others: Callable[[str], Filter] | None
     sortable: dict[str, Column]
     order: list[tuple[str, str]]
     by_offset: bool
@@ -69,6 +71,7 @@ class Style(Generic[N, R]):
         rule_first: the rule is asked also where there is no row, so that ids cannot be probed.
         ignores_unknown: parameters that are no filter are left to the query's schema.
         bare: an object's body is the object, without its noun around it.
+        paging: the query's parameters that choose a page and its form, and filter nothing.
 
     Its parameters are what it needs of nouns, and of their rows.
     """
@@ -80,6 +83,7 @@ class Style(Generic[N, R]):
     rule_first = False
     ignores_unknown = True
     bare = False
+    paging = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir"})
 
     def page(self, ctx: Context, noun: N) -> Page | None:
         """The part of a list that a request asks for; None: all of it, in order of the key."""
@@ -99,10 +103,28 @@ class Style(Generic[N, R]):
         marker = ctx.param("marker")
         if marker is None:
             return None
-        row = ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, marker)))
+        row = ctx.session.scalar(noun.select(ctx, **ctx.path).where(noun.keyed(ctx, marker)))
         if row is None:
             raise self.bad_marker(marker)
         return row
+
+    def conditions(self, ctx: Context, noun: N) -> list[ColumnElement[bool]]:
+        """What the query's filters come to; raises Invalid."""
+        found, unknown = [], []
+        for name, values in ctx.query.items():
+            if name in self.paging:
+                continue
+            condition = noun.filters.get(name) or (noun.others(name) if noun.others else None)
+            if condition is None:
+                unknown.append(name)
+                continue
+            try:
+                found.append(condition(ctx, values))
+            except ValueError as error:
+                raise self.bad_filter(name, str(error)) from None
+        if unknown and not self.ignores_unknown:
+            raise self.unknown_filters(sorted(unknown))
+        return found
 
     def one(self, noun: N, view: Values) -> Values:
         """The body of one object."""
@@ -129,7 +151,7 @@ class Style(Generic[N, R]):
         Args:
             parent: what is to be asked about what the list is part of.
         """
-        ctx.require(rule, _own(ctx) | parent)
+        ctx.require(rule, ctx.own | parent)
 
     def creation(self, ctx: Context, noun: N, values: Values) -> Values:
         """The values of an object to be made, once the rule was asked.
@@ -137,7 +159,7 @@ class Style(Generic[N, R]):
         Raises:
             Forbidden. What `noun.parent` raises.
         """
-        ctx.require(noun.rule("create"), _own(ctx) | noun.parent(ctx, values))
+        ctx.require(noun.rule("create"), ctx.own | noun.parent(ctx, values))
         return values
 
     def values(self, ctx: Context, noun: N, schema: Schema | None) -> Values:
@@ -175,10 +197,6 @@ class Style(Generic[N, R]):
 
     def unknown_filters(self, names: Sequence[str]) -> PileusError:
         return Invalid(f"Unknown query parameters: {', '.join(names)}.")
-
-
-def _own(ctx: Context) -> Values:
-    return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
 
 
 def own_project(asks: Requester, column: Column) -> ColumnElement[bool] | None:

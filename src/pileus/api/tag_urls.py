@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar, Unpack
 from urllib.parse import quote
 
 from pileus.api.context import Context
 from pileus.api.resource import Resource
-from pileus.api.routes import Options, Reply
+from pileus.api.routes import Options, Reply, Routes
 from pileus.api.schema import Schema
 from pileus.api.tags import TagRules
 from pileus.db.tags import Tagged
@@ -19,14 +20,15 @@ _BODY = Schema({"type": "object", "properties": {"tags": {"type": "array"}}, "re
 M = TypeVar("M", bound=Tagged)
 
 
-def tag_urls(noun: Resource[M], rules: TagRules, **options: Unpack[Options]) -> None:
+def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, **options: Unpack[Options]) -> None:
     """Add the URLs of a noun's tags.
 
     Args:
+        routes: where they go; to the noun's own unless given.
         options: of every one of the routes, such as `since`.
     """
     all_path, one_path = f"{noun.one}/tags", f"{noun.one}/tags/{{tag}}"
-    routes = noun.routes
+    routes = noun.routes if routes is None else routes
 
     def found(ctx: Context, path: dict[str, str], verb: str, lock: bool = True) -> Tagged:
         row: Tagged = noun.find(ctx, path[noun.parameter], verb, lock=lock)
@@ -81,24 +83,29 @@ def tag_urls(noun: Resource[M], rules: TagRules, **options: Unpack[Options]) -> 
     routes.delete(one_path, **guard("remove_tag"))(remove)
 
 
-def check_tags(rules: TagRules, tags: list[Json]) -> list[str]:
+def check_tags(rules: TagRules, tags: Sequence[Json]) -> list[str]:
     """The tags, if an object may have all of them.
 
     Raises:
         Invalid: one of them is none, or they are too many.
     """
+    checked: list[str] = []
     for tag in tags:
-        fits = isinstance(tag, str) and 0 < len(tag) <= rules.longest
-        if not fits or not tag.isprintable() or any(sign in tag for sign in rules.forbidden):
+        if not isinstance(tag, str) or not _fits(rules, tag):
             raise Invalid(
                 f"Invalid input for tags. Reason: '{str(tag)[:100]}' must be 1 to {rules.longest} characters"
                 + (f" without {' and '.join(rules.forbidden)}." if rules.forbidden else ".")
             )
-    if not rules.repeats and len(set(tags)) < len(tags):
+        checked.append(tag)
+    if not rules.repeats and len(set(checked)) < len(checked):
         raise Invalid("Invalid input for tags. Reason: one of them is there twice.")
-    if len(set(tags)) > rules.most:
-        raise rules.too_many(len(set(tags)), rules.most)
-    return list(dict.fromkeys(tags))
+    if len(set(checked)) > rules.most:
+        raise rules.too_many(len(set(checked)), rules.most)
+    return list(dict.fromkeys(checked))
+
+
+def _fits(rules: TagRules, tag: str) -> bool:
+    return 0 < len(tag) <= rules.longest and tag.isprintable() and not any(sign in tag for sign in rules.forbidden)
 
 
 def _require(rules: TagRules, row: Tagged, key: str, tag: str) -> None:

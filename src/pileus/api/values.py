@@ -6,13 +6,15 @@ import re
 from datetime import UTC, datetime
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
+WORDS = _TRUE | _FALSE
+"""What a boolean may be written as, in any case."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 def truth(value: object) -> bool:
     """A boolean, or a word for one: true, 1, yes, on, t, y and their opposites in any case."""
     word = str(value).lower()
-    if isinstance(value, bool) or word in _TRUE | _FALSE:
+    if isinstance(value, bool) or word in WORDS:
         return word in _TRUE
     raise ValueError(f"'{value}' is neither true nor false")
 

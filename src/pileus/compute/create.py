@@ -147,7 +147,7 @@ def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavo
     """The flavor that an id or a link names; raises Invalid: none, or none that may be used."""
     flavor_id = str(reference).rstrip("/").rsplit("/", 1)[-1]
     try:
-        flavor = flavors.get(session, flavor_id, asks.caller.project_id, asks.is_admin)
+        flavor = flavors.get(session, asks, flavor_id)
     except NotFound as error:
         raise Invalid(error.message) from error
     if flavor.disabled:

@@ -9,6 +9,7 @@ import msgspec
 import os_resource_classes
 import os_traits
 
+from pileus.api.values import WORDS
 from pileus.errors import Invalid
 
 
@@ -27,7 +28,6 @@ NATURAL, POSITIVE = Kind("int", least=0), Kind("int", least=1)
 CPU_MASK = Kind(pattern=r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*")
 SHARES = Kind(words=("custom", "high", "normal", "low"))
 GROUP = r"([a-zA-Z0-9_-]{1,64})?"
-_TRUE_OR_FALSE = ("true", "t", "on", "yes", "y", "1", "false", "f", "off", "no", "n", "0")
 
 
 def _all(prefix: str, names: str | Iterable[str], kind: Kind) -> dict[str, Kind]:
@@ -144,7 +144,7 @@ def _standard_traits() -> frozenset[str]:
 
 
 def _check_value(kind: Kind, value: str) -> None:
-    if kind.type == "bool" and value.strip().lower() not in _TRUE_OR_FALSE:
+    if kind.type == "bool" and value.strip().lower() not in WORDS:
         raise Invalid(f"Validation failed; '{value}' is not a valid boolean-like value.")
     if kind.type == "int":
         _check_integer(kind, value)

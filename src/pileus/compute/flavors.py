@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as sql_delete
 
-from pileus.api import Asks, Values
+from pileus.api import Asks, Requester, Values
 from pileus.api.values import truth, whole
+from pileus.compute import extra_specs
 from pileus.compute.model import Flavor, FlavorAccess
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Session, new_id, utcnow
@@ -29,7 +30,7 @@ STOCK = {
     "d3": ("ds2G", 2, 2048, 10),
     "d4": ("ds4G", 4, 4096, 20),
 }
-"""Id to name, vcpus, MiB of memory, GiB of disk: what developers' clouds have (FLOWS F)."""
+"""Id to name, vcpus, MiB of memory, GiB of disk: what developers' clouds have."""
 
 SIZES = ("vcpus", "ram_mib", "root_gib", "ephemeral_gib", "swap_mib")
 
@@ -64,14 +65,19 @@ def usable(project_id: str | None) -> ColumnElement[bool]:
     return or_(Flavor.is_public, Flavor.id.in_(shared))
 
 
-def get(session: Session, flavor_id: str, project_id: str | None, is_admin: bool) -> Flavor:
-    """A flavor that the project may use; administrators may use every one.
+def visible(asks: Requester) -> ColumnElement[bool] | None:
+    """Flavors that there are for the caller; None: all."""
+    return None if asks.is_admin else usable(asks.caller.project_id)
+
+
+def get(session: Session, asks: Requester, flavor_id: str) -> Flavor:
+    """A flavor that there is for the caller.
 
     Raises:
-        NotFound: there is none with this id, or not for this project.
+        NotFound: there is none with this id, or not for him.
     """
-    query = select(Flavor).where(Flavor.id == flavor_id)
-    flavor = session.scalar(query if is_admin else query.where(usable(project_id)))
+    query, seen = select(Flavor).where(Flavor.id == flavor_id), visible(asks)
+    flavor = session.scalar(query if seen is None else query.where(seen))
     if flavor is None:
         raise missing(flavor_id)
     return flavor
@@ -162,26 +168,16 @@ def delete(session: Session, flavor: Flavor, asks: Asks) -> None:
     session.delete(flavor)
 
 
-def set_specs(flavor: Flavor, specs: Mapping[str, object]) -> None:
-    """Add extra specs, or change those that exist; values are kept as text."""
-    flavor.extra_specs = {**flavor.extra_specs, **{key: str(value) for key, value in specs.items()}}
+def check_specs(specs: Mapping[str, object], asks: Requester) -> None:
+    """Raises Invalid: a known extra spec has a value that it cannot have (checked from 2.86 on)."""
+    if asks.at_least("2.86"):
+        for name, value in specs.items():
+            extra_specs.check(name, str(value))
 
 
-def spec(flavor: Flavor, key: str) -> str:
-    """The value of an extra spec.
-
-    Raises:
-        NotFound: the flavor has none of this name.
-    """
-    if key not in flavor.extra_specs:
-        raise NotFound(f"Flavor {flavor.id} has no extra specs with key {key}.")
-    return str(flavor.extra_specs[key])
-
-
-def remove_spec(flavor: Flavor, key: str) -> None:
-    """Raises NotFound: the flavor has no extra spec of this name."""
-    spec(flavor, key)
-    flavor.extra_specs = {name: value for name, value in flavor.extra_specs.items() if name != key}
+def set_specs(session: Session, flavor: Flavor, specs: Mapping[str, str], what: str, asks: Asks) -> None:
+    """Give a flavor exactly these extra specs."""
+    flavor.extra_specs = dict(specs)
 
 
 def access(session: Session, flavor_id: str) -> list[str]:

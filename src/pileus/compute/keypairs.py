@@ -20,7 +20,7 @@ from pileus.api import Asks, Requester, Values
 from pileus.compute.model import KeyPair
 from pileus.compute.quotas import QUOTAS
 from pileus.db import Session, utcnow
-from pileus.errors import Conflict, Invalid, QuotaExceeded
+from pileus.errors import Conflict, Invalid
 
 RSA_BITS = 3072
 MOST_COMMON_NAME = 64
@@ -148,10 +148,8 @@ def create(session: Session, values: Values, asks: Requester) -> KeyPair:
     """
     session.lock("key_pairs")
     user_id, name, material = values["user_id"], values["name"], values["material"]
-    limit = QUOTAS.limits(session, asks.caller.project_id or "")["key_pairs"]
     held = session.scalar(select(func.count()).select_from(KeyPair).where(KeyPair.user_id == user_id)) or 0
-    if 0 <= limit <= held:
-        raise QuotaExceeded("Quota exceeded, too many key pairs.")
+    QUOTAS.fit(session, asks.caller.project_id or "", {"key_pairs": 1}, used={"key_pairs": held})
     if find(session, user_id, name) is not None:
         raise Conflict(f"Key pair '{name}' already exists.")
     key = KeyPair(

@@ -1,23 +1,23 @@
-"""Filters of server lists (api-ref compute, List servers: query parameters)."""
+"""Which servers a list has (api-ref compute, List servers: query parameters)."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import JSON, ColumnElement, Select, and_, false, or_, select, type_coerce
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import JSON, ColumnElement, and_, false, or_, select, true, type_coerce
 
 from pileus.api.context import Context
-from pileus.api.filters import before, since
+from pileus.api.filters import Condition, Filter, before, equals, from_version, since
 from pileus.api.tags import tag_filters
-from pileus.api.values import truth, whole
-from pileus.compute import states
+from pileus.api.values import truth
+from pileus.compute import servers, states
 from pileus.compute.model import Server
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses
 from pileus.operations.model import SubjectRow
 
+ALL_FILTERS = "os_compute_api:servers:allow_all_filters"
 ALIASES = {
     "display_name": "name",
     "display_description": "description",
@@ -25,158 +25,126 @@ ALIASES = {
     "tenant_id": "project_id",
     "node": "host",
 }
-EXACT: dict[str, InstrumentedAttribute[Any]] = {
-    "image": Server.image_id,
-    "reservation_id": Server.reservation_id,
-    "uuid": Server.id,
-    "user_id": Server.user_id,
-    "key_name": Server.key_name,
-    "launch_index": Server.launch_index,
-    "hostname": Server.hostname,
-    "power_state": Server.power_state,
-    "host": Server.host,
-    "availability_zone": Server.availability_zone,
-    "access_ip_v4": Server.access_ip_v4,
-    "access_ip_v6": Server.access_ip_v6,
-    "locked_by": Server.locked_by,
-    "vm_state": Server.vm_state,
-}
-NUMBERS = ("launch_index", "power_state")
-TAGS = tag_filters(Server)
-_CHANGED = (
-    ("changes-since", since(Server.updated_at, exact=True)),
-    ("changes-before", before(Server.updated_at, exact=True)),
-)
 EVERYBODYS = {
-    "2.1": ("reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"),
+    "2.1": ("reservation_id", "name", "status", "image", "flavor", "ip", "changes-since"),
     "2.5": ("ip6",),
-    "2.26": tuple(TAGS),
+    "2.26": ("tags", "tags-any", "not-tags", "not-tags-any"),
     "2.66": ("changes-before",),
     "2.73": ("locked",),
     "2.83": ("availability_zone", "config_drive", "key_name", "power_state", "task_state", "vm_state", "user_id"),
 }
-"""Filters that need no administrator, by the version from which on; others are ignored."""
-LATER = dict.fromkeys(TAGS, "2.26") | {
-    "changes-before": "2.66",
-    "locked": "2.73",
-}
+"""Filters that need no rule, by the version from which on; for who may not use all, others do nothing."""
 
 
-def filtered(ctx: Context, query: Select[Server], name: str) -> Select[Server]:
-    """`query` narrowed to the servers that a list request is about.
-
-    Args:
-        name: "index" or "detail", whose rules apply.
-
-    Raises:
-        Invalid: a filter's value is not one. Forbidden: only administrators may ask for that.
-    """
-    given = _given(ctx, "os_compute_api:servers:allow_all_filters")
-    if _everybodys(ctx):
-        ctx.require(f"os_compute_api:servers:{name}:get_all_tenants")
-        if project := given.get("project_id"):
-            query = query.where(Server.project_id.in_(project))
-    else:
-        query = query.where(Server.project_id == ctx.project_id)
-    if "deleted" in given and truth(given["deleted"][-1]):
-        query = query.where(Server.deleted_at.is_not(None))
-    elif "changes-since" not in given and not _asks_for_deleted(ctx, given):
-        query = query.where(Server.deleted_at.is_(None))
-    for key, column in EXACT.items():
-        if key in given:
-            query = query.where(column.in_(_numbers(key, given[key]) if key in NUMBERS else given[key]))
-    return query.where(*_conditions(ctx, given))
-
-
-def whose(ctx: Context) -> list[ColumnElement[bool]]:
-    """Among which servers a marker is looked for, deleted ones with them; the rule was asked by `filtered`."""
-    return [] if _everybodys(ctx) else [Server.project_id == ctx.project_id]
-
-
-def _everybodys(ctx: Context) -> bool:
+def everybodys(ctx: Context) -> bool:
+    """Whether the list is to have every project's servers."""
     return "all_tenants" in ctx.query and truth(ctx.param("all_tenants") or "true")
 
 
-def _given(ctx: Context, rule: str) -> dict[str, list[str]]:
-    """The filters that count for this caller at this version, by their own names."""
-    given = {ALIASES.get(key, key): values for key, values in ctx.query.items()}
-    given = {key: values for key, values in given.items() if ctx.at_least(LATER.get(key, "2.1"))}
-    if ctx.allows(rule):
-        return given
-    allowed = {key for version, keys in EVERYBODYS.items() if ctx.at_least(version) for key in keys}
-    return {key: values for key, values in given.items() if key in allowed}
+def listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
+    """Of whose servers a list is, and whether of those that were deleted.
+
+    Raises:
+        Forbidden: the policy keeps deleted servers from the caller.
+    """
+    whose = () if everybodys(ctx) else (Server.project_id == ctx.project_id,)
+    deleted = ctx.param("deleted")
+    if deleted is not None and truth(deleted) and ctx.allows(ALL_FILTERS):
+        return (*whose, Server.deleted_at.is_not(None))
+    if "changes-since" in ctx.query:
+        return whose
+    if any(status.upper() == "DELETED" for status in ctx.query.get("status", [])):
+        if not ctx.allows(ALL_FILTERS):
+            raise Forbidden("Only administrators may list deleted instances")
+        return whose
+    return (*whose, servers.EXISTS)
 
 
-def _asks_for_deleted(ctx: Context, given: dict[str, list[str]]) -> bool:
-    if not any(status.upper() == "DELETED" for status in given.get("status", [])):
-        return False
-    if not ctx.is_admin:
-        raise Forbidden("Only administrators may list deleted instances")
-    return True
+def _counted(first: str | None, condition: Filter) -> Filter:
+    """A filter that is everybody's from a version on (None: never), and otherwise of those who may use all."""
+
+    def counted(ctx: Context, values: Sequence[str]) -> Condition:
+        counts = (first is not None and ctx.at_least(first)) or ctx.allows(ALL_FILTERS)
+        return condition(ctx, values) if counts else true()
+
+    return counted
 
 
-def _conditions(ctx: Context, given: dict[str, list[str]]) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for key, text in (("name", Server.name), ("description", Server.description)):
-        if key in given:
-            found.append(text.regexp_match(_pattern(given[key][-1])))
-    if "status" in given:
-        found.append(_status(ctx, given["status"]))
-    if "task_state" in given:
-        found.append(_doing(given["task_state"]))
-    if "flavor" in given:
-        found.append(type_coerce(Server.flavor, JSON)["id"].as_string().in_(given["flavor"]))
-    if "config_drive" in given:
-        found.append(Server.config_drive.is_(_flag(given, "config_drive")))
-    if "locked" in given:
-        found.append(Server.locked_by.is_not(None) if _flag(given, "locked") else Server.locked_by.is_(None))
-    for key, version in (("ip", 4), ("ip6", 6)):
-        if key in given:
-            found.append(Server.id.in_(addresses.servers_at(version, _pattern(given[key][-1]))))
-    for key, changed in _CHANGED:
-        if key in given:
-            try:
-                found.append(changed(ctx, given[key][-1:]))
-            except ValueError:
-                raise Invalid(f"Invalid filter field: {key}.") from None
-    return [*found, *(condition(ctx, given[key]) for key, condition in TAGS.items() if key in given)]
+def _last(condition: Filter) -> Filter:
+    """Of several values the last one counts."""
+    return lambda ctx, values: condition(ctx, values[-1:])
 
 
-def _status(ctx: Context, wanted: list[str]) -> ColumnElement[bool]:
-    found = [pair for one in wanted for pair in states.showing(one)]
+def _flag(condition: Callable[[bool], Condition]) -> Filter:
+    return lambda _ctx, values: condition(truth(values[-1]))
+
+
+def _matching(condition: Callable[[str], Condition]) -> Filter:
+    """A regular expression; what is none is looked for as it is written."""
+
+    def matching(_ctx: Context, values: Sequence[str]) -> Condition:
+        try:
+            re.compile(values[-1])
+        except re.error:
+            return condition(re.escape(values[-1]))
+        return condition(values[-1])
+
+    return matching
+
+
+def _project(ctx: Context, values: Sequence[str]) -> Condition:
+    """Only where the list is of every project's servers."""
+    return Server.project_id.in_(values) if everybodys(ctx) else true()
+
+
+def _status(ctx: Context, values: Sequence[str]) -> Condition:
+    found = [pair for one in values for pair in states.showing(one)]
     if not found:
         if ctx.at_least("2.38"):
             raise Invalid("Invalid status value")
         return false()
     return or_(
         *(
-            Server.vm_state == state if task is None else and_(Server.vm_state == state, _doing([task]))
+            Server.vm_state == state if task is None else and_(Server.vm_state == state, _doing(ctx, [task]))
             for state, task in found
         )
     )
 
 
-def _doing(task_states: list[str]) -> ColumnElement[bool]:
-    return Server.id.in_(select(SubjectRow.subject_id).where(SubjectRow.task_state.in_(task_states)))
+def _doing(_ctx: Context, values: Sequence[str]) -> Condition:
+    return Server.id.in_(select(SubjectRow.subject_id).where(SubjectRow.task_state.in_(values)))
 
 
-def _flag(given: dict[str, list[str]], key: str) -> bool:
-    try:
-        return truth(given[key][-1])
-    except ValueError:
-        raise Invalid(f"Invalid filter field: {key}.") from None
+def _flavor(_ctx: Context, values: Sequence[str]) -> Condition:
+    found: Condition = type_coerce(Server.flavor, JSON)["id"].as_string().in_(values)
+    return found
 
 
-def _numbers(key: str, values: list[str]) -> list[int]:
-    try:
-        return [whole(value) for value in values]
-    except ValueError:
-        raise Invalid(f"Invalid filter field: {key}.") from None
+def _filters() -> dict[str, Filter]:
+    first = {name: version for version, names in EVERYBODYS.items() for name in names}
+    equal = (
+        Server.reservation_id, Server.user_id, Server.key_name, Server.launch_index, Server.hostname,
+        Server.power_state, Server.host, Server.availability_zone, Server.access_ip_v4, Server.access_ip_v6,
+        Server.locked_by, Server.vm_state,
+    )  # fmt: skip
+    found: dict[str, Filter] = {column.key: equals(column) for column in equal}
+    found |= {"image": equals(Server.image_id), "uuid": equals(Server.id), "flavor": _flavor, "project_id": _project}
+    found |= {"status": _status, "task_state": _doing}
+    found |= {
+        "name": _matching(Server.name.regexp_match),
+        "description": _matching(Server.description.regexp_match),
+        "ip": _matching(lambda pattern: Server.id.in_(addresses.servers_at(4, pattern))),
+        "ip6": _matching(lambda pattern: Server.id.in_(addresses.servers_at(6, pattern))),
+        "config_drive": _flag(Server.config_drive.is_),
+        "locked": _flag(lambda locked: Server.locked_by.is_not(None) if locked else Server.locked_by.is_(None)),
+        "changes-since": _last(since(Server.updated_at, exact=True)),
+        "changes-before": _last(before(Server.updated_at, exact=True)),
+    }
+    found |= tag_filters(Server)
+    later = (*EVERYBODYS["2.26"], *EVERYBODYS["2.66"], *EVERYBODYS["2.73"])
+    found |= {name: from_version(first[name], found[name]) for name in later}
+    counted = {name: _counted(first.get(name), condition) for name, condition in found.items()}
+    return counted | {alias: counted[name] for alias, name in ALIASES.items()}
 
 
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error:
-        return re.escape(text)
-    return text
+FILTERS = _filters()

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pileus.compute import quotas
+from pileus.api import Requester
+from pileus.compute import quotas, servers
 from pileus.compute.model import Server
 from pileus.db import Session, utcnow
-from pileus.errors import Forbidden, NotFound
 
 
 def check_quota(session: Session, project_id: str, metadata: Mapping[str, str]) -> None:
-    """Raises Forbidden if these are more items than the project's servers may have."""
-    limit = quotas.QUOTAS.limits(session, project_id)["metadata_items"]
-    if 0 <= limit < len(metadata):
-        raise Forbidden(f"Quota exceeded, too many metadata items: at most {limit}.")
+    """Raises QuotaExceeded if these are more items than the project's servers may have."""
+    quotas.QUOTAS.fit(session, project_id, {"metadata_items": len(metadata)})
 
 
-def replace(session: Session, server: Server, metadata: Mapping[str, str]) -> None:
-    """Give a server exactly these items."""
-    check_quota(session, server.project_id, metadata)
-    server.metadata_, server.updated_at = dict(metadata), utcnow()
+def change(session: Session, server: Server, items: Mapping[str, str], what: str, asks: Requester) -> None:
+    """Give a server exactly these items, in its row and in what its guest is told.
 
-
-def item(server: Server, key: str) -> str:
-    """One item.
+    Args:
+        what: is done, "update" or "delete".
 
     Raises:
-        NotFound: the server has none of that name.
+        Conflict: it is locked, or its state forbids it. QuotaExceeded: more items than it may have.
     """
-    if key not in server.metadata_:
-        raise NotFound("Metadata item was not found")
-    return str(server.metadata_[key])
+    servers.require_unlocked(server, asks)
+    servers.require_settled(session, server, f"{what} metadata")
+    check_quota(session, server.project_id, items)
+    server.metadata_, server.updated_at = dict(items), utcnow()
+    servers.refresh_data(session, server, asks.request_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import JSON, func, select, type_coerce
 
-from pileus.api.quota import Limited, Quotas
+from pileus.api.quota import Limited, Over, Quotas
 from pileus.compute.model import Server
 from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
@@ -30,6 +32,24 @@ def _groups(session: Session, project_id: str) -> dict[str, int]:
     return {"server_groups": session.scalar(query) or 0}
 
 
+_WORDS = {
+    "metadata_items": "Quota exceeded, too many metadata items: at most {limit}.",
+    "key_pairs": "Quota exceeded, too many key pairs.",
+    "server_groups": "Quota exceeded, too many server groups.",
+    "server_group_members": "Quota exceeded, too many servers in group",
+}
+
+
+def _exceeded(over: Sequence[Over]) -> QuotaExceeded:
+    if words := _WORDS.get(over[0].resource):
+        return QuotaExceeded(words.format(limit=over[0].limit))
+    names = ", ".join(one.resource for one in over)
+    return QuotaExceeded(
+        f"Quota exceeded for {names}: Requested {', '.join(str(one.requested) for one in over)}, but already used "
+        f"{', '.join(str(one.used) for one in over)} of {', '.join(str(one.limit) for one in over)} {names}"
+    )
+
+
 QUOTAS = Quotas(
     "compute",
     {
@@ -44,6 +64,7 @@ QUOTAS = Quotas(
         "server_groups": Limited(10, _groups),
         "server_group_members": Limited(10),
     },
+    _exceeded,
 )
 """Key pairs are counted for each user, so that a project's use of them is 0 (api-ref compute, Quota sets)."""
 
@@ -56,20 +77,4 @@ def take(session: Session, project_id: str, at_least: int, at_most: int, vcpus: 
     Raises:
         QuotaExceeded: not even `at_least` fit.
     """
-    QUOTAS.lock(session, project_id)
-    each = {"instances": 1, "cores": vcpus, "ram": ram_mib}
-    limits, used = QUOTAS.limits(session, project_id), QUOTAS.used(session, project_id, *each)
-    fits = {
-        name: at_most if limits[name] < 0 or not amount else max(0, (limits[name] - used[name]) // amount)
-        for name, amount in each.items()
-    }
-    count = min(at_most, *fits.values())
-    if count < at_least:
-        over = [name for name in each if fits[name] < at_least]
-        raise QuotaExceeded(
-            f"Quota exceeded for {', '.join(over)}: Requested "
-            f"{', '.join(str(at_least * each[name]) for name in over)}, but already used "
-            f"{', '.join(str(used[name]) for name in over)} of {', '.join(str(limits[name]) for name in over)} "
-            f"{', '.join(over)}"
-        )
-    return count
+    return QUOTAS.take(session, project_id, {"instances": 1, "cores": vcpus, "ram": ram_mib}, at_least, at_most)

@@ -115,20 +115,16 @@ CREATE = Schema(
     key="server",
 )
 
-UPDATE = Schema.wrapped(
-    "server",
-    obj(
-        **{
-            "name": PRINTABLE_NAME,
-            "OS-DCF:diskConfig": DISK_CONFIG,
-            "accessIPv4": IPV4,
-            "accessIPv6": IPV6,
-            "description": since("2.19", DESCRIPTION),
-            "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
-            "pinned_availability_zone": since("2.104", nullable(NAME)),
-        }
-    ),
-)
+_CHANGES: dict[str, Any] = {
+    "name": PRINTABLE_NAME,
+    "OS-DCF:diskConfig": DISK_CONFIG,
+    "accessIPv4": IPV4,
+    "accessIPv6": IPV6,
+    "description": since("2.19", DESCRIPTION),
+    "hostname": changed(since("2.90", HOSTNAME), v2_94=FQDN),
+    "pinned_availability_zone": since("2.104", nullable(NAME)),
+}
+UPDATE = Schema.wrapped("server", obj(**_CHANGES))
 
 _FILTERS = (
     "user_id project_id tenant_id launch_index image_ref image kernel_id ramdisk_id hostname key_name power_state "

@@ -10,7 +10,7 @@ from pileus.compute.model import Server
 from pileus.compute.placement_model import ANTI_AFFINITY, ServerGroup
 from pileus.compute.quotas import QUOTAS
 from pileus.db import Session, new_id, utcnow
-from pileus.errors import Invalid, QuotaExceeded
+from pileus.errors import Invalid
 
 
 def create(session: Session, values: Values, asks: Requester) -> ServerGroup:
@@ -20,13 +20,12 @@ def create(session: Session, values: Values, asks: Requester) -> ServerGroup:
         values: name, and policy with its rules (2.64 and later) or the one in policies.
 
     Raises:
-        Invalid: rules for a policy that has none. QuotaExceeded: the project has as many groups as it may have.
+        Invalid: rules for a policy that has none.
     """
     policy = values["policy"] if "policy" in values else values["policies"][0]
     rules = values.get("rules") or {}
     if rules and policy != ANTI_AFFINITY:
         raise Invalid("Only anti-affinity policy supports rules.")
-    _require_quota(session, asks.project_id)
     most = int(rules["max_server_per_host"]) if rules else None
     group = ServerGroup(
         id=new_id(),
@@ -77,17 +76,8 @@ def for_boot(session: Session, asks: Requester, group_id: str, count: int = 1) -
     if group is None:
         raise Invalid(f"Instance group {group_id} could not be found.")
     QUOTAS.lock(session, asks.project_id)
-    limit = QUOTAS.limits(session, asks.project_id)["server_group_members"]
     present = (Server.group_id == group_id, Server.deleted_at.is_(None))
     held = session.scalar(select(func.count()).select_from(Server).where(*present)) or 0
-    if 0 <= limit < held + count:
-        raise QuotaExceeded("Quota exceeded, too many servers in group")
+    wanted, used = {"server_group_members": count}, {"server_group_members": held}
+    QUOTAS.fit(session, asks.project_id, wanted, used=used)
     return group
-
-
-def _require_quota(session: Session, project_id: str) -> None:
-    QUOTAS.lock(session, project_id)
-    limit = QUOTAS.limits(session, project_id)["server_groups"]
-    query = select(func.count()).select_from(ServerGroup).where(ServerGroup.project_id == project_id)
-    if 0 <= limit <= (session.scalar(query) or 0):
-        raise QuotaExceeded("Quota exceeded, too many server groups.")

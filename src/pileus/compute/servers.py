@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, true
 
-from pileus.api import Requester
+from pileus.api import Asks, Requester
 from pileus.compute import spec, states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
@@ -19,6 +19,10 @@ from pileus.network.addresses import AddressRow
 from pileus.operations import Origin, task_states
 from pileus.operations.debts import owe
 from pileus.operations.views import opaque
+
+EXISTS = Server.deleted_at.is_(None)
+"""Deleted servers keep their rows; only some lists have them, and their journal."""
+_COLUMNS = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
 
 
 class Whole(msgspec.Struct):
@@ -41,17 +45,17 @@ class Whole(msgspec.Struct):
         return opaque(self.server.host, self.server.project_id)
 
 
-def get(session: Session, server_id: str, project_id: str | None, lock: bool = False) -> Server:
+def get(session: Session, server_id: str, project_id: str | None, lock: bool = False, deleted: bool = False) -> Server:
     """A server by id.
 
     Args:
         project_id: only this project's servers exist for the caller; None: an administrator's view.
-        lock: nobody else changes it until the transaction ends.
+        lock: nobody else changes it until the transaction ends. deleted: also one that was deleted.
 
     Raises:
-        NotFound: there is none, or it was deleted.
+        NotFound: there is none such.
     """
-    query = select(Server).where(Server.id == server_id, Server.deleted_at.is_(None))
+    query = select(Server).where(Server.id == server_id, true() if deleted else EXISTS)
     if project_id is not None:
         query = query.where(Server.project_id == project_id)
     server = session.scalar(query.with_for_update() if lock else query)
@@ -74,11 +78,10 @@ def find(session: Session, asks: Requester, server_id: str, rule: str, *, lock: 
     return server
 
 
-def visible(asks: Requester) -> ColumnElement[bool]:
-    """The servers that there are for the caller."""
+def owned(asks: Requester) -> ColumnElement[bool] | None:
+    """The servers that the caller's look-ups are among, deleted ones with them; None: all."""
     project_id = scope(asks)
-    there = Server.deleted_at.is_(None)
-    return there if project_id is None else there & (Server.project_id == project_id)
+    return None if project_id is None else Server.project_id == project_id
 
 
 def scope(asks: Requester) -> str | None:
@@ -119,7 +122,7 @@ def refresh_data(session: Session, server: Server, request_id: str) -> None:
         owe(session, server.host, server.id, owed, request_id)
 
 
-def whole(session: Session, rows: list[Server]) -> list[Whole]:
+def whole(session: Session, rows: Sequence[Server]) -> list[Whole]:
     """Servers with what belongs to them: a constant number of statements, however many there are."""
     ids = [server.id for server in rows]
     if not ids:
@@ -155,7 +158,7 @@ def add_fault(session: Session, server: Server, message: str, details: str | Non
 
 
 def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
-    """Move a server to another vm_state; only flows do this, by what states.ACTIONS says."""
+    """Move a server to another vm_state; only flows do this, by what their transitions say."""
     server.vm_state, server.updated_at = vm_state, utcnow()
     if power_state is not None:
         server.power_state = power_state
@@ -221,8 +224,17 @@ def pin(session: Session, server: Server, zone: str | None) -> None:
     server.availability_zone = zone
 
 
-def update(server: Server, changes: Values) -> None:
-    """Change what an owner may change: name, description, hostname, access addresses, disk config."""
-    for name, value in changes.items():
-        setattr(server, name, value)
+def update(session: Session, server: Server, values: Values, asks: Asks) -> None:
+    """Change what an owner may change (api-ref compute, Update Server); the guest hears of its new name.
+
+    Raises:
+        Conflict: it cannot be pinned to that zone.
+    """
+    if "pinned_availability_zone" in values:
+        pin(session, server, values["pinned_availability_zone"])
+    for name, value in values.items():
+        if name != "pinned_availability_zone":
+            setattr(server, _COLUMNS.get(name, name), value)
     server.updated_at = utcnow()
+    if {"name", "hostname"} & values.keys():
+        refresh_data(session, server, asks.request_id)

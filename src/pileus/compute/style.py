@@ -14,8 +14,7 @@ class ComputeStyle(Style[Noun, object]):
     rule_first = True
 
     def about(self, ctx: Context, noun: Noun, row: object) -> Values:
-        own = {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
-        return own | (noun.target(row) if row is not None else {})
+        return ctx.own | (noun.target(row) if row is not None else {})
 
     def ask_index(self, ctx: Context, noun: Noun, rule: str, parent: Values) -> None:
         ctx.require(rule, noun.about(ctx, None) | parent)

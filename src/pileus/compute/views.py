@@ -13,8 +13,10 @@ from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
 from pileus.operations import Arguments
 
+HOSTS = "os_compute_api:os-extended-server-attributes"
+"""Who may see what is the hosts': also the details of what went wrong there."""
 RULES = (
-    "os_compute_api:os-extended-server-attributes",
+    HOSTS,
     "os_compute_api:servers:show:flavor-extra-specs",
     "os_compute_api:servers:show:host_status",
     "os_compute_api:servers:show:host_status:unknown-only",
@@ -34,12 +36,6 @@ def links(ctx: Context, server_id: str) -> list[dict[str, str]]:
 
 def _bookmark(ctx: Context, collection: str, thing_id: str) -> list[dict[str, str]]:
     return [{"rel": "bookmark", "href": ctx.url(f"/{collection}/{thing_id}")}]
-
-
-def brief(ctx: Context, whole: Whole) -> Values:
-    """A server of GET /servers."""
-    server = whole.server
-    return {"id": server.id, "name": server.name, "links": links(ctx, server.id)}
 
 
 def full(ctx: Context, whole: Whole, detail: bool = False) -> Values:
@@ -146,7 +142,7 @@ def _later(ctx: Context, whole: Whole, detail: bool) -> Values:
 
 def _host_attributes(ctx: Context, whole: Whole) -> Values:
     server = whole.server
-    if not ctx.allows("os_compute_api:os-extended-server-attributes", servers.target(server)):
+    if not ctx.allows(HOSTS, servers.target(server)):
         return {}
     view: Values = {
         "OS-EXT-SRV-ATTR:host": server.host,
@@ -227,6 +223,6 @@ def _fault(ctx: Context, whole: Whole) -> Values:
         "created": seconds(whole.fault.created_at),
         "message": whole.fault.message,
     }
-    if whole.fault.details and ctx.is_admin:
+    if whole.fault.details and ctx.allows(HOSTS, servers.target(whole.server)):
         view["details"] = whole.fault.details
     return view

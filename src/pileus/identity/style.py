@@ -75,15 +75,10 @@ class Noun(Resource[M]):
 
     def list_of(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
         """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
-        query = paginate(self.select(ctx).where(*conditions, *self._conditions(ctx)), self._keys(ctx), None, None)
+        query = paginate(
+            self.select(ctx).where(*conditions, *self.style.conditions(ctx, self)), self._keys(ctx), None, None
+        )
         return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
-
-    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        for name in ctx.query:
-            column, inexactly, _ = name.partition("__")
-            if inexactly and column in self.filters and name not in self.filters:
-                raise Invalid(f"Invalid filter {name}: there is no such comparison.")
-        return super()._conditions(ctx)
 
 
 class Placed(AnyNoun, Protocol):
@@ -100,6 +95,13 @@ class IdentityStyle(Style[Placed, HasId]):
     update_method = "PATCH"
     create_status = 201
     rule_first = True
+
+    def conditions(self, ctx: Context, noun: Placed) -> list[ColumnElement[bool]]:
+        for name in ctx.query:
+            column, inexactly, _ = name.partition("__")
+            if inexactly and column in noun.filters and name not in noun.filters:
+                raise Invalid(f"Invalid filter {name}: there is no such comparison.")
+        return super().conditions(ctx, noun)
 
     def views(self, ctx: Context, noun: Placed, rows: Sequence[HasId]) -> list[Values]:
         return [{**noun.view(ctx, row), "links": {"self": ctx.url(f"{noun.path}/{row.id}")}} for row in rows]
@@ -153,7 +155,7 @@ def find_all(ctx: Context, rule: str, *wanted: tuple[str, Noun[Any], str]) -> li
     Raises:
         Forbidden: also where one of them is not there, so that ids cannot be probed. NotFound.
     """
-    rows = [ctx.session.scalar(noun.select(ctx).where(noun.key == key)) for _, noun, key in wanted]
+    rows = [ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, key))) for _, noun, key in wanted]
     target: Values = {}
     for (word, _, _), row in zip(wanted, rows, strict=True):
         target |= about(word, row)

@@ -88,7 +88,7 @@ QUEUED_ONLY = frozenset({"disk_format", "container_format"})
 _VALUES = {name: Schema({"type": "object", "properties": {name: spec}}) for name, spec in WRITABLE.items()}
 
 
-def check_value(name: str, value: object) -> None:
+def check_value(name: str, value: Json) -> None:
     """Raises Invalid unless `value` may be the attribute's or the property's."""
     schema = _VALUES.get(name) or Schema({"type": "object", "properties": {name: EXTRA}})
     schema.check({name: value})

@@ -27,6 +27,11 @@ def readable(project_id: str | None, is_admin: bool) -> ColumnElement[bool] | No
     return or_(open_to_all, Image.owner == project_id, shared_with(project_id))
 
 
+def seen(asks: Requester) -> ColumnElement[bool] | None:
+    """Which images there are for the caller; None: all."""
+    return readable(asks.caller.project_id, asks.is_admin)
+
+
 def visible(session: Session, project_id: str | None, is_admin: bool, image_id: str) -> Image:
     """An image that there is for the project.
 

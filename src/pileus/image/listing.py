@@ -14,7 +14,7 @@ from pileus.api import Context, Requester
 from pileus.api.filters import Filter, equals, later
 from pileus.api.values import instant, truth, whole
 from pileus.db.tags import Tag
-from pileus.image.images import shared_with
+from pileus.image.images import seen, shared_with
 from pileus.image.model import Image
 
 Condition = ColumnElement[bool]
@@ -36,7 +36,7 @@ def listed(ctx: Context) -> list[Condition]:
     found: list[Condition] = []
     if "os_hidden" not in ctx.query:
         found.append(Image.os_hidden.is_(False))
-    if "visibility" not in ctx.query and not ctx.is_admin:
+    if "visibility" not in ctx.query and seen(ctx) is not None:
         found.append(_own(ctx) | (Image.visibility != "community"))
     if "member_status" not in ctx.query:
         found.append(_member_status(ctx, ["accepted"]))
@@ -51,7 +51,7 @@ def _own(asks: Requester) -> Condition:
 def _member_status(asks: Requester, values: Sequence[str]) -> Condition:
     """What others share with the project, only as far as it answered so."""
     status, project_id = _choice(values[-1], MEMBER_STATUSES), asks.caller.project_id
-    if status == "all" or asks.is_admin or not project_id:
+    if status == "all" or seen(asks) is None or not project_id:
         return true()
     return _own(asks) | (Image.visibility != "shared") | shared_with(project_id, status)
 

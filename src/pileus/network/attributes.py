@@ -6,7 +6,6 @@ refuses.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 import msgspec
 
 from pileus.api.schema import UUID_PATTERN
+from pileus.api.values import truth, whole
 from pileus.errors import Invalid
 from pileus.jsontypes import Values
 
 Reader = Callable[[object], Any]
 """From a value as sent to its canonical form."""
-MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
-_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,20 +51,14 @@ def text(maximum: int = 255) -> Reader:
     return read
 
 
-def boolean(value: object) -> bool:
-    word = str(value).lower()
-    if word not in _TRUE | _FALSE:
-        raise ValueError(f"'{value}' cannot be converted to boolean")
-    return word in _TRUE
+boolean = truth
 
 
 def integer(minimum: int | None = None, maximum: int | None = None) -> Reader:
     """A whole number, or its digits in a string."""
 
     def read(value: object) -> int:
-        if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,18}", str(value)):
-            raise ValueError(f"'{value}' is not an integer")
-        number = int(str(value))
+        number = whole(value)
         if minimum is not None and number < minimum:
             raise ValueError(f"'{value}' is too small - must be at least '{minimum}'")
         if maximum is not None and number > maximum:
@@ -86,35 +78,9 @@ def one_of(*choices: object) -> Reader:
 
 
 def uuid(value: object) -> str:
-    if not isinstance(value, str) or not re.match(UUID_PATTERN, value):
+    if not isinstance(value, str) or not re.fullmatch(UUID_PATTERN, value):
         raise ValueError(f"'{value}' is not a valid UUID")
     return value
-
-
-def address(value: object) -> str:
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(f"'{value}' is not a valid IP address") from None
-
-
-def prefix(value: object) -> str:
-    """A network in CIDR form; host bits are cleared."""
-    try:
-        if not isinstance(value, str) or "/" not in value:
-            raise ValueError
-        return str(ipaddress.ip_network(value, strict=False))
-    except ValueError:
-        raise ValueError(f"'{value}' is not a valid IP subnet") from None
-
-
-def mac(value: object) -> str:
-    word = str(value).lower().replace("-", ":")
-    if not MAC.fullmatch(word):
-        raise ValueError(f"'{value}' is not a valid MAC address")
-    return word
 
 
 def nullable(inner: Reader) -> Reader:

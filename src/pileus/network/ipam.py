@@ -8,7 +8,7 @@ makes the next address one indexed range read, however many are taken.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
@@ -46,13 +46,15 @@ def allocate(session: Session, network: Network, mac: str, wanted: list[Request]
     """
     if wanted == []:
         return []
-    explicit = [_explicit(session, network, mac, request) for request in wanted] if wanted else []
-    found = explicit or [_first_free(session, network, group) for group in _groups(network)]
+    found: list[FixedIP] = []
+    for request in wanted or ():
+        found.append(_explicit(session, network, mac, request, found))
+    found = found or [_first_free(session, network, group) for group in _groups(network)]
     have = {address.subnet_id for address in found}
     for subnet in network.subnets:
         # SLAAC and stateless addresses come with the network, asked for or not.
         if subnet.automatic and subnet.id not in have:
-            found.append(_record(subnet, eui64(subnet.cidr, mac)))
+            found.append(_free(session, subnet, eui64(subnet.cidr, mac)))
     return numbered(found)
 
 
@@ -81,9 +83,24 @@ def reallocate(session: Session, port: Port, network: Network, wanted: list[Requ
             rest.remove(match)
         if match is not None or (wanted and address.subnet_id in automatic):
             kept.append(address)
-    added = [_explicit(session, network, port.mac_address, request) for request in rest]
-    port.fixed_ips = numbered([*kept, *added])
+    for request in rest:
+        kept.append(_explicit(session, network, port.mac_address, request, kept))
+    port.fixed_ips = numbered(kept)
     session.flush()
+
+
+def follow_mac(session: Session, port: Port, mac: str) -> None:
+    """Bring the addresses that a port makes of its MAC in line with a new one; the caller holds the network's lock.
+
+    Raises:
+        Conflict: somebody has such an address.
+    """
+    automatic = {subnet.id: subnet for subnet in port.network.subnets if subnet.automatic}
+    addresses = []
+    for address in port.fixed_ips:
+        subnet = automatic.get(address.subnet_id)
+        addresses.append(_free(session, subnet, eui64(subnet.cidr, mac)) if subnet else address)
+    port.fixed_ips = numbered(addresses)
 
 
 def _matching(address: FixedIP, wanted: list[Request]) -> Request | None:
@@ -112,7 +129,8 @@ def _groups(network: Network) -> list[list[Subnet]]:
     return [group for group in groups if group]
 
 
-def _explicit(session: Session, network: Network, mac: str, request: Request) -> FixedIP:
+def _explicit(session: Session, network: Network, mac: str, request: Request, beside: list[FixedIP]) -> FixedIP:
+    """The address that a request names, beside those that the port gets with it."""
     subnet = _subnet_for(network, request)
     ip = request.get("ip_address")
     if subnet.automatic:
@@ -122,11 +140,10 @@ def _explicit(session: Session, network: Network, mac: str, request: Request) ->
                 f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since "
                 "the subnet is configured for automatic addresses"
             )
-        return _record(subnet, made)
+        return _free(session, subnet, made, beside)
     if ip is None:
-        return _first_free(session, network, [subnet])
-    _require_free(session, network, subnet, ip)
-    return _record(subnet, ip)
+        return _first_free(session, network, [subnet], beside)
+    return _free(session, subnet, ip, beside)
 
 
 def _subnet_for(network: Network, request: Request) -> Subnet:
@@ -161,18 +178,28 @@ def usable(subnet: Subnet, ip: str) -> bool:
     return not (block.version == 6 and block.prefixlen < 127 and address == block.network_address)
 
 
-def _require_free(session: Session, network: Network, subnet: Subnet, ip: str) -> None:
-    if session.get(FixedIP, (subnet.id, ip)) is not None:
+def _free(session: Session, subnet: Subnet, ip: str, beside: Iterable[FixedIP] = ()) -> FixedIP:
+    """This address; raises Conflict: a port has it, or it is among those `beside` it."""
+    if _is_among(beside, subnet, ip) or session.get(FixedIP, (subnet.id, ip)) is not None:
         raise Conflict(f"IP address {ip} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated")
+    return _record(subnet, ip)
 
 
-def _first_free(session: Session, network: Network, subnets: list[Subnet]) -> FixedIP:
+def _is_among(addresses: Iterable[FixedIP], subnet: Subnet, ip: str) -> bool:
+    return any((one.subnet_id, one.ip_address) == (subnet.id, ip) for one in addresses)
+
+
+def _first_free(session: Session, network: Network, subnets: list[Subnet], beside: Sequence[FixedIP] = ()) -> FixedIP:
     for subnet in subnets:
         for pool in subnet.pools:
-            offset = _search(session, subnet, pool)
-            if offset is not None:
+            for _ in range(len(beside) + 1):
+                offset = _search(session, subnet, pool)
+                if offset is None:
+                    break
                 pool.cursor = offset + 1
-                return _record(subnet, str(_base(subnet) + offset))
+                ip = str(_base(subnet) + offset)
+                if not _is_among(beside, subnet, ip):
+                    return _record(subnet, ip)
     raise Conflict(f"No more IP addresses available on network {network.id}.", "IpAddressGenerationFailure")
 
 

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, event, inspect
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from pileus.db import Base, Session, new_id, utcnow
 from pileus.db.tags import Tagged
 from pileus.jsontypes import Values
+from pileus.network import literals
 
 
 class Standard(Tagged):
@@ -135,6 +136,10 @@ class Port(Standard, Base):
         cascade="all, delete-orphan", order_by="PortSecurityGroup.security_group_id", lazy="selectin"
     )
 
+    @validates("mac_address")
+    def _canonical(self, _name: str, value: str) -> str:
+        return literals.mac(value)
+
     @property
     def security_group_ids(self) -> list[str]:
         return [link.security_group_id for link in self.group_links]
@@ -152,6 +157,11 @@ class FixedIP(Base):
     offset: Mapped[int | None]
     """Distance from the subnet's first address, if it fits 63 bits: the search for free ones goes by it."""
     position: Mapped[int] = mapped_column(default=0)
+
+    @validates("ip_address")
+    def _canonical(self, _name: str, value: str) -> str:
+        """Whatever way it came: one form of an address is one row, and hosts are told nothing else."""
+        return literals.address(value)
 
 
 class SecurityGroup(Standard, Base):

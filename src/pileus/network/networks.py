@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import quotas, sync
+from pileus.network import sync
 from pileus.network.model import Network, Port
 from pileus.network.quotas import METADATA_OWNER
 
@@ -50,9 +50,8 @@ def create(session: Session, values: Values, asks: Asks = ITSELF) -> Network:
     """Create a network, with a segment of its own unless a provider network is asked for.
 
     Raises:
-        QuotaExceeded, Invalid, Conflict.
+        Invalid, Conflict.
     """
-    quotas.take(session, values["project_id"], "network")
     row = Network(**{COLUMNS.get(name, name): value for name, value in values.items()})
     row.network_type = row.network_type or TENANT_TYPE
     if row.network_type == "flat":

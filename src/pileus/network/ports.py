@@ -62,8 +62,14 @@ def update(session: Session, row: Port, values: Values, asks: Asks = ITSELF) -> 
     """Change a port.
 
     Raises:
-        NotFound, Invalid, Conflict.
+        NotFound, Invalid. Conflict: also of the cloud's own port, of which only what it is called may be changed.
     """
+    if row.device_owner == METADATA_OWNER and (fixed := sorted(set(values) - {"name", "description"})):
+        raise Conflict(
+            f"Port {row.id} cannot be changed via the port API: it has device owner {METADATA_OWNER}, which sets its "
+            f"{', '.join(fixed)}.",
+            "ServicePortInUse",
+        )
     old_host = row.host
     ipam.lock(session, row.network_id)
     if "mac_address" in values and values["mac_address"] != row.mac_address:
@@ -159,6 +165,8 @@ def _change_mac(session: Session, row: Port, wanted: str) -> None:
             "PortBound",
         )
     row.mac_address = _new_mac(session, row.network_id, wanted)
+    ipam.follow_mac(session, row, wanted)
+    session.flush()
 
 
 def _groups(session: Session, port: Port, wanted: list[str] | None) -> list[str]:

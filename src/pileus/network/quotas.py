@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 
-from pileus.api.quota import Count, Limited, Quotas
+from pileus.api.quota import Count, Limited, Over, Quotas
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Standard, Subnet
 
 METADATA_OWNER = "network:distributed"
-"""device_owner of the ports that the cloud itself puts on networks."""
+"""device_owner of the ports that the cloud itself puts on networks; no client gives it to a port, or takes it away."""
 
 
 def _counted(name: str, model: type[Standard]) -> Count:
@@ -25,6 +27,10 @@ def _counted(name: str, model: type[Standard]) -> Count:
     return count
 
 
+def _exceeded(over: Sequence[Over]) -> QuotaExceeded:
+    return QuotaExceeded(f"Quota exceeded for resources: {[one.resource for one in over]}.", "OverQuota")
+
+
 QUOTAS = Quotas(
     "network",
     {
@@ -34,17 +40,10 @@ QUOTAS = Quotas(
         "security_group": Limited(10, _counted("security_group", SecurityGroup)),
         "security_group_rule": Limited(100, _counted("security_group_rule", SecurityGroupRule)),
     },
+    _exceeded,
 )
 
 
-def over(session: Session, project_id: str, resource: str, count: int) -> bool:
-    """Whether `count` more would be too many; nobody else may count until the transaction ends."""
-    QUOTAS.lock(session, project_id)
-    limit = QUOTAS.limits(session, project_id)[resource]
-    return limit >= 0 and QUOTAS.used(session, project_id, resource)[resource] + count > limit
-
-
 def take(session: Session, project_id: str, resource: str, count: int = 1) -> None:
-    """Raises QuotaExceeded unless the project may have `count` more."""
-    if over(session, project_id, resource, count):
-        raise QuotaExceeded(f"Quota exceeded for resources: ['{resource}'].", "OverQuota")
+    """Raises QuotaExceeded unless the project may have `count` more; nobody else counts until the transaction ends."""
+    QUOTAS.take(session, project_id, {resource: count})

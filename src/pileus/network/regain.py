@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pileus.agent.commands import GuestPort, PortSpec
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError
-from pileus.network import ipam, mac, networks, ports, security_groups, server_ports, sync
+from pileus.network import ipam, literals, mac, names, networks, ports, security_groups, server_ports, sync
 from pileus.network.model import Network, Port, PortSecurityGroup
 
 
@@ -96,7 +96,6 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         mac_address=told.mac_address,
         admin_state_up=told.admin_state_up,
         port_security_enabled=network.port_security_enabled,
-        dns_name=told.dns_name,
         created_by_compute=True,
         # The network's database may hold the former port, and follows nothing that is older.
         revision_number=told.revision + 1,
@@ -106,12 +105,18 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]
     session.add(port)
     session.flush()
+    names.give(session, port, told.dns_name)
     return port
 
 
 def _check(told: PortSpec) -> None:
     """Raises Invalid: the host remembers what no port of ours can have had."""
     whole = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", told.id)
-    mac_address = re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", told.mac_address)
-    if not (whole and mac_address and 0 <= told.revision < 2**31 and len(told.name) <= 255):
-        raise Invalid("It has an id, MAC, name or revision that no port can have.")
+    try:
+        same = literals.mac(told.mac_address) == told.mac_address
+        for one in told.fixed_ips:
+            same = same and literals.address(one.ip_address) == one.ip_address
+    except ValueError as error:
+        raise Invalid(f"It has an address that no port can have: {error}.") from None
+    if not (whole and same and 0 <= told.revision < 2**31 and len(told.name) <= 255):
+        raise Invalid("It has an id, address, name or revision that no port can have.")

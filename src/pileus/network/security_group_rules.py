@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from sqlalchemy import select
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
-from pileus.network import quotas, security_groups, sync
+from pileus.network import literals, protocols, security_groups, sync
 from pileus.network.model import SecurityGroup, SecurityGroupRule
 
-PROTOCOLS = (
-    "ah",
-    "dccp",
-    "egp",
-    "esp",
-    "gre",
-    "hopopt",
-    "icmp",
-    "icmpv6",
-    "igmp",
-    "ip",
-    "ipip",
-    "ipv6-encap",
-    "ipv6-frag",
-    "ipv6-icmp",
-    "ipv6-nonxt",
-    "ipv6-opts",
-    "ipv6-route",
-    "ospf",
-    "pgm",
-    "rsvp",
-    "sctp",
-    "tcp",
-    "udp",
-    "udplite",
-    "vrrp",
-)
-WITH_PORTS = {"tcp", "udp", "sctp", "dccp", "udplite", "6", "17", "132", "33", "136"}
-ICMP = {"icmp", "icmpv6", "ipv6-icmp", "1", "58"}
 _IDENTITY = (
     "direction",
     "ethertype",
@@ -55,35 +24,30 @@ _IDENTITY = (
 
 def read_protocol(value: object) -> str | None:
     """A protocol's name or number; raises Invalid."""
-    if value is None:
-        return None
-    word = str(value).lower()
-    if word == "any":
-        return None
-    if word in PROTOCOLS or (word.isascii() and word.isdigit() and len(word) < 4 and int(word) <= 255):
-        return word
-    raise Invalid(
-        f"Security group rule protocol {value} not supported. Only protocol values {[None, *PROTOCOLS]} "
-        "and integer representations [0 to 255] are supported.",
-        "SecurityGroupRuleInvalidProtocol",
-    )
+    try:
+        return protocols.canonical(value)
+    except ValueError:
+        raise Invalid(
+            f"Security group rule protocol {value} not supported. Only protocol values {[None, *protocols.NAMES]} "
+            "and integer representations [0 to 255] are supported.",
+            "SecurityGroupRuleInvalidProtocol",
+        ) from None
 
 
 def create(session: Session, values: Values, asks: Asks = ITSELF) -> SecurityGroupRule:
     """Add a rule to a group.
 
     Raises:
-        NotFound, QuotaExceeded, Invalid. Conflict: the group has the rule.
+        NotFound, Invalid. Conflict: the group has the rule.
     """
     group = session.get(SecurityGroup, values["security_group_id"], with_for_update=True, populate_existing=True)
     if group is None:
         raise security_groups.missing(values["security_group_id"])
-    _check_remote(session, values)
+    _check_remote(session, group, values, asks)
     _check_ports(values)
     prefix = values.get("remote_ip_prefix")
-    values["normalized_cidr"] = str(ipaddress.ip_network(prefix, strict=False)) if prefix else None
+    values["normalized_cidr"] = literals.prefix(prefix) if prefix else None
     _refuse_duplicate(session, values)
-    quotas.take(session, values["project_id"], "security_group_rule")
     rule = SecurityGroupRule(**values)
     session.add(rule)
     group.touch()
@@ -102,16 +66,19 @@ def delete(session: Session, row: SecurityGroupRule, asks: Asks = ITSELF) -> Non
         sync.group_changed(session, group, asks.request_id)
 
 
-def _check_remote(session: Session, values: Values) -> None:
+def _check_remote(session: Session, group: SecurityGroup, values: Values, asks: Asks) -> None:
+    """Raises NotFound for a group of another project: who its members are, and when they come, is not told."""
     prefix, remote = values.get("remote_ip_prefix"), values.get("remote_group_id")
-    if prefix and remote:
+    if prefix and remote is not None:
         raise Invalid(
             "Only remote_ip_prefix or remote_group_id may be provided.",
             "SecurityGroupRemoteGroupAndRemoteIpPrefix",
         )
-    if remote and session.get(SecurityGroup, remote) is None:
+    if remote is not None and not asks.is_admin:
+        security_groups.require(session, group.project_id, [remote])
+    elif remote is not None and session.get(SecurityGroup, remote) is None:
         raise security_groups.missing(remote)
-    if prefix and f"IPv{ipaddress.ip_network(prefix, strict=False).version}" != values["ethertype"]:
+    if prefix and f"IPv{literals.block(prefix).version}" != values["ethertype"]:
         raise Invalid(
             f"Conflicting value ethertype {values['ethertype']} for CIDR {prefix}",
             "SecurityGroupRuleParameterConflict",
@@ -119,14 +86,16 @@ def _check_remote(session: Session, values: Values) -> None:
 
 
 def _check_ports(values: Values) -> None:
-    protocol, low, high = values.get("protocol"), values.get("port_range_min"), values.get("port_range_max")
-    if protocol in ("ipv6-icmp", "icmpv6", "58") and values["ethertype"] == "IPv4":
-        raise Invalid(f"Invalid ethertype IPv4 for protocol {protocol}.", "SecurityGroupEthertypeConflictWithProtocol")
+    """Raises Invalid unless OVN can carry the rule's protocol, ports and ethertype together."""
+    name, low, high = values.get("protocol"), values.get("port_range_min"), values.get("port_range_max")
+    protocol = protocols.find(name)
+    if protocol and protocol.version == 6 and values["ethertype"] == "IPv4":
+        raise Invalid(f"Invalid ethertype IPv4 for protocol {name}.", "SecurityGroupEthertypeConflictWithProtocol")
     if low is None and high is None:
         return
-    if protocol is None or protocol in ("ip", "0"):
+    if protocol is None:
         raise Invalid("Must also specify protocol if port range is given.", "SecurityGroupProtocolRequiredWithPorts")
-    if protocol in WITH_PORTS:
+    if protocol.match:
         if low is None or high is None or low > high:
             raise Invalid(
                 "For TCP/UDP protocols, port_range_min must be <= port_range_max",
@@ -134,11 +103,11 @@ def _check_ports(values: Values) -> None:
             )
         if low < 1:
             raise Invalid(f"Invalid value for port {low}", "SecurityGroupInvalidPortValue")
-    elif protocol in ICMP:
+    elif protocol.icmp:
         _check_icmp(low, high)
     else:
         raise Invalid(
-            f"Invalid protocol {protocol} for port range, only supported for TCP, UDP, UDPLITE, SCTP and DCCP.",
+            f"Invalid protocol {name} for port range, only supported for TCP, UDP and SCTP.",
             "SecurityGroupInvalidProtocolForPort",
         )
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from pileus.api import Asks, Itself
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.network import ipam, ports, quotas, sync
+from pileus.network import ipam, names, ports, quotas, sync
 from pileus.network import security_groups as groups_module
 from pileus.network.model import Network, Port
 from pileus.network.ports import bind, unbind
@@ -69,11 +69,12 @@ def allocate_for_server(
     found = of_server(session, server_id, lock=True)
     if not found:
         groups = groups_of(session, project_id, security_groups)
-        _lock(session, project_id, requests)
+        _lock(session, server_id, project_id, requests)
         found = [take_or_make(session, server_id, project_id, request, groups) for request in requests]
-    for position, port in enumerate(found):
-        give(port, server_id, position)
-        port.dns_name = port.dns_name or dns_name
+        for position, port in enumerate(found):
+            give(port, server_id, position)
+            names.give(session, port, dns_name)
+    for port in found:
         bind(session, port, host)
     session.flush()
     for port in found:
@@ -89,10 +90,11 @@ def attach(
     Raises:
         QuotaExceeded, Invalid, Conflict.
     """
+    _lock(session, server_id, project_id, [request])
     port = take_or_make(session, server_id, project_id, request, None, asks)
     last = session.scalar(select(func.max(Port.position)).where(Port.server_id == server_id))
     give(port, server_id, 0 if last is None else last + 1)
-    port.dns_name = port.dns_name or dns_name
+    names.give(session, port, dns_name)
     session.flush()
     return port
 
@@ -140,9 +142,13 @@ def take_or_make(
     groups: list[str] | None,
     asks: Asks | None = None,
 ) -> Port:
-    """The port that a request names, or a new one on its network."""
+    """The port that a request names, or a new one on its network.
+
+    Raises:
+        QuotaExceeded. Invalid: also a port of another project. Conflict: a port is in use.
+    """
     if request.port_id:
-        port = _take(session, request.port_id, server_id)
+        port = _take(session, request.port_id, server_id, project_id)
     else:
         port = _make(session, server_id, project_id, request, groups, asks or Itself())
     port.device_tag = request.tag
@@ -163,19 +169,25 @@ def _release(session: Session, port: Port, request_id: str) -> None:
     port.position = 0
 
 
-def _lock(session: Session, project_id: str, requests: list[NetworkRequest]) -> None:
-    """What making several ports locks, in the order in which everybody does: the quota, then the networks by id."""
-    networks = sorted({request.network_id for request in requests if request.network_id and not request.port_id})
-    if len(networks) > 1:
+def _lock(session: Session, server_id: str, project_id: str, requests: list[NetworkRequest]) -> None:
+    """What making or naming several ports locks, in the order in which everybody does: ports that there are, the quota,
+    then the networks by id."""
+    taken = [_take(session, request.port_id, server_id, project_id) for request in requests if request.port_id]
+    common = {port.network_id for port in taken if names.is_common(port)}
+    networks = {request.network_id for request in requests if request.network_id and not request.port_id}
+    if common or len(networks) > 1:
         quotas.QUOTAS.lock(session, project_id)
-        for network_id in networks:
+        for network_id in sorted(common | networks):
             ipam.lock(session, network_id)
 
 
-def _take(session: Session, port_id: str, server_id: str) -> Port:
+def _take(session: Session, port_id: str, server_id: str, project_id: str) -> Port:
+    """The port, locked; whatever a request said, a server has ports of its own project alone (as Nova has it)."""
     port = session.get(Port, port_id, with_for_update=True, populate_existing=True)
     if port is None:
         raise Invalid(f"Port id {port_id} could not be found.", "PortNotFound")
+    if port.project_id != project_id:
+        raise Invalid(f"Port {port_id} not usable for instance {server_id}.", "PortNotUsable")
     if port.server_id not in (None, server_id) or port.device_id not in ("", server_id):
         raise Conflict(f"Port {port_id} is still in use.", "PortInUse")
     return port

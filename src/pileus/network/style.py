@@ -100,16 +100,6 @@ class Noun(Resource[M]):
         self.show()
         tag_urls(self, TagRules(most=MOST_TAGS, missing_kind="TagNotFound"))
 
-    def _conditions(self, ctx: Context) -> list[ColumnElement[bool]]:
-        hidden = [
-            name
-            for name in ctx.query
-            if (rule := f"get_{self.name}:{name}") in ctx.rules and not (ctx.is_admin or ctx.allows(rule))
-        ]
-        if hidden:
-            raise self.style.unknown_filters(hidden)
-        return super()._conditions(ctx)
-
 
 def _verbs(name: str) -> dict[str, str]:
     tags = {"index": "get", "show": "get", "replace": "update", "add": "update", "clear": "delete", "remove": "delete"}
@@ -130,6 +120,15 @@ class NetworkStyle(Style[Attributed, Standard]):
     create_status = 201
     hides = True
     ignores_unknown = False
+    paging = Style.paging | {"page_reverse", "fields"}
+
+    def conditions(self, ctx: Context, noun: Attributed) -> list[ColumnElement[bool]]:
+        """Nobody finds out by a filter, or by an order, what he would not be shown."""
+        asked = sorted({*ctx.query, *ctx.query.get("sort_key", ())})
+        rules = {name: f"get_{noun.name}:{name}" for name in asked}
+        if hidden := [name for name, rule in rules.items() if rule in ctx.rules and not ctx.allows(rule)]:
+            raise self.unknown_filters(hidden)
+        return super().conditions(ctx, noun)
 
     def page(self, ctx: Context, noun: Attributed) -> Page:
         keys, directions = ctx.query.get("sort_key", []), ctx.query.get("sort_dir", [])

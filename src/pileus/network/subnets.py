@@ -9,7 +9,7 @@ from sqlalchemy import select
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
-from pileus.network import ipam, metadata, networks, pools, quotas, sync
+from pileus.network import ipam, metadata, networks, pools, sync
 from pileus.network.model import FixedIP, Network, Port, Subnet
 from pileus.network.networks import invalid
 from pileus.network.pools import Network as Block
@@ -22,9 +22,8 @@ def create(session: Session, values: Values, asks: Asks = ITSELF) -> Subnet:
     """Create a subnet on a network.
 
     Raises:
-        NotFound, QuotaExceeded, Invalid, Conflict.
+        NotFound, Invalid, Conflict.
     """
-    quotas.take(session, values["project_id"], "subnet")
     ipam.lock(session, values["network_id"])
     network = networks.locked(session, values.pop("network_id"))
     if values.pop("subnetpool_id", None):
@@ -120,12 +119,18 @@ def _check_block(network: Network, values: Values) -> Block:
         values["ip_version"] = block.version
     if block.version != values["ip_version"]:
         raise invalid(f"cidr '{block}' does not match the ip_version '{values['ip_version']}'")
-    if block.prefixlen == 0 or block.is_multicast or block.is_loopback:
+    if block.prefixlen == 0 or block.is_multicast or block.is_loopback or _means_another(block):
         raise invalid(f"'{block}' is not a usable subnet")
     for other in network.subnets:
         if block.overlaps(ipaddress.ip_network(other.cidr)):
             raise invalid(f"Requested subnet with cidr: {block} for network: {network.id} overlaps with another subnet")
     return block
+
+
+def _means_another(block: Block) -> bool:
+    """Whether its addresses are no hosts': 0.0.0.0/8 and ::/96 mean "this host", ::ffff:0:0/96 IPv4 (RFC 6890)."""
+    others = ("0.0.0.0/8",) if block.version == 4 else ("::/96", "::ffff:0:0/96")
+    return any(block.overlaps(ipaddress.ip_network(other)) for other in others)
 
 
 def _check_modes(block: Block, values: Values) -> None:

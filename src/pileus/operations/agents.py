@@ -12,7 +12,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -224,14 +224,14 @@ class Questions:
     def __init__(self, path: Path, cloud: Callable[[], str]) -> None:
         self._path, self._cloud = path, cloud
 
-    def ask(self, question: str, **query: Json) -> Json:
+    def ask(self, question: str, **query: Json) -> Values:
         return ask(self._path, question, self._cloud(), **query)
 
-    def tell(self, question: str, **body: Json) -> Json:
+    def tell(self, question: str, **body: Json) -> Values:
         return ask(self._path, question, self._cloud(), body)
 
 
-def ask(path: Path, question: str, cloud: str, told: Values | None = None, **query: Json) -> Json:
+def ask(path: Path, question: str, cloud: str, told: Mapping[str, Json] | None = None, /, **query: Json) -> Values:
     """What an agent answers to GET `question`, or to POST of what it is told.
 
     Raises:
@@ -244,7 +244,7 @@ def ask(path: Path, question: str, cloud: str, told: Values | None = None, **que
         else:
             connection.request("POST", question, msgspec.json.encode(told), headers={CLOUD_HEADER: cloud})
         response = connection.getresponse()
-        body = msgspec.json.decode(response.read())
+        body: Values = msgspec.json.decode(response.read())
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable("The agent does not answer.") from error
     finally:

@@ -66,7 +66,7 @@ class Post:
         return connected and self.send(envelope)
 
     def withdraw(self, key: str) -> None:
-        """The command was answered, or nobody waits for it any more; an unknown one is no error."""
+        """The command was answered, or nobody waits for it any more. Idempotent."""
         with self._lock:
             self._letters.pop(key, None)
 

@@ -74,7 +74,7 @@ def claim(session: Session, claims: list[Claim]) -> None:
 
 
 def release(session: Session, consumer_id: str) -> None:
-    """Give back all that a consumer holds; nothing there is no error."""
+    """Give back all that a consumer holds. Idempotent."""
     providers = set(session.scalars(select(Allocation.provider_id).where(Allocation.consumer_id == consumer_id)))
     session.execute(delete(Allocation).where(Allocation.consumer_id == consumer_id))
     session.execute(delete(Consumer).where(Consumer.id == consumer_id))

@@ -32,7 +32,7 @@ class PlacementStyle(Style[Noun, Dated]):
 
     def about(self, ctx: Context, noun: Noun, row: Dated | None) -> Values:
         """Providers are nobody's: rules are asked about the caller's own project."""
-        return {"project_id": ctx.caller.project_id, "user_id": ctx.caller.user_id}
+        return ctx.own
 
     def missing(self, noun: Noun, key: str) -> PileusError:
         return NotFound(f"No {noun.title} {key} found")

@@ -22,11 +22,11 @@ PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
 @pytest.fixture
 def cloud(tmp_path: Path, databases: Databases) -> Iterator[Cloud]:
-    with databases.copy(_as_first_started, tmp_path / "pileus.db") as database:
+    with databases.copy(as_first_started, tmp_path / "pileus.db") as database:
         yield Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4), database)
 
 
-def _as_first_started(db: Database) -> None:
+def as_first_started(db: Database) -> None:
     migrated(db)
     first_start(Cloud(Settings(state="/nowhere", bcrypt_rounds=4), db), PASSWORDS)
 

@@ -18,6 +18,7 @@ from pileus.network import ipam, networks, ports, subnets
 from pileus.network.model import FixedIP, Network, Port
 from pileus.network.pools import check_pools, default_pools
 from pileus.network.quotas import QUOTAS
+from tests.unit.network.conftest import Caller
 
 P = "project"
 
@@ -119,6 +120,52 @@ def test_default_pools_are_valid_and_hold_all_but_three(block: ipaddress.IPv4Net
     pools = check_pools(block, default_pools(block, gateway))
     total = sum(int(ipaddress.ip_address(p["end"])) - int(ipaddress.ip_address(p["start"])) + 1 for p in pools)
     assert total == {32: 1, 31: 1}.get(block.prefixlen, block.num_addresses - 3)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [{"ip_address": "10.0.0.50"}, {"ip_address": "10.0.0.50"}],
+        [{"ip_address": "fd00::50"}, {"ip_address": "FD00:0::50"}],
+        [{"subnet_id": "SLAAC"}, {"subnet_id": "SLAAC"}],
+    ],
+)
+def test_an_address_asked_for_twice(demo: Caller, wanted: list[dict[str, str]]) -> None:
+    network = demo.network("10.0.0.0/24", "fd00::/64", "fd01::/64 slaac")["id"]
+    (slaac,) = demo("GET", f"/subnets?network_id={network}&ipv6_address_mode=slaac")[1]["subnets"]
+    fixed = [{key: value.replace("SLAAC", slaac["id"]) for key, value in one.items()} for one in wanted]
+    port = demo.make("port", network_id=network)
+    for method, path, values in (
+        ("POST", "/ports", {"network_id": network, "fixed_ips": fixed}),
+        ("PUT", f"/ports/{port['id']}", {"fixed_ips": fixed}),
+    ):
+        status, body = demo(method, path, {"port": values})
+        assert (status, body["NeutronError"]["type"]) == (409, "IpAddressAlreadyAllocated")
+    assert demo("GET", f"/ports/{port['id']}")[1]["port"] == port
+
+
+def test_the_next_free_address_is_not_one_asked_for_beside_it(demo: Caller) -> None:
+    network = demo.network("10.0.0.0/29")["id"]
+    subnet = demo("GET", f"/subnets?network_id={network}")[1]["subnets"][0]["id"]
+    taken = demo.make("port", network_id=network)["fixed_ips"][0]["ip_address"]
+    following = str(ipaddress.ip_address(taken) + 1)
+    made = demo.make("port", network_id=network, fixed_ips=[{"ip_address": following}, {"subnet_id": subnet}])
+    assert made["fixed_ips"][0]["ip_address"] == following
+    assert len({one["ip_address"] for one in made["fixed_ips"]}) == 2
+    full = {"network_id": network, "fixed_ips": [{"subnet_id": subnet}] * 3}
+    assert demo("POST", "/ports", {"port": full})[0] == 409
+
+
+def test_addresses_follow_the_mac(demo: Caller, admin: Caller) -> None:
+    network = demo.network("10.0.0.0/24", "fd01::/64 slaac")["id"]
+    port = demo.make("port", network_id=network, mac_address="fa:16:3e:00:00:01")
+    status, body = admin("PUT", f"/ports/{port['id']}", {"port": {"mac_address": "fa:16:3e:00:00:02"}})
+    assert status == 200, body
+    addresses = [one["ip_address"] for one in body["port"]["fixed_ips"]]
+    assert addresses == [port["fixed_ips"][0]["ip_address"], ipam.eui64("fd01::/64", "fa:16:3e:00:00:02")]
+    assert (
+        demo.make("port", network_id=network, mac_address="fa:16:3e:00:00:01")["fixed_ips"][1] == port["fixed_ips"][1]
+    )
 
 
 def test_eui64() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pileus
 from pileus import api
 from pileus.api import Requester
 from pileus.cloud import Cloud
@@ -173,3 +176,19 @@ def test_a_bound_port_may_be_deleted_by_its_owner(cloud: Cloud, demo: Caller) ->
     assert demo("DELETE", f"/ports/{id}")[0] == 204
     with cloud.db.read() as session:
         assert session.get(Port, id) is None and wiring.guest_ports(session, "s1") == ()
+
+
+def test_what_a_client_writes_says_of_no_port_whose_it_is() -> None:
+    """`server_id` is set in one place, and nothing outside the network asks for `device_id` (CVE-2013-6419's class)."""
+    source = Path(pileus.__file__).parent
+    texts = {
+        str(path.relative_to(source)): path.read_text()
+        for path in source.rglob("*.py")
+        if "migrations" not in path.parts
+    }
+    setting = {name for name, text in texts.items() if re.search(r"port\.server_id = ", text)}
+    assert setting == {"network/server_ports.py"}
+    asking = {name for name, text in texts.items() if re.search(r"\.device_id\b", text)}
+    assert all(name.startswith("network/") for name in asking), asking
+    selecting = {name for name in asking if re.search(r"Port\.device_id\b", texts[name])}
+    assert selecting == set(), "no query finds ports by it but the list's own filter"

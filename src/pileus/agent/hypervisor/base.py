@@ -53,7 +53,7 @@ class Hypervisor(Protocol):
         """Create, define, plug and run a guest."""
 
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
-        """Remove a guest and everything it holds on the host, its taps too; nothing there is no error."""
+        """Remove a guest and everything it holds on the host, its taps too. Idempotent."""
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
         """Run a guest that was built before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 _CONCURRENT = 16
 """Requests under way for one network. Guests of one network cannot keep those of another from their data."""
+_OF_ONE_GUEST = 4
+"""Requests under way from one address; more are not answered. Tenants who share a network share its places."""
 _DEADLINE_S = 15.0
 _IDLE_S = 5.0
 
@@ -60,6 +63,8 @@ class _Server(HTTPServer):
         self.store = store
         self.network_id = network_id
         self._places = threading.BoundedSemaphore(_CONCURRENT)
+        self._asking: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._ended = threading.Event()
 
     def serve(self) -> None:
@@ -76,6 +81,14 @@ class _Server(HTTPServer):
     def _close(self) -> None:
         self.shutdown()
         self.server_close()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether the address may have one more request under way, which `_one` counts down again."""
+        with self._counting:
+            if self._asking[client_address[0]] >= _OF_ONE_GUEST:
+                return False
+            self._asking[client_address[0]] += 1
+            return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._places.acquire()
@@ -96,6 +109,8 @@ class _Server(HTTPServer):
             deadline.cancel()
             self.shutdown_request(request)
             self._places.release()
+            with self._counting:
+                self._asking -= Counter([client_address[0]])
 
 
 def _cut(request: socket.socket) -> None:

@@ -51,7 +51,7 @@ class MetadataStore:
             self._index(guest)
 
     def remove(self, server_id: str) -> None:
-        """Forget a guest; an unknown one is no error."""
+        """Forget a guest. Idempotent."""
         with self._lock:
             self._path(server_id).unlink(missing_ok=True)
             self._forget(server_id)

@@ -41,7 +41,7 @@ class Network(Protocol):
         """Wait until the ports are up on this host; one `plug port` event each; the failure names the port."""
 
     def unplug(self, port_ids: list[str]) -> None:
-        """Remove what a port left on this host (tap, OVS interface); nothing there is no error."""
+        """Remove what a port left on this host (tap, OVS interface). Idempotent."""
 
     def release_host(self, network_ids: list[str]) -> None:
         """Remove the metadata namespaces of networks that no guest of this host uses any more."""

@@ -22,7 +22,7 @@ def link_exists(device: str) -> bool:
 
 
 def remove_link(device: str) -> None:
-    """Delete a device; nothing there is no error, nor that it goes by itself at the same time.
+    """Delete a device. Idempotent, also where it goes by itself at the same time.
 
     Raises:
         CommandFailed: it is still there.

@@ -8,8 +8,10 @@ outside: only the listening socket is made inside.
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from pileus.agent.commands import PortSpec
+from pileus.agent.commands import FixedIP, PortSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.base import MetadataListener
@@ -64,14 +66,14 @@ class MetadataNamespaces:
                 return
             if not (_NETNS / namespace(network_id)).exists():
                 run("ip", "netns", "add", namespace(network_id))
-            _wire(network_id, port, mtu, renumber=network_id in self._ports)
+            _wire(network_id, port, mtu)
             self._plug(network_id, port)
             if network_id not in self._sockets:
                 self._listen(network_id)
             self._ports[network_id] = (port, mtu)
 
     def release(self, network_id: str) -> None:
-        """Remove a network's namespace; nothing there is no error."""
+        """Remove a network's namespace. Idempotent."""
         with self._lock:
             self._ports.pop(network_id, None)
             self._close(network_id)
@@ -125,10 +127,10 @@ def _veth(network_id: str, end: int) -> str:
     return f"tap{network_id[:10]}{end}"
 
 
-def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
+def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
     """Make the veth pair and give its inner end the port's addresses; what is there already is corrected.
 
-    Only `renumber` takes addresses away for a moment: a new agent shall not disturb the guests that it finds.
+    Addresses that stay are never taken away: a new agent shall not disturb the guests that it finds.
     """
     space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
     if not link_exists(outer):
@@ -136,18 +138,41 @@ def _wire(network_id: str, port: PortSpec, mtu: int, renumber: bool) -> None:
     run("ip", "link", "set", outer, "mtu", str(mtu), "up")
     lines = [
         "link set lo up",
-        f"link set {inner} address {port.mac_address} mtu {mtu}",
-        f"addr flush dev {inner}",
+        f"link set {inner} address {_mac(port)} mtu {mtu}",
     ]
-    lines += [f"addr add {METADATA_IP}/32 dev {inner}"]
-    for ip in port.fixed_ips:
-        nodad = " nodad" if ":" in ip.ip_address else ""
-        lines.append(f"addr replace {ip.ip_address}/{ip.prefix_length} dev {inner}{nodad}")
+    wanted = [f"{METADATA_IP}/32", *(f"{_address(ip)}/{ip.prefix_length}" for ip in port.fixed_ips)]
+    lines += [f"addr del {address} dev {inner}" for address in _addresses(space, inner) if address not in wanted]
+    lines += [f"addr replace {address} dev {inner}{' nodad' if ':' in address else ''}" for address in wanted]
     lines.append(f"link set {inner} up")
     with tempfile.NamedTemporaryFile("w", prefix="pileus-ip-") as batch:
         batch.write("\n".join(lines) + "\n")
         batch.flush()
         run("ip", "-n", space, "-batch", batch.name)
+
+
+def _addresses(space: str, device: str) -> list[str]:
+    """The addresses of a device, with their prefixes' lengths, without those that the kernel makes of its MAC."""
+    lines = run("ip", "-n", space, "-oneline", "address", "show", "dev", device, "scope", "global").splitlines()
+    return [line.split()[3] for line in lines]
+
+
+def _address(ip: FixedIP) -> str:
+    """The address alone: what `ip` reads as root holds no text of a client's, such as a zone (RFC 4007).
+
+    Raises:
+        CommandFailed: it is no address.
+    """
+    try:
+        address = ipaddress.ip_address(ip.ip_address)
+    except ValueError as error:
+        raise CommandFailed("network", f"The metadata port has no address {ip.ip_address!r}") from error
+    return str(type(address)(int(address)))
+
+
+def _mac(port: PortSpec) -> str:
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", port.mac_address):
+        raise CommandFailed("network", f"The metadata port has no MAC address {port.mac_address!r}")
+    return port.mac_address
 
 
 def _prepare_socket(device: str) -> socket.socket:

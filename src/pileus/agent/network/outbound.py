@@ -47,7 +47,7 @@ class OutboundNat:
         )
 
     def disable(self) -> None:
-        """Forget the rules and the address; none there is no error. Forwarding stays: others may need it."""
+        """Forget the rules and the address. Idempotent. Forwarding stays: others may need it."""
         _load(_FORGET)
         if link_exists(self._bridge):
             run("ip", "addr", "flush", "dev", self._bridge, "to", str(self._interface.network))

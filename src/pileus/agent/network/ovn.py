@@ -117,7 +117,7 @@ class OvnNetwork:
                     raise CommandFailed("plug-timeout", message)
 
     def unplug(self, port_ids: list[str]) -> None:
-        """Remove what a port left on this host (tap, OVS interface); nothing there is no error."""
+        """Remove what a port left on this host (tap, OVS interface). Idempotent."""
         taps = [self.tap_name(port_id) for port_id in port_ids]
         plugged = self._started()[0].present(taps)
         commands = [part for tap in plugged for part in ("--", "--if-exists", "del-port", INTEGRATION_BRIDGE, tap)]

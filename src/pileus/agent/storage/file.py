@@ -134,7 +134,7 @@ class GuestFiles:
                 give(owner, path, mode)
 
     def remove(self) -> None:
-        """Remove everything; nothing there is no error."""
+        """Remove everything. Idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists():
             raise CommandFailed("storage", "the guest's directory cannot be removed")
@@ -176,7 +176,7 @@ class GuestFiles:
             raise CommandFailed("storage", "the server's disk could not be copied") from error
 
     def end_copy(self) -> None:
-        """Remove the copy of the root disk and its place; nothing there is no error."""
+        """Remove the copy of the root disk and its place. Idempotent."""
         shutil.rmtree(self.copying, ignore_errors=True)
 
     def make_console(self) -> None:

@@ -58,7 +58,7 @@ def _attach(session: Session, server: Server, body: Values, asks: Requester) -> 
         address = next((one["ip_address"] for one in body.get("fixed_ips", ())), None)
         named = {"port": body.get("port_id"), "uuid": body.get("net_id"), "fixed_ip": address}
         networks = [named | {"tag": body.get("tag")}]
-    found = requests.validate(session, asks, networks)
+    found = requests.validate(session, asks, networks, server.project_id)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)

@@ -5,11 +5,9 @@ Source: api-ref compute, Extensions. A version says what a client may use; this 
 
 from __future__ import annotations
 
-from pileus.api import Context, Routes, Values
+from pileus.api.extensions import extension_urls
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.errors import NotFound
-
-routes = Routes()
 
 EXTENSIONS = {
     "OS-DCF": ("DiskConfig", "Servers say how their disk was partitioned."),
@@ -53,27 +51,20 @@ EXTENSIONS = {
     "os-used-limits-for-admin": ("UsedLimitsForAdmin", "Administrators see other projects' limits."),
     "os-user-data": ("UserData", "New servers can be given user data."),
 }
+"""Alias to name and description."""
 
-
-def _view(alias: str) -> Values:
-    name, description = EXTENSIONS[alias]
-    return {
-        "alias": alias,
-        "name": name,
-        "description": description,
-        "links": [],
-        "namespace": "http://docs.openstack.org/compute/ext/fake_xml",
-        "updated": "2014-12-03T00:00:00Z",
-    }
-
-
-@routes.get("/v2.1/extensions", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def index(ctx: Context) -> Values:
-    return {"extensions": [_view(alias) for alias in EXTENSIONS]}
-
-
-@routes.get("/v2.1/extensions/{alias}", policy="os_compute_api:extensions", query=NO_QUERY_LATE, transaction=None)
-def show(ctx: Context, alias: str) -> Values:
-    if alias not in EXTENSIONS:
-        raise NotFound("The resource could not be found.")
-    return {"extension": _view(alias)}
+routes = extension_urls(
+    "/v2.1/extensions",
+    {
+        alias: {
+            "name": name,
+            "description": description,
+            "namespace": "http://docs.openstack.org/compute/ext/fake_xml",
+            "updated": "2014-12-03T00:00:00Z",
+        }
+        for alias, (name, description) in EXTENSIONS.items()
+    },
+    lambda alias: NotFound("The resource could not be found."),
+    policy="os_compute_api:extensions",
+    query=NO_QUERY_LATE,
+)

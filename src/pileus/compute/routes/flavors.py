@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement
 
-from pileus.api import Context, Requester, Resource, Schema, Values, changed, since, until
+from pileus.api import Context, Resource, Schema, Values, changed, since, until
 from pileus.api.filters import Filter, at_least, from_version
+from pileus.api.items import VERBS
 from pileus.api.schema import BOOLEAN, obj, repeated
 from pileus.api.values import truth
 from pileus.compute import flavors
@@ -85,14 +86,10 @@ def view(ctx: Context, flavor: Flavor) -> Values:
     return shown
 
 
-def _sees(asks: Requester) -> ColumnElement[bool] | None:
-    return None if asks.is_admin else flavors.usable(asks.caller.project_id)
-
-
 def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
     """Lists have what the project may use; administrators choose: that, what is not public, or (none) all."""
     project = flavors.usable(ctx.caller.project_id)
-    if not ctx.is_admin:
+    if flavors.visible(ctx) is not None:
         return (project, Flavor.disabled.is_(False))
     text = ctx.param("is_public")
     if text is not None and text.lower() == "none":
@@ -125,10 +122,10 @@ FLAVORS = Resource(
         "access": ACCESS,
         "share": f"{ACCESS}:add_tenant_access",
         "unshare": f"{ACCESS}:remove_tenant_access",
-        **{f"{verb}_specs": f"{SPECS}:{verb}" for verb in ("index", "show", "create", "update", "delete")},
+        **{f"{verb}_extra_specs": f"{SPECS}:{verb}" for verb in VERBS},
     },
     view=view,
-    sees=_sees,
+    sees=flavors.visible,
     listed=_listed,
     filters={
         "minRam": _least("minRam", at_least(Flavor.ram_mib)),

@@ -3,62 +3,44 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func
 
-from pileus.api import Context, Routes, Schema, Values, since
-from pileus.api import filters as api_filters
+from pileus.api import Context, Noun, Resource, Schema, Values
+from pileus.api import since as from_
 from pileus.api.fields import micros
-from pileus.api.filters import Filter
-from pileus.api.paging import next_link, page_limit, paginate
+from pileus.api.filters import before, from_version, since
+from pileus.api.paging import Page
 from pileus.api.schema import ANY_PARAM, DIGITS
-from pileus.api.style import own_project
 from pileus.api.values import instant
+from pileus.compute import servers
 from pileus.compute.model import Server
-from pileus.compute.style import STYLE
-from pileus.errors import Invalid, NotFound
+from pileus.compute.style import ComputeStyle
+from pileus.errors import Invalid, NotFound, PileusError
 from pileus.operations import OperationRow, views
 
-routes = Routes()
 POLICY = "os_compute_api:os-instance-actions:"
 EVENTS, DETAILS = f"{POLICY}events", f"{POLICY}events:details"
-PATH = "/v2.1/servers/{server_id}/os-instance-actions"
 NAMES = {"server.boot": "create", "server.reboot_hard": "reboot"}
 LIST = Schema.params(
     closed="2.58",
     limit=DIGITS,
-    marker=since("2.58", ANY_PARAM),
-    **{"changes-since": since("2.58", ANY_PARAM), "changes-before": since("2.66", ANY_PARAM)},
+    marker=from_("2.58", ANY_PARAM),
+    **{"changes-since": from_("2.58", ANY_PARAM), "changes-before": from_("2.66", ANY_PARAM)},
 )
-_CHANGED: Any = func.coalesce(OperationRow.finished_at, OperationRow.created_at)
-_CHANGES: dict[str, Filter] = {
-    "changes-since": api_filters.since(_CHANGED, exact=True),
-    "changes-before": api_filters.from_version("2.66", api_filters.before(_CHANGED, exact=True)),
-}
 CONTROL = socket.gethostname()
 """What stands for the host of a step that no hypervisor host took: that of the control plane which answers."""
-_NEWEST_FIRST = [(OperationRow.created_at, True), (OperationRow.id, True)]
 
 
 def _name(kind: str) -> str:
     return NAMES.get(kind, kind.partition(".")[2])
 
 
-def _server(ctx: Context, server_id: str, rule: str) -> Server:
+def _server(ctx: Context, server_id: str) -> Server:
     """The server whose journal is asked for, if it is there for the caller; deleted ones keep theirs (2.21)."""
-    query = select(Server).where(Server.id == server_id)
-    own = own_project(ctx, Server.project_id)
-    server = ctx.session.scalar(query if own is None else query.where(own))
-    ctx.asked.add(rule)
-    if server is None or (server.deleted_at is not None and not ctx.at_least("2.21")):
-        raise NotFound(f"Instance {server_id} could not be found.")
-    ctx.require(rule, _target(server))
-    return server
-
-
-def _target(server: Server) -> Values:
-    return {"project_id": server.project_id, "user_id": server.user_id}
+    return servers.get(ctx.session, server_id, servers.scope(ctx), deleted=ctx.at_least("2.21"))
 
 
 def _view(ctx: Context, row: OperationRow) -> Values:
@@ -76,56 +58,14 @@ def _view(ctx: Context, row: OperationRow) -> Values:
     return view
 
 
-def _changed(ctx: Context) -> list[ColumnElement[bool]]:
-    """Those that changed in the time asked for; actions show it by the microsecond."""
-    found = []
-    for name, condition in _CHANGES.items():
-        if values := ctx.query.get(name):
-            try:
-                found.append(condition(ctx, values[-1:]))
-            except ValueError as error:
-                raise STYLE.bad_filter(name, str(error)) from None
-    first, last = ctx.param("changes-since"), ctx.param("changes-before")
-    if len(found) == len(_CHANGES) and first and last and instant(first) > instant(last):
-        raise Invalid("The value of changes-since must be less than or equal to changes-before.")
-    return found
-
-
-@routes.get(PATH, policy=f"{POLICY}list", deferred=True, query=LIST)
-def index(ctx: Context, server_id: str) -> Values:
-    server = _server(ctx, server_id, f"{POLICY}list")
-    query = select(OperationRow).where(OperationRow.subject_id == server.id, OperationRow.kind.startswith("server."))
-    if not ctx.at_least("2.58"):
-        whole = ctx.session.scalars(paginate(query, _NEWEST_FIRST, None, None))
-        return {"instanceActions": [_view(ctx, row) for row in whole]}
-    start = None
-    if (marker := ctx.param("marker")) is not None:
-        start = ctx.session.scalar(query.where(OperationRow.request_id == marker).limit(1))
-        if start is None:
-            raise STYLE.bad_marker(marker)
-    limit = page_limit(ctx)
-    rows = list(ctx.session.scalars(paginate(query.where(*_changed(ctx)), _NEWEST_FIRST, start, limit + 1)))
-    items = [_view(ctx, row) for row in rows[:limit]]
-    body: Values = {"instanceActions": items}
-    if len(rows) > limit and (link := next_link(ctx, items, limit, key="request_id")):
-        body["links"] = [{"rel": "next", "href": link}]
-    return body
-
-
-@routes.get(PATH + "/{request_id}", policy=f"{POLICY}show", asks=(EVENTS, DETAILS), deferred=True)
-def show(ctx: Context, server_id: str, request_id: str) -> Values:
-    server = _server(ctx, server_id, f"{POLICY}show")
-    row = ctx.session.scalar(
-        select(OperationRow).where(OperationRow.subject_id == server.id, OperationRow.request_id == request_id)
-    )
-    if row is None:
-        raise NotFound(f"Action for request_id {request_id} on instance {server_id} not found.")
-    view = _view(ctx, row)
-    may = {rule for rule in (EVENTS, DETAILS) if ctx.allows(rule, _target(server))}
+def _in_full(ctx: Context, row: OperationRow) -> Values:
+    """An action with its events, for those who may see them."""
+    view, server = _view(ctx, row), ctx.session.get_one(Server, row.subject_id)
+    may = {rule for rule in (EVENTS, DETAILS) if ctx.allows(rule, servers.target(server))}
     if EVENTS in may or ctx.at_least("2.51"):
         project_id = row.project_id or server.project_id
         view["events"] = [_event(ctx, stage, project_id, may) for stage in views.stages(ctx.session, row)]
-    return {"instanceAction": view}
+    return view
 
 
 def _event(ctx: Context, stage: views.Stage, project_id: str, may: set[str]) -> Values:
@@ -147,3 +87,59 @@ def _event(ctx: Context, stage: views.Stage, project_id: str, may: set[str]) -> 
     if ctx.at_least("2.84") and DETAILS in may:
         view["details"] = stage.error
     return view
+
+
+def _until(ctx: Context, values: Sequence[str]) -> ColumnElement[bool]:
+    first = ctx.param("changes-since")
+    if first and instant(first) > instant(values[-1]):
+        raise Invalid("The value of changes-since must be less than or equal to changes-before.")
+    return before(_CHANGED, exact=True)(ctx, values)
+
+
+class JournalStyle(ComputeStyle):
+    """What happened to a server is there for who may see the server."""
+
+    rule_first = False
+
+    def many(
+        self, ctx: Context, noun: Noun, shown: Sequence[Values], page: Page | None, rows: Sequence[object]
+    ) -> Values:
+        body = super().many(ctx, noun, shown, page, rows)
+        if links := body.pop(f"{noun.plural}_links", None):
+            body["links"] = links
+        return body
+
+
+class Journal(Resource[OperationRow]):
+    """Operations on servers: they are judged as their servers are."""
+
+    def about(self, ctx: Context, row: OperationRow | None) -> Values:
+        return {} if row is None else servers.target(_server(ctx, row.subject_id))
+
+    def absent(self, ctx: Context, key: str) -> PileusError:
+        return NotFound(f"Action for request_id {key} not found.")
+
+
+_CHANGED: Any = func.coalesce(OperationRow.finished_at, OperationRow.created_at)
+JOURNAL = Journal(
+    OperationRow,
+    "instanceAction",
+    "/v2.1/servers/{server_id}/os-instance-actions",
+    style=JournalStyle(),
+    rule=POLICY + "{verb}",
+    verbs={"index": f"{POLICY}list"},
+    key=OperationRow.request_id,
+    view=_in_full,
+    within=lambda ctx, server_id: (OperationRow.subject_id == server_id, OperationRow.kind.startswith("server.")),
+    parent=lambda ctx, path: servers.target(_server(ctx, path["server_id"])),
+    filters={
+        "changes-since": from_version("2.58", since(_CHANGED, exact=True)),
+        "changes-before": from_version("2.66", _until),
+    },
+    sortable={"created_at": OperationRow.created_at, "id": OperationRow.id},
+    order=[("created_at", "desc"), ("id", "desc")],
+    paged="2.58",
+)
+JOURNAL.index(view=_view, query=LIST)
+JOURNAL.show(asks=(EVENTS, DETAILS))
+routes = JOURNAL.routes

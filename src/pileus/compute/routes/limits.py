@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pileus.api import Context, Routes, Schema, Values, until
-from pileus.api.microversions import resolve
+from pileus.api.microversions import resolved
 from pileus.compute.parameters import ANY
 from pileus.compute.quotas import QUOTAS
 
@@ -36,8 +36,7 @@ def view(ctx: Context, limits: dict[str, int], used: dict[str, int]) -> Values:
         "totalSecurityGroupsUsed": until("2.35", 0),
         "totalFloatingIpsUsed": until("2.35", 0),
     }
-    absolute: Values = resolve(shown, ctx.version)
-    return absolute
+    return resolved(shown, ctx.version)
 
 
 @routes.get("/v2.1/limits", policy="os_compute_api:limits", asks=(OTHER_PROJECT,), query=LIST)

@@ -13,6 +13,7 @@ from pileus.compute import server_groups
 from pileus.compute.model import Server
 from pileus.compute.parameters import ANY, NO_QUERY_LATE, PRINTABLE_NAME, whole
 from pileus.compute.placement_model import HARD, SOFT, ServerGroup
+from pileus.compute.quotas import QUOTAS
 from pileus.compute.style import STYLE
 
 _RULE = "os_compute_api:os-server-groups:"
@@ -64,6 +65,6 @@ GROUPS = Resource(
 )
 GROUPS.index(query=LIST, asks=(ALL_PROJECTS,))
 GROUPS.show(query=NO_QUERY_LATE)
-GROUPS.create(body=CREATE, query=NO_QUERY_LATE)(server_groups.create)
+GROUPS.create(body=CREATE, query=NO_QUERY_LATE, quota=QUOTAS.charge("server_groups"))(server_groups.create)
 GROUPS.delete(query=NO_QUERY_LATE)(server_groups.delete)
 routes = GROUPS.routes

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import selectinload
-
-from pileus.api import Context, Reply, Routes, Values, paginate
-from pileus.api.paging import next_link, page_limit, sort_keys
+from pileus.api import Context, Noun, Reply, Resource, Values
+from pileus.api.items import VERBS
 from pileus.api.values import truth
 from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
-from pileus.errors import Invalid
+from pileus.compute.style import ComputeStyle
+from pileus.db.tags import load_tags
+from pileus.errors import Invalid, PileusError
 
-routes = Routes()
 POLICY = "os_compute_api:servers:"
-_LIST_ASKS = tuple(POLICY + one for one in ("allow_all_filters", "index:get_all_tenants", "detail:get_all_tenants"))
+TAGS, METADATA = "os_compute_api:os-server-tags:", "os_compute_api:server-metadata:"
 SORTABLE = {
     "id": Server.id,
     "uuid": Server.id,
@@ -39,9 +37,77 @@ SORTABLE = {
 }
 
 
-@routes.post(
+class ServerStyle(ComputeStyle):
+    """Servers are somebody's: they are looked for first, and rules are asked about them."""
+
+    rule_first = False
+
+    def ask_index(self, ctx: Context, noun: Noun, rule: str, parent: Values) -> None:
+        super().ask_index(ctx, noun, rule, parent)
+        if listing.everybodys(ctx):
+            ctx.require(f"{rule}:get_all_tenants")
+
+    def bad_filter(self, name: str, reason: str) -> PileusError:
+        return Invalid(f"Invalid filter field: {name}.")
+
+
+def brief(ctx: Context, server: Server) -> Values:
+    """A server of GET /servers."""
+    return {"id": server.id, "name": server.name, "links": views.links(ctx, server.id)}
+
+
+def detailed(ctx: Context, rows: Sequence[Server]) -> list[Values]:
+    """Servers of GET /servers/detail."""
+    if ctx.at_least("2.26"):
+        load_tags(ctx.session, rows)
+    return [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
+
+
+def _whole(ctx: Context, server: Server) -> servers.Whole:
+    return servers.whole(ctx.session, [server])[0]
+
+
+SERVERS = Resource(
+    Server,
+    "server",
     "/v2.1/servers",
-    policy=POLICY + "create",
+    style=ServerStyle(),
+    rule=POLICY + "{verb}",
+    verbs={
+        "index_tags": TAGS + "index",
+        "replace_tags": TAGS + "update_all",
+        "clear_tags": TAGS + "delete_all",
+        "show_tag": TAGS + "show",
+        "add_tag": TAGS + "update",
+        "remove_tag": TAGS + "delete",
+        **{f"{verb}_metadata": METADATA + verb for verb in VERBS},
+    },
+    view=lambda ctx, server: views.full(ctx, _whole(ctx, server)),
+    title="Instance",
+    sees=servers.owned,
+    there=(servers.EXISTS,),
+    listed=listing.listed,
+    filters=listing.FILTERS,
+    sortable=SORTABLE,
+)
+SERVERS.index(view=brief, query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
+SERVERS.index(
+    "/detail",
+    verb="detail",
+    views=detailed,
+    query=schemas.LIST,
+    asks=(listing.ALL_FILTERS, POLICY + "detail:get_all_tenants", *views.RULES),
+)
+SERVERS.show(asks=views.RULES)
+SERVERS.update(body=schemas.UPDATE, asks=views.RULES, view=lambda ctx, server: views.updated(ctx, _whole(ctx, server)))(
+    servers.update
+)
+routes = SERVERS.routes
+
+
+@routes.post(
+    SERVERS.path,
+    policy=SERVERS.rule("create"),
     asks=(
         POLICY + "create:attach_network",
         POLICY + "create:forced_host",
@@ -87,58 +153,6 @@ def _require_extras(ctx: Context, server: Values) -> None:
         ctx.require(POLICY + "create:trusted_certs")
 
 
-@routes.get("/v2.1/servers", policy=POLICY + "index", asks=_LIST_ASKS, query=schemas.LIST)
-def index(ctx: Context) -> Values:
-    return _list(ctx, "index", lambda row: views.brief(ctx, servers.Whole(row, None, [], [])))
-
-
-@routes.get("/v2.1/servers/detail", policy=POLICY + "detail", asks=(*_LIST_ASKS, *views.RULES), query=schemas.LIST)
-def detail(ctx: Context) -> Values:
-    return _list(ctx, "detail", None)
-
-
-@routes.get("/v2.1/servers/{server_id}", policy=POLICY + "show", asks=views.RULES, deferred=True)
-def show(ctx: Context, server_id: str) -> Values:
-    server = servers.find(ctx.session, ctx, server_id, POLICY + "show")
-    return {"server": views.full(ctx, servers.whole(ctx.session, [server])[0])}
-
-
-@routes.put("/v2.1/servers/{server_id}", policy=POLICY + "update", asks=views.RULES, deferred=True, body=schemas.UPDATE)
-def update(ctx: Context, server_id: str, server: Values) -> Values:
-    row = servers.find(ctx.session, ctx, server_id, POLICY + "update", lock=True)
-    columns = {"OS-DCF:diskConfig": "disk_config", "accessIPv4": "access_ip_v4", "accessIPv6": "access_ip_v6"}
-    if "pinned_availability_zone" in server:
-        servers.pin(ctx.session, row, server["pinned_availability_zone"])
-    changes = {name: value for name, value in server.items() if name != "pinned_availability_zone"}
-    servers.update(row, {columns.get(name, name): value for name, value in changes.items()})
-    if {"name", "hostname"} & server.keys():
-        servers.refresh_data(ctx.session, row, ctx.request_id)
-    return {"server": views.updated(ctx, servers.whole(ctx.session, [row])[0])}
-
-
-@routes.delete("/v2.1/servers/{server_id}", policy=POLICY + "delete", deferred=True)
+@routes.delete(SERVERS.one, policy=SERVERS.rule("delete"), deferred=True)
 def delete(ctx: Context, server_id: str) -> None:
-    delete_server(ctx.session, ctx, server_id, POLICY + "delete")
-
-
-def _list(ctx: Context, name: str, short: Callable[[Server], Values] | None) -> Values:
-    limit = page_limit(ctx)
-    query = listing.filtered(ctx, select(Server), name)
-    if short is None and ctx.at_least("2.26"):
-        query = query.options(selectinload(Server.tag_rows))
-    keys = sort_keys(ctx, SORTABLE, [("created_at", "desc")])
-    marker = ctx.param("marker")
-    whose = listing.whose(ctx)
-    marked = ctx.session.scalar(select(Server).where(Server.id == marker, *whose)) if marker else None
-    if marker and marked is None:
-        raise Invalid(f"marker [{marker}] not found")
-    rows = list(ctx.session.scalars(paginate(query, keys, marked, limit)))
-    items = (
-        [short(row) for row in rows]
-        if short
-        else [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
-    )
-    body: Values = {"servers": items}
-    if (link := next_link(ctx, items, limit)) and limit:
-        body["servers_links"] = [{"rel": "next", "href": link}]
-    return body
+    delete_server(ctx.session, ctx, server_id, SERVERS.rule("delete"))

@@ -1,6 +1,6 @@
 """The default filters, in the order they are asked; each says in words why a host falls out.
 
-Sources: compute admin guide, Compute schedulers; FLOWS B.
+Sources: compute admin guide, Compute schedulers.
 """
 
 from __future__ import annotations

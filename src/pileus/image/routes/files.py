@@ -11,7 +11,7 @@ from pileus.api.values import whole
 from pileus.errors import Forbidden, Invalid, Unsupported
 from pileus.image import store, uploads
 from pileus.image.model import Image
-from pileus.image.routes.images import IMAGES, SHOW
+from pileus.image.routes.images import ADMIN, IMAGES, SHOW
 
 routes = Routes()
 BINARY = "application/octet-stream"
@@ -56,10 +56,10 @@ def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     return request.bounded_stream, request.content_length
 
 
-@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW,), deferred=True)
+@routes.get("/v2/images/{image_id}/file", policy="download_image", asks=(SHOW, ADMIN), deferred=True)
 def download(ctx: Context, image_id: str) -> Reply:
     image = IMAGES.find(ctx, image_id, "download")
-    if image.status == "deactivated" and not ctx.is_admin:
+    if image.status == "deactivated" and not ctx.allows(ADMIN):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     if image.size is None:
         return Reply(status=204)

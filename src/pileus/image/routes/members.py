@@ -35,7 +35,7 @@ def within(ctx: Context, image_id: str) -> list[ColumnElement[bool]]:
     """A member sees itself; the owner and an administrator see all."""
     image = _image(ctx, image_id)
     found = [ImageMember.image_id == image.id]
-    if not ctx.is_admin and image.owner != ctx.caller.project_id:
+    if images.seen(ctx) is not None and image.owner != ctx.caller.project_id:
         found.append(ImageMember.member_id == ctx.caller.project_id)
     return found
 

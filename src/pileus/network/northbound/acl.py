@@ -8,24 +8,15 @@ Security group rules.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from pileus.errors import Unsupplied
+from pileus.network import literals, protocols
 from pileus.network.northbound.base import RuleSpec
 
 ALLOW_PRIORITY = 1002
 DROP_PRIORITY = 1001
 DROP_GROUP = "neutron_pg_drop"
-
-_NUMBERS = {
-    "ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "icmp": 1, "icmpv6": 58, "igmp": 2, "ipip": 4,
-    "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43,
-    "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112,
-}  # fmt: skip
-_ANY = (None, "", "any", "0")
-_WITH_PORTS = {6: "tcp", 17: "udp", 132: "sctp"}
-_ICMP, _ICMP6 = 1, 58
 
 
 @dataclass(frozen=True)
@@ -48,8 +39,7 @@ def rule_acl(group_id: str, rule: RuleSpec) -> Acl:
     """The ACL of one rule.
 
     Raises:
-        Unsupplied: what OVN cannot match; leaving it out would hide it, widening it
-            would open what nobody asked for.
+        Unsupplied: what OVN cannot match; widening it would open what nobody asked for.
     """
     ingress = rule.direction == "ingress"
     ip = "ip4" if rule.ethertype == "IPv4" else "ip6"
@@ -88,7 +78,10 @@ def _remote(rule: RuleSpec, ip: str, end: str) -> list[str]:
         return [f"{ip}.{end} == ${group_name(rule.remote_group_id)}_{ip}"]
     if not rule.remote_ip_prefix:
         return []
-    prefix = ipaddress.ip_network(rule.remote_ip_prefix, strict=False)
+    try:
+        prefix = literals.block(rule.remote_ip_prefix)
+    except ValueError as error:
+        raise _unsupported(rule, str(error)) from None
     if (prefix.version == 4) != (ip == "ip4"):
         raise _unsupported(rule, f"prefix {prefix} is not {rule.ethertype}")
     return [f"{ip}.{end} == {prefix}"] if prefix.prefixlen else []
@@ -96,26 +89,19 @@ def _remote(rule: RuleSpec, ip: str, end: str) -> list[str]:
 
 def _protocol(rule: RuleSpec, ip: str) -> list[str]:
     """The protocol and its ports, or ICMP type and code."""
-    if rule.protocol in _ANY:
+    try:
+        protocol = protocols.find(rule.protocol)
+    except ValueError:
+        raise _unsupported(rule, f"protocol {rule.protocol} is unknown") from None
+    if protocol is None:
         return []
-    number = _protocol_number(rule)
-    if number in (_ICMP, _ICMP6):
+    if protocol.icmp:
         return _icmp(rule, ip)
-    if number in _WITH_PORTS:
-        return [_WITH_PORTS[number], *_ports(rule, _WITH_PORTS[number])]
+    if protocol.match:
+        return [protocol.match, *_ports(rule, protocol.match)]
     if rule.port_range_min is not None or rule.port_range_max is not None:
         raise _unsupported(rule, f"OVN cannot match ports of protocol {rule.protocol}")
-    return [f"ip.proto == {number}"]
-
-
-def _protocol_number(rule: RuleSpec) -> int:
-    name = str(rule.protocol).lower()
-    number = _NUMBERS.get(name)
-    if number is None and name.isascii() and name.isdigit():
-        number = int(name)
-    if number is None or number > 255:
-        raise _unsupported(rule, f"protocol {rule.protocol} is unknown")
-    return number
+    return [f"ip.proto == {protocol.number}"]
 
 
 def _ports(rule: RuleSpec, protocol: str) -> list[str]:

@@ -51,29 +51,22 @@ class Northbound(Protocol):
         """Make a network, its subnets' DHCP options and its metadata port exist as specified."""
 
     def drop_network(self, network_id: str) -> None:
-        """Remove a network with its ports; nothing there is no error."""
+        """Remove a network with its ports. Idempotent."""
 
     def sync_port(self, wiring: Wiring) -> None:
         """Make a port exist as specified, with its network and security groups.
 
         A port on no host has no record: it is removed.
-
-        Raises:
-            Unsupplied: a rule that cannot be expressed; see `sync_security_group`.
         """
 
     def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
+        """Remove a port. Idempotent."""
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
-        """Make a group's rules take effect.
-
-        Raises:
-            Unsupplied: a rule that cannot be expressed; nothing of the group was changed.
-        """
+        """Make a group's rules take effect; one that cannot be expressed lets nothing pass, and is logged."""
 
     def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
+        """Remove a group. Idempotent."""
 
     def recorded_ports(self) -> set[str]:
         """Ids of the ports that have a record, without the network's own."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pileus.errors import Unsupplied
 from pileus.network.northbound.acl import DROP_GROUP, Acl, drop_acls, group_name, rule_acl
 from pileus.network.northbound.base import SecurityGroupSpec
 from pileus.network.northbound.connection import REVISION, stale
@@ -11,6 +14,7 @@ from pileus.network.northbound.connection import REVISION, stale
 if TYPE_CHECKING:
     from pileus.ovsdb import Change, Row
 
+LOG = logging.getLogger(__name__)
 _GROUP = "neutron:security_group_id"
 _RULE = "neutron:security_group_rule_id"
 
@@ -26,7 +30,17 @@ def put_group(change: Change, group: SecurityGroupSpec) -> None:
         REVISION: str(group.revision),
     }
     change.put(row, external_ids=external_ids)
-    _put_acls(change, row, [rule_acl(group.id, rule) for rule in group.rules])
+    _put_acls(change, row, list(_acls(group)))
+
+
+def _acls(group: SecurityGroupSpec) -> Iterator[Acl]:
+    """What of a group OVN can carry. Rules only ever allow, so that one left out opens nothing; were the whole group
+    left as it is for its sake, a rule that its owner takes away would go on letting in whom it let in."""
+    for rule in group.rules:
+        try:
+            yield rule_acl(group.id, rule)
+        except Unsupplied as error:  # the API refuses such; this one is older than that
+            LOG.warning("%s; it lets nothing pass", error.message)
 
 
 def find_or_make_group(change: Change, group_id: str) -> Row:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pileus.agent.commands import NetworkSpec
 from pileus.errors import Unavailable
+from pileus.network.names import DOMAIN
 from pileus.network.northbound import groups, networks, ports
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.connection import connect
@@ -32,7 +33,7 @@ class OvnNorthbound:
 
     kind = "ovn"
 
-    def __init__(self, server: str, dns_domain: str = "openstacklocal") -> None:
+    def __init__(self, server: str, dns_domain: str = DOMAIN) -> None:
         self._server, self._domain = server, dns_domain.rstrip(".")
         self._connection: Database | None = None
         self._ready: Database | None = None
@@ -43,7 +44,7 @@ class OvnNorthbound:
         self._change(lambda change: _ignore(networks.put_network(change, network, self._domain)))
 
     def drop_network(self, network_id: str) -> None:
-        """Remove a network with its ports; nothing there is no error."""
+        """Remove a network with its ports. Idempotent."""
         self._change(lambda change: networks.drop_network(change, network_id))
 
     def sync_port(self, wiring: Wiring) -> None:
@@ -61,7 +62,7 @@ class OvnNorthbound:
         self._change(put)
 
     def drop_port(self, port_id: str) -> None:
-        """Remove a port; nothing there is no error."""
+        """Remove a port. Idempotent."""
         self._change(lambda change: ports.drop_port(change, port_id, self._domain))
 
     def sync_security_group(self, group: SecurityGroupSpec) -> None:
@@ -69,7 +70,7 @@ class OvnNorthbound:
         self._change(lambda change: groups.put_group(change, group))
 
     def drop_security_group(self, group_id: str) -> None:
-        """Remove a group; nothing there is no error."""
+        """Remove a group. Idempotent."""
         self._change(lambda change: groups.drop_group(change, group_id))
 
     def recorded_ports(self) -> set[str]:

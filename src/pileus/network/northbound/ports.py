@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pileus.agent.commands import PortSpec
 from pileus.jsontypes import Values
+from pileus.network import names
 from pileus.network.northbound.acl import group_name
 from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
 from pileus.network.northbound.groups import find_or_make_group, put_drop_group
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _GROUPS = "neutron:security_group_ids"
 _DNS_NAME = "pileus:dns_name"
 _CIDRS = "neutron:cidrs"
+_NOTHING = "0.0.0.0"  # noqa: S104
+"""What a port without an address may send as: a MAC alone would let it send as anybody (ovn-nb(5), port_security)."""
 METADATA_OWNER = "network:distributed"
 
 
@@ -80,16 +83,18 @@ def addresses(port: PortSpec) -> tuple[list[str], list[str]]:
         ips = pairs.setdefault(pair.get("mac_address") or port.mac_address, [])
         if pair["ip_address"] not in ips:
             ips.append(pair["ip_address"])
+    if not pairs[port.mac_address]:
+        pairs[port.mac_address].append(_NOTHING)
     others = [mac for mac in pairs if mac != port.mac_address]
     return [own, *others], [" ".join([mac, *ips]) for mac, ips in pairs.items()]
 
 
 def dns_records(name: str, cidrs: str, domain: str) -> dict[str, str]:
-    """Records of a port: name, name.domain and the reverse of each address (ovn-nb(5), DNS)."""
+    """Records of a port: name, name.domain and the reverse of each address (ovn-nb(5), DNS); none for other names."""
     ips = [ipaddress.ip_interface(cidr).ip for cidr in cidrs.split()]
+    name = names.label(name, domain)
     if not name or not ips:
         return {}
-    name = name.lower()
     full = f"{name}.{domain}" if domain else name
     answer = " ".join(str(ip) for ip in ips)
     return {name: answer, full: answer} | {ip.reverse_pointer: full for ip in ips}

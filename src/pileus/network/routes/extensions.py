@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pileus.api import Context, Routes, Values
+from pileus.api.extensions import extension_urls
 from pileus.errors import NotFound
-
-routes = Routes()
 
 EXTENSIONS: dict[str, tuple[str, str, str]] = {
     "allowed-address-pairs": ("Allowed Address Pairs", "Provides allowed address pairs", "2013-07-23"),
@@ -113,25 +111,12 @@ EXTENSIONS: dict[str, tuple[str, str, str]] = {
 }
 """Alias to name, description and day of its last change."""
 
-
-def view(alias: str) -> Values:
-    name, description, day = EXTENSIONS[alias]
-    return {
-        "alias": alias,
-        "name": name,
-        "description": description,
-        "updated": f"{day}T10:00:00-00:00",
-        "links": [],
-    }
-
-
-@routes.get("/v2.0/extensions", policy="regular_user", transaction=None)
-def index(ctx: Context) -> Values:
-    return {"extensions": [view(alias) for alias in EXTENSIONS]}
-
-
-@routes.get("/v2.0/extensions/{alias}", policy="regular_user", transaction=None)
-def show(ctx: Context, alias: str) -> Values:
-    if alias not in EXTENSIONS:
-        raise NotFound(f"Extension with alias {alias} does not exist", "HTTPNotFound")
-    return {"extension": view(alias)}
+routes = extension_urls(
+    "/v2.0/extensions",
+    {
+        alias: {"name": name, "description": description, "updated": f"{day}T10:00:00-00:00"}
+        for alias, (name, description, day) in EXTENSIONS.items()
+    },
+    lambda alias: NotFound(f"Extension with alias {alias} does not exist", "HTTPNotFound"),
+    policy="regular_user",
+)

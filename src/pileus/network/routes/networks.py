@@ -20,6 +20,7 @@ from pileus.network.attributes import (
     text,
 )
 from pileus.network.model import Network
+from pileus.network.quotas import QUOTAS
 from pileus.network.style import BODY, Noun, standard
 
 _FLAG = Attribute(read=boolean, default=False)
@@ -99,7 +100,7 @@ NETWORK = Noun(
         )
     },
 )
-NETWORK.create(body=BODY, bulk=True)(networks.create)
+NETWORK.create(body=BODY, bulk=True, quota=QUOTAS.charge("network"))(networks.create)
 NETWORK.update(body=BODY)(networks.update)
 NETWORK.delete()(networks.delete)
 routes = NETWORK.routes

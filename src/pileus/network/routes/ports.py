@@ -15,19 +15,18 @@ from pileus.network.attributes import (
     STANDARD,
     SWITCH,
     Attribute,
-    address,
     boolean,
     list_of,
-    mac,
     mapping,
     nullable,
     one_of,
-    prefix,
     record,
     text,
     uuid,
 )
+from pileus.network.literals import address, mac, prefix
 from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup
+from pileus.network.quotas import METADATA_OWNER
 from pileus.network.routes.networks import NETWORK
 from pileus.network.routes.subnets import of_network
 from pileus.network.style import BODY, Noun, standard
@@ -39,6 +38,14 @@ def _pair_address(value: object) -> str:
     return prefix(value) if isinstance(value, str) and "/" in value else address(value)
 
 
+def _device_owner(value: object) -> str:
+    """Anything but what marks the cloud's own ports: what bears it is counted in no quota and deleted by nobody."""
+    word: str = text()(value)
+    if word == METADATA_OWNER:
+        raise ValueError(f"'{value}' is the cloud's own")
+    return word
+
+
 ATTRIBUTES = STANDARD | {
     "name": NAME,
     "network_id": Attribute(read=uuid, put=False, required=True),
@@ -46,7 +53,7 @@ ATTRIBUTES = STANDARD | {
     "mac_address": Attribute(read=mac),
     "fixed_ips": Attribute(read=list_of(record(subnet_id=uuid, ip_address=address), unique=False, maximum=50)),
     "device_id": Attribute(read=text(), default=""),
-    "device_owner": Attribute(read=text(), default=""),
+    "device_owner": Attribute(read=_device_owner, default=""),
     "security_groups": Attribute(read=list_of(text(), maximum=100)),
     "allowed_address_pairs": Attribute(
         read=list_of(record(("ip_address",), ip_address=_pair_address, mac_address=nullable(mac)), maximum=10)
@@ -88,7 +95,7 @@ def target(row: Port) -> Values:
 
 
 def parent(ctx: Context, values: Values) -> Values:
-    """The network must be one that the caller sees, and may put ports on."""
+    """The network must be one that the caller sees; the rules are asked about it, too."""
     network = NETWORK.find(ctx, values["network_id"], "show")
     return of_network(network)
 

@@ -11,14 +11,14 @@ from pileus.network import security_group_rules, security_groups
 from pileus.network.attributes import (
     STANDARD,
     Attribute,
-    address,
     integer,
     nullable,
     one_of,
-    prefix,
     text,
 )
+from pileus.network.literals import address, prefix
 from pileus.network.model import SecurityGroup, SecurityGroupRule
+from pileus.network.quotas import QUOTAS
 from pileus.network.style import BODY, Noun, standard
 
 
@@ -34,10 +34,11 @@ def _remote(value: object) -> object:
     """A prefix as it was written; an address alone stands for itself."""
     if value in (None, ""):
         return None
-    if "/" not in str(value):
-        return str(prefix(f"{address(value)}/{32 if '.' in str(value) else 128}"))
-    prefix(value)
-    return value
+    if "/" in str(value):
+        prefix(value)
+        return value
+    alone = address(value)
+    return f"{alone}/{128 if ':' in alone else 32}"
 
 
 def _port(value: object) -> object:
@@ -114,6 +115,8 @@ SECURITY_GROUP_RULE = Noun(
     target=target,
     parent=parent,
 )
-SECURITY_GROUP_RULE.create(body=BODY, bulk=True)(security_group_rules.create)
+SECURITY_GROUP_RULE.create(body=BODY, bulk=True, quota=QUOTAS.charge("security_group_rule"))(
+    security_group_rules.create
+)
 SECURITY_GROUP_RULE.delete()(security_group_rules.delete)
 routes = SECURITY_GROUP_RULE.routes

@@ -14,16 +14,16 @@ from pileus.network.attributes import (
     STANDARD,
     SWITCH,
     Attribute,
-    address,
     integer,
     list_of,
     nullable,
     one_of,
-    prefix,
     record,
     uuid,
 )
+from pileus.network.literals import address, prefix
 from pileus.network.model import Network, Subnet
+from pileus.network.quotas import QUOTAS
 from pileus.network.routes.networks import NETWORK
 from pileus.network.style import BODY, Noun, standard
 
@@ -123,7 +123,7 @@ SUBNET = Noun(
         "subnetpool_id": lambda _asks, _values: false(),
     },
 )
-SUBNET.create(body=BODY, bulk=True)(subnets.create)
+SUBNET.create(body=BODY, bulk=True, quota=QUOTAS.charge("subnet"))(subnets.create)
 SUBNET.update(body=BODY)(subnets.update)
 SUBNET.delete()(subnets.delete)
 routes = SUBNET.routes

@@ -112,13 +112,34 @@ def test_service(port: int, caplog: pytest.LogCaptureFixture) -> None:
     assert "hunter2" not in caplog.text
 
 
+def _idle(port: int, source: str, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), source_address=(source, 0)) for _ in range(count)]
+
+
 def test_slow_guests_are_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guests that hold every place without asking anything lose them at the deadline."""
     monkeypatch.setattr(service, "_DEADLINE_S", 0.3)
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(service._CONCURRENT)]
+    guests = range(service._CONCURRENT // service._OF_ONE_GUEST)
+    idle = [held for n in guests for held in _idle(port, f"127.0.0.{n + 2}", service._OF_ONE_GUEST)]
     assert ask(port, "/latest/meta-data/hostname") == (200, b"web-1")
     for held in idle:
         held.close()
+
+
+def test_one_guest_does_not_have_every_place(port: int) -> None:
+    """Its further connections are closed at once; others are answered meanwhile, and it is again when it has ended."""
+    idle = _idle(port, "127.0.0.2", 2 * service._CONCURRENT)
+    assert ask(port, "/latest/meta-data/hostname") == (200, b"web-1")
+    closed = [held for held in idle[service._OF_ONE_GUEST :] if held.recv(1) == b""]
+    assert len(closed) == 2 * service._CONCURRENT - service._OF_ONE_GUEST
+    for held in idle:
+        held.close()
+    while True:
+        try:
+            assert ask(port, "/latest/meta-data/hostname", source="127.0.0.2")[0] == 404
+            break
+        except (ConnectionError, http.client.HTTPException):
+            continue  # the service has not seen yet that they ended
 
 
 def test_a_new_socket_replaces_the_former(store: MetadataStore) -> None:

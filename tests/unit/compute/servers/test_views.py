@@ -36,7 +36,7 @@ def test_addresses_by_network_in_the_order_of_the_ports() -> None:
 
 
 def test_a_new_server_is_building_and_being_scheduled(demo: Client, boot: Callable[..., str]) -> None:
-    """The first GET of FLOWS A, before a host was chosen."""
+    """The first GET of a server that was just asked for, before a host was chosen."""
     server = demo("GET", f"/compute/v2.1/servers/{boot()}").json["server"]
     expected = {
         "status": "BUILD", "progress": 0, "hostId": "", "addresses": {}, "config_drive": "", "key_name": None,

@@ -77,7 +77,9 @@ def test_direction_is_seen_from_the_switch(direction: str, row: str) -> None:
         ({"protocol": "47"}, "ip.proto == 47"),
         ({"remote_ip_prefix": "10.0.0.0/8"}, "ip4.src == 10.0.0.0/8"),
         ({"remote_ip_prefix": "10.1.2.3/8"}, "ip4.src == 10.0.0.0/8"),
-        ({"remote_ip_prefix": "10.1.2.3"}, "ip4.src == 10.1.2.3/32"),
+        ({"remote_ip_prefix": "10.1.2.3/32"}, "ip4.src == 10.1.2.3/32"),
+        ({"protocol": "ip"}, ""),
+        ({"protocol": "006", "port_range_min": 22, "port_range_max": 22}, "tcp && tcp.dst == 22"),
         ({"remote_ip_prefix": "0.0.0.0/0"}, ""),
         ({"remote_ip_prefix": "::/0", "ethertype": "IPv6"}, ""),
         ({"direction": "egress", "remote_ip_prefix": "10.0.0.0/8"}, "ip4.dst == 10.0.0.0/8"),
@@ -100,6 +102,10 @@ def test_match(columns: dict[str, object], expected: str) -> None:
         {"protocol": "nonsense"},
         {"protocol": "256"},
         {"remote_ip_prefix": "fd00::/8"},
+        {"remote_ip_prefix": "fd00::%x y/64", "ethertype": "IPv6"},
+        {"remote_ip_prefix": "10.1.2.3"},
+        {"protocol": "hopopt"},
+        {"protocol": "\N{FULLWIDTH DIGIT SIX}"},
     ],
 )
 def test_what_ovn_cannot_match_is_refused_by_name(columns: dict[str, object]) -> None:

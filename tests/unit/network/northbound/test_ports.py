@@ -26,7 +26,12 @@ def test_plain_port_may_send_what_it_is() -> None:
         [f"{MAC} 10.0.0.5 fd00::5"],
         [f"{MAC} 10.0.0.5 fd00::5"],
     )
-    assert addresses(port()) == ([MAC], [MAC])
+
+
+def test_a_port_without_an_address_is_nobody() -> None:
+    assert addresses(port()) == ([MAC], [f"{MAC} 0.0.0.0"])
+    pair = {"ip_address": "10.0.0.9", "mac_address": OTHER}
+    assert addresses(port(allowed_address_pairs=(pair,)))[1] == [f"{MAC} 0.0.0.0", f"{OTHER} 10.0.0.9"]
 
 
 def test_port_without_security_takes_everything() -> None:
