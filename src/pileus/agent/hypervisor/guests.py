@@ -28,6 +28,9 @@ from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from pileus.agent.timeline import Timeline
 
+_UNLIMITED_KIB = 9007199254740991
+"""VIR_DOMAIN_MEMORY_PARAM_UNLIMITED, which libvirt's Python does not name."""
+
 
 class Guests:
     """The guests of one host, their files, their instance data and the libvirtd that runs them.
@@ -177,7 +180,7 @@ class Guests:
         next start, which not every machine allows.
         """
         if limit := self._confinement.memory_mib(found.maxMemory() >> 10, self._virt_type or "qemu"):
-            kib = limit << 10 if bound else libvirt.VIR_DOMAIN_MEMORY_PARAM_UNLIMITED
+            kib = limit << 10 if bound else _UNLIMITED_KIB
             found.setMemoryParameters({"hard_limit": kib}, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def _free_name(self, guest: GuestSpec) -> str:
