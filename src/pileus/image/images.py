@@ -8,7 +8,7 @@ from sqlalchemy.sql import ColumnElement
 from pileus.api import Requester, Values
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Forbidden, NotFound
-from pileus.image import attributes, store
+from pileus.image import attributes, quotas, store
 from pileus.image.model import DeletedImage, Image, ImageMember
 from pileus.image.patch import Change
 from pileus.settings import Settings
@@ -63,7 +63,7 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
 
     Raises:
         Forbidden: an attribute that clients may not set. Conflict: the id is taken, or was once.
-        TooLarge: too many properties or tags.
+        TooLarge: too many properties or tags. QuotaExceeded: the owner has as many images as it may.
     """
     for name in values:
         attributes.check_writable(name)
@@ -75,6 +75,7 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
     image = Image(id=image_id, properties=properties, **({"owner": asks.caller.project_id} | known))
     image.tags = tags
     check_counts(image)
+    quotas.check(session, asks.settings, image.owner, image_count_total=1)
     session.add(image)
     session.flush()
     return image
@@ -121,6 +122,11 @@ def delete(session: Session, image: Image, asks: Requester) -> None:
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
     image_id, directory = image.id, asks.settings.images
-    session.delete(image)
-    session.add(DeletedImage(id=image_id))
+    forget(session, image)
     session.after_commit(lambda: store.remove(directory, image_id))
+
+
+def forget(session: Session, image: Image) -> None:
+    """Delete an image's row; its id is kept, so that nobody gets it again. No row is deleted but by this."""
+    session.add(DeletedImage(id=image.id))
+    session.delete(image)
