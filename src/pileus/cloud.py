@@ -103,7 +103,7 @@ class Cloud:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            for chore in (self._rotate_keys, self._purge, self._compare_network):
+            for chore in (self._rotate_keys, self._purge, self._sweep_images, self._compare_network):
                 try:
                     chore()
                 except Exception:
@@ -119,6 +119,10 @@ class Cloud:
             recorded = self.northbound.recorded_ports()  # before the transaction: it may take seconds
             with self.db.write() as session:
                 sync.reconcile(session, recorded)
+
+    def _sweep_images(self) -> None:
+        with self.db.read() as session:
+            store.sweep(session, self.settings.images)
 
     def _purge(self) -> None:
         with self.db.write() as session:

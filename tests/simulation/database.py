@@ -17,13 +17,15 @@ from pileus.compute.model import Flavor
 from pileus.db import Database, Session, utcnow
 from pileus.db.migrate import upgrade
 from pileus.image.model import Image
-from pileus.network import bootstrap, networks, security_groups, subnets
+from pileus.network import bootstrap, networks, ports, security_groups, subnets
 from pileus.operations import ids
 from tests.simulation.dice import Dice, same_ids
 
 PROJECT = "0" * 32
 IMAGE = "11111111-1111-4111-8111-111111111111"
 NETWORK = "private"
+OWN_PORTS = 2
+"""Ports that their owner made, and gives to servers and takes back."""
 
 
 class FaultyDatabase(Database):
@@ -74,7 +76,7 @@ def _failure(statement: str, why: str) -> OperationalError:
 
 @cache
 def template() -> bytes:
-    """The image of a new cloud's database: flavors, a network, an image; made once."""
+    """The image of a new cloud's database: flavors, a network, ports, an image; made once."""
     with same_ids(0), tempfile.TemporaryDirectory() as folder:
         db = Database(f"sqlite:///{folder}/t.db")
         upgrade(db, Path(folder))
@@ -86,6 +88,8 @@ def template() -> bytes:
             network = networks.create(session, {"project_id": PROJECT, "name": NETWORK})
             values = {"project_id": PROJECT, "network_id": network.id, "ip_version": 4, "cidr": "10.0.0.0/24"}
             subnets.create(session, values)
+            for _ in range(OWN_PORTS):
+                ports.create(session, {"project_id": PROJECT, "network_id": network.id})
             session.add(_image())
             assert session.get(Flavor, "42") is not None
         db.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    GuestCommand,
     GuestEvent,
     GuestReport,
     GuestSpec,
@@ -38,6 +40,7 @@ from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.journal import Journal
 from pileus.agent.server import Agent
+from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 from tests.simulation.dice import Dice
 
@@ -66,19 +69,33 @@ class FaultyJournal(Journal):
 
 
 class Guest(msgspec.Struct):
-    """What is on a host of a guest. `defined`: it is a domain; before, only files and instance data are there."""
+    """What is on a host of a guest.
+
+    Attributes:
+        disk: the incarnation that its disk was made for; later commands may have been about a newer one.
+        defined: it is a domain; before, only files and instance data are there.
+        saved: its memory is on the disk, with the ports that it had.
+    """
 
     incarnation: int
+    disk: int
     defined: bool = False
     power_state: int = PowerState.SHUTDOWN
     ports: tuple[str, ...] = ()
+    saved: bool = False
+
+
+def disk_of(server_id: str, incarnation: int) -> bytes:
+    """What is on the disk of a guest: enough to tell it from every other."""
+    return f"{server_id} {incarnation}".encode()
 
 
 class SimulatedHypervisor:
     """Implements Hypervisor for the hosts of one agent; guests are made and removed in the stages of a real one."""
 
-    def __init__(self, dice: Dice, hosts: list[str]) -> None:
+    def __init__(self, dice: Dice, hosts: list[str], uploads: Path) -> None:
         self._dice, self.hosts = dice, hosts
+        self.uploads = Uploads(uploads)
         self.guests: dict[tuple[str, str], Guest] = {}
 
     def start(self, listener: Any) -> None:
@@ -114,13 +131,12 @@ class SimulatedHypervisor:
             assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
             if there is not None and there.defined and there.power_state == PowerState.RUNNING:
                 return {"power_state": there.power_state}
-            ports = tuple(wiring.port.id for wiring in guest.ports)
-            self.guests[key] = there or Guest(guest.incarnation, ports=ports)
+            self.guests[key] = there or Guest(guest.incarnation, disk=guest.incarnation)
             self._trouble()
         with timeline.stage("define guest"):
-            self.guests[key].defined = True
+            self.guests[key].defined, self.guests[key].ports = True, _ports_of(command)
             self._trouble()
-        return self._set(host, command, PowerState.RUNNING, timeline)
+        return self._start(host, command, timeline)
 
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         key = (host, command.server_id)
@@ -133,37 +149,69 @@ class SimulatedHypervisor:
         return None
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
-        return self._set(host, command, PowerState.RUNNING, timeline)
+        if self._found(host, command).power_state == PowerState.RUNNING:
+            return self._set(host, command, PowerState.RUNNING, timeline)
+        return self._start(host, command, timeline)
 
     def power_off(self, host: str, command: StopGuest, timeline: Timeline) -> Result:
         return self._set(host, command, PowerState.SHUTDOWN, timeline)
 
     def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
         self._set(host, command, PowerState.SHUTDOWN, timeline)
-        return self._set(host, command, PowerState.RUNNING, timeline)
+        return self._start(host, command, timeline)
 
     def pause(self, host: str, command: PauseGuest, timeline: Timeline) -> Result:
+        self._held_or_running(host, command)
         return self._set(host, command, PowerState.PAUSED, timeline)
 
     def unpause(self, host: str, command: UnpauseGuest, timeline: Timeline) -> Result:
+        self._held_or_running(host, command)
         return self._set(host, command, PowerState.RUNNING, timeline)
 
     def suspend(self, host: str, command: SuspendGuest, timeline: Timeline) -> Result:
-        return self._set(host, command, PowerState.SHUTDOWN, timeline)
+        if not self._found(host, command).saved:
+            self._held_or_running(host, command)
+        return self._set(host, command, PowerState.SHUTDOWN, timeline, saved=True)
 
     def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
-        return self._set(host, command, PowerState.RUNNING, timeline)
+        """With the ports that were saved; without saved memory it is a start."""
+        found = self._found(host, command)
+        if not found.saved and found.power_state == PowerState.SHUTDOWN:
+            return self._start(host, command, timeline)
+        return self._set(host, command, PowerState.RUNNING, timeline, saved=False)
 
     def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
-        raise CommandFailed("not-allowed", "no images are made here")
+        with timeline.stage("copy disk"):
+            self._trouble()
+            found = self._found(host, command)
+            copy = disk_of(command.server_id, found.disk)
+        delivered = self.uploads.deliver(io.BytesIO(copy), len(copy), command.location, timeline)
+        self._trouble()
+        return {**msgspec.structs.asdict(delivered), "virtual_size": 1 << 30}
 
     def attach_port(self, host: str, command: AttachPort, timeline: Timeline) -> Result:
+        if command.port_id not in (wiring.port.id for wiring in command.guest.ports):
+            raise CommandFailed("invalid", "the port to attach is none of the server's")
         with timeline.stage("attach port"):
-            return self._replug(host, command, command.guest)
+            self._trouble()
+            found = self._found(host, command)
+            self._check_not_saved(found)
+            found.ports = (*(one for one in found.ports if one != command.port_id), command.port_id)
+            self._trouble()
+        return None
 
     def detach_port(self, host: str, command: DetachPort, timeline: Timeline) -> Result:
+        """A guest that is not there has no ports."""
+        gone = command.port.port.id
         with timeline.stage("detach port"):
-            return self._replug(host, command, command.guest)
+            self._trouble()
+            if (found := self.guests.get((host, command.subject))) is not None:
+                self._check_not_saved(found)
+                if found.power_state == PowerState.PAUSED and gone in found.ports:
+                    raise CommandFailed("guest-paused", "a paused guest cannot let go of its port")
+                found.ports = tuple(one for one in found.ports if one != gone)
+            self._trouble()
+        return None
 
     def update_data(self, host: str, command: UpdateInstanceData, timeline: Timeline) -> Result:
         self._found(host, command)
@@ -184,20 +232,32 @@ class SimulatedHypervisor:
     def stop(self, keep_guests: bool) -> None:
         """Guests stay."""
 
-    def _set(self, host: str, command: Command, power_state: int, timeline: Timeline) -> Result:
+    def _set(
+        self, host: str, command: Command, power_state: int, timeline: Timeline, saved: bool | None = None
+    ) -> Result:
         with timeline.stage("running" if power_state == PowerState.RUNNING else "power off"):
             self._trouble()
             found = self._found(host, command)
             if not found.defined:
                 raise CommandFailed("no-such-guest", "there is no such guest")
             found.power_state, found.incarnation = power_state, command.age  # after a rebuild that never came here
+            found.saved = found.saved if saved is None else saved
             return {"power_state": power_state}
 
-    def _replug(self, host: str, command: Command, guest: GuestSpec) -> Result:
-        self._trouble()
+    def _start(self, host: str, command: GuestCommand, timeline: Timeline) -> Result:
+        """With a fresh definition; memory that was saved is lost."""
         found = self._found(host, command)
-        found.ports, found.incarnation = tuple(wiring.port.id for wiring in guest.ports), command.age
-        return None
+        if found.defined:
+            found.ports, found.saved = _ports_of(command), False
+        return self._set(host, command, PowerState.RUNNING, timeline)
+
+    def _held_or_running(self, host: str, command: Command) -> None:
+        if self._found(host, command).power_state == PowerState.SHUTDOWN:
+            raise CommandFailed("not-running", "the guest does not run")
+
+    def _check_not_saved(self, found: Guest) -> None:
+        if found.saved:
+            raise CommandFailed("guest-suspended", "the guest is suspended: its ports cannot change")
 
     def _found(self, host: str, command: Command) -> Guest:
         if (found := self.guests.get((host, command.subject))) is None:
@@ -211,19 +271,24 @@ class SimulatedHypervisor:
             raise CommandFailed("hypervisor", "the host is not well")
 
 
+def _ports_of(command: GuestCommand) -> tuple[str, ...]:
+    return tuple(wiring.port.id for wiring in command.guest.ports)
+
+
 class SimulatedAgent:
     """An agent process: its journal and its guests outlive it."""
 
     def __init__(self, name: str, dice: Dice, hosts: list[str], folder: Path) -> None:
         self.name, self._dice, self._folder = name, dice, folder
         self.journal = FaultyJournal(dice)
-        self.hypervisor = SimulatedHypervisor(dice, hosts)
+        self.hypervisor = SimulatedHypervisor(dice, hosts, folder / "images" / "incoming")
         self.agent: Agent | None = None
         self.start()
 
     def start(self) -> None:
         """A new life; what was under way in the former is forgotten."""
         if self.agent is None:
+            self.hypervisor.uploads.clear()
             executor = Executor(self.hypervisor, self.journal)
             self.agent = Agent(self.hypervisor, "fake", executor, self.journal, self._folder / self.name)
 
@@ -251,6 +316,6 @@ class SimulatedAgent:
         (host, server_id), guest = self._dice.pick(defined)
         state = PowerState.SHUTDOWN if guest.power_state == PowerState.RUNNING else PowerState.RUNNING
         event = GuestEvent(server_id=server_id, host=host, power_state=state, at=clock.time())
-        guest.power_state = state
+        guest.power_state, guest.saved = state, False
         with suppress(sqlite3.Error):  # what the agent cannot write down its next report tells
             self.journal.report(event)

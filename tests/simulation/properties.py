@@ -47,7 +47,8 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
         for server in servers.values():
             _server_and_guest(server, guests.get(server.id, []))
         _resources(session, servers)
-        _ports(session, servers, northbound)
+        _ports(session, servers, guests, northbound)
+        _rebuilt(session, guests)
         _told_once(session)
 
 
@@ -101,20 +102,42 @@ def _resources(session: Session, servers: dict[str, Server]) -> None:
     assert set(session.scalars(select(Consumer.id))) == placed.keys(), "a consumer without a server"
 
 
-def _ports(session: Session, servers: dict[str, Server], northbound: FakeNorthbound) -> None:
+def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer, northbound: FakeNorthbound) -> None:
     ports = {port.id: port for port in session.scalars(select(Port)) if port.device_owner != METADATA_OWNER}
-    owners = Counter(port.device_id for port in ports.values())
-    placed = {server.id: 1 for server in servers.values() if server.host and server.deleted_at is None}
-    assert owners == placed, f"ports of {dict(owners)}, servers {placed}"
+    held: dict[str, set[str]] = {}
     for port in ports.values():
-        assert port.host == servers[port.device_id].host, "a port is bound to another host than its server"
+        if port.server_id is None:
+            loose = (port.created_by_compute, port.host, port.device_id, port.device_owner, port.status)
+            assert loose == (False, "", "", "", "DOWN"), f"a port of no server is half a server's: {loose}"
+            continue
+        held.setdefault(port.server_id, set()).add(port.id)
+        server = servers[port.server_id]
+        assert port.host and port.host == server.host, f"a port is bound to {port.host}, its server {server.host}"
+        assert port.device_id == server.id and server.deleted_at is None
+    for server in servers.values():
+        if server.vm_state in POWER:
+            (_, guest), mine = guests[server.id][0], held.get(server.id, set())
+            assert set(guest.ports) == mine, f"{server.vm_state} server {server.id} has {mine}, its guest {guest.ports}"
     wired = {id: spec.host for id, spec in northbound.ports.items() if spec.device_owner != METADATA_OWNER}
-    assert wired == {port.id: port.host for port in ports.values()}, "the network's database has other ports"
-    for wiring in wire(session, list(ports)):
+    bound = {port.id: port.host for port in ports.values() if port.host}
+    assert wired == bound, f"the network's database has {wired}, bound are {bound}"
+    for wiring in wire(session, list(bound)):
         assert _as_of(northbound.ports[wiring.port.id]) == _as_of(wiring.port), "an older state of a port is wired"
         assert _as_of(northbound.networks[wiring.network.id]) == _as_of(wiring.network), "or of a network"
         for group in wiring.security_groups:
             assert _as_of(northbound.groups[group.id]) == _as_of(group), "or of a security group"
+
+
+def _rebuilt(session: Session, guests: GuestsByServer) -> None:
+    """A rebuild that succeeded gave its server a disk of its own."""
+    query = (
+        select(OperationRow.subject_id, StepRow.result)
+        .join(StepRow, StepRow.operation_id == OperationRow.id)
+        .where(OperationRow.kind == "server.rebuild", OperationRow.state == "succeeded", StepRow.position == 0)
+    )
+    for server_id, renewed in session.execute(query):
+        for _, guest in guests.get(server_id, []):
+            assert guest.disk >= renewed["incarnation"], f"server {server_id} was rebuilt on its former disk"
 
 
 def _as_of(spec: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +14,7 @@ from pileus.cloud import Hearing
 from pileus.compute import hosts
 from pileus.db import Database, Session
 from pileus.errors import Unavailable
+from pileus.image import store
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations.debts import Collector
@@ -24,7 +26,21 @@ from tests.simulation.trips import REGISTRY
 
 REPORTS = 0.1
 """How many beats (5 s) have an agent's report (60 s)."""
-ON_THE_HOST = {"fetch image", "create disk", "define guest", "running", "power off", "destroy guest", "unplug port"}
+HOUSEKEEPING = 0.2
+"""How many beats have a round of housekeeping (30 s)."""
+ON_THE_HOST = {
+    "fetch image",
+    "create disk",
+    "define guest",
+    "running",
+    "power off",
+    "destroy guest",
+    "unplug port",
+    "copy disk",
+    "deliver image",
+    "attach port",
+    "detach port",
+}
 """Stages of the simulated hypervisor; all other hold points are the replica's."""
 
 
@@ -136,9 +152,17 @@ class Replica:
     """One replica process in its lives."""
 
     def __init__(
-        self, name: str, dice: Dice, db: Database, agents: list[SimulatedAgent], cloud: str, nb: FakeNorthbound
+        self,
+        name: str,
+        dice: Dice,
+        db: Database,
+        agents: list[SimulatedAgent],
+        cloud: str,
+        nb: FakeNorthbound,
+        images: Path,
     ):
         self.name, self._dice, self._db, self._agents, self._cloud = name, dice, db, agents, cloud
+        self._images = images
         self._northbound = FaultyNorthbound(dice, nb)
         self.paused_until = 0.0
         self.release = 1
@@ -179,6 +203,8 @@ class Replica:
 
     def _begin(self) -> None:
         assert self.runner is not None
+        with self._db.write() as session:
+            store.recover(session, self._images)
         self.runner.begin()
         self._wants_to_begin = False
 
@@ -189,22 +215,20 @@ class Replica:
             for connection in self.connections:
                 if self._dice.chance(REPORTS):
                     connection.ask()
+            if self._dice.chance(HOUSEKEEPING):
+                self.keep_house()
+
+    def keep_house(self) -> None:
+        """The chores of images; others have no part in what is simulated here."""
+        with self._db.read() as session:
+            store.sweep(session, self._images)
 
 
 def dies(dice: Dice) -> Callable[[str], None]:
     """A listener of hold points: the process that reaches one may be killed there."""
-    agents_points = {
-        "fetch image",
-        "create disk",
-        "define guest",
-        "running",
-        "power off",
-        "destroy guest",
-        "unplug port",
-    }
 
     def listen(point: str) -> None:
-        who = "agent killed" if point.partition(":")[0] in agents_points else "replica killed"
+        who = "agent killed" if point.partition(":")[0] in ON_THE_HOST else "replica killed"
         if dice.strikes(who):
             raise Killed(who)
 

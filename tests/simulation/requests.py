@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -12,20 +15,25 @@ from sqlalchemy.exc import OperationalError
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, servers
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, pause, power, rebuild
+from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild
 from pileus.compute.model import Server
 from pileus.compute.policies import RULES
+from pileus.compute.states import PAUSED, SUSPENDED
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
-from pileus.network import networks, security_group_rules
-from pileus.network.model import Network, SecurityGroup
+from pileus.image import images
+from pileus.image.model import Image
+from pileus.jsontypes import Json
+from pileus.network import networks, security_group_rules, server_ports
+from pileus.network.model import Network, Port, SecurityGroup
+from pileus.operations.debts import open_debts
+from pileus.operations.model import SubjectRow
 from pileus.settings import Settings
 from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member",))
 POLICY = Policy(RULES, None, "{rule}", "context_is_admin")
-SETTINGS = Settings(state="/nowhere", build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0)
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
     "start": power.start,
@@ -36,32 +44,35 @@ ACTIONS: dict[str, Action[Any]] = {
     "suspend": pause.suspend,
     "resume": pause.resume,
     "rebuild": rebuild.rebuild,
+    "createImage": image.create_image,
+    "attach": interfaces.attach_interface,
+    "detach": interfaces.detach_interface,
 }
-REBUILD = {"imageRef": IMAGE}
 
 
-def owner() -> Requester:
-    """A member of the project, with a request of his own."""
-    asks = Requester(POLICY, SETTINGS, f"req-{uuid.uuid4()}")
-    asks.caller = CALLER
-    return asks
+def cloud_settings(folder: Path) -> Settings:
+    """Settings of a cloud that keeps its images in a folder."""
+    return Settings(state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0)
 
 
 class Clients:
     """Ask for things at any moment; remembers what was accepted."""
 
-    def __init__(self, db: Database, dice: Dice, servers: int) -> None:
-        self._db, self._dice, self._left = db, dice, servers
+    def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
+        self._db, self._dice, self._settings, self._left = db, dice, settings, servers
         self.accepted: set[str] = set()
         self.refused = 0
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", *ACTIONS, *ACTIONS]
+        kinds = ["delete", "network", "group", "data", "drop", *ACTIONS, *ACTIONS]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
+        self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
+
+    def _ask(self, request: Callable[[Session], set[str] | None]) -> None:
         try:
             with self._db.write() as session:
-                made = getattr(self, f"_{kind}", lambda session: self._act(session, kind))(session)
+                made = request(session)
         except (PileusError, OperationalError, Contended):
             self.refused += 1
         else:
@@ -71,7 +82,7 @@ class Clients:
         count = self._dice.pick((1, 1, 2))
         self._left = max(0, self._left - count)
         body = {"name": "s", "flavorRef": "42", "imageRef": IMAGE, "max_count": count, "min_count": count}
-        asks = owner()
+        asks = self._owner()
         wanted = create.prepare(session, asks, body, {})
         made = create.accept(session, asks, wanted, time.time())
         return {server.id for server in made}
@@ -82,11 +93,63 @@ class Clients:
 
     def _delete(self, session: Session) -> None:
         if server_id := self._any(session):
-            delete.request(session, owner(), server_id, "os_compute_api:servers:delete")
+            delete.request(session, self._owner(), server_id, "os_compute_api:servers:delete")
+
+    def go_on(self) -> None:
+        """Whoever has a server that nothing is done to asks for something that its state allows."""
+        self._ask(self._fitting)
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
-            ACTIONS[kind].ask(session, owner(), server_id, REBUILD if kind == "rebuild" else None)
+            self._begin(session, server_id, kind)
+
+    def _fitting(self, session: Session) -> None:
+        idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
+        if ready := list(session.scalars(idle.order_by(Server.number))):
+            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
+            server = self._dice.pick(held * 4 + ready)
+            if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
+                back = [name for name in ("unpause", "resume") if name in fitting]
+                self._begin(session, server.id, self._dice.pick(fitting + back * 3))
+
+    def _begin(self, session: Session, server_id: str, kind: str) -> None:
+        body: Json = None
+        if kind == "rebuild":
+            body = {"imageRef": IMAGE}
+        elif kind == "createImage":
+            body = {"name": "i"}
+        elif kind == "attach":
+            body = self._interface(session)
+        elif kind == "detach":
+            held = [port.id for port in server_ports.of_server(session, server_id)]
+            body = {"port_id": self._dice.pick(held or ["none"])}
+        ACTIONS[kind].ask(session, self._owner(), server_id, body)
+
+    def _interface(self, session: Session) -> dict[str, str]:
+        """A port of the owner's own, or a new one."""
+        own = select(Port.id).where(Port.project_id == PROJECT, Port.created_by_compute.is_(False)).order_by(Port.id)
+        return self._dice.pick([{}, {}, *({"port_id": id} for id in session.scalars(own))])
+
+    def _drop(self, session: Session) -> None:
+        """An image of a server is deleted, whatever became of it."""
+        made = select(Image).where(Image.id != IMAGE).order_by(Image.id)
+        if found := list(session.scalars(made)):
+            images.delete(session, self._dice.pick(found), self._owner())
+
+    def let_go(self) -> None:
+        """Guests that cannot let go of a port because they are held go on: their owners wonder."""
+        with self._db.write() as session:
+            owing = {row.subject_id for row in open_debts(session) if row.name in ("detach port", "plug port again")}
+            held = select(Server).where(Server.id.in_(owing), Server.vm_state.in_((PAUSED, SUSPENDED)))
+            for server in list(session.scalars(held)):
+                with suppress(PileusError):
+                    self._begin(session, server.id, "unpause" if server.vm_state == PAUSED else "resume")
+
+    def _owner(self) -> Requester:
+        """A member of the project, with a request of his own."""
+        asks = Requester(POLICY, self._settings, f"req-{uuid.uuid4()}")
+        asks.caller = CALLER
+        return asks
 
     def _data(self, session: Session) -> None:
         if server_id := self._any(session):

@@ -17,12 +17,12 @@ from pileus.db import Contended
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids
 from pileus.operations.model import DebtRow, OperationRow
-from tests.simulation import properties, trips
+from tests.simulation import images, properties, trips
 from tests.simulation.database import FaultyDatabase, template
 from tests.simulation.dice import Dice, same_ids
 from tests.simulation.hosts import Killed, SimulatedAgent
 from tests.simulation.replicas import Replica, dies
-from tests.simulation.requests import Clients
+from tests.simulation.requests import Clients, cloud_settings
 
 STORM_STEPS = (150, 500)
 CALM_STEPS = 6000
@@ -55,13 +55,16 @@ class Storm:
         self.northbound = FakeNorthbound()
         with self.db.read() as session:
             cloud = ids.cloud_id(session)
+        settings = cloud_settings(folder)
+        self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
-            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound) for n in range(count)
+            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings.images)
+            for n in range(count)
         ]
-        self.clients = Clients(self.db, self.dice, servers=self.dice.pick((2, 3, 5)))
+        self.clients = Clients(self.db, self.dice, settings, servers=self.dice.pick((2, 3, 5)))
         self.trips = trips.Trips(self.db, self.dice)
         self._beaten = START
 
@@ -71,11 +74,15 @@ class Storm:
             self._step()
             if self.dice.chance(0.06):
                 self.clients.ask()
+            if self.dice.chance(0.07):
+                self.clients.go_on()
             if self.dice.chance(0.01):
                 self.trips.ask()
         self.dice.calm = True
         self._calm_down()
         properties.check(self.db, self.agents, self.northbound, self.clients.accepted)
+        with self.db.read() as session:
+            images.check(session, self.images)
         self.trips.check()
         self._count()
 
@@ -163,16 +170,21 @@ class Storm:
             agent.start()
         for step in range(CALM_STEPS):
             self._step()
-            if step % 50 == 49:
-                self.clock.now += 10
+            if step % 25 == 24:
+                self.clock.now += 5
                 if self._quiet():
                     break
+                self.clients.let_go()
+        for agent in self.agents:
+            while agent.work():  # what nobody waits for any more
+                pass
         for replica in self.replicas:
             for connection in replica.connections:
                 for _ in range(20):
                     self._play(replica, connection.move)
                 connection.ask()
                 self._play(replica, connection.move)
+            replica.keep_house()
 
     def _quiet(self) -> bool:
         """Whether nothing is under way, at all replicas, agents and on the way between them."""

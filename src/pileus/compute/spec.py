@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pileus.agent.commands import (
     COMMANDS,
+    AttachPort,
     Command,
     DetachPort,
     DiscardGuest,
@@ -170,6 +171,19 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
     if gone is None and port is None:
         raise NotFound(f"Instance {server_id} does not have a port with id {port_id}")
     return DetachPort(guest=replace(whole, ports=left), port=gone or msgspec.convert(port, GuestPort))
+
+
+@recorded("plug port again")
+def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float) -> Command | None:
+    """The command that gives a guest a port back that it may have let go of; nothing once the port is not the server's,
+    or the server is to be mended or deleted first: what mends it plugs all its ports."""
+    server = session.get(Server, server_id)
+    if server is None or server.host is None or server.vm_state not in SETTLED:
+        return None
+    whole = guest(session, server_id)
+    if port_id not in (one.port.id for one in whole.ports):
+        return None
+    return AttachPort(guest=whole, port_id=port_id, plug_timeout_s=plug_timeout_s)
 
 
 @builds(UpdateInstanceData)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+from pileus.api import Requester
 from pileus.db import Session
 from pileus.errors import Conflict
-from pileus.image import store
+from pileus.image import images, quotas, store
 from pileus.image.model import Image
 from pileus.jsontypes import Values
 from pileus.settings import Settings
@@ -16,6 +16,17 @@ from pileus.settings import Settings
 def location(settings: Settings, image_id: str) -> str:
     """URL of the file that a host is to make for an image."""
     return (store.incoming_directory(settings.images) / image_id).absolute().as_uri()
+
+
+def prepare(session: Session, values: Values, asks: Requester) -> Image:
+    """An image that a host is to make the data of; how large they become is known only then.
+
+    Raises:
+        QuotaExceeded: its owner may store nothing more. What creating an image raises.
+    """
+    image = images.create(session, values, asks)
+    quotas.check(session, asks.settings, image.owner, image_size_total=1)
+    return image
 
 
 def begin(session: Session, image_id: str) -> None:
@@ -53,11 +64,18 @@ def publish(session: Session, image_id: str, url: str, made: Values) -> None:
 
 
 def drop(session: Session, image_id: str, url: str) -> None:
-    """Forget an image whose data never came, and what of them a host brought; idempotent."""
+    """Forget an image whose data never came, and what of them a host brought; idempotent.
+
+    The files go at once: nobody publishes them any more, and what happens after a commit may never happen. A publishing
+    that was not committed has left one where whole data are.
+    """
     image = _held(session, image_id)
+    part = Path(url.removeprefix("file://"))
+    part.unlink(missing_ok=True)
+    if image is None or image.status in ("queued", "saving"):
+        store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):
-        session.delete(image)
-    session.after_commit(partial(Path(url.removeprefix("file://")).unlink, missing_ok=True))
+        images.forget(session, image)
 
 
 def _held(session: Session, image_id: str) -> Image | None:

@@ -19,6 +19,7 @@ from pileus.agent.commands import Answer, Command, Envelope
 from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
 from pileus.errors import PileusError
+from pileus.jsontypes import Values
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import Actions, Owed, Result, UnknownAction
 from pileus.operations.wake import debts_bell
@@ -93,6 +94,11 @@ def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: i
     """What is owed, oldest first; of everything, or about these subjects."""
     query = select(DebtRow).order_by(DebtRow.id).limit(limit)
     return session.scalars(query if subjects is None else query.where(DebtRow.subject_id.in_(list(subjects)))).all()
+
+
+def arguments_of(session: Session, names: Iterable[str]) -> Sequence[Values]:
+    """What the open debts of these names are about."""
+    return session.scalars(select(DebtRow.arguments).where(DebtRow.name.in_(list(names)))).all()
 
 
 def is_owed(session: Session, host: str, subject_id: str, name: str) -> bool:

@@ -159,9 +159,11 @@ def read_again(session: Session, held: Held) -> Held | None:
 
 
 def _read(session: Session, rows: Sequence[OperationRow], begun: set[str]) -> list[Held]:
-    """What is to be remembered of operations; only those that were `begun` have steps to read."""
+    """What is to be remembered of operations: the steps of those that were `begun`; others have only what their
+    request did, which counts if it is to be taken back."""
     found = {row.id: _held(row) for row in rows}
-    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(begun))) if begun else ():
+    counts = StepRow.operation_id.in_(begun) | StepRow.take_back.is_not(None)
+    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(list(found)), counts)) if rows else ():
         found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
     return list(found.values())
 

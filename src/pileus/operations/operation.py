@@ -322,16 +322,20 @@ class Operation:
     def _key(self, outcome: Outcome) -> str:
         return f"{self.id}:{outcome.key}{':undo' if outcome.undo else ''}"
 
-    def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> None:
+    def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> bool:
+        """Send a command; False if there is nothing to be taken back any more."""
         with self._told_apart(outcome), self._db.read() as session:
             host = to if isinstance(to, str) else to(session)
             command = self._actions.carry_out(session, owed)
+            if command is None and outcome.undo:
+                return False
             due = debts.due(session, host, command.subject, self._actions)
         key = self._key(outcome)
         for debt in due:
             self._send(debt)
         self._held.sent[key] = utcnow()
         self._send(envelope(key, self.id, self._held.attempt, host, command, deadline_s))
+        return True
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
         outcome.host = answer.host
@@ -360,7 +364,10 @@ class Operation:
             if answer is None and self._key(undo) not in self._held.sent:
                 if self._unwritten:
                     self._write()
-                self._post(undo, host, owed, DEADLINE_S)
+                if not self._post(undo, host, owed, DEADLINE_S):
+                    undo.state = FINISHED
+                    self._write(undo)
+                    return
         except StepFailed as error:
             self._owe(undo, host or debts.DATABASE, owed, error)
             return

@@ -11,6 +11,7 @@ from pileus.agent.commands import (
     AttachPort,
     BuildGuest,
     Command,
+    DetachPort,
     DiscardGuest,
     PauseGuest,
     ResumeGuest,
@@ -23,7 +24,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.journal import Known
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.desk import Desk, Gate, parcel, stop
-from tests.unit.agent.specs import PORT, SERVER, guest
+from tests.unit.agent.specs import PORT, SERVER, guest, wiring
 
 
 def test_a_guest_is_built_and_discarded(desk: Desk) -> None:
@@ -185,9 +186,19 @@ def test_a_build_of_a_newer_incarnation_removes_the_older_guest_first(
     assert desk.journal.known("fake-1", SERVER) == Known(2, False)
 
 
-def test_news_for_a_guest_that_is_being_rebuilt_do_not_pass_for_the_rebuild(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "news",
+    [
+        UpdateInstanceData(guest=guest(incarnation=2)),
+        AttachPort(guest=guest(incarnation=2), port_id=PORT),
+        DetachPort(guest=guest(incarnation=2), port=wiring()),
+    ],
+    ids=lambda news: type(news).__name__,
+)
+def test_news_for_a_guest_that_is_being_rebuilt_do_not_pass_for_the_rebuild(desk: Desk, news: Command) -> None:
+    """They are owed, and come at any time."""
     desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "boot:0")
-    assert desk.carry_out(UpdateInstanceData(guest=guest(incarnation=2)), "data:0").failure is None
+    assert desk.carry_out(news, "news:0").failure is None
     assert desk.journal.known("fake-1", SERVER) == Known(1, False)
     assert desk.carry_out(PauseGuest(server_id=SERVER, incarnation=2), "pause:0").failure is None
     assert desk.journal.known("fake-1", SERVER) == Known(2, False), "only an operation that is alone says which it is"

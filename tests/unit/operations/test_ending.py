@@ -6,18 +6,22 @@ import pytest
 
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Operation, Origin, cancel, live
+from pileus.operations import Arguments, Operation, Origin, cancel, live
 from pileus.operations.runner import MAX_DEFECTS
+from pileus.operations.start import start
 from tests.unit.operations.world import (
+    ORIGIN,
     FakeClock,
     Hosts,
     Replica,
     accept,
     begin,
     command,
+    debts,
     effects,
     flow,
     note,
+    recorded,
     row,
     steps,
     subjects,
@@ -207,3 +211,41 @@ def test_an_operation_that_sleeps_can_be_cancelled(db: Database, replica: Replic
         cancel(session, *live(session, "s"))
     replica.run()
     assert row(db, operation_id).state == "cancelled" and effects(db) == ["one", "undo one"]
+
+
+@pytest.mark.parametrize("lives", [1, 2])
+def test_what_the_request_did_is_taken_back_when_its_operation_fails(db: Database, hosts: Hosts, lives: int) -> None:
+    """Also in the hands that first took it up."""
+
+    @flow("t.fails")
+    def fails(op: Operation) -> None:
+        op.command("ask", "h", command.owed(name="ask"))
+        op.step("refuse", refuse)
+
+    hosts.automatic = None
+    with db.write() as session:
+        note(session, "asked for")
+        start(session, fails.kind, ORIGIN, Arguments("s", {}), undo=unnote.owed(word="asked for"))
+    for _ in range(lives):
+        Replica(db, hosts).begin().run()
+    hosts.answer(hosts.sent[-1])
+    for replica in hosts.replicas:
+        replica.run()
+    assert effects(db) == ["asked for", "undo asked for"]
+
+
+def test_an_undo_that_has_nothing_to_do_any_more_is_done(db: Database, hosts: Hosts, replica: Replica) -> None:
+    @recorded("t.pointless")
+    def pointless(_session: Session) -> None:
+        return None
+
+    @flow("t.fails")
+    def fails(op: Operation) -> None:
+        op.command("ask", "h", command.owed(name="ask"), undo=pointless.owed())
+        op.step("refuse", refuse)
+
+    operation_id = begin(db, "t.fails")
+    replica.run()
+    assert hosts.commands() == ["ask@h"]
+    assert steps(db, operation_id) == ["ask finished", "refuse failed", "-ask finished"]
+    assert not debts(db)

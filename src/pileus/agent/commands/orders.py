@@ -180,6 +180,7 @@ class AttachPort(GuestCommand, frozen=True, kw_only=True):
     """
 
     method = "attach_port"
+    alone = False
 
     port_id: str
     plug_timeout_s: float = 60.0
@@ -193,6 +194,7 @@ class DetachPort(GuestCommand, frozen=True, kw_only=True):
     """
 
     method = "detach_port"
+    alone = False
 
     port: GuestPort
     timeout_s: float = 30.0

@@ -14,7 +14,7 @@ from pileus.compute.states import ACTIVE, PAUSED, STOPPED
 from pileus.db import Session
 from pileus.errors import Conflict, NotFound
 from pileus.network import requests, server_ports, wiring
-from pileus.operations import Arguments, Operation, Origin, recorded
+from pileus.operations import Arguments, Operation, Origin, Owed, debts, recorded
 
 _RULE = "os_compute_api:os-attach-interfaces:"
 DETACH_S = 60.0
@@ -24,8 +24,7 @@ DETACH_S = 60.0
 @action(None, rule=_RULE + "create", name="attach_interface", when={ACTIVE, PAUSED, STOPPED}, during=(), then=None)
 def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s: float) -> None:
     """The port is bound to the server's host, and plugged there."""
-    undo = give_up_port.owed(server_id=server_id, port_id=port_id)
-    bound = op.step("bind port", bind, server_id, port_id, op.origin, undo=undo)
+    bound = op.step("bind port", bind, server_id, port_id, op.origin)
     command = spec.owed(AttachPort, server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
     unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"])
     op.command("attach port", bound["host"], command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
@@ -33,10 +32,16 @@ def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s
 
 
 @action(None, rule=_RULE + "delete", name="detach_interface", when={ACTIVE, PAUSED, STOPPED}, during=(), then=None)
-def detach_interface(op: Operation, server_id: str, port_id: str) -> None:
-    """The guest lets the interface go, then the port goes: one made for the server is deleted."""
+def detach_interface(op: Operation, server_id: str, port_id: str, host: str = "", plug_timeout_s: float = 60.0) -> None:
+    """The guest lets the interface go, then the port goes: one made for the server is deleted.
+
+    A host that did not say what came of it may have taken the port: it is to give it back.
+    """
     command = spec.detach_port.owed(server_id=server_id, port_id=port_id)
-    op.command("detach port", servers.host_of(server_id), command, deadline_s=DETACH_S + SLACK_S)
+    again = spec.plug_again.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
+    # An operation that is older than these arguments is begun without a way back.
+    place, undo = (host, again) if host else (servers.host_of(server_id), None)
+    op.command("detach port", place, command, undo=undo, deadline_s=DETACH_S + SLACK_S)
     op.step("release port", release, server_id, port_id, op.origin, last=True)
 
 
@@ -61,19 +66,35 @@ def _attach(session: Session, server: Server, body: Values, asks: Requester) -> 
     found = requests.validate(session, asks, networks, server.project_id)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
+    _require_settled(session, found[0].port_id)
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)
     return attach_interface.arguments(server.id, port.id, asks.settings.plug_timeout_s)
 
 
+@attach_interface.undone
+def _give_back(arguments: Arguments) -> Owed:
+    """The request has given the port to the server."""
+    return give_up_port.owed(server_id=arguments.subject_id, port_id=arguments.values["port_id"])
+
+
 @detach_interface.prepared
 def _detach(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
-    """Raises NotFound: the server has no such port."""
+    """Raises NotFound: the server has no such port. Conflict: its host still owes it something."""
     port_id = body["port_id"]
     try:
         server_ports.one_of_server(session, server.id, port_id)
     except NotFound:
         raise NotFound(f"Instance {server.id} does not have a port with id {port_id}") from None
-    return detach_interface.arguments(server.id, port_id)
+    _require_settled(session, port_id)
+    timeout_s = asks.settings.plug_timeout_s
+    return detach_interface.arguments(server.id, port_id, host=server.host or "", plug_timeout_s=timeout_s)
+
+
+def _require_settled(session: Session, port_id: str | None) -> None:
+    """What a host still owes to a port would undo what is asked for now; raises Conflict."""
+    names = (spec.detach_port.name, spec.plug_again.name)
+    if port_id and any(one["port_id"] == port_id for one in debts.arguments_of(session, names)):
+        raise Conflict(f"Port {port_id} is still being plugged or unplugged.", "PortInUse")
 
 
 # --- steps --------------------------------------------------------------------------------------------------
