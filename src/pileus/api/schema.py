@@ -13,7 +13,7 @@ from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
-MOST_ITEMS = 1000
+MOST_ITEMS = 5000
 """In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""
 
 
