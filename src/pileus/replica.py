@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pileus.db import Database
 from pileus.edge.certificate import context
 from pileus.edge.serving import serve
 from pileus.settings import Settings
+from pileus.users import become
 
 _PR_SET_PDEATHSIG = 1
 
@@ -23,15 +23,6 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> None:
     """Have the kernel end this process when its parent dies; must follow any change of user, which resets it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def become(user: str) -> None:
-    """Drop root for good."""
-    entry = pwd.getpwnam(user)
-    os.setgroups([entry.pw_gid])
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-    os.umask(0o027)
 
 
 def run(

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, kw_only=True):
     database: str = ""
     """SQLAlchemy URL; empty: a SQLite file in the state directory."""
     replica_user: str = "pileus"
+    guest_user: str = "pileus-guest"
+    """Whose group guests run in, each as a user of its own, and as whom their images are converted; made if missing."""
     replica_id: str = msgspec.field(default_factory=lambda: str(uuid.uuid4()))
     """Names this replica in leases: the same after a restart, different from every other."""
     region: str = "RegionOne"
@@ -83,6 +85,24 @@ class Settings(msgspec.Struct, kw_only=True):
     keep_deleted_s: float = 90 * 86400.0
     """How long the rows of deleted servers are kept; 0 keeps them for ever."""
     image_size_cap_bytes: int = 1024**4
+    image_virtual_size_cap_bytes: int = 16 * 1024**4
+    """The largest disk that an image may declare to hold; as much as one file of ext4 can be."""
+    log_max_mib: int = 64
+    """How large the log gets before a new one is begun."""
+    log_keep: int = 5
+    """How many older logs are kept, as pileus.log.1 and so on."""
+    image_cache_keep_s: float = 7 * 86400.0
+    """How long a host keeps an image that no guest uses and nobody asks for."""
+    image_cache_mib: int = 0
+    """How much of its disk a host keeps images on, those in use included; 0: as much as there is."""
+    host_reserve_mib: int = 1024
+    """What stays free on a host's disk: before it is used, unused images go and new ones are refused."""
+    image_count_total: int = 1000
+    """How many images a project may have; -1 is unlimited, as of the two that follow."""
+    image_size_total_mib: int = 1024 * 1024
+    """How much image data a project may have."""
+    image_count_uploading: int = 100
+    """How many of a project's images may be receiving data at once."""
     enforce_image_format: bool = True
     """Refuse an image whose data is not what its disk_format says."""
 

@@ -12,15 +12,15 @@ import secrets
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pileus import replica
+from pileus import logs, replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
+from pileus.agent.images import CacheLimits
 from pileus.cloud import services
 from pileus.db import Database
 from pileus.db.migrate import upgrade
@@ -29,6 +29,8 @@ from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import PUBLIC_GATEWAY, Settings, save
+from pileus.statedir import StartFailed, check_directory
+from pileus.users import give_folder, run_as, system_user
 
 log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
@@ -37,10 +39,6 @@ RESTART_PAUSE_S = 0.3
 BACKLOG = 1024
 """Connections that the kernel keeps for us while we are busy."""
 Progress = Callable[[str], None]
-
-
-class StartFailed(Exception):
-    """A part did not start; the message says which and why."""
 
 
 class Child:
@@ -138,21 +136,24 @@ class Supervisor:
             raise
 
     def _upgrade_database(self) -> None:
-        """Here and not in the replica: its user need not be able to read the migrations' files."""
-        folder = self._settings.directory / "db"
-        db = Database(self._settings.database_url, pool_size=1)
+        """Before the replica, whose user need not be able to read the migrations' files; as that user all the same:
+        the folder of the database is that user's, and root opens nothing in it."""
+        folder, user = self._settings.directory / "db", self._settings.replica_user
+
+        def work() -> str:
+            db = Database(self._settings.database_url, pool_size=1)
+            try:
+                return f"{db.engine.dialect.name}, {upgrade(db, folder / 'backups') or 'created'}"
+            finally:
+                db.dispose()
+
         try:
-            had = upgrade(db, folder / "backups")
-            self._progress(f"database: {db.engine.dialect.name}, {had or 'created'}")
+            if self._root:
+                give_folder(folder, pwd.getpwnam(user))  # what earlier releases left as root's
+            self._progress(f"database: {run_as(user, work) if self._root else work()}")
         except Exception as error:
             log.exception("the database cannot be used")
             raise StartFailed(f"database: {error}") from error
-        finally:
-            db.dispose()
-        if self._root:
-            owner = pwd.getpwnam(self._settings.replica_user)
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _listen(self, child: Child) -> None:
         for line in child.lines(0.05):
@@ -170,6 +171,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._asked_to_stop)
         signal.signal(signal.SIGINT, self._asked_to_stop)
         while not self._stopping:
+            logs.rotate(log_file(self._settings), self._settings.log_max_mib << 20, self._settings.log_keep)
             for child in (self._agent, self._replica):
                 for line in child.lines(0.25):
                     log.info("%s: %s", child.name, line)
@@ -225,9 +227,21 @@ class Supervisor:
                 fake_hosts=settings.fake_hosts,
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
                 northbound=settings.directory / "run" / "northbound.sock",
+                user=self._guest_user(),
+                cache=CacheLimits(
+                    keep_s=settings.image_cache_keep_s,
+                    most_bytes=settings.image_cache_mib << 20,
+                    reserve_bytes=settings.host_reserve_mib << 20,
+                ),
             ),
             tell,
         )
+
+    def _guest_user(self) -> str | None:
+        """Whom guests run as; KVM belongs to the group kvm where there is one."""
+        if not self._root or self._settings.hypervisor != "libvirt":
+            return None
+        return system_user(self._settings.guest_user, group="kvm").pw_name
 
 
 def log_file(settings: Settings) -> Path:
@@ -239,9 +253,10 @@ def lock(settings: Settings) -> None:
     """Take the state directory for this process, until it ends.
 
     Raises:
-        StartFailed: another process has it.
+        StartFailed: another process has it, or it is no place for a state.
     """
-    settings.directory.mkdir(parents=True, exist_ok=True)
+    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    check_directory(settings.directory)
     descriptor = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -257,15 +272,15 @@ def prepare(settings: Settings) -> socket.socket:
         StartFailed: the address is taken, or the namespace cannot be entered.
     """
     root = os.geteuid() == 0
-    owner = _replica_user(settings.replica_user) if root else None
-    settings.directory.chmod(0o755)
+    owner = system_user(settings.replica_user) if root else None
+    os.umask(0o077)  # of all parts but where one says otherwise: what they keep is nobody else's
     for name, mode, owned in (
         ("db", 0o700, True),
         ("images", 0o750, True),
         ("notifications", 0o750, True),
         ("run", 0o755, False),
         ("agent", 0o711, False),
-        ("log", 0o755, False),
+        ("log", 0o700, False),
         ("policy", 0o755, False),
     ):
         folder = settings.directory / name
@@ -302,18 +317,6 @@ def enter_netns(name: str) -> None:
     netns.setns(name)
     with IPRoute() as routes:
         routes.link("set", index=routes.link_lookup(ifname="lo")[0], state="up")
-
-
-def _replica_user(name: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-            check=True,
-            capture_output=True,
-        )
-        return pwd.getpwnam(name)
 
 
 def credentials_file(settings: Settings) -> Path:

@@ -117,6 +117,16 @@ def test_db(cloud: CloudUnderTest) -> None:
             assert copy.execute("SELECT count(*) FROM hosts").fetchone() == (3,)
 
 
+def test_an_invalid_policy_file_is_refused_at_start(other: CloudUnderTest) -> None:
+    (other.state / "policy").mkdir()
+    (other.state / "policy" / "network.yaml").write_text('"get_network": "role:member and and"\n')
+    refused = run(other, "up", "--detach", "--listen", f"127.0.0.1:{other.port}", *other.options)
+    where = other.state / "policy" / "network.yaml"
+    said = f"the cloud was not started: {where}: the rule of get_network is not understood: role:member and and"
+    assert refused.returncode == 1 and said in refused.stderr and "Traceback" not in refused.stderr
+    assert not other.log(), "nothing was started"
+
+
 def test_a_second_up_in_the_same_state_fails(cloud: CloudUnderTest) -> None:
     pid = cloud.pid
     again = run(cloud, "up", "--detach", "--listen", "127.0.0.1:1")

@@ -36,7 +36,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import Subject, refused, specification
-from tests.real.test_libvirt import HOST, PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, until
+from tests.real.test_libvirt import HOST, PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 
@@ -48,8 +48,9 @@ PORT = GuestPort(
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
+def state() -> Iterator[Path]:
+    with state_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

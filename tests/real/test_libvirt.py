@@ -9,19 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from pileus.agent.account import Account
 from pileus.agent.commands import (
     BuildGuest,
     Command,
@@ -41,6 +45,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
+from pileus.users import system_user
 
 IMAGE = Path(os.environ.get("PILEUS_TEST_IMAGE", "build/tiny/tiny.qcow2"))
 REPOSITORY = Path(__file__).parents[2]
@@ -85,6 +90,14 @@ class StubNetwork:
         self.asked.append(("release", tuple(network_ids)))
 
 
+@contextmanager
+def state_folder() -> Iterator[Path]:
+    """A folder for a state; guests are users of their own, who can enter no folder of pytest's."""
+    with tempfile.TemporaryDirectory(prefix="pileus-test-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
 class Cloud:
     """A hypervisor over a state directory, and what it told its listener."""
 
@@ -100,6 +113,7 @@ class Cloud:
             self.network,  # type: ignore[arg-type]
             HOST,
             uploads=self.uploads,
+            account=Account.of(system_user("pileus-guest", group="kvm").pw_name),
         )
         started = time.monotonic()
         self.hypervisor.start(lambda *news: self.told.append(news))
@@ -129,8 +143,9 @@ def until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
+def state() -> Iterator[Path]:
+    with state_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +207,8 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     assert "hello from user data" in console
     assert (state / "instances" / server_id / "console.log").stat().st_mode & 0o777 == 0o600
 
+    kept_in(state, server_id, guest.instance_name)
+
     known = hypervisor.remembered(HOST, server_id)
     assert known == msgspec.structs.replace(guest, data=msgspec.structs.replace(guest.data, admin_pass=None))
 
@@ -207,6 +224,33 @@ def test_life_of_a_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:
     assert cloud.do(StartGuest(guest=guest)) == RUNNING
     until(lambda: logins() == 3)
     assert cloud.told == [], "what commands do is no news"
+
+
+def kept_in(state: Path, server_id: str, name: str) -> None:
+    """A guest's QEMU is a user of its own, without rights, that sees little of the machine (issue 7, item 16)."""
+    process = Path("/proc") / (state / "libvirt" / "run" / "qemu" / f"{name}.pid").read_text()
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+    uids, gids = ({int(one) for one in status[name].split()} for name in ("Uid", "Gid"))
+    assert uids == {int((state / "instances" / server_id / "user").read_text())} and 0 not in gids
+    assert int(status["CapEff"], 16) == 0 and int(status["CapPrm"], 16) == 0
+    assert status["Seccomp"] == "2", "a filter"
+    devices = {path.name for path in (process / "root" / "dev").iterdir()}
+    assert not devices & {"vda", "sda", "mem", "net"} and "urandom" in devices
+    groups = (process / "cgroup").read_text()
+    found = re.findall(r":([a-z]*):(/pileus-[0-9a-f]{8}.partition/qemu-.*)", groups)
+    mounted = {name: Path(f"/sys/fs/cgroup/{name or 'unified'}{group}") for name, group in found}
+    assert int((mounted["memory"] / "memory.limit_in_bytes").read_text()) == (128 + 16 + 512 + 1024) << 20
+    # What is in the guest's group may open no device but those that a guest needs: version 1 lists them, BPF does not.
+    entered = mounted.get("devices", mounted.get(""))
+    assert entered is not None
+    enter = f"echo $$ > {entered}/cgroup.procs && head -c 1 /dev/urandom > /dev/null && : < /dev/net/tun"
+    refused = subprocess.run(["sh", "-c", enter], capture_output=True, text=True)
+    assert "/dev/net/tun: Operation not permitted" in refused.stderr, refused
+    for path in (state / "instances" / server_id).iterdir():
+        found = path.stat()
+        assert found.st_uid in {0, *uids} and found.st_mode & 0o007 == 0, path
+    (base,) = (state / "images").iterdir()
+    assert (base.stat().st_uid, base.stat().st_mode & 0o777) == (0, 0o440), "no guest's, so that none changes it"
 
 
 def test_agent_restart_finds_the_guest(cloud: Cloud, guest: GuestSpec, state: Path) -> None:

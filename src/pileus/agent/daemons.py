@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pileus.agent.errors import CommandFailed
@@ -49,18 +49,29 @@ def run(
     timeout_s: float = 60.0,
     env: dict[str, str] | None = None,
     meanwhile: Callable[[], None] | None = None,
+    files: Sequence[int] = (),
 ) -> str:
     """Run a program to its end and return what it printed.
 
     Args:
         meanwhile: called every 0.2 s; the program is killed if it raises, and that is raised.
+        files: descriptors that it is to have, under the same numbers.
 
     Raises:
         CommandFailed: it cannot be started, fails, or takes longer than `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     try:
-        program = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        program = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=env,
+            pass_fds=files,
+        )
     except OSError as error:
         raise CommandFailed("program", f"{argv[0]}: {error}") from error
     with program:

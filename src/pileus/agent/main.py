@@ -15,11 +15,13 @@ from typing import Literal
 import msgspec
 
 from pileus import clock
+from pileus.agent.account import Account
 from pileus.agent.commands import GuestEvent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.hypervisor.fake import FakeHypervisor
+from pileus.agent.images import CacheLimits
 from pileus.agent.journal import Journal
 from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.base import Network
@@ -43,6 +45,9 @@ class AgentSettings(msgspec.Struct):
     """The external network's gateway, if it is to be NATed to the outside."""
     northbound: Path | None = None
     """Socket on which the control plane finds OVN's northbound database; `group` may open it, too."""
+    user: str | None = None
+    """Whose group guests run in, and as whom their images are converted; as the agent itself if not given."""
+    cache: CacheLimits = CacheLimits()
     uploads: Path | None = None
     """Folder into which images of guests are put; `images/incoming` beside `state` if not given."""
 
@@ -62,7 +67,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     Raises:
         CommandFailed: a driver cannot be brought up; the message says which part and why.
     """
-    settings.state.mkdir(parents=True, exist_ok=True)
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o711)
     kind = settings.hypervisor
     network = make_network(settings)
     journal = Journal(settings.state / "journal.db")
@@ -80,6 +85,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     except BaseException:
         network.stop(keep_guests=network.found_running)
         raise
+    progress(f"guests are kept in by: {hypervisor.confinement}")
     executor = Executor(hypervisor, journal)
     executor.start()
     agent = Agent(hypervisor, network.kind, executor, journal, settings.state / "cloud")
@@ -155,4 +161,13 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metada
     except ImportError as error:
         raise CommandFailed("hypervisor", f"libvirt cannot be used: {error}") from error
     host = socket.gethostname()
-    return LibvirtHypervisor(settings.state, network, host, metadata=metadata, uploads=settings.incoming)
+    return LibvirtHypervisor(
+        settings.state,
+        network,
+        host,
+        metadata=metadata,
+        uploads=settings.incoming,
+        account=Account.of(settings.user),
+        cache=settings.cache,
+        store=settings.incoming.parent,
+    )

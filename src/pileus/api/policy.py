@@ -10,6 +10,7 @@ from oslo_config import cfg
 from oslo_policy import opts, policy
 
 from pileus.api.caller import Caller
+from pileus.api.policy_file import Enforcer
 from pileus.errors import Forbidden
 from pileus.jsontypes import Values
 
@@ -33,6 +34,9 @@ class Policy:
         scopes: of which scopes tokens must be: project, domain, system. A token without any passes for a project's, as
             in oslo.policy.
         narrower: rules that are for fewer of them, and for which.
+
+    Raises:
+        BadPolicyFile: the file cannot be used.
     """
 
     def __init__(
@@ -47,8 +51,7 @@ class Policy:
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[])
         opts.set_defaults(conf)
-        name = str(file) if file else "no-policy-file.yaml"
-        self._enforcer = policy.Enforcer(conf, policy_file=name)
+        self._enforcer = Enforcer(conf, file)
         self._enforcer.suppress_deprecation_warnings = True
         for rule, check in rules.items():
             self._enforcer.register_default(policy.RuleDefault(rule, check))

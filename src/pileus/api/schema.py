@@ -13,7 +13,7 @@ from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
 
-MOST_ITEMS = 1000
+MOST_ITEMS = 5000
 """In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""
 
 
@@ -70,7 +70,7 @@ class Schema:
         raise Invalid(_message(error.message, list(error.instance_path), value))
 
 
-def bounded(schema: Document) -> Values:
+def bounded(schema: Values) -> Values:
     """A schema in which every list and object has a most."""
     kept = {"const", "enum", "default", "required"}
     inner: Values = {key: one if key in kept else _bounded(one) for key, one in schema.items()}
@@ -83,7 +83,7 @@ def bounded(schema: Document) -> Values:
     return inner
 
 
-def _bounded(part: object) -> object:
+def _bounded(part: Json) -> Json:
     if isinstance(part, list):
         return [_bounded(one) for one in part]
     return bounded(part) if isinstance(part, dict) else part

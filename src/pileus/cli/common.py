@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from pileus.db import Database
 from pileus.settings import Settings, default_state, load
+from pileus.users import act_as, act_as_root
 
 state_option = click.option(
     "--state",
@@ -31,11 +33,18 @@ def settings_of(state: str) -> Settings:
 
 
 def database(settings: Settings) -> Database:
-    """The cloud's database.
+    """The cloud's database. From here on the verb acts as the user that serves, whose the database's folder is: root
+    opens nothing in another's folder.
 
     Raises:
         click.ClickException: it is not this user's to read.
     """
+    if os.geteuid() == 0:
+        try:
+            act_as(settings.replica_user)
+        except KeyError:
+            raise click.ClickException(f"there is no user {settings.replica_user}: no cloud ran here") from None
+        click.get_current_context().call_on_close(act_as_root)
     path = settings.directory / "db"
     if not settings.database and not _readable(path):
         raise click.ClickException(f"{path} cannot be read by this user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from pileus.cli.common import agents_cloud, database, settings_of, state_option
 from pileus.errors import PileusError
 from pileus.files import write_private
 from pileus.settings import Settings
+from pileus.users import act_as_root
 
 if TYPE_CHECKING:
     from pileus.db import Session
@@ -41,6 +43,8 @@ def take(state: str, yes: bool) -> None:
     if theirs and not yes:
         click.confirm(f"Give the agent of cloud {theirs} to cloud {ours}?", abort=True)
     path = settings.directory / "agent" / "cloud"
+    if os.getuid() == 0:
+        act_as_root()  # the agent's, not the database's
     try:
         write_private(path, ours.encode())
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pileus.edge.forwarding import Proxies
 from pileus.files import write_private
 from pileus.jsontypes import Json, Values
 from pileus.settings import Settings, load
+from pileus.statedir import StartFailed, check_directory
 
 
 @click.command()
@@ -35,7 +35,6 @@ from pileus.settings import Settings, load
 def up(state: str, admin_password: str | None, detach: bool, tls_self_signed: bool, **options: Json) -> None:
     """Start the cloud: every API on one port, and the agent of this host."""
     settings = _settings(state, options)
-    from pileus import supervisor
 
     try:
         if tls_self_signed:
@@ -46,7 +45,7 @@ def up(state: str, admin_password: str | None, detach: bool, tls_self_signed: bo
             _run(settings, sys.stdout.fileno())
             return
         _run_in_background(settings)
-    except (supervisor.StartFailed, OSError, ValueError) as error:
+    except (StartFailed, OSError, ValueError) as error:
         raise click.ClickException(f"the cloud was not started: {error}") from error
 
 
@@ -77,11 +76,12 @@ def _sign(settings: Settings) -> None:
 
 
 def _keep_password(settings: Settings, password: str) -> None:
-    from pileus.supervisor import credentials_file
+    from pileus import supervisor
 
-    path = credentials_file(settings)
+    path = supervisor.credentials_file(settings)
     if not path.exists():
-        settings.directory.mkdir(parents=True, exist_ok=True)
+        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        check_directory(settings.directory)
         write_private(path, json.dumps({"admin": password}).encode())
 
 
@@ -115,43 +115,25 @@ def _run_in_background(settings: Settings) -> None:
 
 def _run(settings: Settings, report: int) -> None:
     """Be the supervisor: start, report on the descriptor `report`, watch until asked to stop."""
-    from pileus import supervisor
+    from pileus import cloud, logs, supervisor
 
     detached = report != sys.stdout.fileno()
     supervisor.lock(settings)  # until this process has ended: `down` waits for that
     listener = supervisor.prepare(settings)
-    _log_to(supervisor.log_file(settings), detached)
+    cloud.services(settings)  # an invalid policy file is refused before anything runs
+    logs.start(supervisor.log_file(settings), detached)
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())
 
     tell(f"pileus: starting in {settings.state}")
-    cloud = supervisor.Supervisor(settings, listener, lambda line: tell(f"  {line}"))
+    family = supervisor.Supervisor(settings, listener, lambda line: tell(f"  {line}"))
     settings.pidfile.write_text(f"{os.getpid()}\n")
     try:
-        cloud.start()
+        family.start()
         tell(f"up {settings.url}/identity" if detached else f"  identity: {settings.url}/identity")
         if detached:
             os.close(report)
-        cloud.watch()
+        family.watch()
     finally:
         settings.pidfile.unlink(missing_ok=True)
-
-
-def _log_to(path: Path, detached: bool) -> None:
-    """Log to the file; in the background, whatever else is printed goes there too.
-
-    The file is opened once, before any process becomes another user who could not open it.
-    """
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    logging.basicConfig(
-        stream=os.fdopen(os.dup(log), "a", buffering=1),
-        level=logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if detached:
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-    os.close(log)

@@ -31,7 +31,7 @@ def usable_image(session: Session, asks: Requester, body: Values) -> Image:
     if not image_id:
         raise Invalid("Invalid imageRef provided: a server boots from an image.")
     try:
-        image = images.visible(session, asks.caller.project_id, asks.is_admin, image_id)
+        image = images.find(session, asks, image_id)
     except NotFound:
         raise Invalid("Can not find requested image") from None
     if image.status != "active":

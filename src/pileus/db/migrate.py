@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from sqlalchemy import inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from pileus.clock import utcnow
 from pileus.db.engine import Database
@@ -80,12 +81,31 @@ def _dump(db: Database, path: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
         raise Unavailable("pg_dump is not installed: PostgreSQL cannot be backed up.")
-    url = make_url(db.engine.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    url, environment = _without_password(make_url(db.engine.url).set(drivername="postgresql"))
     done = subprocess.run(
-        [program, "--format=custom", f"--file={path}", "--dbname", url],
+        [program, "--format=custom", "--no-password", f"--file={path}", "--dbname", url],
+        env=environment,
+        umask=0o077,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise Unavailable(f"pg_dump failed: {done.stderr.strip()[-300:]}")
+
+
+def _without_password(url: URL) -> tuple[str, dict[str, str]]:
+    """A database's URL as it may stand on a command line, which everybody can read, and an environment with the rest.
+
+    libpq, Connection Strings and Environment Variables.
+    """
+    secrets = {"password": "PGPASSWORD", "sslpassword": "", "passfile": "PGPASSFILE"}
+    environment = dict(os.environ)
+    for name, variable in secrets.items():
+        value = url.query.get(name)
+        if variable and isinstance(value, str):
+            environment[variable] = value
+    if url.password is not None:
+        environment["PGPASSWORD"] = str(url.password)
+    bare = url._replace(password=None).difference_update_query(list(secrets))
+    return bare.render_as_string(hide_password=False), environment

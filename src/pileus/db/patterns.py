@@ -8,6 +8,7 @@ threads run meanwhile, PostgreSQL with its own automata, which refuse a little o
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 LONGEST = 1024
 """Characters of a pattern."""
+_COUNT = re.compile(r"\{[0-9,]*[0-9]{4}")
+"""A repetition of more than three digits: RE2 takes the longest of them for plain text."""
 MEMORY = 1024 * 1024
 """Bytes that one pattern's automaton may take; RE2 starts it again when it has grown so large."""
 
@@ -46,6 +49,8 @@ def compiled(pattern: str) -> Matcher:
     """
     if len(pattern) > LONGEST:
         raise ValueError(f"a pattern has at most {LONGEST} characters")
+    if _COUNT.search(pattern):
+        raise ValueError(f"'{pattern}' is not a 'regex'")
     options = re2.Options()
     options.max_mem, options.log_errors = MEMORY, False
     try:

@@ -8,38 +8,34 @@ from sqlalchemy.sql import ColumnElement
 from pileus.api import Requester, Values
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Forbidden, NotFound
-from pileus.image import attributes, store
+from pileus.image import attributes, quotas, store
 from pileus.image.model import DeletedImage, Image, ImageMember
 from pileus.image.patch import Change
 from pileus.settings import Settings
 
 
-def readable(project_id: str | None, is_admin: bool) -> ColumnElement[bool] | None:
-    """Which images there are for a project: its own, public, community and those shared with it.
+def seen(asks: Requester) -> ColumnElement[bool] | None:
+    """Which images there are for the caller: its project's own, public, community and those shared with it.
 
     None means all, for an administrator. Every look-up of an image goes through this.
     """
-    if is_admin:
+    if asks.is_admin:
         return None
+    project_id = asks.caller.project_id
     open_to_all = Image.visibility.in_(("public", "community"))
     if project_id is None:
         return open_to_all
     return or_(open_to_all, Image.owner == project_id, shared_with(project_id))
 
 
-def seen(asks: Requester) -> ColumnElement[bool] | None:
-    """Which images there are for the caller; None: all."""
-    return readable(asks.caller.project_id, asks.is_admin)
-
-
-def visible(session: Session, project_id: str | None, is_admin: bool, image_id: str) -> Image:
-    """An image that there is for the project.
+def find(session: Session, asks: Requester, image_id: str) -> Image:
+    """An image that there is for the caller.
 
     Raises:
-        NotFound: there is none such for this project.
+        NotFound: there is none such.
     """
-    query, seen = select(Image).where(Image.id == image_id), readable(project_id, is_admin)
-    image = session.scalar(query if seen is None else query.where(seen))
+    query, there = select(Image).where(Image.id == image_id), seen(asks)
+    image = session.scalar(query if there is None else query.where(there))
     if image is None:
         raise NotFound(f"No image found with ID {image_id}")
     return image
@@ -67,7 +63,7 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
 
     Raises:
         Forbidden: an attribute that clients may not set. Conflict: the id is taken, or was once.
-        TooLarge: too many properties or tags.
+        TooLarge: too many properties or tags. QuotaExceeded: the owner has as many images as it may.
     """
     for name in values:
         attributes.check_writable(name)
@@ -79,6 +75,7 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
     image = Image(id=image_id, properties=properties, **({"owner": asks.caller.project_id} | known))
     image.tags = tags
     check_counts(image)
+    quotas.check(session, asks.settings, image.owner, image_count_total=1)
     session.add(image)
     session.flush()
     return image
@@ -125,6 +122,11 @@ def delete(session: Session, image: Image, asks: Requester) -> None:
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
     image_id, directory = image.id, asks.settings.images
-    session.delete(image)
-    session.add(DeletedImage(id=image_id))
+    forget(session, image)
     session.after_commit(lambda: store.remove(directory, image_id))
+
+
+def forget(session: Session, image: Image) -> None:
+    """Delete an image's row; its id is kept, so that nobody gets it again. No row is deleted but by this."""
+    session.add(DeletedImage(id=image.id))
+    session.delete(image)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from typing import IO, cast
 
 from oslo_utils.imageutils import format_inspector
 
-from pileus.errors import Unsupported
+from pileus.errors import TooLarge, Unsupported
 from pileus.image.store import Source
+from pileus.settings import Settings
 
 INSPECTED = frozenset(format_inspector.ALL_FORMATS)
 PLAIN = frozenset({"raw", "gpt"})
 """A disk as it is: a partition table says nothing that a host would act upon."""
+ARCHIVES = frozenset({"ova", "docker", "compressed"})
+"""Containers that are no disk themselves: what is in them is not looked at, and no host opens it."""
 
 
 class _Reading:
@@ -26,13 +30,12 @@ class Inspection:
 
     Args:
         source: the body.
-        disk_format: what the client says it is.
-        enforce: whether a body of another format is refused.
+        disk_format, container_format: what the client says it is.
     """
 
-    def __init__(self, source: Source, disk_format: str, enforce: bool) -> None:
+    def __init__(self, source: Source, disk_format: str, container_format: str, settings: Settings) -> None:
         self._wrapper = format_inspector.InspectWrapper(cast(IO[bytes], _Reading(source)))
-        self._disk_format, self._enforce = disk_format, enforce
+        self._disk_format, self._container_format, self._settings = disk_format, container_format, settings
 
     def read(self, size: int) -> bytes:
         return bytes(self._wrapper.read(size))
@@ -40,8 +43,10 @@ class Inspection:
     def judge(self, size: int) -> int | None:
         """The virtual size of the disk, once all has been read (`size` bytes); None if it is not known.
 
+        Whatever the container is said to be, a body that a tool could take for a disk is judged as one.
+
         Raises:
-            Unsupported: not of the format that was said, or unsafe.
+            Unsupported: not of the format that was said, or unsafe. TooLarge: it declares too large a disk.
         """
         self._wrapper.close()
         found = {inspector.NAME: inspector for inspector in self._wrapper.formats or []}
@@ -53,14 +58,31 @@ class Inspection:
         name = names.pop() if names else "raw"
         if name in PLAIN:
             self._expect(PLAIN, "raw")
-            return size
+            return None if self._container_format in ARCHIVES else size
         self._expect({name}, name)
         self._check_safety(found[name])
-        return int(found[name].virtual_size) or None
+        return self._declared(found[name])
 
     def _expect(self, fitting: set[str] | frozenset[str], name: str) -> None:
-        if self._enforce and self._disk_format in INSPECTED and self._disk_format not in fitting:
+        if not self._settings.enforce_image_format:
+            return
+        if self._container_format in ARCHIVES:
+            if fitting is not PLAIN:
+                raise Unsupported(
+                    f"Image rejected: container_format is {self._container_format}, but its content is {name}."
+                )
+        elif self._disk_format in INSPECTED and self._disk_format not in fitting:
             raise Unsupported(self._refusal(f"its content is {name}"))
+
+    def _declared(self, inspector: format_inspector.FileInspector) -> int | None:
+        """How large the disk is that a body says it holds."""
+        try:
+            size = int(inspector.virtual_size)
+        except (format_inspector.ImageFormatError, ValueError, struct.error) as error:
+            raise Unsupported(self._refusal(f"it cannot be understood ({error})")) from None
+        if size > self._settings.image_virtual_size_cap_bytes:
+            raise TooLarge(self._refusal(f"it declares a disk of {size} bytes, and that is too large"))
+        return size or None
 
     def _check_safety(self, inspector: format_inspector.FileInspector) -> None:
         try:

@@ -77,7 +77,10 @@ def _among(column: Column) -> Filter:
     def test(value: str) -> Condition:
         if not value.startswith("in:"):
             return column == value
-        return column.in_([item for row in csv.reader([value[3:]]) for item in row])
+        try:
+            return column.in_([item for row in csv.reader([value[3:]]) for item in row])
+        except csv.Error as error:
+            raise ValueError(f"it is no list of values: {error}") from None
 
     return _any(test)
 
@@ -126,8 +129,8 @@ def _tags(_asks: Requester, values: Sequence[str]) -> Condition:
 
 def by_property(name: str) -> Filter:
     """The filter of a parameter that is no attribute: a property has the value."""
-    if '"' in name:
-        return lambda _ctx, _values: false()  # SQLite's JSON paths cannot name such a key
+    if '"' in name or "\0" in name:
+        return lambda _ctx, _values: false()  # SQLite's JSON paths cannot name such a key, PostgreSQL no NUL
     return lambda _ctx, values: Image.properties[name].as_string().in_(list(values))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pileus.api import Requester
 from pileus.db import Session
 from pileus.errors import Conflict
-from pileus.image import store
+from pileus.image import images, quotas, store
 from pileus.image.model import Image
 from pileus.jsontypes import Values
 from pileus.settings import Settings
@@ -15,6 +16,17 @@ from pileus.settings import Settings
 def location(settings: Settings, image_id: str) -> str:
     """URL of the file that a host is to make for an image."""
     return (store.incoming_directory(settings.images) / image_id).absolute().as_uri()
+
+
+def prepare(session: Session, values: Values, asks: Requester) -> Image:
+    """An image that a host is to make the data of; how large they become is known only then.
+
+    Raises:
+        QuotaExceeded: its owner may store nothing more. What creating an image raises.
+    """
+    image = images.create(session, values, asks)
+    quotas.check(session, asks.settings, image.owner, image_size_total=1)
+    return image
 
 
 def begin(session: Session, image_id: str) -> None:
@@ -63,7 +75,7 @@ def drop(session: Session, image_id: str, url: str) -> None:
     if image is None or image.status in ("queued", "saving"):
         store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):
-        session.delete(image)
+        images.forget(session, image)
 
 
 def _held(session: Session, image_id: str) -> Image | None:

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import select
 
 from pileus.db import Session
-from pileus.errors import Conflict, Invalid, TooLarge
+from pileus.errors import Conflict, Invalid, PileusError, TooLarge
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
@@ -67,29 +67,55 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Re
         cap: the most that is taken, bytes.
 
     Raises:
-        TooLarge: over the cap, or the disk is full. Invalid: not as much arrived as the client said.
+        TooLarge: over the cap, or the disk is full. Invalid: not all of it arrived, whatever the reason.
     """
     md5, sha512, size = hashlib.md5(usedforsecurity=False), hashlib.sha512(), 0
-    if (length or 0) > cap:
-        raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
-    try:
-        while chunk := source.read(CHUNK):
-            size += len(chunk)
-            if size > cap:
-                raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
-            if length is not None and size > length:
-                raise Invalid(f"The body is longer than the {length} bytes that were announced.")
-            md5.update(chunk)
-            sha512.update(chunk)
-            file.write(chunk)
-        os.fsync(file.fileno())
-    except OSError as error:
-        if error.errno is None or file.closed:
-            raise Invalid(f"The connection was lost after {size} bytes.") from error
-        raise TooLarge(f"Image storage media is full: {error.strerror}") from error
+    check_length(length, cap)
+    while chunk := _read(source, size):
+        size += len(chunk)
+        check_length(size, cap)
+        if length is not None and size > length:
+            raise Invalid(f"The body is longer than the {length} bytes that were announced.")
+        md5.update(chunk)
+        sha512.update(chunk)
+        with _stored():
+            _write(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
+    with _stored():
+        os.fsync(file.fileno())
     return Received(size, md5.hexdigest(), "sha512", sha512.hexdigest())
+
+
+def check_length(length: int | None, cap: int) -> None:
+    """Raises TooLarge over `cap` bytes."""
+    if (length or 0) > cap:
+        raise TooLarge(f"Denying attempt to upload image larger than {cap} bytes.")
+
+
+def _read(source: Source, so_far: int) -> bytes:
+    """The next piece. A body that cannot be read to its end did not arrive, whatever the server says went wrong."""
+    try:
+        return source.read(CHUNK)
+    except PileusError:
+        raise
+    except Exception as error:
+        raise Invalid(f"The connection was lost after {so_far} bytes.") from error
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    """All of it: an unbuffered file may take less than it is given."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TooLarge(f"Image storage media is full: {error.strerror}") from error
 
 
 def publish(directory: Path, part: Path, image_id: str) -> None:

@@ -6,23 +6,30 @@ from sqlalchemy import select
 
 from pileus.db import Database, Session, new_id
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.image import store
+from pileus.image import quotas, store
 from pileus.image.inspection import Inspection
 from pileus.image.model import Image
 from pileus.settings import Settings
 
 
-def begin(image: Image) -> str:
+def begin(session: Session, settings: Settings, image: Image, length: int | None) -> str:
     """Claim an image for an upload: it is saving from now on. Returns the upload's id.
 
+    Args:
+        length: bytes that the client announced, if it did.
+
     Raises:
-        Conflict: it has data, or another upload is under way. Invalid: its formats are not set.
+        Conflict: it has data, or another upload is under way. Invalid: its formats are not set. TooLarge: larger than
+            any image may be. QuotaExceeded: the owner may not store so much, or has too many uploads under way.
     """
     if image.status != "queued":
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
     missing = [name for name in ("disk_format", "container_format") if not getattr(image, name)]
     if missing:
         raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
+    store.check_length(length, settings.image_size_cap_bytes)
+    more = {quotas.SIZE: -(-max(1, length or 0) // quotas.MIB), quotas.UPLOADING: 1}
+    quotas.check(session, settings, image.owner, **more)
     image.status, image.upload = "saving", new_id()
     image.touch()
     return image.upload
@@ -32,27 +39,31 @@ def take(db: Database, settings: Settings, image: Image, source: store.Source, l
     """Take in the body of the upload that `begin` began; if that fails, the image is queued again.
 
     Raises:
-        TooLarge, Invalid: see store.receive. Unsupported: the body is not what disk_format says, or not safe.
-        NotFound: the image was deleted meanwhile.
+        TooLarge, Invalid: see store.receive. Unsupported: the body is not what its formats say, or not safe.
+        QuotaExceeded: the owner may not store so much. NotFound: the image was deleted meanwhile.
     """
     upload = str(image.upload)
     try:
         with store.incoming(settings.images, image.id, upload) as (part, file):
-            if image.container_format == "bare":
-                inspection = Inspection(source, str(image.disk_format), settings.enforce_image_format)
-                received = store.receive(inspection, file, length, settings.image_size_cap_bytes)
-                virtual_size = inspection.judge(received.size)
-            else:
-                received = store.receive(source, file, length, settings.image_size_cap_bytes)
-                virtual_size = None
+            inspection = Inspection(source, image.disk_format or "", image.container_format or "", settings)
+            received = store.receive(inspection, file, length, _cap(db, settings, image.owner))
+            virtual_size = inspection.judge(received.size)
             with db.write() as session:
                 row = _claimed(session, image.id, upload)
+                quotas.check(session, settings, row.owner, image_size_total=-(-received.size // quotas.MIB))
                 store.publish(settings.images, part, image.id)
                 _finish(row, received, virtual_size)
     except BaseException:
         with db.write() as session:
             _abandon(session, settings, image.id, upload)
         raise
+
+
+def _cap(db: Database, settings: Settings, owner: str | None) -> int:
+    """The most that is taken in, bytes: what the owner may not keep need not arrive."""
+    with db.read() as session:
+        room = quotas.room_bytes(session, settings, owner)
+    return settings.image_size_cap_bytes if room is None else min(room, settings.image_size_cap_bytes)
 
 
 def _finish(image: Image, received: store.Received, virtual_size: int | None) -> None:

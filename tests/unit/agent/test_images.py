@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from pileus.agent import images
+from pileus.agent import imagefile, images, qemuimg
+from pileus.agent.account import Account
 from pileus.agent.commands import ImageSource
+from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
-from pileus.agent.images import ImageCache
+from pileus.agent.imagefile import Workshop
+from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.specs import image_of
 
 SIZE = 4 << 20
+LIMITS = qemuimg.Limits(cpu_s=5, timeout_s=5, file_bytes=1 << 20)
 
 
 def qemu_img(*argv: str) -> None:
@@ -33,7 +38,7 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> ImageCache:
-    return ImageCache(tmp_path / "images")
+    return ImageCache(tmp_path / "images", in_use=set)
 
 
 def refused(cache: ImageCache, image: ImageSource, tmp_path: Path, code: str = "image-invalid") -> str:
@@ -55,7 +60,7 @@ def test_converts_to_raw(cache: ImageCache, raw: Path, tmp_path: Path, disk_form
     qemu_img("convert", "-f", "raw", "-O", driver, *options, str(raw), str(image))
     base = cache.base(image_of(image, disk_format), Timeline())
     assert base.read_bytes()[:SIZE] == raw.read_bytes()
-    assert base.stat().st_mode & 0o777 == 0o444
+    assert base.stat().st_mode & 0o777 == 0o440
 
 
 def test_raw_is_copied_sparse(cache: ImageCache, raw: Path) -> None:
@@ -179,19 +184,21 @@ def test_taken_back_flight_is_taken_over(
 class Flight:
     """Eight threads that want one image at once; the first that makes it is held until `finish`."""
 
-    def __init__(self, cache: ImageCache, image: ImageSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, cache: ImageCache, image: ImageSource, monkeypatch: pytest.MonkeyPatch, smallest: int | None = None
+    ) -> None:
         self.calls: list[Timeline] = []
         self.timelines = [Timeline() for _ in range(8)]
         self.failures: list[CommandFailed] = []
-        self._release, begun, build = threading.Event(), threading.Event(), images._build_base
+        self._release, begun, build = threading.Event(), threading.Event(), imagefile.build
         waiting = threading.Semaphore(0)
         await_other = images._await_other
 
-        def held(image: ImageSource, target: Path, timeline: Timeline) -> None:
+        def held(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) -> None:
             self.calls.append(timeline)
             begun.set()
             self._release.wait(10)
-            build(image, target, timeline)
+            build(image, target, timeline, shop)
 
         def counted(*args: object) -> bool:
             waiting.release()
@@ -199,14 +206,16 @@ class Flight:
 
         def ask(timeline: Timeline) -> None:
             try:
-                cache.base(image, timeline)
+                cache.base(image, timeline, smallest if timeline is self.timelines[0] else None)
             except CommandFailed as failure:
                 self.failures.append(failure)
 
-        monkeypatch.setattr(images, "_build_base", held)
+        monkeypatch.setattr(imagefile, "build", held)
         monkeypatch.setattr(images, "_await_other", counted)
         self._threads = [threading.Thread(target=ask, args=(timeline,)) for timeline in self.timelines]
-        for thread in self._threads:
+        self._threads[0].start()
+        assert begun.wait(10)
+        for thread in self._threads[1:]:
             thread.start()
         assert begun.wait(10)
         for _ in range(7):
@@ -216,9 +225,6 @@ class Flight:
         self._release.set()
         for thread in self._threads:
             thread.join(10)
-
-
-WEEK_S = 7 * 86400.0
 
 
 def aged(base: Path) -> Path:
@@ -231,7 +237,8 @@ def test_purge_removes_what_no_guest_uses(cache: ImageCache, raw: Path, tmp_path
     other = tmp_path / "other.img"
     other.write_bytes(bytes(1 << 20))
     used, unused = (aged(cache.base(image_of(path, "raw"), Timeline())) for path in (raw, other))
-    assert cache.purge({used.name}, WEEK_S) == [unused.name]
+    cache._in_use = lambda: {used.name}
+    assert cache.purge() == [unused.name]
     assert used.exists() and not unused.exists()
     assert cache.base(image_of(other, "raw"), Timeline()) == unused, "and it is made again where it is wanted again"
 
@@ -240,7 +247,7 @@ def test_purge_keeps_a_base_that_was_just_handed_out(cache: ImageCache, raw: Pat
     image = image_of(raw, "raw")
     base = aged(cache.base(image, Timeline()))
     assert cache.base(image, Timeline()) == base, "its overlay may be being made, and nobody can know"
-    assert cache.purge(set(), WEEK_S) == [] and base.exists()
+    assert cache.purge() == [] and base.exists()
 
 
 def test_purge_touches_nothing_but_bases(cache: ImageCache, tmp_path: Path) -> None:
@@ -248,5 +255,134 @@ def test_purge_touches_nothing_but_bases(cache: ImageCache, tmp_path: Path) -> N
         aged_file = tmp_path / "images" / name
         aged_file.touch()
         aged(aged_file)
-    assert cache.purge(set(), WEEK_S) == []
+    assert cache.purge() == []
     assert len(list((tmp_path / "images").iterdir())) == 3
+
+
+def test_purge_removes_nothing_while_it_is_not_known_what_is_used(cache: ImageCache, raw: Path) -> None:
+    base = aged(cache.base(image_of(raw, "raw"), Timeline()))
+    cache._in_use = lambda: None
+    assert cache.purge() == [] and base.exists()
+
+
+def three(cache: ImageCache, tmp_path: Path) -> list[Path]:
+    """Bases of 1 MiB each, the oldest first, none of which was asked for lately."""
+    bases = []
+    for number in range(3):
+        path = tmp_path / f"{number}.img"
+        path.write_bytes(bytes([number + 1]) * (1 << 20))
+        base = cache.base(image_of(path, "raw"), Timeline())
+        os.utime(base, (time.time() - 86400 + number,) * 2)
+        bases.append(base)
+    return bases
+
+
+def test_purge_keeps_the_cache_small(tmp_path: Path) -> None:
+    """The oldest go first; what a guest uses stays, and counts."""
+    cache = ImageCache(tmp_path / "images", limits=CacheLimits(most_bytes=2 << 20))
+    bases = three(cache, tmp_path)
+    cache._in_use = lambda: {bases[0].name}
+    assert cache.purge() == [bases[1].name]
+    assert cache.purge() == []
+
+
+def test_room_is_made_for_a_new_image(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gets full is emptied of what nobody uses, and of no more of it than is needed."""
+    cache = ImageCache(tmp_path / "images", limits=CacheLimits(reserve_bytes=3 << 20))
+    bases = three(cache, tmp_path)
+    cache._in_use = lambda: {bases[0].name}
+    kept = sorted(path.name for path in bases)
+
+    def free(self: ImageCache) -> int:
+        return (8 << 20) - (1 << 20) * sum(1 for _ in self._bases())
+
+    monkeypatch.setattr(ImageCache, "_free", free)
+    cache.make_room(3 << 20)
+    assert sorted(path.name for path in bases if path.exists()) == sorted(set(kept) - {bases[1].name})
+    with pytest.raises(CommandFailed, match="no room"):
+        cache.base(image_of(raw, "raw", size_bytes=64 << 20), Timeline())
+    assert [path for path in bases if path.exists()] == [bases[0]]
+
+
+@pytest.mark.parametrize("disk_format", ["raw", "qcow2"])
+def test_too_large_for_the_flavor_is_not_opened(
+    cache: ImageCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk_format: str
+) -> None:
+    """What an image declares is enough to refuse it; it was once converted first."""
+    image = tmp_path / f"image.{disk_format}"
+    qemu_img("create", "-f", disk_format, str(image), "3G" if disk_format == "qcow2" else "3M")
+    monkeypatch.setattr("pileus.agent.qemuimg.convert", lambda *_a, **_k: pytest.fail("it was opened"))
+    with pytest.raises(CommandFailed) as failure:
+        cache.base(image_of(image, disk_format), Timeline(), 2 << 30 if disk_format == "qcow2" else 1 << 20)
+    assert failure.value.code == "flavor-disk-too-small"
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_another_flavor_may_be_large_enough(cache: ImageCache, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for one whose flavor is too small does not fail with it."""
+    flight = Flight(cache, image_of(raw, "raw"), monkeypatch, smallest=1)
+    flight.finish()
+    assert [failure.code for failure in flight.failures] == ["flavor-disk-too-small"]
+    assert cache.base(image_of(raw, "raw"), Timeline()).exists()
+
+
+def test_more_than_the_image_says_is_not_fetched(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    image = image_of(raw, "raw", size_bytes=1 << 20)
+    with open(raw, "ab") as growing:
+        growing.truncate(1 << 40)
+    refused(cache, image, tmp_path)
+
+
+def test_a_link_is_not_followed(cache: ImageCache, raw: Path, tmp_path: Path) -> None:
+    """The folder of images is a less trusted user's, who could otherwise have any file of the host read."""
+    link = tmp_path / "link.img"
+    link.symlink_to(raw)
+    refused(cache, image_of(raw, "raw", location=f"file://{link}"), tmp_path, "image-missing")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_converts_is_nobody(tmp_path: Path, raw: Path) -> None:
+    """The tool that reads a tenant's image has no rights, no network, limits, and may enter no folder of ours."""
+    account = Account.of("nobody")
+    assert account is not None
+    said = run(
+        *qemuimg._limited(LIMITS), *account.command, "cat", "/proc/self/status", "/proc/self/limits", "/proc/net/dev"
+    )
+    for line in ("Uid:\t65534\t65534", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Groups:\t \n"):
+        assert line in said
+    assert re.search(r"Max file size +1048576 ", said) and re.search(r"Max address space +1073741824 ", said)
+    assert "eth" not in said
+    image = tmp_path / "image.qcow2"
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))
+    base = ImageCache(tmp_path / "images", account).base(image_of(image, "qcow2"), Timeline())
+    assert base.read_bytes() == raw.read_bytes()
+    assert (base.stat().st_uid, base.stat().st_gid, base.stat().st_mode & 0o777) == (0, account.gid, 0o440)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_is_ended_ends_with_all_it_started(tmp_path: Path) -> None:
+    account = Account.of("nobody")
+    assert account is not None
+    seconds = f"61.{os.getpid()}"
+    with pytest.raises(CommandFailed, match="did not end"):
+        run(*account.command, "sh", "-c", f"sleep {seconds} & sleep {seconds}", timeout_s=0.5)
+    deadline = time.monotonic() + 10
+    while subprocess.run(["pgrep", "-f", f"^sleep {seconds}"], check=False, capture_output=True).stdout:
+        assert time.monotonic() < deadline, "it lives"
+
+
+def test_images_come_from_the_store_alone(tmp_path: Path, raw: Path) -> None:
+    """Who commands a host may not have it read any other file, by a path or by a link."""
+    store = tmp_path / "store"
+    store.mkdir()
+    cache = ImageCache(tmp_path / "images", store=store)
+    (store / "within").write_bytes(raw.read_bytes())
+    (tmp_path / "by-link").symlink_to(store)
+    for location in (raw, store / ".." / raw.name, tmp_path / "by-link" / "within", store):
+        refused(cache, image_of(raw, "raw", location=f"file://{location}"), tmp_path, "image-missing")
+    assert cache.base(image_of(store / "within", "raw"), Timeline()).exists()
+    moved = tmp_path / "moved"
+    store.rename(moved)
+    store.symlink_to(moved)
+    (tmp_path / "images" / f"{image_of(raw, 'raw').sha512}.raw").unlink()
+    refused(cache, image_of(raw, "raw", location=f"file://{store}/within"), tmp_path, "image-missing")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pileus.api import Caller, Policy, Requester
+from pileus.api.policy_file import BadPolicyFile
 from pileus.compute.policies import RULES
 from pileus.errors import Forbidden
 from pileus.settings import Settings
@@ -88,6 +89,46 @@ def test_a_file_that_comes_later_counts(tmp_path: Path) -> None:
     (tmp_path / "compute.yaml").write_text('"os_compute_api:os-hypervisors:list": "role:member"\n')
     again = made(tmp_path)
     assert allows(again, "os_compute_api:os-hypervisors:list", MINE, caller("member"))
+
+
+INVALID = {
+    "no YAML": b'"a": [',
+    "no UTF-8": b'"a": "\xff"',
+    "a list": b'- "role:member"',
+    "a text": b"role:member",
+    "a number": b'"a": 5',
+    "nothing": b'"a":',
+    "a number for a name": b'5: "role:member"',
+    "not understood": b'"os_compute_api:servers:show": "role:member and and"',
+    "unended": b'"os_compute_api:servers:show": "(role:member"',
+    "no such rule": b'"os_compute_api:servers:show": "rule:nothing"',
+    "a circle": b'"one": "rule:two"\n"two": "rule:one"',
+    "itself": b'"os_compute_api:servers:show": "rule:os_compute_api:servers:show"',
+    "deep": b'"a": ' + b"[" * 5000,
+}
+
+
+@pytest.mark.parametrize("content", INVALID.values(), ids=INVALID)
+def test_an_invalid_file_is_refused_at_start(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "compute.yaml").write_bytes(content)
+    with pytest.raises(BadPolicyFile, match=str(tmp_path / "compute.yaml")):
+        made(tmp_path)
+
+
+@pytest.mark.parametrize("content", [*INVALID.values(), None], ids=[*INVALID, "gone"])
+def test_a_file_that_becomes_invalid_changes_nothing(tmp_path: Path, content: bytes | None) -> None:
+    """Neither are requests answered by errors, nor is what the operator allowed or forbade forgotten."""
+    file = tmp_path / "compute.yaml"
+    file.write_text('"os_compute_api:os-hypervisors:list": "role:member"\n"os_compute_api:servers:create": "!"\n')
+    policy = made(tmp_path)
+    file.unlink() if content is None else file.write_bytes(content)
+    for _ in range(2):
+        assert allows(policy, "os_compute_api:os-hypervisors:list", MINE, caller("member"))
+        assert not allows(policy, "os_compute_api:servers:create", MINE, caller("member"))
+        assert allows(policy, "os_compute_api:servers:show", MINE, caller("reader"))
+    file.write_text('"os_compute_api:servers:show": "!"\n')
+    assert not allows(policy, "os_compute_api:servers:show", MINE, caller("reader")), "what is mended counts at once"
+    assert not allows(policy, "os_compute_api:os-hypervisors:list", MINE, caller("member"))
 
 
 def test_who_administrates_is_a_rule(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.fuzz.requests import Drawer
 from tests.fuzz.world import Answer, World, as_first_started
 
 FOREIGN = ("nobody", "stranger", "reader", "service", "other domain")
-DRAWS = 3
+DRAWS = 2
 """Bodies that each writing route is asked with."""
 BOOKKEEPING = {"identity_generation"}
 """Tables that are about the database's own changes."""
@@ -118,19 +118,17 @@ def test_nobody_writes_what_is_not_his(walk: Walk, who: str) -> None:
     assert wrong == [], "\n".join(map(str, wrong))
 
 
-@pytest.mark.parametrize("who", FOREIGN)
-def test_nobody_reads_what_is_not_his(walk: Walk, who: str) -> None:
+def test_nobody_reads_what_is_not_his(walk: Walk) -> None:
     wrong = []
-    for service, route in walk.world.routes():
-        if route.method not in ("GET", "HEAD"):
-            continue
-        path, answer = walk.ask(who, service, route)
-        if answer.status >= 400 or route.is_open or may_read(who, service):
-            continue
-        told = {one for one in walk.world.private if one.encode() in answer.body or one in path}
-        if told or who == "nobody":
-            wrong.append((route.method, path, answer.status, told, answer.body[:300]))
-    assert wrong == []
+    for who in FOREIGN:
+        for service, route in walk.world.routes():
+            if route.method not in ("GET", "HEAD") or route.is_open or may_read(who, service):
+                continue
+            path, answer = walk.ask(who, service, route)
+            told = {one for one in walk.world.private if one.encode() in answer.body or one in path}
+            if answer.status < 400 and (told or who == "nobody"):
+                wrong.append((who, route.method, path, answer.status, told, answer.body[:300]))
+    assert wrong == [], "\n".join(map(str, wrong))
 
 
 def test_what_is_walked_is_what_the_administrator_can_do(walk: Walk) -> None:

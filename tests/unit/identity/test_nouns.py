@@ -88,11 +88,11 @@ def test_filters(admin: Client) -> None:
 
 
 def test_filters_that_are_too_much_are_bad_requests(admin: Client) -> None:
-    for query in ("name__contains=" + "a" * 60_000, "&".join(f"name__icontains={n}" for n in range(1200))):
+    for query in ("name__contains=" + "a" * 10_000, "&".join(f"name__icontains={n}" for n in range(500))):
         for path in ("/projects", "/users", "/roles", "/domains"):
             answer = admin("GET", path, query_string=query)
             assert answer.status_code == 400 and "name__" in answer.json["error"]["message"]
-    assert admin("GET", "/projects", query_string="&".join(f"name={n}" for n in range(1200))).status_code == 200
+    assert admin("GET", "/projects", query_string="&".join(f"name={n}" for n in range(400))).status_code == 200
 
 
 def test_project_tags(admin: Client) -> None:

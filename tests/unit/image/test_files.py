@@ -92,7 +92,35 @@ def test_client_goes_away(serving: Serving, demo: Client) -> None:
     assert put(demo, image["id"], b"x" * 100).status_code == 204
 
 
-@pytest.mark.parametrize("announced", ["99", "101", "many"])
+@pytest.mark.parametrize(
+    "error",
+    [OSError("reset"), OSError(104, "reset"), ValueError("chunk"), EOFError(), RuntimeError("any"), StopIteration()],
+)
+def test_body_that_cannot_be_read(
+    serving: Serving, demo: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """However a server says that a chunked body broke off, what arrived is no image."""
+
+    class Broken:
+        def __init__(self, *_: object) -> None:
+            self._pieces = [b"x" * 100, b"x" * 100]
+
+        def read(self, _size: int) -> bytes:
+            if not self._pieces:
+                raise error
+            return self._pieces.pop()
+
+    image = make(demo)
+    monkeypatch.setattr("pileus.image.routes.files._body", lambda _request: (Broken(), None))
+    answer = put(demo, image["id"], b"")
+    assert answer.status_code == 400 and "after 200 bytes" in answer.json["message"]
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []
+    monkeypatch.undo()
+    assert put(demo, image["id"], b"x" * 100).status_code == 204
+
+
+@pytest.mark.parametrize("announced", ["99", "101", "many", "9" * 5000, "-100", "\u00b2"])
 def test_announced_size(demo: Client, announced: str) -> None:
     image = make(demo)
     assert put(demo, image["id"], b"x" * 100, **{"X-OpenStack-Image-Size": announced}).status_code == 400
@@ -198,9 +226,32 @@ def test_partition_table_is_raw(demo: Client) -> None:
     assert make(demo, bytes(disk))["status"] == "active"
 
 
-def test_not_bare_is_not_inspected(demo: Client) -> None:
+def test_an_archive_is_no_disk(demo: Client) -> None:
     image = make(demo, b"tar", container_format="ova", disk_format="vmdk")
     assert (image["status"], image["virtual_size"]) == ("active", None)
+
+
+@pytest.mark.parametrize("container", ["bare", "ovf", "ova", "ami", "ari", "aki", "docker", "compressed"])
+def test_every_container_is_inspected(serving: Serving, demo: Client, tmp_path: Path, container: str) -> None:
+    """With another container than bare, a body was once taken as it came."""
+    qemu_img(tmp_path / "base", "1M")
+    data = qemu_img(tmp_path / "overlay", "-b", str(tmp_path / "base"), "-F", "qcow2", "1M")
+    for disk_format in ("qcow2", "raw"):
+        image = make(demo, container_format=container, disk_format=disk_format)
+        assert put(demo, image["id"], data).status_code == 415
+    assert files(serving) == []
+
+
+@pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 512])
+def test_declared_disk_is_too_large(serving: Serving, demo: Client, tmp_path: Path, size: int) -> None:
+    """A header of a few bytes may declare any size; the largest do not even fit into a database."""
+    data = bytearray(qemu_img(tmp_path / "disk", "1M"))
+    data[24:32] = struct.pack(">Q", size)
+    image = make(demo, disk_format="qcow2")
+    answer = put(demo, image["id"], bytes(data))
+    assert answer.status_code == 413 and str(size) in answer.json["message"]
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []
 
 
 def test_backing_file_is_refused(serving: Serving, demo: Client, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_filters(demo: Client) -> None:
     assert names(f"created_at=neq:{when}&name=a") == []
     for query in (
         "protected=maybe", "size_min=x", "created_at=gt:x", "sort_key=x", "limit=x", "sort_dir=x&sort_key=id",
-        "marker=x", "member_status=x", "sort=name:asc&sort_key=name",
+        "marker=x", "member_status=x", "sort=name:asc&sort_key=name", "name=in:a%0Ab", "%00=x",
     ):  # fmt: skip
         assert demo("GET", "/images", query_string=query).status_code == 400, query
 

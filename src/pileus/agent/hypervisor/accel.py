@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from pileus.agent.account import Account, give
+
 PROBE_TIMEOUT_S = 5.0
 _EXIT_STATUS = 0x10 << 1 | 1
 """isa-debug-exit ends QEMU with (value << 1) | 1; the boot sector below writes 0x10."""
@@ -49,36 +51,56 @@ class _Verdict(msgspec.Struct):
     virt_type: str
 
 
-def choose(cache: Path, emulator: str = "qemu-system-x86_64") -> str:
+def choose(cache: Path, emulator: str = "qemu-system-x86_64", account: Account | None = None) -> str:
     """`kvm` or `qemu`: libvirt's domain type for this host; remembered in the file `cache`.
 
-    The verdict is taken anew when the kernel, its boot or the presence of /dev/kvm changed.
+    The verdict is taken anew when the kernel, its boot or the presence of /dev/kvm changed. The guest that shows it is
+    run as `account`: where that may not use KVM, guests may not.
     """
-    basis = f"{_boot_id()} {platform.release()} {Path('/dev/kvm').exists()}"
+    basis = f"{_boot_id()} {platform.release()} {Path('/dev/kvm').exists()} {account}"
     try:
         verdict = msgspec.json.decode(cache.read_bytes(), type=_Verdict)
         if verdict.basis == basis:
             return verdict.virt_type
     except (OSError, msgspec.DecodeError):
         pass
-    virt_type = "kvm" if Path("/dev/kvm").exists() and runs(emulator, "kvm", "host") else "qemu"
+    virt_type = "kvm" if Path("/dev/kvm").exists() and runs(emulator, "kvm", "host", account=account) else "qemu"
     fresh = cache.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(_Verdict(basis=basis, virt_type=virt_type)))
     fresh.replace(cache)
     return virt_type
 
 
-def runs(emulator: str, accelerator: str, cpu: str, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+def runs(
+    emulator: str, accelerator: str, cpu: str, timeout_s: float = PROBE_TIMEOUT_S, account: Account | None = None
+) -> bool:
     """Whether the probe guest comes to its end with this accelerator within `timeout_s`."""
     with tempfile.NamedTemporaryFile(prefix="pileus-probe-") as disk:
         disk.write(boot_sector())
         disk.flush()
-        argv = [emulator, "-machine", "pc", "-accel", accelerator, "-cpu", cpu, "-m", "16", "-nodefaults"]
+        give(account, disk.fileno(), 0o600)
+        argv = [
+            *(account.command if account else ()),
+            emulator,
+            "-machine",
+            "pc",
+            "-accel",
+            accelerator,
+            "-cpu",
+            cpu,
+            "-m",
+            "16",
+            "-nodefaults",
+        ]
         argv += ["-display", "none", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
-        argv += ["-drive", f"file={disk.name},format=raw,if=ide"]
+        argv += ["-drive", f"file=/proc/self/fd/{disk.fileno()},format=raw,if=ide"]
         try:
             guest = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[disk.fileno()],
             )
         except OSError:
             return False

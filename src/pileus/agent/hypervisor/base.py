@@ -37,6 +37,10 @@ class Hypervisor(Protocol):
     said there. Power states are those of PowerState. `host` is one of the names in `reports()`.
     """
 
+    @property
+    def confinement(self) -> str:
+        """What keeps guests in on this host, and what does not; for people."""
+
     def start(self, listener: GuestListener) -> None:
         """Bring the hypervisor up (starting its daemons if they do not run); guest events go to `listener`."""
 

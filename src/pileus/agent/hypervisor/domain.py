@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pileus.agent.account import Account
 from pileus.agent.commands import GuestPort, GuestSpec
 from pileus.agent.hypervisor import topology
 from pileus.agent.hypervisor.base import has_agent
+from pileus.agent.hypervisor.confinement import Confinement
 from pileus.agent.storage.file import GuestFiles
 
 _CHASSIS_ASSET = "OpenStack Nova"
@@ -44,7 +46,15 @@ def disks(guest: GuestSpec, files: GuestFiles) -> list[Disk]:
     return disks
 
 
-def xml(guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Sequence[str], console: Path) -> str:
+def xml(
+    guest: GuestSpec,
+    virt_type: str,
+    disks: Sequence[Disk],
+    interfaces: Sequence[str],
+    console: Path,
+    confinement: Confinement,
+    owner: Account | None = None,
+) -> str:
     """The domain's definition.
 
     Args:
@@ -52,12 +62,14 @@ def xml(guest: GuestSpec, virt_type: str, disks: Sequence[Disk], interfaces: Seq
         disks: in boot order; the first is booted from.
         interfaces: `<interface>` elements, in the order in which the guest is to see them.
         console: file to which the guest's serial console is appended.
+        owner: the user that the guest runs as, whose its files are already; libvirt's own choice if None.
     """
     domain = ET.Element("domain", type=virt_type)
     _text(domain, "name", guest.instance_name)
     _text(domain, "uuid", guest.server_id)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus), placement="static")
+    _kept_in(domain, confinement, owner)
     _sysinfo(domain, guest)
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine="pc")
@@ -119,6 +131,14 @@ def backup(target: str, copy: Path) -> str:
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = text
+
+
+def _kept_in(domain: ET.Element, confinement: Confinement, owner: Account | None) -> None:
+    if confinement.partition:
+        _text(ET.SubElement(domain, "resource"), "partition", confinement.partition)
+    if owner:
+        label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
+        _text(label, "label", f"+{owner.uid}:+{owner.gid}")
 
 
 def _sysinfo(domain: ET.Element, guest: GuestSpec) -> None:

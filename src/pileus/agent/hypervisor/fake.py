@@ -62,6 +62,10 @@ class FakeHypervisor:
         self._uploads = Uploads(uploads)
         self._hosts = [f"fake-{number + 1}" for number in range(hosts)]
 
+    @property
+    def confinement(self) -> str:
+        return "nothing runs"
+
     def start(self, listener: GuestListener) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         self._uploads.clear()

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import libvirt
 from msgspec.structs import replace
 
+from pileus.agent.account import Account
 from pileus.agent.commands import GuestPort, GuestSpec, PowerState
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.base import GuestListener
+from pileus.agent.hypervisor.confinement import Confinement
 from pileus.agent.hypervisor.connection import Connection, power_state, quiet, said_by_libvirt
 from pileus.agent.hypervisor.libvirtd import Libvirtd
 from pileus.agent.hypervisor.watch import Watch
@@ -24,6 +27,9 @@ from pileus.agent.metadata import MetadataStore
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from pileus.agent.timeline import Timeline
+
+_UNLIMITED_KIB = 9007199254740991
+"""VIR_DOMAIN_MEMORY_PARAM_UNLIMITED, which libvirt's Python does not name."""
 
 
 class Guests:
@@ -35,17 +41,32 @@ class Guests:
         state: the agent's state directory.
         data: what the guests' metadata service tells.
         virt_type: `kvm` or `qemu`; must be known before a guest is started.
+        account: in whose group guests run, each as a user of its own; they run as we do if None.
     """
 
-    def __init__(self, state: Path, network: Network, host: str, data: MetadataStore, virt_type: str | None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        network: Network,
+        host: str,
+        data: MetadataStore,
+        virt_type: str | None,
+        account: Account | None,
+    ) -> None:
         self._state, self._network, self._host, self._data = state, network, host, data
         self._virt_type = virt_type
-        self._files = InstanceFiles(state / "instances")
-        self._daemon = Libvirtd(state)
+        self._account = account
+        self._files = InstanceFiles(state / "instances", account)
+        self._daemon = Libvirtd(state, lambda: self._confinement)
         self._connection = Connection(self._daemon, self._look)
         self._watch = Watch(self._tell, self._connection.tell)
         self._listener: GuestListener | None = None
         self._networks = threading.Lock()
+
+    @cached_property
+    def _confinement(self) -> Confinement:
+        """What keeps guests in; looked at once, when libvirtd is brought up."""
+        return Confinement.of(self._account, self._state)
 
     # --- finding them -----------------------------------------------------------------------------
 
@@ -135,17 +156,32 @@ class Guests:
             interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
             disks = domain.disks(guest, files)
             guest = replace(guest, instance_name=self._free_name(guest))
-            text = domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console)
+            owner = files.owner
+            files.hand_over(owner)
+            text = domain.xml(
+                guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, owner
+            )
             defined = self._connection.get().defineXML(text)
             defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
         return self._run(defined, guest, plug_timeout_s, timeline)
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
         """Let a guest that was started paused run once its ports are up."""
+        self._bound(found)
         self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
         with timeline.stage("running"):
             found.resume()
         return self._settled(guest.server_id)
+
+    def _bound(self, found: Any, bound: bool = True) -> None:
+        """Bound the memory that a guest's QEMU takes, or no longer.
+
+        Not in its definition, nor while that is saved with its memory: libvirt would also lock so much memory at the
+        next start, which not every machine allows.
+        """
+        if limit := self._confinement.memory_mib(found.maxMemory() >> 10, self._virt_type or "qemu"):
+            kib = limit << 10 if bound else _UNLIMITED_KIB
+            found.setMemoryParameters({"hard_limit": kib}, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def _free_name(self, guest: GuestSpec) -> str:
         """The guest's name, or one like it if another has that: the numbers of a lost database come again."""

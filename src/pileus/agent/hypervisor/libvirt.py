@@ -10,6 +10,7 @@ from typing import Any
 import libvirt
 
 from pileus.agent import configdrive
+from pileus.agent.account import Account
 from pileus.agent.commands import (
     BuildGuest,
     DiscardGuest,
@@ -26,7 +27,7 @@ from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvi
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
 from pileus.agent.hypervisor.snapshots import SnapshotCommands
-from pileus.agent.images import ImageCache
+from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 20.0
 """How long guests are given together to shut down when the agent stops."""
-_KEEP_BASES_S = 7 * 86400.0
 _AGENT_ANSWERS_S = 10
 """How long an agent inside a guest may take to answer."""
 _NO_AGENT = (
@@ -57,6 +57,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         virt_type: `kvm` or `qemu`; found out by running a guest if not given.
         metadata: the service that answers guests; one of its own if not given.
         uploads: the one folder into which images may be put, another user's; without it no images are made.
+        account: in whose group guests run, and as whom their images are converted; as ourselves if None.
+        cache: how much is kept of images that no guest uses. store: the one folder that they are taken from.
     """
 
     def __init__(
@@ -67,10 +69,13 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         virt_type: str | None = None,
         metadata: MetadataService | None = None,
         uploads: Path | None = None,
+        account: Account | None = None,
+        cache: CacheLimits | None = None,
+        store: Path | None = None,
     ) -> None:
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
-        super().__init__(state, network, host, self.metadata.store, virt_type)
-        self._images = ImageCache(state / "images")
+        super().__init__(state, network, host, self.metadata.store, virt_type, account)
+        self._images = ImageCache(state / "images", account, cache, self._files.bases, store)
         self._uploads = Uploads(uploads)
 
     # --- the host ---------------------------------------------------------------------------------
@@ -80,7 +85,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         self._listener = listener
         self._state.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
-            probe = pool.submit(accel.choose, self._state / "accelerator.json") if not self._virt_type else None
+            verdict = self._state / "accelerator.json"
+            probe = None if self._virt_type else pool.submit(accel.choose, verdict, account=self._account)
             self._connection.start()
             with said_by_libvirt():
                 self._connection.get().getVersion()  # has libvirtd look at QEMU now, not in the first build
@@ -88,6 +94,15 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
             self._virt_type = probe.result()
         self._drop_copies()
         log.info("guests of %s run by %s", self._host, self._virt_type)
+        log.info("guests are kept in by %s", ", ".join(self._confinement.has) or "nothing")
+        if lacks := self._confinement.lacks:
+            log.warning("guests are NOT kept in by %s", ", ".join(lacks))
+
+    @property
+    def confinement(self) -> str:
+        """What keeps guests in on this machine, and what does not, in one line."""
+        has, lacks = self._confinement.has, self._confinement.lacks
+        return f"{', '.join(has) or 'nothing'}" + (f"; missing: {', '.join(lacks)}" if lacks else "")
 
     def reports(self) -> list[HostReport]:
         """This host, with every guest that has a domain, a directory or instance data here."""
@@ -109,11 +124,10 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
             ]
 
     def housekeep(self) -> None:
-        """Keep the console logs short; forget image bases that no guest has used for a week."""
+        """Keep the console logs short; forget image bases that no guest has used for long."""
         for server_id in self._files.known():
             self._files.guest(server_id).trim_console()
-        if (in_use := self._files.bases()) is not None:  # None: a directory of an earlier release does not say
-            self._images.purge(in_use, _KEEP_BASES_S)
+        self._images.purge()
 
     def stop(self, keep_guests: bool) -> None:
         """Stop serving; unless guests are kept, shut them down and end libvirtd."""
@@ -126,6 +140,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         self._connection.close()
         if not keep_guests:
             self._daemon.stop()
+            self._confinement.dissolve()
 
     # --- guests -----------------------------------------------------------------------------------
 
@@ -201,7 +216,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
     def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
         if guest.image is None:
             raise CommandFailed("no-image", "this host boots servers from images only")
-        base = self._images.base(guest.image, timeline)
+        base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
         files.make_directory()
         with timeline.stage("create disk") as detail:
             detail |= {

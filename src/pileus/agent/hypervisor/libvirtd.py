@@ -13,12 +13,13 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pileus.agent.daemons import end, pid_of, wait_until
 from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.confinement import Confinement
 
 PROGRAM = "libvirtd"
 _START_TIMEOUT_S = 30.0
@@ -26,18 +27,6 @@ _SUN_PATH_MAX = 107
 """Longest path of a unix socket (unix(7): 108 bytes with the closing zero)."""
 
 _ROOMS = ("etc", "run", "lib", "log", "cache")
-
-_QEMU_CONF = """\
-user = "root"
-group = "root"
-security_driver = "none"
-remember_owner = 0
-namespaces = []
-cgroup_controllers = []
-stdio_handler = "file"
-vnc_listen = "127.0.0.1"
-auto_start_bypass_cache = 0
-"""
 
 _LIBVIRTD_CONF = """\
 unix_sock_dir = "/run/libvirt"
@@ -72,9 +61,11 @@ class Libvirtd:
 
     Args:
         state: the agent's state directory; `libvirt/` and `openvswitch/run/` in it are used.
+        confinement: asked for what guests are kept in by, when the daemon is started.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, confinement: Callable[[], Confinement]) -> None:
+        self._confinement = confinement
         self._room = state / "libvirt"
         self._ovs_run = state / "openvswitch" / "run"
         self._pidfile = self._room / "run" / "libvirtd.pid"
@@ -143,13 +134,14 @@ class Libvirtd:
     def _configure(self) -> None:
         for name in _ROOMS:
             (self._room / name).mkdir(parents=True, exist_ok=True)
+            (self._room / name).chmod(0o755)  # guests, as users of their own, pass; outside, the room itself is shut
         self._ovs_run.mkdir(parents=True, exist_ok=True)
         self._room.chmod(0o700)
         identity = self._room / "host-uuid"
         if not identity.exists():
             # Two hosts on one machine have one DMI table; libvirt refuses migration between equal host ids.
             _write(identity, str(uuid.uuid4()))
-        _write(self._room / "etc" / "qemu.conf", _QEMU_CONF)
+        _write(self._room / "etc" / "qemu.conf", self._confinement().qemu_conf)
         _write(self._room / "etc" / "libvirtd.conf", _LIBVIRTD_CONF.format(host_uuid=identity.read_text()))
 
     @contextmanager

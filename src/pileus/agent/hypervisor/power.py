@@ -80,7 +80,12 @@ class PowerCommands(Guests):
         with self._commanded(host, command.server_id), timeline.stage("suspend guest"):
             found = self._existing(command.server_id)
             if found.isActive():
-                found.managedSave(0)
+                self._bound(found, False)
+                try:
+                    found.managedSave(0)
+                except libvirt.libvirtError:
+                    self._bound(found)
+                    raise
             elif not found.hasManagedSaveImage():
                 raise _not_running()
             return self._settled(command.server_id)
@@ -99,8 +104,15 @@ class PowerCommands(Guests):
                 self._prepare_networks(guest.ports, timeline)
                 with timeline.stage("restore memory"):
                     self._network.unplug([wiring.port.id for wiring in guest.ports])  # as before every start
+                    self._hand_over(found, guest.server_id)
                     found.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
             return self._run(found, guest, command.plug_timeout_s, timeline)
+
+    def _hand_over(self, found: Any, server_id: str) -> None:
+        """Have a saved guest's files be the user's that it was saved as: of an earlier release, it has none."""
+        files = self._files.guest(server_id)
+        own = "model='dac'" in found.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
+        files.hand_over(files.owner if own else self._account)
 
     def _held_or_running(self, found: Any) -> int:
         """PAUSED or RUNNING.

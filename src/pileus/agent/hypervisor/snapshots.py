@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import suppress
+import os
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import libvirt
 import msgspec
 
 from pileus.agent import qemuimg
+from pileus.agent.account import give
 from pileus.agent.commands import SnapshotGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.connection import quiet
 from pileus.agent.hypervisor.guests import Guests
+from pileus.agent.images import ImageCache
 from pileus.agent.storage import qcow2
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.uploads import Uploads
@@ -33,6 +36,7 @@ class SnapshotCommands(Guests):
     """See base.Hypervisor. The disk is copied beside itself first: the place of the image is open to others."""
 
     _uploads: Uploads
+    _images: ImageCache
 
     def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
         """Copy the root disk as it is now, and deliver the copy."""
@@ -46,10 +50,8 @@ class SnapshotCommands(Guests):
             try:
                 with timeline.stage("copy disk") as detail:
                     detail |= {"image": command.image_id, "live": self._copy_disk(found, files, timeline)}
-                with open(files.copy, "rb") as copy:
-                    disk = qcow2.header(copy)
-                    assert not disk.backed, "an image must stand for itself"
-                    copy.seek(0)
+                with open(os.open(files.copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as copy:
+                    disk = _standing_alone(copy)
                     delivered = self._uploads.deliver(copy, files.copy.stat().st_size, command.location, timeline)
             finally:
                 self._drop_copy(command.server_id)
@@ -58,18 +60,20 @@ class SnapshotCommands(Guests):
     def _copy_disk(self, found: Any, files: GuestFiles, timeline: Timeline) -> bool:
         """Copy the root disk; whether the guest ran meanwhile."""
         target = domain.disk_of(found.XMLDesc(0), files.root) if found.isActive() else None
-        if target is not None and self._copy_live(found, target, files.copy, timeline):
+        if target is not None and self._copy_live(found, target, files, timeline):
             return True
         files.copy.unlink(missing_ok=True)
-        _convert(files, timeline)
+        self._convert(files, timeline)
         return False
 
-    def _copy_live(self, found: Any, target: str, copy: Path, timeline: Timeline) -> bool:
+    def _copy_live(self, found: Any, target: str, files: GuestFiles, timeline: Timeline) -> bool:
         """Have QEMU copy the disk as it is when it begins: what the guest writes later is kept out of the copy.
 
         Returns:
             False if the guest went off before the end; the copy is worth nothing then.
         """
+
+        copy = files.copy
 
         def over() -> bool:
             try:
@@ -83,7 +87,9 @@ class SnapshotCommands(Guests):
             timeline.progress("copy disk", job.get("disk_processed", 0), job.get("disk_total", 0))
             return False
 
-        found.backupBegin(domain.backup(target, copy), None, 0)
+        qemuimg.create(copy, _size(files.root))
+        give(files.owner, copy, 0o600)  # QEMU may write it, and make nothing beside it
+        found.backupBegin(domain.backup(target, copy), None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
         self._connection.wait_for(over, math.inf)
         if not found.isActive():
             return False
@@ -92,6 +98,35 @@ class SnapshotCommands(Guests):
             log.warning("copy of %s failed: %s", found.name(), ended.get("errmsg"))
             raise CommandFailed("storage", "the server's disk could not be copied")
         return True
+
+    def _convert(self, files: GuestFiles, timeline: Timeline) -> None:
+        """Copy the disk of a guest that is off, as the guest's user; QEMU's locks keep this from one that runs."""
+        virtual_size = _size(files.root)
+
+        def tell() -> None:
+            done = files.copy.stat().st_blocks * 512 if files.copy.exists() else 0
+            timeline.progress("copy disk", min(done, virtual_size), virtual_size)
+
+        gib = virtual_size // _GIB
+        limits = qemuimg.Limits(
+            cpu_s=60 + 10 * gib, timeout_s=900.0 + 60.0 * gib, file_bytes=virtual_size + virtual_size // 8 + (64 << 20)
+        )
+        try:
+            with ExitStack() as stack:
+                root = stack.enter_context(open(files.root, "rb"))
+                copy = stack.enter_context(open(files.copy, "xb"))
+                base = files.base_name()
+                behind = stack.enter_context(open(self._images.path(base), "rb")) if base else None
+                owner = files.owner
+                files.hand_over(owner)
+                give(owner, copy.fileno(), 0o600)
+                disks = (root, "qcow2", copy, "qcow2")
+                qemuimg.convert(*disks, limits, account=owner, backing=behind, meanwhile=tell)
+        except (CommandFailed, OSError, ValueError) as error:
+            if isinstance(error, CommandFailed) and error.code != "program":
+                raise
+            log.warning("copy of %s: %s", files.directory.name, error)
+            raise CommandFailed("storage", "the server's disk could not be copied") from error
 
     def _drop_copy(self, server_id: str) -> None:
         """Remove a copy, the job that may still write it first. Never fails: what is left goes at the next start."""
@@ -115,25 +150,23 @@ def _is_copied(found: Any) -> bool:
     return bool(found.isActive() and found.jobStats().get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP)
 
 
-def _convert(files: GuestFiles, timeline: Timeline) -> None:
-    """Copy the disk of a guest that is off; QEMU's locks keep this from one that runs after all."""
-    with open(files.root, "rb") as root:
-        virtual_size = qcow2.header(root).size
+def _size(disk: Path) -> int:
+    """The size of a qcow2 disk, bytes."""
+    with open(disk, "rb") as file:
+        return qcow2.header(file).size
 
-    def tell() -> None:
-        done = files.copy.stat().st_blocks * 512 if files.copy.exists() else 0
-        timeline.progress("copy disk", min(done, virtual_size), virtual_size)
 
-    gib = virtual_size // _GIB
+def _standing_alone(copy: BinaryIO) -> qcow2.Header:
+    """The header of a copy that a guest's QEMU wrote.
+
+    Raises:
+        CommandFailed: "storage", it is no disk, or names a file behind it.
+    """
     try:
-        qemuimg.convert(
-            *(files.root, "qcow2", files.copy, "qcow2"),
-            cpu_s=60 + 10 * gib,
-            timeout_s=900.0 + 60.0 * gib,
-            meanwhile=tell,
-        )
-    except CommandFailed as error:
-        if error.code != "program":
-            raise
-        log.warning("copy of %s: %s", files.directory.name, error)
-        raise CommandFailed("storage", "the server's disk could not be copied") from error
+        disk = qcow2.header(copy)
+    except ValueError:
+        disk = None
+    if disk is None or disk.backed:
+        raise CommandFailed("storage", "the server's disk could not be copied: the copy is no whole disk")
+    copy.seek(0)
+    return disk

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
+from pileus.agent.account import FIRST_GUEST, GUESTS, Account, give, share
 from pileus.agent.commands import GuestSpec
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
+from pileus.agent.imagefile import check_size
+from pileus.agent.storage import qcow2
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +31,25 @@ _CONSOLE_TRIM_BYTES = 1 << 20
 class InstanceFiles:
     """The directories of all guests of a host: `<directory>/<server id>/`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, account: Account | None = None) -> None:
+        self._directory, self._account = directory, account
+        self._naming = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        share(account, directory, 0o710)
 
     def guest(self, server_id: str) -> GuestFiles:
         """The files of one guest; nothing is made yet."""
-        return GuestFiles(self._directory / checked_id(server_id))
+        return GuestFiles(self._directory / checked_id(server_id), self._account, self._own)
+
+    def _own(self, files: GuestFiles) -> None:
+        """Give a guest a user of its own, written down in its directory: the lowest that no other guest has."""
+        with self._naming:
+            if files.user() is not None:
+                return
+            taken = {GuestFiles(path).user() for path in self._directory.iterdir()}
+            # Two clouds on one machine begin at different numbers.
+            first = FIRST_GUEST + zlib.crc32(str(self._directory).encode()) % 4000 * GUESTS
+            write_note(files.user_note, str(next(number for number in count(first) if number not in taken)))
 
     def known(self) -> list[str]:
         """Ids of the guests that have a directory."""
@@ -44,15 +62,16 @@ class InstanceFiles:
     def bases(self) -> set[str] | None:
         """Names of the image bases that root disks stand on; None while that of any guest is not known.
 
-        A directory that was made by an earlier release, or is being made or removed, does not say.
+        A directory in which there is no disk, being made or removed, stands on none.
         """
         found: set[str] = set()
         for path in self._directory.iterdir():
-            if path.is_dir():
-                base = GuestFiles(path).base_name()
-                if base is None and path.exists():
+            files = GuestFiles(path)
+            try:
+                found.add(files.base_name() or "")
+            except (OSError, ValueError):
+                if files.root.exists():
                     return None
-                found.add(base or "")
         return found - {""}
 
 
@@ -63,8 +82,12 @@ class GuestFiles:
     goes on where it was, and no build ever writes over a guest's data.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, account: Account | None = None, own: Callable[[GuestFiles], None] | None = None
+    ) -> None:
+        self.directory, self._account, self._own = directory, account, own
+        self.user_note = directory / "user"
+        """Says which user the guest runs as, and nobody else."""
         self.root = directory / "disk"
         self.base = directory / "base"
         """Names the image base that the root disk stands on; written before the disk is made."""
@@ -77,8 +100,38 @@ class GuestFiles:
         self.copy = self.copying / "disk"
 
     def make_directory(self) -> None:
-        """Make the directory, for root alone."""
+        """Make the directory. It stays root's: the guest's user may use the files in it, and put none there."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        share(self._account, self.directory, 0o710)
+
+    def user(self) -> int | None:
+        """The number of the user that the guest runs as; None if it has none yet."""
+        try:
+            return int(self.user_note.read_text())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def owner(self) -> Account | None:
+        """The user that the guest runs as, given one if need be; None where guests have none of their own."""
+        if self._account is None or self._own is None:
+            return None
+        self._own(self)
+        number = self.user()
+        return self._account.guest(number) if number is not None else None
+
+    def hand_over(self, owner: Account | None) -> None:
+        """Let the guest's user use its files, and those who it is not, not; before every start."""
+        share(self._account, self.directory, 0o710)
+        for path, mode in (
+            (self.root, 0o600),
+            (self.ephemeral, 0o600),
+            (self.swap, 0o600),
+            (self.config_drive, 0o400),
+            (self.console, 0o600),
+        ):
+            with suppress(FileNotFoundError):
+                give(owner, path, mode)
 
     def remove(self) -> None:
         """Remove everything. Idempotent."""
@@ -115,6 +168,7 @@ class GuestFiles:
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
         try:
             self.copying.mkdir(mode=0o700)
+            share(self._account, self.copying, 0o710)
         except FileExistsError:
             raise CommandFailed("busy", "the server's disk is being copied already") from None
         except OSError as error:
@@ -163,17 +217,20 @@ class GuestFiles:
             return
 
     def base_name(self) -> str | None:
-        """The name of the image base that the root disk stands on; None if that is not known."""
-        try:
-            return self.base.read_text() or None
-        except OSError:
-            return None
+        """The name of the image base that the root disk stands on; None if on none.
+
+        Raises:
+            OSError, ValueError: that cannot be known; there may be no disk.
+        """
+        with suppress(OSError):
+            if name := self.base.read_text():
+                return name
+        with open(self.root, "rb") as disk:  # of an earlier release, which did not write it down
+            behind = qcow2.backing_name(disk)
+        return Path(behind).name if behind else None
 
     def _note_base(self, base: Path) -> None:
-        with _made(self.base) as fresh, open(fresh, "w") as file:
-            file.write(base.name)
-            file.flush()
-            os.fsync(file.fileno())
+        write_note(self.base, base.name)
 
     def _make_root(self, size_bytes: int, base: Path) -> None:
         with _made(self.root) as fresh:
@@ -192,6 +249,14 @@ class GuestFiles:
             run("mkswap", "--label", "swap", str(fresh))
 
 
+def write_note(path: Path, text: str) -> None:
+    """A small file for root, whole or not there."""
+    with _made(path) as fresh, open(fresh, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def root_bytes(guest: GuestSpec, image_bytes: int) -> int:
     """Size of the root disk: the flavor's, or the image's if the flavor has none.
 
@@ -200,12 +265,7 @@ def root_bytes(guest: GuestSpec, image_bytes: int) -> int:
     """
     if guest.root_gib == 0:
         return image_bytes
-    if image_bytes > guest.root_gib * _GIB:
-        needed = -(-image_bytes // _GIB)
-        raise CommandFailed(
-            "flavor-disk-too-small",
-            f"the image needs {needed} GiB, the flavor's disk has {guest.root_gib} GiB",
-        )
+    check_size(image_bytes, guest.root_gib * _GIB)
     return guest.root_gib * _GIB
 
 

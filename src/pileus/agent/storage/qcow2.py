@@ -32,6 +32,19 @@ def header(file: BinaryIO) -> Header:
     return Header(size, bool(backing_offset))
 
 
+def backing_name(file: BinaryIO) -> str | None:
+    """The file that a file says it stands on, None if on none; it is a claim, to be looked up among what is allowed.
+
+    Raises:
+        ValueError: it is no qcow2 file.
+    """
+    content = file.read(1 << 16)
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        raise ValueError("no qcow2 file")
+    _, _, offset, length, *_ = _HEADER.unpack_from(content)
+    return content[offset : offset + length].decode("utf-8", "replace") if offset else None
+
+
 def blank(size: int) -> bytes:
     """A qcow2 file of a disk of `size` bytes that were never written."""
     cluster = 1 << _CLUSTER_BITS

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from pileus.agent.errors import CommandFailed
-from pileus.agent.images import source_path
+from pileus.agent.imagefile import source_path
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)

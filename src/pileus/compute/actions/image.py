@@ -11,7 +11,7 @@ from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME
 from pileus.compute.states import ACTIVE, PAUSED, STOPPED, SUSPENDED
 from pileus.db import Session
-from pileus.image import images, snapshots
+from pileus.image import snapshots
 from pileus.image.attributes import MOST_PROPERTIES
 from pileus.operations import Arguments, Operation, Owed, recorded
 
@@ -63,7 +63,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     }
     inherited = {name: value for name, value in server.image.properties.items() if name not in values}
     room = MOST_PROPERTIES - len(values)
-    image = images.create(session, dict(list(inherited.items())[:room]) | values, asks)
+    image = snapshots.prepare(session, dict(list(inherited.items())[:room]) | values, asks)
     location = snapshots.location(asks.settings, image.id)
     return create_image.arguments(server.id, image_id=image.id, location=location)
 

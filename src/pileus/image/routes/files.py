@@ -34,14 +34,14 @@ def upload(ctx: Context, image_id: str) -> None:
     with db.write() as session:
         ctx.session = session
         image = IMAGES.find(ctx, image_id, "upload", lock=True)
-        uploads.begin(image)
+        uploads.begin(session, settings, image, length)
     uploads.take(db, settings, image, source, length)
 
 
 def _body(request: falcon.Request) -> tuple[store.Source, int | None]:
     """The body, and how many bytes the client announced.
 
-    The server shows a chunked body that broke off as one that ended: X-OpenStack-Image-Size tells them apart.
+    A server that shows a chunked body that broke off as one that ended is told apart by X-OpenStack-Image-Size.
     """
     told = request.get_header(SIZE)
     size, length = None if told is None else byte_count(SIZE, told), announced(request)

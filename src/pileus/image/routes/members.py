@@ -28,7 +28,7 @@ def view(_ctx: Context, member: ImageMember) -> Values:
 
 
 def _image(ctx: Context, image_id: str) -> Image:
-    return images.visible(ctx.session, ctx.caller.project_id, ctx.is_admin, image_id)
+    return images.find(ctx.session, ctx, image_id)
 
 
 def within(ctx: Context, image_id: str) -> list[ColumnElement[bool]]:

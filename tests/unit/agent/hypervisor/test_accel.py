@@ -34,7 +34,7 @@ def test_an_emulator_that_hangs_is_ended(tmp_path: Path) -> None:
 
 def test_the_verdict_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, probes = tmp_path / "accelerator.json", []
-    monkeypatch.setattr(accel, "runs", lambda *args: probes.append(args) or True)
+    monkeypatch.setattr(accel, "runs", lambda *args, **_: probes.append(args) or True)
     monkeypatch.setattr(Path, "exists", lambda self: True)
     assert [accel.choose(cache), accel.choose(cache)] == ["kvm", "kvm"]
     assert len(probes) == 1

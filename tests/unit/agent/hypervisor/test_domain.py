@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pileus.agent.account import Account
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain, topology
+from pileus.agent.hypervisor.confinement import Confinement
 from pileus.agent.hypervisor.topology import Topology
 from tests.unit.agent.specs import PORT, SERVER, guest, image_of, wiring
 
@@ -21,7 +23,7 @@ INTERFACE = '<interface type="bridge"><mac address="fa:16:3e:00:00:01"/></interf
 
 
 def parsed(virt_type: str = "qemu", **changes: object) -> ET.Element:
-    return ET.fromstring(domain.xml(guest(**changes), virt_type, DISKS, [INTERFACE], CONSOLE))
+    return ET.fromstring(domain.xml(guest(**changes), virt_type, DISKS, [INTERFACE], CONSOLE, Confinement()))
 
 
 def test_identity_and_size() -> None:
@@ -77,7 +79,7 @@ def test_devices() -> None:
 
 
 def test_password_and_names_of_people_stay_out() -> None:
-    text = domain.xml(guest(), "qemu", DISKS, [], CONSOLE)
+    text = domain.xml(guest(), "qemu", DISKS, [], CONSOLE, Confinement())
     assert "hunter2" not in text
     assert "Web" not in text
 
@@ -150,7 +152,7 @@ def canonical(text: str) -> str:
 
 
 def test_the_disk_of_a_file_is_found_unless_it_is_read_only() -> None:
-    text = domain.xml(guest(), "qemu", DISKS, [], CONSOLE)
+    text = domain.xml(guest(), "qemu", DISKS, [], CONSOLE, Confinement())
     assert domain.disk_of(text, DISKS[0].path) == "vda"
     assert domain.disk_of(text, DISKS[1].path) is None
     assert domain.disk_of(text, Path("/state/other")) is None
@@ -163,3 +165,13 @@ def test_a_backup_names_one_disk_and_a_new_file() -> None:
     assert (disk.get("name"), disk.get("type")) == ("vda", "file")
     assert disk.find("target[@file='/state/<copy>']") is not None
     assert disk.find("driver[@type='qcow2']") is not None
+
+
+def test_what_keeps_a_guest_in() -> None:
+    account = Account("guests", 990, 108)
+    kept = Confinement(account=account, controllers=("devices", "memory"), partition="/pileus-1")
+    tree = ET.fromstring(domain.xml(guest(), "kvm", DISKS, [], CONSOLE, kept, account.guest(1879048200)))
+    assert tree.findtext("resource/partition") == "/pileus-1"
+    assert tree.findtext("seclabel[@model='dac'][@relabel='no']/label") == "+1879048200:+108"
+    assert [kept.memory_mib(512, virt_type) for virt_type in ("kvm", "qemu")] == [512 + 64 + 512, 512 + 64 + 1536]
+    assert Confinement().memory_mib(512, "kvm") is None

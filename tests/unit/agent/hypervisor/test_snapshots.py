@@ -43,7 +43,8 @@ class Domain:
         return f"<domain><devices>{disk}</devices></domain>"
 
     def backupBegin(self, job: str, checkpoint: None, flags: int) -> None:
-        (self._disk.parent / "copying" / "disk").write_bytes(b"half a copy")
+        assert flags == libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL
+        assert (self._disk.parent / "copying" / "disk").exists(), "QEMU could not make it"
         self.job = JOB
 
     def jobStats(self, flags: int = 0) -> dict[str, int]:
@@ -68,7 +69,8 @@ class Bench:
         self.hypervisor = LibvirtHypervisor(state, FakeNetwork(), HOST, uploads=self.uploads)
         self.files = self.hypervisor._files.guest(SERVER)
         self.files.make_directory()
-        base, argv = state / "base.raw", ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
+        base, argv = state / "images" / f"{'a' * 128}.raw", ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
+        self.base = base
         base.write_bytes(b"data".ljust(1 << 20, b"x"))
         subprocess.run([*argv, "-b", str(base), str(self.files.root), "2M"], check=True)
         self.domain = Domain(self.files.root, looked)
@@ -96,8 +98,42 @@ def test_a_guest_that_goes_off_meanwhile_is_copied_as_it_is_then(
     image = tmp_path / "incoming" / "image"
     subprocess.run(["qemu-img", "check", "-f", "qcow2", str(image)], check=True, capture_output=True)
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(image), str(tmp_path / "raw")], check=True)
-    assert (tmp_path / "raw").read_bytes() == (tmp_path / "base.raw").read_bytes().ljust(2 << 20, b"\0")
+    assert (tmp_path / "raw").read_bytes() == bench.base.read_bytes().ljust(2 << 20, b"\0")
     assert bench.left() == [image]
+
+
+@pytest.mark.parametrize("behind", ["/etc/hostname", "../../secret", "a.raw"])
+def test_what_a_disk_says_stands_behind_it_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str
+) -> None:
+    """QEMU, which a guest may have taken over, writes the disk's header; root reads no file that it names."""
+
+    def off(domain: Domain) -> None:
+        domain.on = False
+
+    bench = Bench(tmp_path, monkeypatch, off)
+    argv = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", behind, str(bench.files.root)]
+    subprocess.run(argv, check=True)
+    with pytest.raises(CommandFailed) as failed:
+        bench.snapshot()
+    assert failed.value.code == "storage" and bench.left() == []
+
+
+@pytest.mark.parametrize("behind", [b"", b"/etc/hostname"])
+def test_a_copy_that_is_no_whole_disk_is_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bytes
+) -> None:
+    def end(domain: Domain) -> None:
+        if behind:
+            subprocess.run(["qemu-img", "rebase", "-u", "-F", "raw", "-b", behind, str(bench.files.copy)], check=True)
+        domain.job, domain.ended = NO_JOB, {"type": libvirt.VIR_DOMAIN_JOB_COMPLETED}
+
+    bench = Bench(tmp_path, monkeypatch, end)
+    if not behind:
+        monkeypatch.setattr("pileus.agent.qemuimg.create", lambda path, _size: path.write_bytes(b"no disk"))
+    with pytest.raises(CommandFailed) as failed:
+        bench.snapshot()
+    assert failed.value.code == "storage" and bench.left() == []
 
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +173,8 @@ def test_one_copy_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_an_agent_that_died_left_is_ended_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, monkeypatch, lambda domain: None)
     bench.files.begin_copy()
-    bench.domain.backupBegin("", None, 0)
+    bench.files.copy.write_bytes(b"half a copy")
+    bench.domain.backupBegin("", None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
     bench.hypervisor._drop_copies()
     assert bench.left() == [] and bench.domain.aborted == 1 and bench.files.root.exists()
 

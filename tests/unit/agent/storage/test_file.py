@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from tests.unit.agent.specs import SERVER, guest
@@ -136,12 +138,51 @@ def test_every_root_disk_says_which_base_it_stands_on(tmp_path: Path, base: Path
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_a_directory_that_does_not_say_its_base_makes_all_bases_unknown(
+def test_a_directory_of_an_earlier_release_has_its_base_in_its_disk(
     files: GuestFiles, base: Path, tmp_path: Path, content: str | None
 ) -> None:
+    """Such a directory, or one in which a build ended early, once kept every image of the host for ever."""
     files.make_disks(guest(), base)
     files.base.unlink() if content is None else files.base.write_text(content)
+    InstanceFiles(tmp_path / "instances").guest("22222222-2222-4333-8444-555555555555").make_directory()
+    assert InstanceFiles(tmp_path / "instances").bases() == {"base.raw"}
+
+
+def test_a_disk_that_cannot_be_read_makes_all_bases_unknown(files: GuestFiles, tmp_path: Path) -> None:
+    files.root.write_text("no disk")
     assert InstanceFiles(tmp_path / "instances").bases() is None
+
+
+def test_each_guest_is_a_user_of_its_own(tmp_path: Path) -> None:
+    """One that breaks out of QEMU can read no other's disk."""
+    account = Account("guests", os.geteuid(), os.getegid())
+    folder, ids = InstanceFiles(tmp_path / "instances", account), [f"{n}{SERVER[1:]}" for n in range(3)]
+    guests = [folder.guest(server_id) for server_id in ids]
+    for files in guests:
+        files.make_directory()
+    users = [files.owner.uid if files.owner else 0 for files in guests]
+    assert len({*users, 0}) == 4 and min(users) >= FIRST_GUEST
+    again = InstanceFiles(tmp_path / "instances", account)
+    assert [again.guest(server_id).owner for server_id in ids] == [files.owner for files in guests]
+    guests[0].remove()
+    late = again.guest(f"4{SERVER[1:]}")
+    late.make_directory()
+    assert late.owner is not None and late.owner.uid == users[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_files_are_handed_over(tmp_path: Path, base: Path) -> None:
+    files = InstanceFiles(tmp_path / "instances", Account("guests", 990, 108)).guest(SERVER)
+    files.make_directory()
+    files.make_disks(guest(ephemeral_gib=1, swap_mib=16), base)
+    files.make_console()
+    files.hand_over(files.owner)
+    found = {path.name: path.stat() for path in files.directory.iterdir()}
+    assert {name for name, at in found.items() if at.st_uid == files.user()} == {
+        *("disk", "disk.eph0", "disk.swap", "console.log")
+    }
+    assert all(at.st_mode & 0o177 == 0 for at in found.values())
+    assert (files.directory.stat().st_uid, files.directory.stat().st_mode & 0o777) == (0, 0o710)
 
 
 def test_the_base_is_said_before_the_disk_is_made(files: GuestFiles, base: Path, monkeypatch: Any) -> None:
