@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
 OURS = ("lock", "settings.json", "credentials.json", "policy", "tls")
 """What tells a state directory, also one that an operator prepares before the first start."""
 
@@ -15,8 +14,8 @@ class StartFailed(Exception):
 
 
 def check_directory(directory: Path) -> None:
-    """Whether a directory can hold a state. One that is empty and ours lets others pass from now on, as one that we make
-    does; any other is never changed: it may be another's, or hold other things.
+    """Whether a directory can hold a state. One that is empty and ours lets others pass from now on, as one that we
+    make does; any other is never changed: it may be another's, or hold other things.
 
     Raises:
         StartFailed: it is another user's, others may write to it, or the users that parts run as cannot enter it.
