@@ -74,7 +74,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that only reads: all of it at one moment, so that a server and its task_state belong together."""
+        """A transaction that only reads, all of it at one moment: a server and its task_state belong together."""
         with Session(self._reading, autoflush=False, expire_on_commit=False) as session:
             yield session
 
