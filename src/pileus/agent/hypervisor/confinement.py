@@ -17,7 +17,6 @@ from pileus.agent.errors import CommandFailed
 _CGROUPS = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("devices", "memory")
 _APPARMOR = (Path("/usr/lib/libvirt/virt-aa-helper"), Path("/etc/apparmor.d/libvirt/TEMPLATE.qemu"))
-_KVM = Path("/dev/kvm")
 _OVERHEAD_MIB = 512
 _TRANSLATIONS_MIB = 1024
 """What QEMU keeps of translated code, where it emulates (-accel tcg, tb-size)."""
@@ -27,8 +26,6 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """What guests are kept in by; everything False or empty keeps nothing in.
 
     `account`: whose group they are in; each is a user of its own. `partition`: the control group that ours are in.
-    `hides_kvm`: it is there, and guests may not open it. libvirt would find it where it tries QEMU, and not find it
-    where it looks at permissions, and try QEMU again at every question, for seconds.
     """
 
     account: Account | None = None
@@ -37,7 +34,6 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     controllers: tuple[str, ...] = ()
     partition: str = ""
     apparmor: bool = False
-    hides_kvm: bool = False
 
     @classmethod
     def of(cls, account: Account | None, state: Path) -> Confinement:
@@ -56,7 +52,6 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
             namespaces=_runs("unshare", "--mount", "true"),
             controllers=controllers,
             partition=_partition(state, controllers),
-            hides_kvm=_KVM.exists() and not _runs(*account.command, "test", "-r", str(_KVM), "-a", "-w", str(_KVM)),
             apparmor=_is_yes(Path("/sys/module/apparmor/parameters/enabled")) and all(p.exists() for p in _APPARMOR),
         )
 

@@ -40,8 +40,8 @@ max_clients = 100
 max_workers = 20
 """
 
-# $1 the libvirt room, $2 Open vSwitch's run directory, $3 what is seen instead of /dev/kvm, if anything. The places
-# mounted over must exist in the machine's own tree.
+# $1 the libvirt room, $2 Open vSwitch's run directory. The places mounted over must exist in the machine's
+# own tree.
 _ENTER = """\
 set -eu
 mount --make-rprivate /
@@ -52,7 +52,6 @@ mount --bind "$1/lib" /var/lib/libvirt
 mount --bind "$1/log" /var/log/libvirt
 mount --bind "$1/cache" /var/cache/libvirt
 mount --bind "$2" /run/openvswitch
-if [ "$3" ]; then mount --bind "$3" /dev/kvm; fi
 exec libvirtd --pid-file /run/libvirt/libvirtd.pid
 """
 
@@ -113,7 +112,7 @@ class Libvirtd:
         argv = ["unshare", "--mount", "sh", "-c", _ENTER, "pileus-libvirtd"]
         with open(self._room / "log" / "start.log", "ab") as log:
             starter = subprocess.Popen(
-                [*argv, str(self._room), str(self._ovs_run), self._instead_of_kvm()],
+                [*argv, str(self._room), str(self._ovs_run)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -131,13 +130,6 @@ class Libvirtd:
         wait_until(up, _START_TIMEOUT_S, "start of libvirtd")
         # It is our child until we die; unreaped it would stay a zombie that looks alive.
         threading.Thread(target=starter.wait, name="libvirtd-reaper", daemon=True).start()
-
-    def _instead_of_kvm(self) -> str:
-        if not self._confinement().hides_kvm:
-            return ""
-        path = self._room / "no-kvm"
-        path.touch(mode=0)
-        return str(path)
 
     def _configure(self) -> None:
         for name in _ROOMS:
