@@ -46,3 +46,18 @@ class Proxies:
         except ValueError:
             return False
         return any(numbered in network for network in self._networks)
+
+
+def network_of(address: str) -> str:
+    """What is counted as one client: an IPv4 address, or the 64-bit network that an IPv6 address is in (RFC 4291,
+    2.5.4: a client has one to itself). What is no address is itself."""
+    host = address.partition("%")[0]
+    if ":" not in host:
+        return host
+    try:
+        numbered = ipaddress.IPv6Address(host)
+    except ValueError:
+        return address
+    if numbered.ipv4_mapped:
+        return str(numbered.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(numbered) >> 64 << 64, 64)))

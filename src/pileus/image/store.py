@@ -20,6 +20,8 @@ from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
 """Bytes read, written and hashed at once."""
+PIECE = 64 * 1024
+"""Bytes that are sent at once: each client that is slow to take them keeps one in memory."""
 MODE = 0o640
 BROUGHT = "host"
 """`upload` of an image whose data a host brings: it survives our restarts."""
@@ -167,7 +169,7 @@ def read(directory: Path, image_id: str, first: int, length: int) -> Iterator[by
         with file:
             file.seek(first)
             rest = length
-            while rest and (chunk := file.read(min(CHUNK, rest))):
+            while rest and (chunk := file.read(min(PIECE, rest))):
                 rest -= len(chunk)
                 yield chunk
 

@@ -1,0 +1,59 @@
+"""So much of something there is for all clients, and one of them gets at most three quarters of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Places:
+    """Counts what is taken, by client.
+
+    Args:
+        most: how much there is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._share = most, most - most // 4
+        self._taken: Counter[str] = Counter()
+        self._total = 0
+
+    def take(self, client: str, count: int) -> bool:
+        """Take so much for a client, if it is there."""
+        if count and (self._total + count > self._most or self._taken[client] + count > self._share):
+            return False
+        self._add(client, count)
+        return True
+
+    @contextmanager
+    def some(self, client: str) -> Iterator[Some]:
+        """What a client takes while the block runs."""
+        taken = Some(self, client)
+        try:
+            yield taken
+        finally:
+            self._add(client, -taken.count)
+
+    def _add(self, client: str, count: int) -> None:
+        self._total += count
+        self._taken[client] += count
+        if not self._taken[client]:
+            del self._taken[client]
+
+
+class Some:
+    """What one client took for one purpose.
+
+    Attributes:
+        count: how much.
+    """
+
+    def __init__(self, places: Places, client: str) -> None:
+        self._places, self._client, self.count = places, client, 0
+
+    def more(self, count: int) -> bool:
+        """Take so much more, if it is there."""
+        taken = self._places.take(self._client, count)
+        self.count += count if taken else 0
+        return taken
