@@ -78,7 +78,9 @@ class Doors:
 
     def _dismiss(self, address: str) -> bool:
         inside = self._inside[address]
-        found = next((one for one in inside if one.idle), None) or next((one for one in inside if not one.working), None)
+        found = next((one for one in inside if one.idle), None) or next(
+            (one for one in inside if not one.working), None
+        )
         if found is None:
             return False
         inside[found].cancel()

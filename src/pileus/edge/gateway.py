@@ -20,10 +20,8 @@ from pileus.edge.forwarding import Headers, Proxies, network_of
 from pileus.edge.incoming import Incoming
 from pileus.edge.places import Places, Some
 from pileus.edge.rates import Rates
-from pileus.settings import Settings
+from pileus.settings import REQUEST_THREADS, Settings
 
-THREADS = 16
-"""Requests that are answered at the same time."""
 WAITING = 1000
 """Whole requests that are answered or wait for a thread; one more is told to come again."""
 TRANSFERS = 32
@@ -56,7 +54,7 @@ class Gateway:
         self._proxies = Proxies(settings.trusted_proxies)
         self._rates = Rates(settings.requests_per_second, settings.request_burst)
         self._body_limit, self._body_s = settings.max_json_body_bytes, settings.body_timeout_s
-        self._threads = ThreadPoolExecutor(THREADS, "request")
+        self._threads = ThreadPoolExecutor(REQUEST_THREADS, "request")
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._waiting, self._transferring, self._held = Places(WAITING), Places(TRANSFERS), Places(HELD)
 
@@ -140,9 +138,7 @@ class Gateway:
         if answer is not None:
             await self._send(answer, scope, send)
 
-    async def _ask(
-        self, threads: ThreadPoolExecutor, scope: HTTPScope, request: WSGIEnvironment
-    ) -> wsgi.Answer | None:
+    async def _ask(self, threads: ThreadPoolExecutor, scope: HTTPScope, request: WSGIEnvironment) -> wsgi.Answer | None:
         """What the application says; None if the client had gone before a thread was free: nobody waits for it."""
         connection = connection_of(scope)
 

@@ -139,7 +139,7 @@ CHUNKED = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
 )
 def test_what_is_no_body_has_a_bound(make: Callable[..., Edge], sent: bytes, more: bytes) -> None:
     edge = make(header_timeout_s=20, body_timeout_s=20, keep_alive_s=20)
-    client = edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" if not sent else sent)
+    client = edge.connect(sent or b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
     with pytest.raises(ConnectionError):
         for _ in range(30):
             client.send(more)
@@ -168,7 +168,8 @@ def test_pipelined_requests_are_answered_in_order(make: Callable[..., Edge]) -> 
     client = edge.connect(GET * 16)
     data = b""
     while data.count(b"fine") < 16:
-        assert (more := client.socket.recv(65536)), "the connection was closed"
+        more = client.socket.recv(65536)
+        assert more, "the connection was closed"
         data += more
     assert data.count(b"HTTP/1.1 200 ") == 16
 

@@ -14,9 +14,8 @@ import pytest
 
 from pileus.edge.certificate import context, self_signed
 from pileus.edge.forwarding import Proxies, network_of
-from pileus.edge.gateway import THREADS
 from pileus.edge.rates import Rates
-from pileus.settings import Settings
+from pileus.settings import REQUEST_THREADS, Settings
 from tests.support import eventually
 from tests.unit.edge.conftest import Client, Edge
 
@@ -27,7 +26,7 @@ CHUNKED = b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 def test_bodies_that_dribble_keep_no_thread(make: Callable[..., Edge]) -> None:
     edge = make(body_timeout_s=20)
-    slow = [edge.connect(POST + b"12345") for _ in range(THREADS * 2)]
+    slow = [edge.connect(POST + b"12345") for _ in range(REQUEST_THREADS * 2)]
     assert edge.connect(GET).answer().endswith(b"fine")
     assert edge.application.calls == 1, "a body that is not whole is nobody's yet"
     slow[0].send(b"67890")
@@ -43,7 +42,7 @@ def test_a_body_has_a_deadline(edge: Edge) -> None:
 def test_downloads_that_stall_keep_no_thread(make: Callable[..., Edge]) -> None:
     edge = make(send_timeout_s=20)
     download = b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n"
-    stalled = [edge.connect(download, receive_buffer=4096) for _ in range(THREADS * 2)]
+    stalled = [edge.connect(download, receive_buffer=4096) for _ in range(REQUEST_THREADS * 2)]
     assert edge.connect(GET).answer().endswith(b"fine")
     for client in stalled:
         client.close()
@@ -218,7 +217,7 @@ def test_one_client_leaves_places_for_others(make: Callable[..., Edge], monkeypa
 
 
 def test_nobody_answers_who_hung_up(make: Callable[..., Edge], monkeypatch: Any) -> None:
-    monkeypatch.setattr("pileus.edge.gateway.THREADS", 1)
+    monkeypatch.setattr("pileus.edge.gateway.REQUEST_THREADS", 1)
     edge = make()
     edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
     assert edge.application.waiting.wait(10)
