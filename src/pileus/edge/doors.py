@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import ssl
 from collections.abc import Callable
 
+from pileus.edge.clients import network_of
 from pileus.edge.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -103,15 +103,3 @@ class Doors:
             self._count -= 1
         if not inside:
             self._inside.pop(address, None)
-
-
-def network_of(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the 64-bit network that an IPv6 address is in (RFC 4291,
-    2.5.4: a client has one to itself)."""
-    host = address.partition("%")[0]
-    if ":" not in host:
-        return host
-    numbered = ipaddress.IPv6Address(host)
-    if numbered.ipv4_mapped:
-        return str(numbered.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(numbered) >> 64 << 64, 64)))

@@ -50,7 +50,7 @@ def spoiler(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Spoiler:
 @pytest.mark.parametrize("behind", [0, 1, 2])
 def test_a_password_is_changed_whichever_transaction_fails(serving: Serving, spoiler: Spoiler, behind: int) -> None:
     """The second attempt once found no password in the body, and answered 200 with the old one still valid."""
-    admin, unscoped = serving.user("admin", "/identity/v3"), {"unscoped": {}}
+    admin, unscoped = serving.user("admin", "/identity/v3"), {"unscoped": dict[str, str]()}
     spoiler.behind = behind
     user = admin.ok("POST", "/users", json={"user": {"name": "u", "password": "old"}})["user"]["id"]
     assert serving.login("u", unscoped, "old").status_code == 201
