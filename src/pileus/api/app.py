@@ -7,7 +7,6 @@ import re
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from copy import deepcopy
 from http import HTTPStatus
 from itertools import count
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from pileus.api.bodies import read_json, read_query, require_length
+from pileus.api.bodies import parse_json, read_json, read_query, require_length
 from pileus.api.caller import Caller
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
@@ -95,7 +94,8 @@ class Endpoint:
         if not routes:
             raise NotFound("The resource could not be found.")
         if not routes[0].raw and (routes[0].action or routes[0].body):
-            ctx.body = read_json(ctx.request, self._cloud.settings.max_json_body_bytes)
+            ctx.raw = read_json(ctx.request, self._cloud.settings.max_json_body_bytes)
+            ctx.body = parse_json(ctx.raw)
         if not routes[0].action:
             return routes[0]
         if not isinstance(ctx.body, dict) or len(ctx.body) != 1:
@@ -107,12 +107,14 @@ class Endpoint:
         raise Invalid(f"There is no such action: {name}")
 
     def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        ctx.path, given = path, ctx.body
+        ctx.path = path
         if route.body:
-            route.body.check(given, ctx.version)
+            route.body.check(ctx.body, ctx.version)
+        attempts = count()
 
         def attempt() -> object:
-            ctx.body = deepcopy(given)  # what an earlier attempt made of it is not what was sent
+            if next(attempts) and ctx.raw is not None:
+                ctx.body = parse_json(ctx.raw)  # what an earlier attempt made of it is not what was sent
             return self._attempt(ctx, route, path)
 
         # A body that the handler reads as it arrives is there once.
