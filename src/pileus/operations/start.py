@@ -11,11 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
 from pileus.jsontypes import Values
+from pileus.operations import wake
 from pileus.operations.journal import CANCELLED, TakeBack
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.origin import Origin
 from pileus.operations.owed import Owed
-from pileus.operations.wake import wake
 
 ACCEPT = -1
 """Position of the step before the flow's first."""
@@ -76,7 +76,7 @@ def start(
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     if undo is not None:
         session.execute(insert(StepRow), [_accepted([]) | {"operation_id": row.id, "take_back": _taken_back_by(undo)}])
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)
     return row
 
 
@@ -95,7 +95,7 @@ def start_many(session: Session, kind: Kind, origin: Origin, accepted: list[Valu
     shown = {"task_state": kind.task_state}
     subjects = [shown | {"subject_id": row["subject_id"], "operation_id": row["id"]} for row in rows]
     session.execute(insert(SubjectRow), subjects)
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)
 
 
 def _row(kind: Kind, origin: Origin, arguments: Arguments) -> Values:
@@ -182,4 +182,4 @@ def cancel(session: Session, row: OperationRow) -> None:
             error=CANCELLED,
         )
     )
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)
