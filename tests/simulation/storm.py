@@ -26,6 +26,7 @@ from tests.simulation.requests import Clients, cloud_settings
 
 STORM_STEPS = (150, 500)
 CALM_STEPS = 6000
+LONG = 2000
 START = 1_800_000_000.0
 
 
@@ -171,7 +172,7 @@ class Storm:
         for step in range(CALM_STEPS):
             self._step()
             if step % 25 == 24:
-                self.clock.now += 5
+                self.clock.now += 5 if step < LONG else 600  # a disk may be copied for hours
                 if self._quiet():
                     break
                 self.clients.let_go()

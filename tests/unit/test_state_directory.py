@@ -52,6 +52,7 @@ def test_a_directory_of_other_things_is_refused(empty: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
 def test_a_directory_that_the_parts_cannot_enter_is_refused_not_opened(empty: Path) -> None:
+    (empty / "settings.json").write_text("{}")
     empty.chmod(0o700)
     with pytest.raises(StartFailed, match="cannot enter"):
         supervisor.lock(Settings(state=str(empty)))
@@ -59,6 +60,14 @@ def test_a_directory_that_the_parts_cannot_enter_is_refused_not_opened(empty: Pa
     os.chown(empty, 65534, 65534)
     with pytest.raises(StartFailed, match="belongs to another user"):
         supervisor.lock(Settings(state=str(empty)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's parts become others")
+def test_an_empty_directory_of_ours_is_prepared(empty: Path) -> None:
+    """`pileus up --state $(mktemp -d)`."""
+    empty.chmod(0o700)
+    supervisor.lock(Settings(state=str(empty)))
+    assert mode(empty) == 0o711
 
 
 def test_a_secret_is_its_owners_whatever_was_there(tmp_path: Path) -> None:

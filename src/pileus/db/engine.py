@@ -69,12 +69,13 @@ class Database:
         self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(pileus_write=True)
+        self._reading = self.engine if self.sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._turnstile = Turnstile(_file(self.engine)) if self.sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that only reads."""
-        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+        """A transaction that only reads, all of it at one moment: a server and its task_state belong together."""
+        with Session(self._reading, autoflush=False, expire_on_commit=False) as session:
             yield session
 
     @contextmanager

@@ -7,7 +7,9 @@ leaves by a debug port; only if it gets there in time is KVM used.
 
 from __future__ import annotations
 
+import os
 import platform
+import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -17,6 +19,7 @@ import msgspec
 
 from pileus.agent.account import Account, give
 
+KVM = Path("/dev/kvm")
 PROBE_TIMEOUT_S = 5.0
 _EXIT_STATUS = 0x10 << 1 | 1
 """isa-debug-exit ends QEMU with (value << 1) | 1; the boot sector below writes 0x10."""
@@ -51,20 +54,35 @@ class _Verdict(msgspec.Struct):
     virt_type: str
 
 
+def let_in(account: Account | None, device: Path = KVM) -> None:
+    """Let guests open KVM's device where nobody has decided yet who may: as the kernel makes it, it is root's alone.
+
+    Its group gets it, as udev's rules have it. libvirt would find KVM where it tries QEMU, not find it where it looks
+    at permissions, and so try QEMU again at every question, for seconds.
+    """
+    try:
+        found = device.stat()
+    except FileNotFoundError:
+        return
+    if account is not None and (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600):
+        os.chown(device, 0, account.gid)
+        device.chmod(0o660)
+
+
 def choose(cache: Path, emulator: str = "qemu-system-x86_64", account: Account | None = None) -> str:
     """`kvm` or `qemu`: libvirt's domain type for this host; remembered in the file `cache`.
 
     The verdict is taken anew when the kernel, its boot or the presence of /dev/kvm changed. The guest that shows it is
     run as `account`: where that may not use KVM, guests may not.
     """
-    basis = f"{_boot_id()} {platform.release()} {Path('/dev/kvm').exists()} {account}"
+    basis = f"{_boot_id()} {platform.release()} {KVM.exists()} {account}"
     try:
         verdict = msgspec.json.decode(cache.read_bytes(), type=_Verdict)
         if verdict.basis == basis:
             return verdict.virt_type
     except (OSError, msgspec.DecodeError):
         pass
-    virt_type = "kvm" if Path("/dev/kvm").exists() and runs(emulator, "kvm", "host", account=account) else "qemu"
+    virt_type = "kvm" if KVM.exists() and runs(emulator, "kvm", "host", account=account) else "qemu"
     fresh = cache.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(_Verdict(basis=basis, virt_type=virt_type)))
     fresh.replace(cache)

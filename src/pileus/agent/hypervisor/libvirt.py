@@ -84,6 +84,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         """Bring libvirtd up; the accelerator is probed at the same time, as both take seconds at first."""
         self._listener = listener
         self._state.mkdir(parents=True, exist_ok=True)
+        accel.let_in(self._account)
         with ThreadPoolExecutor(1) as pool:
             verdict = self._state / "accelerator.json"
             probe = None if self._virt_type else pool.submit(accel.choose, verdict, account=self._account)

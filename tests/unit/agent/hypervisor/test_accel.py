@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 
+from pileus.agent.account import Account
 from pileus.agent.hypervisor import accel
 
 
@@ -46,3 +49,17 @@ def test_the_verdict_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     cache.write_text("damaged")
     accel.choose(cache)
     assert len(probes) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("mode", "then"), [(0o600, 0o660), (0o640, 0o640), (0o666, 0o666)])
+def test_a_device_that_is_still_as_the_kernel_made_it_is_let_in(tmp_path: Path, mode: int, then: int) -> None:
+    device = tmp_path / "kvm"
+    accel.let_in(Account("guests", 4242, 4243), device)
+    device.touch()
+    device.chmod(mode)
+    accel.let_in(None, device)
+    assert stat.S_IMODE(device.stat().st_mode) == mode
+    accel.let_in(Account("guests", 4242, 4243), device)
+    assert stat.S_IMODE(device.stat().st_mode) == then
+    assert device.stat().st_gid == (4243 if mode == 0o600 else 0)
