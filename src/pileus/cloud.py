@@ -38,6 +38,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 30.0
 HEARTBEAT_S = 15.0
+GREETING_S = 3.0
+"""How long a start waits for the hosts that the first request may want to boot on."""
 COMPARE_S = 300.0
 """How often the network's database is compared with the ports it should have."""
 
@@ -57,7 +59,8 @@ class Cloud:
         self.runner = Runner(db, settings.replica_id, self.post, hosts.down, known)
         self.collector = Collector(db, self.post.offer, lambda change: change(self.northbound), known)
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
-        self.agents = Agents(self.post, Hearing(db, self.runner, self.collector), self._id)
+        self._hearing = Hearing(db, self.runner, self.collector)
+        self.agents = Agents(self.post, self._hearing, self._id)
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {
@@ -73,7 +76,7 @@ class Cloud:
         return app.build(self, self.services)
 
     def start(self) -> None:
-        """Begin to carry out operations and to keep house."""
+        """Begin to carry out operations and to keep house; back when the agent has said which hosts there are."""
         with self.db.write() as session:
             store.recover(session, self.settings.images)
         self.loops.start()
@@ -81,6 +84,7 @@ class Cloud:
         self.agents.start()
         self.delivery.start()
         threading.Thread(target=self._keep_house, daemon=True, name="housekeeping").start()
+        self._hearing.heard.wait(GREETING_S)
 
     def stop(self) -> None:
         """Stop between steps."""
@@ -135,10 +139,13 @@ class Hearing:
     def __init__(self, db: Database, runner: Runner, collector: Collector) -> None:
         self._db, self._runner, self._collector = db, runner, collector
         self._noted: dict[str, float] = {}
+        self.heard = threading.Event()
+        """Set once there was a report."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
         with self._db.write() as session:
             hosts.register(session, report, asked)
+        self.heard.set()
 
     def alive(self, names: list[str]) -> None:
         """A sign of life is written down only now and then."""
