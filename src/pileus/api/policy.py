@@ -103,11 +103,10 @@ class Policy:
         """Whether the caller may do what `rule` guards to `target` (project_id, user_id and the like)."""
         if credentials.scope not in self._narrower.get(rule, self._scopes):
             return False
-        question = (rule, *target.items())
-        try:
-            known = credentials.decided.get(question)
-        except TypeError:  # a list or an object among the attributes
-            return bool(self._enforcer.enforce(rule, dict(target), credentials.values))
+        # What checks make of a value is its text, and 1 == True.
+        texts = ((name, value if isinstance(value, str) else repr(value)) for name, value in target.items())
+        question = (rule, *texts)
+        known = credentials.decided.get(question)
         if known is None:
             known = bool(self._enforcer.enforce(rule, dict(target), credentials.values))
             if len(credentials.decided) < MOST and self._enforcer.is_pure:

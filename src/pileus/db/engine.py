@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,15 @@ class Session(orm.Session):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` when this transaction has been committed; never if it is rolled back."""
         self.info.setdefault("after_commit", []).append(callback)
+
+    def fetch(self, statement: Executable, **values: object) -> Sequence[Any]:
+        """The rows of a query of columns that was made once, with these values for its parameters.
+
+        It goes past the mapper: half of what a small query costs.
+        """
+        if self.autoflush:
+            self.flush()
+        return self.connection().execute(statement, values).all()
 
     def change(self, statement: Executable) -> int:
         """Run an INSERT, UPDATE or DELETE past the objects that this session has loaded; how many rows it changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import insert, select, union, update
+from sqlalchemy import bindparam, insert, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
@@ -163,10 +163,14 @@ def live(session: Session, subject_id: str, lock: bool = False) -> list[Operatio
     return list(session.scalars(query.with_for_update() if lock else query))
 
 
+_TASK_STATES = select(SubjectRow.subject_id, SubjectRow.task_state).where(
+    SubjectRow.subject_id.in_(bindparam("ids", expanding=True))
+)
+
+
 def task_states(session: Session, subject_ids: Iterable[str]) -> dict[str, str | None]:
     """What live operations project, by subject; a subject that no operation has is missing."""
-    query = select(SubjectRow.subject_id, SubjectRow.task_state).where(SubjectRow.subject_id.in_(list(subject_ids)))
-    return {row.subject_id: row.task_state for row in session.execute(query)}
+    return {row.subject_id: row.task_state for row in session.fetch(_TASK_STATES, ids=list(subject_ids))}
 
 
 def cancel(session: Session, row: OperationRow) -> None:
