@@ -23,6 +23,9 @@ from pileus.settings import Settings
 
 THREADS = 16
 """Requests that are answered at the same time."""
+RUNNING, QUICK_S = 2, 0.02
+"""How many of them have run for less than this, in seconds. Threads that all want the interpreter cost each other more
+than they give; one that takes longer probably waits for something, and makes place for another."""
 WAITING = 1000
 """Requests that are here, answered or not; one more is told to come again."""
 TRANSFERS = 32
@@ -37,6 +40,25 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.status, self.message, self.retry_after_s = status, message, retry_after_s
+
+
+class Turns:
+    """Lets so many in at a time; who is still inside after a while is not counted any more."""
+
+    def __init__(self, most: int, counted_s: float) -> None:
+        self._places, self._counted_s = asyncio.Semaphore(most), counted_s
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Be counted while the block runs, but not for longer."""
+        await self._places.acquire()
+        late = asyncio.get_running_loop().call_later(self._counted_s, self._places.release)
+        try:
+            yield
+        finally:
+            if late.when() > asyncio.get_running_loop().time() and not late.cancelled():
+                late.cancel()
+                self._places.release()
 
 
 class Gateway:
@@ -56,6 +78,7 @@ class Gateway:
         self._threads = ThreadPoolExecutor(THREADS, "request")
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._waiting = self._transferring = self._held = 0
+        self._running = Turns(RUNNING, QUICK_S)
 
     def close(self) -> None:
         """End the threads when they have answered."""
@@ -93,8 +116,9 @@ class Gateway:
             if not await self._read(body, headers, receive):
                 return
             request = wsgi.environ(scope, client, headers, io.BytesIO(body))
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, wsgi.ask, self._application, request)
+            async with self._running.turn():
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self._threads, wsgi.ask, self._application, request)
         finally:
             self._waiting -= 1
             self._held -= len(body)
