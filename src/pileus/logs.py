@@ -117,12 +117,15 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
         if path.stat().st_size <= most_bytes:
             return False
         older = [path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1)]
-        for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
-            if newer.exists():
-                newer.replace(next_one)
+        fresh = path.with_name(f"{path.name}.new")
         with open(path, "rb+") as log:
             if older:
-                _copy(log.fileno(), older[0])
+                _copy(log.fileno(), fresh)  # before an older one goes: it may be the disk that is full
+            for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
+                if newer.exists():
+                    newer.replace(next_one)
+            if older:
+                fresh.replace(older[0])
             log.truncate(0)
     except OSError as error:
         logging.getLogger(__name__).error("the log cannot be rotated: %s", error)
@@ -131,12 +134,12 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
 
 
 def _copy(log: int, target: Path) -> None:
-    fresh = target.with_name(target.name + ".new")
-    fresh.unlink(missing_ok=True)
-    copy = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Copy all of an open file; what cannot be copied whole is not there."""
+    target.unlink(missing_ok=True)
     try:
-        while chunk := os.read(log, _CHUNK_BYTES):
-            os.write(copy, chunk)
-    finally:
-        os.close(copy)
-    fresh.replace(target)
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+            while chunk := os.read(log, _CHUNK_BYTES):
+                copy.write(chunk)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise

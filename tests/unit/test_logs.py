@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -105,3 +106,23 @@ def test_rotation(log: logging.Logger, tmp_path: Path) -> None:
 def test_rotation_keeps_none(log: logging.Logger, tmp_path: Path) -> None:
     log.info("a line")
     assert logs.rotate(tmp_path / "log", 1, 0) and os.listdir(tmp_path) == ["log"]
+
+
+def test_a_log_that_cannot_be_copied_costs_no_older_one(
+    log: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    for number in range(3):
+        log.info("round %d", number)
+        assert number == 2 or logs.rotate(path, 10, 2)
+    before = {one.name: one.read_text() for one in tmp_path.iterdir()}
+
+    def full(*_arguments: object) -> bytes:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(logs.os, "read", full)
+        for _ in range(3):
+            assert not logs.rotate(path, 10, 2)
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == before
+    assert logs.rotate(path, 10, 2) and "round 2" in (tmp_path / "log.1").read_text()

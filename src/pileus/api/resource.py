@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.base import ExecutableOption
 
+from pileus.api.bodies import require_few
 from pileus.api.context import Context
 from pileus.api.filters import Column, Filter, typed
 from pileus.api.paging import SortKey, paginate
@@ -373,6 +374,7 @@ class Resource(Generic[M]):
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, body)]
         if not isinstance(bodies, list) or not bodies or not all(isinstance(one, dict) for one in bodies):
             raise Invalid(f"Unable to find '{self.plural}' in request body")
+        require_few(self.plural, bodies)
         self.within(ctx, **ctx.path)  # its parent must be there
         made = [verb(ctx.session, self.style.creation(ctx, self, values | ctx.path), ctx) for values in bodies]
         if view:

@@ -22,7 +22,8 @@ class Doors:
     """Lets connections in.
 
     A further connection of an address that has as many as it may takes the place of one on which nothing is asked (the
-    oldest); where all are busy, it is closed. So silent connections keep nobody out.
+    oldest), or of one whose request or answer waits for its client; where the cloud is at work on all, it is closed. So
+    clients that are silent or slow keep nobody out.
 
     Args:
         most: connections in all. most_of_one: of one IPv4 address, or one IPv6 network of 64 bits.
@@ -75,16 +76,19 @@ class Doors:
         if len(self._inside.get(address, ())) >= self._most_of_one:
             return self._dismiss(address)
         if self._count >= self._most:
-            return self._dismiss(max(self._inside, key=lambda one: len(self._inside[one])))
+            return any(map(self._dismiss, sorted(self._inside, key=lambda one: -len(self._inside[one]))))
         return True
 
     def _dismiss(self, address: str) -> bool:
-        for connection, task in self._inside[address].items():
-            if connection.idle:
-                task.cancel()
-                self._forget(address, connection)
-                return True
-        return False
+        inside = self._inside[address]
+        found = next((one for one in inside if one.idle), None) or next(
+            (one for one in inside if not one.working), None
+        )
+        if found is None:
+            return False
+        inside[found].cancel()
+        self._forget(address, found)
+        return True
 
     async def _serve(self, client: socket.socket, connection: Connection, address: str) -> None:
         loop = asyncio.get_running_loop()

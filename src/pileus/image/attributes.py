@@ -13,6 +13,9 @@ VISIBILITIES = ["community", "public", "private", "shared"]
 MOST_PROPERTIES = MOST_TAGS = MOST_MEMBERS = 128
 """How many of each an image may have (Glance's image_property_quota and its like)."""
 
+MOST_PROPERTY_CHARACTERS = 16 * 1024
+"""Of all properties of an image, names and values: a list shows up to 1,000 images, and is made in memory."""
+
 
 def _text(description: str, length: int = 255, **more: Json) -> Values:
     return {"type": ["null", "string"], "maxLength": length, "description": description, **more}

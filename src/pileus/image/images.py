@@ -99,6 +99,8 @@ def update(image: Image, changes: list[Change]) -> None:
 def check_counts(image: Image) -> None:
     """Raises TooLarge if the image has too many properties or tags."""
     attributes.check_count("properties", len(image.properties), attributes.MOST_PROPERTIES)
+    characters = sum(len(name) + len(str(value)) for name, value in image.properties.items())
+    attributes.check_count("properties' characters", characters, attributes.MOST_PROPERTY_CHARACTERS)
     attributes.check_count("tags", len(image.tags), attributes.MOST_TAGS)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from pileus.edge.clients import network_of
+from tests.support import eventually
 from tests.unit.edge.conftest import Client, Edge
 
 GET = b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n"
+PIECES = b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n"
 WAIT = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -31,6 +33,17 @@ def test_who_is_answered_keeps_the_place(make: Callable[..., Edge]) -> None:
     assert edge.connect().ended(), "all places are taken"
     edge.application.go.set()
     assert all(client.answer().endswith(b"fine") for client in busy)
+
+
+@pytest.mark.parametrize("limits", [{"max_connections_per_address": 3}, {"max_connections": 3}])
+@pytest.mark.parametrize("sent", [b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1", PIECES])
+def test_slow_connections_keep_nobody_out(make: Callable[..., Edge], limits: dict[str, int], sent: bytes) -> None:
+    edge = make(body_timeout_s=60, send_timeout_s=60, **limits)
+    for number in range(3):
+        edge.connect(sent, receive_buffer=4096)
+        eventually(lambda number=number: edge.connections() == number + 1)  # type: ignore[misc]
+    eventually(lambda: edge.stalled() == 3)
+    assert edge.connect(GET).answer().endswith(b"fine")
 
 
 def test_a_place_is_free_again(make: Callable[..., Edge]) -> None:
