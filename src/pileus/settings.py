@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, kw_only=True):
     """How long it may take nothing of what it is sent."""
     keep_alive_s: float = 75.0
     max_page: int = 1000
+    api_workers: int = 0
+    """Processes that answer requests; 0: as many as there are processor cores."""
     runner_threads: int = 4
     build_attempts: int = 3
     plug_timeout_s: float = 60.0

@@ -8,10 +8,12 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from pileus.edge.clients import network_of
 from pileus.edge.connection import Connection
-from pileus.edge.forwarding import network_of
 
 log = logging.getLogger(__name__)
+NEXT_S = 0.0005
+"""After an accepted connection: the next one is for another process that waits at the same socket."""
 PAUSE_S = 0.1
 """After a failed accept (no file descriptors, no memory)."""
 
@@ -55,6 +57,7 @@ class Doors:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._let_in(client, peer[0])
+            await asyncio.sleep(NEXT_S)
 
     def _let_in(self, client: socket.socket, peer: str) -> None:
         address = network_of(peer)

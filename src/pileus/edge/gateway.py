@@ -16,12 +16,15 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Sco
 
 from pileus.edge import wsgi
 from pileus.edge.connection import Connection
-from pileus.edge.forwarding import Headers, Proxies, network_of
+from pileus.edge.forwarding import Headers, Proxies
 from pileus.edge.incoming import Incoming
-from pileus.edge.places import Places, Some
+from pileus.edge.places import Places, Some, Turns
 from pileus.edge.rates import Rates
 from pileus.settings import REQUEST_THREADS, Settings
 
+RUNNING, QUICK_S = 2, 0.02
+"""How many of them have run for less than this, in seconds. Threads that all want the interpreter cost each other more
+than they give; one that takes longer probably waits for something, and makes place for another."""
 WAITING = 1000
 """Whole requests that are answered or wait for a thread; one more is told to come again."""
 TRANSFERS = 32
@@ -56,6 +59,7 @@ class Gateway:
         self._body_limit, self._body_s = settings.max_json_body_bytes, settings.body_timeout_s
         self._threads = ThreadPoolExecutor(REQUEST_THREADS, "request")
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
+        self._running = Turns(RUNNING, QUICK_S)
         self._waiting, self._transferring, self._held = Places(WAITING), Places(TRANSFERS), Places(HELD)
 
     def close(self) -> None:
@@ -77,8 +81,7 @@ class Gateway:
 
     def _admit(self, scope: HTTPScope) -> tuple[str, Headers]:
         peer = scope["client"][0] if scope["client"] else ""
-        address, headers = self._proxies.client(peer, list(scope["headers"]))
-        client = network_of(address)
+        client, headers = self._proxies.client(peer, list(scope["headers"]))
         if wait := self._rates.wait(client, time.monotonic()):
             raise Refused(429, "Too many requests.", wait)
         return client, headers
@@ -95,7 +98,8 @@ class Gateway:
                 if not waiting.more(1):
                     raise Refused(503, "Too many requests are waiting.", 1)
                 request = wsgi.environ(scope, client, headers, io.BytesIO(body))
-                answer = await self._ask(self._threads, scope, request)
+                async with self._running.turn():
+                    answer = await self._ask(self._threads, scope, request)
         if answer is not None:
             await self._send(answer, scope, send)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class Places:
@@ -57,3 +58,22 @@ class Some:
         taken = self._places.take(self._client, count)
         self.count += count if taken else 0
         return taken
+
+
+class Turns:
+    """Lets so many in at a time; who is still inside after a while is not counted any more."""
+
+    def __init__(self, most: int, counted_s: float) -> None:
+        self._places, self._counted_s = asyncio.Semaphore(most), counted_s
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Be counted while the block runs, but not for longer."""
+        await self._places.acquire()
+        late = asyncio.get_running_loop().call_later(self._counted_s, self._places.release)
+        try:
+            yield
+        finally:
+            if late.when() > asyncio.get_running_loop().time() and not late.cancelled():
+                late.cancel()
+                self._places.release()

@@ -89,12 +89,12 @@ QUEUED_ONLY = frozenset({"disk_format", "container_format"})
 """What may change only before there is data."""
 
 _VALUES = {name: Schema({"type": "object", "properties": {name: spec}}) for name, spec in WRITABLE.items()}
+_OWN = Schema({"type": "object", "additionalProperties": EXTRA})
 
 
 def check_value(name: str, value: Json) -> None:
     """Raises Invalid unless `value` may be the attribute's or the property's."""
-    schema = _VALUES.get(name) or Schema({"type": "object", "properties": {name: EXTRA}})
-    schema.check({name: value})
+    (_VALUES.get(name) or _OWN).check({name: value})
 
 
 def check_writable(name: str) -> None:
@@ -103,6 +103,13 @@ def check_writable(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is read-only.")
     if name in RESERVED or name.startswith(RESERVED_PREFIX):
         raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
+def check_property(name: str) -> None:
+    """Raises Forbidden if it is no property of a user's own, but an attribute."""
+    check_writable(name)
+    if name in WRITABLE:
+        raise Forbidden(f"Attribute '{name}' is no property.")
 
 
 def check_count(what: str, count: int, most: int) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,7 @@ CHUNK = 1024 * 1024
 PIECE = 64 * 1024
 """Bytes that are sent at once: each client that is slow to take them keeps one in memory."""
 MODE = 0o640
+_ID = re.compile("[0-9A-Za-z-]+")
 BROUGHT = "host"
 """`upload` of an image whose data a host brings: it survives our restarts."""
 
@@ -44,7 +46,9 @@ class Received(msgspec.Struct):
 
 
 def path(directory: Path, image_id: str) -> Path:
-    """Where an image's data is."""
+    """Where an image's data is; raises ValueError: the id would lead elsewhere."""
+    if not _ID.fullmatch(image_id):
+        raise ValueError(f"{image_id!r} is no image's id")
     return directory / image_id
 
 
@@ -52,7 +56,7 @@ def path(directory: Path, image_id: str) -> Path:
 def incoming(directory: Path, image_id: str, upload: str) -> Iterator[tuple[Path, IO[bytes]]]:
     """A file for a body to arrive in, locked while it does; it is gone afterwards unless it was renamed."""
     directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f"{image_id}.{upload}.part"
+    part = path(directory, image_id).with_name(f"{image_id}.{upload}.part")
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "wb", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)

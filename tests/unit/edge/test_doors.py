@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pileus.edge.doors import network_of
+from pileus.edge.clients import network_of
 from tests.support import eventually
 from tests.unit.edge.conftest import Client, Edge
 
@@ -61,6 +61,10 @@ def test_a_place_is_free_again(make: Callable[..., Edge]) -> None:
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("2001:db8::1:2:3:4", "2001:db8::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("192.0.2.7:4711", "192.0.2.7"),
+        ("[2001:db8::1]:4711", "2001:db8::/64"),
+        ("unknown", "unknown"),
+        ("[" * 1000, "[" * 64),
     ],
 )
 def test_what_counts_as_one_client(address: str, network: str) -> None:

@@ -108,6 +108,21 @@ def test_a_trusted_proxy_says_who_asks(make: Callable[..., Edge]) -> None:
     assert found["HTTP_X_FORWARDED_HOST"] == "evil"
 
 
+@pytest.mark.parametrize(
+    "said", [b"[2001:db8::%d]:99", b"2001:db8::%d", b"192.0.2.7:4%d", b"::ffff:192.0.2.7, 10.0.0.%d:1"]
+)
+def test_a_client_is_one_from_whatever_address_and_port_of_its_own(make: Callable[..., Edge], said: bytes) -> None:
+    """A limit of requests, and of guesses, was none for who has IPv6: each of its 2**64 addresses counted alone."""
+    edge = make(trusted_proxies=["127.0.0.1", "10.0.0.0/8"], requests_per_second=0.5, request_burst=2)
+    asked = (b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + said % number + b"\r\n\r\n" for number in range(3))
+    assert [edge.connect(one).answer()[9:12] for one in asked] == [b"200", b"200", b"429"]
+
+
+def test_a_proxy_is_known_on_a_socket_of_both_families() -> None:
+    client, headers = Proxies(["192.0.2.1"]).client("::ffff:192.0.2.1", [(b"x-forwarded-for", b"2001:db8::1")])
+    assert (client, len(headers)) == ("2001:db8::/64", 1)
+
+
 def test_a_header_passes_for_no_other(edge: Edge) -> None:
     found = environ(edge, b"X_Auth_Token: stolen\r\nAccept: a\r\nAccept: b\r\n")
     assert found == {"REMOTE_ADDR": "127.0.0.1", "HTTP_ACCEPT": "a,b"}
