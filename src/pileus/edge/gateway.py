@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
@@ -98,8 +98,7 @@ class Gateway:
                 if not waiting.more(1):
                     raise Refused(503, "Too many requests are waiting.", 1)
                 request = wsgi.environ(scope, client, headers, io.BytesIO(body))
-                async with self._running.turn():
-                    answer = await self._ask(self._threads, scope, request)
+                answer = await self._ask(self._threads, self._running.turn(), scope, request)
         if answer is not None:
             await self._send(answer, scope, send)
 
@@ -138,11 +137,17 @@ class Gateway:
                 raise Refused(503, "Too many bodies are being uploaded.", 5)
             loop = asyncio.get_running_loop()
             request = wsgi.environ(scope, client, headers, Incoming(receive, loop, self._body_s))
-            answer = await self._ask(self._transfers, scope, request)
+            answer = await self._ask(self._transfers, nullcontext(), scope, request)
         if answer is not None:
             await self._send(answer, scope, send)
 
-    async def _ask(self, threads: ThreadPoolExecutor, scope: HTTPScope, request: WSGIEnvironment) -> wsgi.Answer | None:
+    async def _ask(
+        self,
+        threads: ThreadPoolExecutor,
+        turn: AbstractAsyncContextManager[None],
+        scope: HTTPScope,
+        request: WSGIEnvironment,
+    ) -> wsgi.Answer | None:
         """What the application says; None if the client had gone before a thread was free: nobody waits for it."""
         connection = connection_of(scope)
 
@@ -151,7 +156,8 @@ class Gateway:
 
         connection.working = True
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, ask)
+            async with turn:
+                return await asyncio.get_running_loop().run_in_executor(threads, ask)
         finally:
             connection.working = False
 

@@ -237,9 +237,11 @@ def test_nobody_answers_who_hung_up(make: Callable[..., Edge], monkeypatch: Any)
     edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
     assert edge.application.waiting.wait(10)
     for _ in range(5):
-        edge.connect(GET).close()
+        gone = edge.connect(GET)
+        eventually(lambda: edge.connections() == 2)
+        gone.close()
+        eventually(lambda: edge.connections() == 1)
     last = edge.connect(GET)
-    eventually(lambda: edge.connections() == 2)
     edge.application.go.set()
     assert last.answer().endswith(b"fine")
     assert edge.application.calls == 2

@@ -16,6 +16,7 @@ from pileus.identity.attempts import Attempts
 from pileus.identity.passwords import Passwords
 from pileus.settings import REQUEST_THREADS, Settings
 from tests.client import Client, login
+from tests.support import eventually
 from tests.unit.identity.conftest import ident
 from tests.unit.serving import PASSWORDS, Serving
 
@@ -261,6 +262,7 @@ def test_few_passwords_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(refused.acquire(timeout=30) for _ in range(4))
         second = [clients.submit(check, "192.0.2.2") for _ in range(3)]
         assert refused.acquire(timeout=30)
+        eventually(lambda: running[0] == 2)
         go_on.set()
         assert sorted(one.result(30) for one in first) == [False] * 4 + [True] * 6
         assert sorted(one.result(30) for one in second) == [False, True, True]
