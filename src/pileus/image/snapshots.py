@@ -25,7 +25,7 @@ def prepare(session: Session, values: Values, asks: Requester) -> Image:
         QuotaExceeded: its owner may store nothing more. What creating an image raises.
     """
     image = images.create(session, values, asks)
-    quotas.check(session, asks.settings, image.owner, image_size_total=1)
+    quotas.take(session, asks.settings, image.owner, {quotas.SIZE: 1})
     return image
 
 
