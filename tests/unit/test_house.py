@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 import pileus.cloud  # noqa: F401  # every table
 from pileus.db import Base, Database
 from pileus.db.migrate import FOLDER, HEAD, upgrade
+from pileus.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pileus"
@@ -155,6 +156,14 @@ def test_what_the_docs_name_is_there() -> None:
     named = [(page, name) for page in pages for name in re.findall(r"`([\w./-]+\.(?:md|py|sh))`", page.read_text())]
     assert len(named) > 30
     assert [(page.name, name) for page, name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def test_every_setting_is_explained_and_read() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert re.findall(r"^\| `(\w+)` .*\|  \|$", page, re.MULTILINE) == []
+    code = "\n".join(path.read_text() for path in SRC.rglob("*.py"))
+    names = Settings.__struct_fields__
+    assert [name for name in names if f"| `{name}` |" not in page or not re.search(rf"\w\.{name}\b", code)] == []
 
 
 def test_drawn_documentation_is_up_to_date() -> None:
