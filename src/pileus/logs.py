@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 12000
@@ -117,12 +119,10 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
         if path.stat().st_size <= most_bytes:
             return False
         older = [path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1)]
-        for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
-            if newer.exists():
-                newer.replace(next_one)
         with open(path, "rb+") as log:
             if older:
-                _copy(log.fileno(), older[0])
+                older[-1].unlink(missing_ok=True)  # first, as the disk may be full
+                _copy(log, older)
             log.truncate(0)
     except OSError as error:
         logging.getLogger(__name__).error("the log cannot be rotated: %s", error)
@@ -130,13 +130,16 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
     return True
 
 
-def _copy(log: int, target: Path) -> None:
-    fresh = target.with_name(target.name + ".new")
+def _copy(log: BinaryIO, older: list[Path]) -> None:
+    """Make the log the newest of the older ones, which move on only once it is copied."""
+    fresh = older[0].with_name(older[0].name + ".new")
     fresh.unlink(missing_ok=True)
-    copy = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        while chunk := os.read(log, _CHUNK_BYTES):
-            os.write(copy, chunk)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+            shutil.copyfileobj(log, copy, _CHUNK_BYTES)
+        for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
+            if newer.exists():
+                newer.replace(next_one)
+        fresh.replace(older[0])
     finally:
-        os.close(copy)
-    fresh.replace(target)
+        fresh.unlink(missing_ok=True)
