@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 
 def write_private(path: Path, content: bytes, durable: bool = True) -> None:
@@ -25,3 +26,10 @@ def write_private(path: Path, content: bytes, durable: bool = True) -> None:
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)  # a disk was full: what is there takes up room
+
+
+def write_all(file: IO[bytes], chunk: bytes) -> None:
+    """Write all of a chunk: an unbuffered file may take less than it is given."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError, TooLarge
+from pileus.files import write_all
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
@@ -79,7 +80,7 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Re
         md5.update(chunk)
         sha512.update(chunk)
         with _stored():
-            _write(file, chunk)
+            write_all(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
     with _stored():
@@ -101,13 +102,6 @@ def _read(source: Source, so_far: int) -> bytes:
         raise
     except Exception as error:
         raise Invalid(f"The connection was lost after {so_far} bytes.") from error
-
-
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    """All of it: an unbuffered file may take less than it is given."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 @contextmanager
