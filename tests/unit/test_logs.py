@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -102,26 +101,6 @@ def test_rotation(log: logging.Logger, tmp_path: Path) -> None:
     assert (tmp_path / "log.1").stat().st_mode & 0o777 == 0o600
     log.info("on")
     assert len(lines(tmp_path)) == 1
-
-
-def test_a_rotation_that_fails_again_and_again_loses_the_oldest_log_alone(
-    log: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_source: BinaryIO, copy: BinaryIO, _bytes: int) -> None:
-        copy.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "log"
-    for number in range(3):
-        log.info("round %d", number)
-        assert logs.rotate(path, 10, 3)
-    log.info("round 3")
-    monkeypatch.setattr("pileus.logs.shutil.copyfileobj", full)
-    for _ in range(5):
-        assert not logs.rotate(path, 10, 3)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
-    assert ["round 2" in (tmp_path / "log.1").read_text(), "round 1" in (tmp_path / "log.2").read_text()] == [True] * 2
-    assert "round 3" in path.read_text()
 
 
 def test_rotation_keeps_none(log: logging.Logger, tmp_path: Path) -> None:
