@@ -53,8 +53,8 @@ class Settings(msgspec.Struct, kw_only=True):
     password_threads: int = 0
     """How many passwords are checked at a time; 0: half of the processors."""
     password_waiting: int = 8
-    """How many more logins may wait for their turn; others get 503. Together they are at most three quarters of the
-    requests that are answered at the same time."""
+    """How many more logins may wait for their turn; others get 503. Together they are at most half of the requests
+    that are answered at the same time."""
     slowdown_failure_attempts: int = 5
     """After so many wrong passwords in a row for one account from one address, that address waits longer each time and
     gets 429 until then; 0: never."""

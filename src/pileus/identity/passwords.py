@@ -19,7 +19,7 @@ from pileus.settings import REQUEST_THREADS
 
 P = ParamSpec("P")
 R = TypeVar("R")
-MOST = REQUEST_THREADS - REQUEST_THREADS // 4
+MOST = REQUEST_THREADS // 2
 """Places for passwords: each keeps a request's thread, and others must remain however many processors there are."""
 NICENESS = 5
 """Of the threads that hash: requests that have a token go first."""
