@@ -39,6 +39,11 @@ def monotonic() -> float:
     return current.monotonic()
 
 
+def utc(seconds: float) -> datetime:
+    """Seconds since the epoch as naive UTC, as every table stores times."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
 def utcnow() -> datetime:
-    """The time now, naive UTC, as every table stores it."""
-    return datetime.fromtimestamp(current.time(), UTC).replace(tzinfo=None)
+    """The time now, naive UTC."""
+    return utc(current.time())

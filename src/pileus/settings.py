@@ -21,23 +21,35 @@ class Settings(msgspec.Struct, kw_only=True):
     """Settings of one cloud. Times are seconds, sizes name their unit."""
 
     state: str
+    """The state directory."""
     listen: str = "127.0.0.1:8780"
+    """Address of all APIs."""
     hypervisor: Literal["auto", "libvirt", "fake"] = "auto"
+    """What runs the guests; auto: libvirt where it and QEMU are installed and the cloud is root's."""
     network: Literal["auto", "ovn", "fake"] = "auto"
+    """What connects them; auto: OVN where it is installed and the guests are real."""
     fake_hosts: int = 1
+    """How many hosts the fake hypervisor simulates."""
     netns: str | None = None
+    """Network namespace to run in, made if missing."""
     outbound_nat: bool = False
+    """NAT from the external network to the outside."""
     database: str = ""
     """SQLAlchemy URL; empty: a SQLite file in the state directory."""
     replica_user: str = "pileus"
+    """Whom the APIs run as; made if missing."""
     guest_user: str = "pileus-guest"
     """Whose group guests run in, each as a user of its own, and as whom their images are converted; made if missing."""
     replica_id: str = msgspec.field(default_factory=lambda: str(uuid.uuid4()))
     """Names this replica in leases: the same after a restart, different from every other."""
     region: str = "RegionOne"
+    """Name of the region in the catalog."""
     token_lifetime_s: int = 3600
+    """How long a token is valid."""
     token_rotation_s: int = 3600
+    """How often tokens get a new key."""
     bcrypt_rounds: int = 12
+    """Cost of a password's hash: each one more doubles the work."""
     password_threads: int = 0
     """How many passwords are checked at a time; 0: half of the processors."""
     password_waiting: int = 8
@@ -47,6 +59,7 @@ class Settings(msgspec.Struct, kw_only=True):
     """After so many wrong passwords in a row for one account from one address, that address waits longer each time and
     gets 429 until then; 0: never."""
     slowdown_longest_s: float = 30.0
+    """The longest that it waits."""
     lockout_failure_attempts: int = 0
     """After so many wrong passwords in a row an account is locked, from wherever; 0: never. An attacker can lock
     accounts of which he knows the names."""
@@ -55,6 +68,7 @@ class Settings(msgspec.Struct, kw_only=True):
     allow_rescope_scoped_token: bool = True
     """Whether a token that has a scope can be exchanged for one with another; one without can always be."""
     max_json_body_bytes: int = 1024 * 1024
+    """The largest body of a request that is no image's data."""
     tls_cert: str = ""
     """Path of the certificate (PEM, with those that lead to a known one); empty: connections are not encrypted."""
     tls_key: str = ""
@@ -62,6 +76,7 @@ class Settings(msgspec.Struct, kw_only=True):
     trusted_proxies: list[str] = []
     """Addresses or networks of proxies whose X-Forwarded-* and Forwarded headers count."""
     max_connections: int = 4096
+    """How many clients may be connected at once; fewer where the limit of open files is lower."""
     max_connections_per_address: int = 1024
     """Of one IPv4 address, or one IPv6 network of 64 bits; a silent connection makes place for a new one."""
     requests_per_second: float = 0.0
@@ -75,20 +90,27 @@ class Settings(msgspec.Struct, kw_only=True):
     send_timeout_s: float = 30.0
     """How long it may take nothing of what it is sent."""
     keep_alive_s: float = 75.0
+    """How long a connection may be silent between two requests."""
     max_page: int = 1000
+    """The most objects in one answer; lists go on on further pages."""
     api_workers: int = 0
     """Processes that answer requests; 0: as many as there are processor cores."""
     runner_threads: int = 4
+    """How many threads carry operations out; none waits for a host."""
     build_attempts: int = 3
+    """On how many hosts a build is tried."""
     plug_timeout_s: float = 60.0
+    """How long a guest's ports may take to come up."""
     build_timeout_s: float = 1800.0
     """How long a host may take for a guest, fetching and converting its image included."""
     shutdown_timeout_s: float = 60.0
+    """How long a guest may take to shut down before it is switched off."""
     keep_operations_s: float = 90 * 86400.0
     """How long the journal of finished operations is kept; 0 keeps it for ever."""
     keep_deleted_s: float = 90 * 86400.0
     """How long the rows of deleted servers are kept; 0 keeps them for ever."""
     image_size_cap_bytes: int = 1024**4
+    """The largest image that is taken in."""
     image_virtual_size_cap_bytes: int = 16 * 1024**4
     """The largest disk that an image may declare to hold; as much as one file of ext4 can be."""
     log_max_mib: int = 64

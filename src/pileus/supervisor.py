@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
 import logging
@@ -16,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from pileus import logs, replica
 from pileus.agent import main as agent
@@ -30,7 +28,7 @@ from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
 from pileus.operations.agents import UnixConnection
 from pileus.settings import PUBLIC_GATEWAY, Settings, save
-from pileus.statedir import StartFailed, check_directory
+from pileus.statedir import StartFailed, credentials_file, keep_guests, lay_out, log_file
 from pileus.users import give_folder, run_as, system_user
 
 log = logging.getLogger(__name__)
@@ -115,7 +113,7 @@ class Supervisor:
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
-        passwords = _credentials(settings)
+        passwords = _first_passwords(settings)
         hear, ring = os.pipe()
         self._agent = Child("agent", lambda tell: self._run_agent(tell))
         self._operator = Child("operator", lambda tell: replica.operate(settings, passwords, hear, tell))
@@ -198,7 +196,7 @@ class Supervisor:
                     log.error("%s ended with status %d; starting it again", child.name, status)
                     time.sleep(RESTART_PAUSE_S)
                     child.start()
-        self.stop(_keep_guests(self._settings))
+        self.stop(keep_guests(self._settings))
 
     def _asked_to_stop(self, _signal: int, _frame: object) -> None:
         self._stopping = True
@@ -257,50 +255,13 @@ class Supervisor:
         return system_user(self._settings.guest_user, group="kvm").pw_name
 
 
-def log_file(settings: Settings) -> Path:
-    """Where the cloud's processes log to."""
-    return settings.directory / "log" / "pileus.log"
-
-
-def lock(settings: Settings) -> None:
-    """Take the state directory for this process, until it ends.
-
-    Raises:
-        StartFailed: another process has it, or it is no place for a state.
-    """
-    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-    check_directory(settings.directory)
-    descriptor = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StartFailed(f"a cloud is running in {settings.state} already") from None
-
-
 def prepare(settings: Settings) -> socket.socket:
-    """Lay out the state directory with the right owners, enter the network namespace, and listen there.
+    """Lay out the state directory, enter the network namespace, and listen there.
 
     Raises:
         StartFailed: the address is taken, or the namespace cannot be entered.
     """
-    root = os.geteuid() == 0
-    owner = system_user(settings.replica_user) if root else None
-    os.umask(0o077)  # of all parts but where one says otherwise: what they keep is nobody else's
-    for name, mode, owned in (
-        ("db", 0o700, True),
-        ("images", 0o750, True),
-        ("notifications", 0o750, True),
-        ("run", 0o755, False),
-        ("agent", 0o711, False),
-        ("log", 0o700, False),
-        ("policy", 0o755, False),
-    ):
-        folder = settings.directory / name
-        folder.mkdir(exist_ok=True)
-        folder.chmod(mode)
-        if owner and owned:
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
+    lay_out(settings)
     if settings.netns:
         enter_netns(settings.netns)
     listener = _listen(settings)
@@ -332,21 +293,6 @@ def enter_netns(name: str) -> None:
         routes.link("set", index=routes.link_lookup(ifname="lo")[0], state="up")
 
 
-def credentials_file(settings: Settings) -> Path:
-    """Where the first users' passwords are kept, readable by the owner only."""
-    return settings.directory / "credentials.json"
-
-
-def _credentials(settings: Settings) -> dict[str, str]:
-    path = credentials_file(settings)
-    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    if known.keys() >= set(USERS):
-        return known
-    known = {name: known.get(name) or secrets.token_urlsafe(18) for name in USERS}
-    write_private(path, json.dumps(known).encode())
-    return known
-
-
 def _await_apis(settings: Settings, deadline: float) -> None:
     """Until the port answers: every API is behind it."""
     while time.monotonic() < deadline:
@@ -361,35 +307,12 @@ def _await_apis(settings: Settings, deadline: float) -> None:
     raise StartFailed(f"the APIs do not answer on {settings.listen}")
 
 
-def _keep_guests(settings: Settings) -> bool:
-    """What `pileus down` asked for; a plain SIGTERM leaves guests running."""
-    path = settings.directory / "stop.json"
-    if not path.exists():
-        return True
-    keep = bool(json.loads(path.read_text()).get("keep_guests"))
-    path.unlink()
-    return keep
-
-
-def running(settings: Settings) -> int | None:
-    """The supervisor's pid, None if the cloud does not run (a stale pid file may name a stranger)."""
-    try:
-        pid = int(settings.pidfile.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if locked(settings) else None
-
-
-def locked(settings: Settings) -> bool:
-    """Whether a process has the state directory: a supervisor, until it has ended."""
-    try:
-        descriptor = os.open(settings.directory / "lock", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _first_passwords(settings: Settings) -> dict[str, str]:
+    """The first users' passwords, drawn for those that have none yet."""
+    path = credentials_file(settings)
+    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if known.keys() >= set(USERS):
+        return known
+    known = {name: known.get(name) or secrets.token_urlsafe(18) for name in USERS}
+    write_private(path, json.dumps(known).encode())
+    return known

@@ -15,11 +15,13 @@ from alembic.migration import MigrationContext
 import pileus.cloud  # noqa: F401  # every table
 from pileus.db import Base, Database
 from pileus.db.migrate import FOLDER, HEAD, upgrade
+from pileus.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pileus"
 SERVICES = ("identity", "image", "network", "placement", "compute")
-CONTROL = (*SERVICES, "api", "db", "operations", "cloud", "bootstrap", "replica", "supervisor", "cli")
+CONTROL = (*SERVICES, "api", "db", "edge", "operations", "cloud", "bootstrap", "replica", "supervisor", "cli")
+SHARED = ("api", "db", "edge", "operations", "clock", "errors", "files", "jsontypes", "logs", "users", "values")
 
 
 def imports(path: Path) -> set[str]:
@@ -60,7 +62,7 @@ def test_the_control_plane_knows_only_the_contract_of_the_agent() -> None:
 
 
 def test_shared_rooms_know_no_service() -> None:
-    assert offenders(files("api", "db/base", "db/engine", "db/migrate", "operations"), *SERVICES, "cli") == []
+    assert offenders(files(*SHARED), *SERVICES, "cli") == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -143,6 +145,25 @@ def test_nothing_cites_what_is_not_in_the_repository() -> None:
     pages = [path for folder in ("src", "tests", "docs", "tools") for path in (ROOT / folder).rglob("*.[pm][yd]")]
     cited = [str(path.relative_to(ROOT)) for path in pages if elsewhere.search(path.read_text())]
     assert [name for name in cited if name != "tests/unit/test_house.py"] == []
+
+
+def test_what_the_docs_name_is_there() -> None:
+    """Every relative link leads to a file, every program, test and page in backticks is one of the repository's."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    known = {f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.*") if path.suffix in (".md", ".py", ".sh")}
+    links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+    named = [(page, name) for page in pages for name in re.findall(r"`([\w./-]+\.(?:md|py|sh))`", page.read_text())]
+    assert len(named) > 30
+    assert [(page.name, name) for page, name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def test_every_setting_is_explained_and_read() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert re.findall(r"^\| `(\w+)` .*\|  \|$", page, re.MULTILINE) == []
+    code = "\n".join(path.read_text() for path in SRC.rglob("*.py"))
+    names = Settings.__struct_fields__
+    assert [name for name in names if f"| `{name}` |" not in page or not re.search(rf"\w\.{name}\b", code)] == []
 
 
 def test_drawn_documentation_is_up_to_date() -> None:

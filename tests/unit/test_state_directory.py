@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from pileus import supervisor
+from pileus import statedir
 from pileus.db import migrate
 from pileus.db.engine import Database
 from pileus.errors import Unavailable
@@ -30,7 +30,7 @@ def empty(tmp_path: Path) -> Path:
 
 
 def test_a_directory_that_is_made_lets_others_pass_only(tmp_path: Path) -> None:
-    supervisor.lock(Settings(state=str(tmp_path / "new")))
+    statedir.lock(Settings(state=str(tmp_path / "new")))
     assert mode(tmp_path / "new") == 0o711 and mode(tmp_path / "new" / "lock") == 0o600
 
 
@@ -38,7 +38,7 @@ def test_a_directory_that_is_made_lets_others_pass_only(tmp_path: Path) -> None:
 def test_a_directory_that_others_write_to_is_refused(empty: Path, given: int) -> None:
     empty.chmod(given)
     with pytest.raises(StartFailed, match="others may write"):
-        supervisor.lock(Settings(state=str(empty)))
+        statedir.lock(Settings(state=str(empty)))
     assert (empty.stat().st_mode & 0o7777, list(empty.iterdir())) == (given, [])
 
 
@@ -48,14 +48,14 @@ def test_a_directory_of_other_things_is_refused(empty: Path, others: tuple[str, 
     for name in others:
         (empty / name).mkdir()
     with pytest.raises(StartFailed, match="holds other things"):
-        supervisor.lock(Settings(state=str(empty)))
+        statedir.lock(Settings(state=str(empty)))
     assert (mode(empty), sorted(os.listdir(empty))) == (0o711, sorted(others))
 
 
 def test_a_directory_may_be_prepared(empty: Path) -> None:
     for name in ("policy", "tls"):
         (empty / name).mkdir()
-    supervisor.lock(Settings(state=str(empty)))
+    statedir.lock(Settings(state=str(empty)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
@@ -63,18 +63,18 @@ def test_a_directory_that_the_parts_cannot_enter_is_refused_not_opened(empty: Pa
     (empty / "settings.json").write_text("{}")
     empty.chmod(0o700)
     with pytest.raises(StartFailed, match="cannot enter"):
-        supervisor.lock(Settings(state=str(empty)))
+        statedir.lock(Settings(state=str(empty)))
     assert mode(empty) == 0o700
     os.chown(empty, 65534, 65534)
     with pytest.raises(StartFailed, match="belongs to another user"):
-        supervisor.lock(Settings(state=str(empty)))
+        statedir.lock(Settings(state=str(empty)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's parts become others")
 def test_an_empty_directory_of_ours_is_prepared(empty: Path) -> None:
     """`pileus up --state $(mktemp -d)`."""
     empty.chmod(0o700)
-    supervisor.lock(Settings(state=str(empty)))
+    statedir.lock(Settings(state=str(empty)))
     assert mode(empty) == 0o711
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
 from pileus.api.requester import Requester
-from pileus.api.values import instant, truth, whole
+from pileus.values import instant, truth, whole
 
 Condition = ColumnElement[bool]
 Filter = Callable[[Context, Sequence[str]], Condition]

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_
 
 from pileus.api.context import Context
 from pileus.api.filters import Column
-from pileus.api.values import whole
 from pileus.errors import Invalid
+from pileus.values import whole
 
 M = TypeVar("M")
 SortKey = tuple[Column, bool]

@@ -9,9 +9,9 @@ import jsonschema_rs
 import msgspec
 
 from pileus.api.microversions import Document, Marked, Number, changed, resolved
-from pileus.api.values import WORDS
 from pileus.errors import Invalid
 from pileus.jsontypes import Json, Values
+from pileus.values import WORDS
 
 MOST_ITEMS = 5000
 """In a list or an object of a body, unless its schema says how many: each may become a row or a part of a statement."""

@@ -10,11 +10,10 @@ import click
 from pileus.cli.common import settings_of, state_option
 from pileus.jsontypes import Values
 from pileus.settings import Settings
+from pileus.statedir import credentials_file
 
 
 def _passwords(settings: Settings) -> dict[str, str]:
-    from pileus.supervisor import credentials_file
-
     try:
         return dict(json.loads(credentials_file(settings).read_text()))
     except OSError as error:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 
 import click
 
 from pileus.cli.common import settings_of, state_option
-from pileus.files import write_private
+from pileus.statedir import ask_to_stop, locked, running
 
 TIMEOUT_S = 150.0
 
@@ -20,15 +17,12 @@ TIMEOUT_S = 150.0
 @click.option("--keep-guests", is_flag=True, help="Leave guests running; the next `up` finds them again.")
 def down(state: str, keep_guests: bool) -> None:
     """Stop the cloud: the APIs first, then the guests, then what they stand on."""
-    from pileus.supervisor import locked, running
-
     settings = settings_of(state)
     pid = running(settings)
     if pid is None:
         click.echo(f"no cloud is running in {settings.state}")
         return
-    write_private(settings.directory / "stop.json", json.dumps({"keep_guests": keep_guests}).encode())
-    os.kill(pid, signal.SIGTERM)
+    ask_to_stop(settings, pid, keep_guests)
     deadline = time.monotonic() + TIMEOUT_S
     while locked(settings):
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from pileus.cli import tables
 from pileus.cli.common import agents_cloud, database, settings_of, state_option
 from pileus.clock import utcnow
 from pileus.settings import Settings
+from pileus.statedir import running
 
 if TYPE_CHECKING:
     from pileus.db import Session
@@ -24,8 +25,6 @@ SHOWN = 20
 @state_option
 def status(state: str) -> None:
     """Show whether the cloud runs, its hosts and servers, and what is under way, owed or unknown. Exit 3 when down."""
-    from pileus.supervisor import running
-
     settings = settings_of(state)
     pid = running(settings)
     click.echo(f"cloud      {'running, pid ' + str(pid) if pid else 'down'}")

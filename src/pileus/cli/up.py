@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
+from pileus import statedir
 from pileus.cli.common import state_option
 from pileus.edge.forwarding import Proxies
 from pileus.files import write_private
 from pileus.jsontypes import Json, Values
 from pileus.settings import Settings, load
-from pileus.statedir import StartFailed, check_directory
+from pileus.statedir import StartFailed
 
 
 @click.command()
@@ -76,12 +77,10 @@ def _sign(settings: Settings) -> None:
 
 
 def _keep_password(settings: Settings, password: str) -> None:
-    from pileus import supervisor
-
-    path = supervisor.credentials_file(settings)
+    path = statedir.credentials_file(settings)
     if not path.exists():
         settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
-        check_directory(settings.directory)
+        statedir.check_directory(settings.directory)
         write_private(path, json.dumps({"admin": password}).encode())
 
 
@@ -118,10 +117,10 @@ def _run(settings: Settings, report: int) -> None:
     from pileus import cloud, logs, supervisor
 
     detached = report != sys.stdout.fileno()
-    supervisor.lock(settings)  # until this process has ended: `down` waits for that
+    statedir.lock(settings)  # until this process has ended: `down` waits for that
     listener = supervisor.prepare(settings)
     cloud.services(settings)  # an invalid policy file is refused before anything runs
-    logs.start(supervisor.log_file(settings), detached)
+    logs.start(statedir.log_file(settings), detached)
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())

@@ -11,7 +11,6 @@ import msgspec
 from sqlalchemy import func, select
 
 from pileus.api import Requester, Values
-from pileus.api.values import truth
 from pileus.compute import flavors, metadata, quotas, requested, server_groups
 from pileus.compute.actions.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
@@ -24,6 +23,7 @@ from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
 from pileus.operations import Origin
 from pileus.operations.start import start_many
+from pileus.values import truth
 
 MAX_BATCH = 1000
 

@@ -9,8 +9,8 @@ import msgspec
 import os_resource_classes
 import os_traits
 
-from pileus.api.values import WORDS
 from pileus.errors import Invalid
+from pileus.values import WORDS
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as sql_delete
 
 from pileus.api import Asks, Requester, Values
-from pileus.api.values import truth, whole
 from pileus.compute import extra_specs
 from pileus.compute.model import Flavor, FlavorAccess
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Conflict, NotFound
 from pileus.jsontypes import Json
+from pileus.values import truth, whole
 
 STOCK = {
     "1": ("m1.tiny", 1, 512, 1),

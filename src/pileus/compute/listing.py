@@ -10,13 +10,13 @@ from sqlalchemy import JSON, ColumnElement, and_, false, or_, select, true, type
 from pileus.api.context import Context
 from pileus.api.filters import Condition, Filter, before, equals, from_version, since
 from pileus.api.tags import tag_filters
-from pileus.api.values import truth
 from pileus.compute import servers, states
 from pileus.compute.model import Server
 from pileus.db.patterns import matches
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses
 from pileus.operations.model import SubjectRow
+from pileus.values import truth
 
 ALL_FILTERS = "os_compute_api:servers:allow_all_filters"
 ALIASES = {

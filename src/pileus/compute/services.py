@@ -6,10 +6,10 @@ import msgspec
 from sqlalchemy import select
 
 from pileus.api import Asks, Values
-from pileus.api.values import truth
 from pileus.compute.model import Host
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
+from pileus.values import truth
 
 BINARY = "nova-compute"
 

@@ -12,8 +12,8 @@ from pileus.api import Context, HasId, Requester, Resource, Style, Values
 from pileus.api.filters import Column, Filter, equals, inexact
 from pileus.api.paging import Page, paginate
 from pileus.api.style import Noun as AnyNoun
-from pileus.api.values import truth
 from pileus.errors import Invalid, NotFound, PileusError
+from pileus.values import truth
 
 M = TypeVar("M")
 TEXT: Values = {"type": ["string", "null"]}

@@ -8,13 +8,13 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime
 
 import msgspec
 from cryptography.fernet import InvalidToken
 from sqlalchemy import delete
 
 from pileus.api.caller import Caller
+from pileus.clock import utc
 from pileus.db import Session, utcnow
 from pileus.errors import NotFound, Unauthenticated
 from pileus.identity import assignments, generation, voids
@@ -141,7 +141,7 @@ class Tokens:
         except Unauthenticated as error:
             raise NotFound("Could not find token.") from error
         session.execute(delete(Revocation).where(Revocation.expires_at < utcnow()))
-        session.add(Revocation(audit_id=payload.audit_ids[0], expires_at=_instant(payload.expires_at)))
+        session.add(Revocation(audit_id=payload.audit_ids[0], expires_at=utc(payload.expires_at)))
 
 
 def _resolve(session: Session, payload: Payload) -> TokenInfo:
@@ -189,10 +189,6 @@ def _caller(info: TokenInfo, digest: str) -> Caller:
     )
 
 
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-
-
 def times(payload: Payload) -> Values:
     """Issue and expiry as naive UTC."""
-    return {"issued_at": _instant(payload.issued_at), "expires_at": _instant(payload.expires_at)}
+    return {"issued_at": utc(payload.issued_at), "expires_at": utc(payload.expires_at)}

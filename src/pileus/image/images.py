@@ -77,7 +77,7 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
     image = Image(id=image_id, properties=properties, **({"owner": asks.caller.project_id} | known))
     image.tags = tags
     check_counts(image)
-    quotas.check(session, asks.settings, image.owner, image_count_total=1)
+    quotas.take(session, asks.settings, image.owner, {quotas.COUNT: 1})
     session.add(image)
     session.flush()
     return image

@@ -12,10 +12,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api import Context, Requester
 from pileus.api.filters import Filter, equals, few, later
-from pileus.api.values import instant, truth, whole
 from pileus.db.tags import Tag
 from pileus.image.images import seen, shared_with
 from pileus.image.model import Image
+from pileus.values import instant, truth, whole
 
 Condition = ColumnElement[bool]
 Column = InstrumentedAttribute[Any]

@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from pileus.api.quota import Limited, Quotas
 from pileus.db import Session
-from pileus.errors import QuotaExceeded
 from pileus.image.model import Image
 from pileus.settings import Settings
 
@@ -21,14 +20,14 @@ MIB = 1 << 20
 
 
 def used(session: Session, project_id: str) -> Mapping[str, int]:
-    """Images, MiB of their data (begun ones count) and uploads under way, of a project."""
+    """Images, MiB of their data and uploads under way, of a project."""
     count, size = session.execute(
         select(func.count(), func.coalesce(func.sum(Image.size), 0)).where(Image.owner == project_id)
     ).one()
     uploading = session.scalar(
         select(func.count()).select_from(Image).where(Image.owner == project_id, Image.status == "saving")
     )
-    return {COUNT: count, SIZE: -(-int(size or 0) // MIB), UPLOADING: uploading or 0}
+    return {COUNT: count, SIZE: mib(int(size or 0)), UPLOADING: uploading or 0}
 
 
 def quotas(settings: Settings) -> Quotas:
@@ -43,26 +42,22 @@ def quotas(settings: Settings) -> Quotas:
     )
 
 
-def check(session: Session, settings: Settings, project_id: str | None, **more: int) -> None:
-    """Whether a project may have so much more; nobody else counts until the transaction ends.
+def take(session: Session, settings: Settings, project_id: str | None, more: Mapping[str, int]) -> None:
+    """Let a project have so much more; nobody else counts until the transaction ends.
 
     Args:
-        more: by resource, image_size_total in MiB.
+        more: by resource, SIZE in MiB.
 
     Raises:
-        QuotaExceeded: names the first resource that does not fit.
+        QuotaExceeded: names the resources that do not fit.
     """
-    if project_id is None:
-        return
-    limited = quotas(settings)
-    limited.lock(session, project_id)
-    limits, now = limited.limits(session, project_id), limited.used(session, project_id, *more)
-    for name, wanted in more.items():
-        if 0 <= limits[name] < now[name] + wanted:
-            raise QuotaExceeded(
-                f"Project {project_id} is over a limit for resource {name}: limit {limits[name]}, used {now[name]}, "
-                f"requested {wanted}."
-            )
+    if project_id is not None:
+        quotas(settings).take(session, project_id, more)
+
+
+def mib(size_bytes: int) -> int:
+    """How many MiB so much data counts as, begun ones too."""
+    return -(-size_bytes // MIB)
 
 
 def room_bytes(session: Session, settings: Settings, project_id: str | None) -> int | None:

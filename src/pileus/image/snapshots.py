@@ -32,7 +32,7 @@ def prepare(session: Session, values: Values, properties: Mapping[str, str], ask
     for name in properties:
         attributes.check_property(name)
     image = images.create(session, {**properties, **values}, asks)
-    quotas.check(session, asks.settings, image.owner, image_size_total=1)
+    quotas.take(session, asks.settings, image.owner, {quotas.SIZE: 1})
     return image
 
 

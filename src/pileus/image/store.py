@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError, TooLarge
+from pileus.files import write_all
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
@@ -89,7 +90,7 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int, reser
         sha512.update(chunk)
         with _stored():
             _require_room(file, len(chunk) + reserve)
-            _write(file, chunk)
+            write_all(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
     with _stored():
@@ -118,13 +119,6 @@ def _require_room(file: IO[bytes], needed: int) -> None:
     disk = os.fstatvfs(file.fileno())
     if disk.f_bavail * disk.f_frsize < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    """All of it: an unbuffered file may take less than it is given."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 @contextmanager

@@ -28,8 +28,8 @@ def begin(session: Session, settings: Settings, image: Image, length: int | None
     if missing:
         raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
     store.check_length(length, settings.image_size_cap_bytes)
-    more = {quotas.SIZE: -(-max(1, length or 0) // quotas.MIB), quotas.UPLOADING: 1}
-    quotas.check(session, settings, image.owner, **more)
+    more = {quotas.SIZE: quotas.mib(max(1, length or 0)), quotas.UPLOADING: 1}
+    quotas.take(session, settings, image.owner, more)
     image.status, image.upload = "saving", new_id()
     image.touch()
     return image.upload
@@ -51,7 +51,7 @@ def take(db: Database, settings: Settings, image: Image, source: store.Source, l
             virtual_size = inspection.judge(received.size)
             with db.write() as session:
                 row = _claimed(session, image.id, upload)
-                quotas.check(session, settings, row.owner, image_size_total=-(-received.size // quotas.MIB))
+                quotas.take(session, settings, row.owner, {quotas.SIZE: quotas.mib(received.size)})
                 store.publish(settings.images, part, image.id)
                 _finish(row, received, virtual_size)
     except BaseException:

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from pileus.api.schema import UUID_PATTERN
-from pileus.api.values import truth, whole
 from pileus.errors import Invalid
 from pileus.jsontypes import Values
+from pileus.values import truth, whole
 
 Reader = Callable[[object], Any]
 """From a value as sent to its canonical form."""

@@ -17,6 +17,7 @@ from pileus.db import Session
 from pileus.errors import Conflict, Invalid
 from pileus.jsontypes import Values
 from pileus.network.model import FixedIP, Network, Pool, Port, Subnet
+from pileus.network.networks import invalid
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Request = dict[str, str]
@@ -136,7 +137,7 @@ def _explicit(session: Session, network: Network, mac: str, request: Request, be
     if subnet.automatic:
         made = eui64(subnet.cidr, mac)
         if ip is not None and ip != made:
-            raise _bad(
+            raise invalid(
                 f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since "
                 "the subnet is configured for automatic addresses"
             )
@@ -151,14 +152,14 @@ def _subnet_for(network: Network, request: Request) -> Subnet:
     if subnet_id is not None:
         subnet = next((one for one in network.subnets if one.id == subnet_id), None)
         if subnet is None:
-            raise _bad(
+            raise invalid(
                 f"Failed to create port on network {network.id}, because fixed_ips included invalid subnet {subnet_id}"
             )
         if ip is not None and not usable(subnet, ip):
             raise Invalid(f"IP address {ip} is not a valid IP for the specified subnet.", "InvalidIpForSubnet")
         return subnet
     if ip is None:
-        raise _bad("IP allocation requires subnet_id or ip_address")
+        raise invalid("IP allocation requires subnet_id or ip_address")
     subnet = next((one for one in network.subnets if usable(one, ip)), None)
     if subnet is None:
         raise Invalid(
@@ -262,10 +263,6 @@ def eui64(cidr: str, mac: str) -> str:
     octets = bytes.fromhex(mac.replace(":", ""))
     interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
     return str(ipaddress.ip_network(cidr).network_address + int.from_bytes(interface))
-
-
-def _bad(message: str) -> Invalid:
-    return Invalid(f"Invalid input for operation: {message}.", "InvalidInput")
 
 
 def pool_view(pools: Iterable[Pool]) -> list[Values]:

@@ -161,7 +161,7 @@ class NetworkStyle(Style[Attributed, Standard]):
         values = read_values(noun.attributes, given, creating=True)
         project = _owner(ctx, values)
         values |= {"project_id": project}
-        target = {"project_id": project, "tenant_id": project, **_flat(values), **noun.parent(ctx, values)}
+        target = {"project_id": project, "tenant_id": project, **self.wanted(values), **noun.parent(ctx, values)}
         ctx.require(noun.rule("create"), target)
         changed = {
             name: value for name, value in values.items() if name in given and value != noun.attributes[name].default
@@ -171,7 +171,7 @@ class NetworkStyle(Style[Attributed, Standard]):
 
     def change(self, ctx: Context, noun: Attributed, row: Standard, values: Values) -> Values:
         values = read_values(noun.attributes, values, creating=False)
-        _require_attributes(ctx, noun, "update", values, noun.target(row) | _flat(values))
+        _require_attributes(ctx, noun, "update", values, noun.target(row) | self.wanted(values))
         return values
 
     def values(self, ctx: Context, noun: Attributed, schema: Schema | None) -> Values:
@@ -266,11 +266,6 @@ def _require_attributes(ctx: Context, noun: Attributed, verb: str, values: Value
         for wanted in (rule, *(f"{rule}:{part}" for part in sorted(parts))):
             if wanted in ctx.rules:
                 ctx.require(wanted, target)
-
-
-def _flat(values: Values) -> Values:
-    """What of a body policy rules may ask about."""
-    return {name: value for name, value in values.items() if isinstance(value, str | int | bool)}
 
 
 def _owner(ctx: Context, values: Values) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import or_, select
 
+from pileus.clock import utc
 from pileus.db import Session
 from pileus.operations.model import OperationRow, StepRow
 
@@ -44,8 +45,8 @@ def stages(session: Session, operation: OperationRow) -> list[Stage]:
                 Stage(
                     event["name"],
                     step.host,
-                    _instant(event["started"]),
-                    _instant(event["finished"]),
+                    utc(event["started"]),
+                    utc(event["finished"]),
                     event.get("outcome", "finished"),
                     1,
                     None,
@@ -66,7 +67,3 @@ def of(session: Session, subject_or_request: str) -> list[OperationRow]:
 def opaque(host: str | None, project_id: str | None) -> str:
     """A host as a project may see it (api-ref compute, hostId)."""
     return hashlib.sha224(((project_id or "") + host).encode()).hexdigest() if host else ""
-
-
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

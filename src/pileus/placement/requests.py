@@ -7,8 +7,8 @@ import re
 import msgspec
 
 from pileus.api.schema import UUID_PATTERN
-from pileus.api.values import whole
 from pileus.errors import Invalid
+from pileus.values import whole
 
 BAD_VALUE = "placement.query.bad_value"
 

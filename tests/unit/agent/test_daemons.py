@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import signal
+import subprocess
 
 import pytest
 
+from pileus.agent import daemons
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 
@@ -26,14 +28,27 @@ def test_a_failure_says_why(argv: list[str], words: str) -> None:
     assert failed.value.code == "program"
 
 
-def test_a_program_that_takes_too_long_is_killed() -> None:
-    started = time.monotonic()
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """The programs that a test starts."""
+    programs: list[subprocess.Popen[str]] = []
+
+    class Kept(subprocess.Popen[str]):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)  # type: ignore[call-overload]
+            programs.append(self)
+
+    monkeypatch.setattr(daemons.subprocess, "Popen", Kept)
+    return programs
+
+
+def test_a_program_that_takes_too_long_is_killed(started: list[subprocess.Popen[str]]) -> None:
     with pytest.raises(CommandFailed, match=r"sleep did not end within 0\.1 s"):
         run("sleep", "60", timeout_s=0.1)
-    assert time.monotonic() - started < 10
+    assert [program.returncode for program in started] == [-signal.SIGKILL]
 
 
-def test_a_program_is_killed_when_nobody_wants_it_any_more() -> None:
+def test_a_program_is_killed_when_nobody_wants_it_any_more(started: list[subprocess.Popen[str]]) -> None:
     called: list[int] = []
 
     def meanwhile() -> None:
@@ -41,7 +56,6 @@ def test_a_program_is_killed_when_nobody_wants_it_any_more() -> None:
         if len(called) == 2:
             raise CommandFailed("abandoned", "taken back")
 
-    started = time.monotonic()
     with pytest.raises(CommandFailed, match="taken back"):
         run("sleep", "60", meanwhile=meanwhile)
-    assert len(called) == 2 and time.monotonic() - started < 10
+    assert (len(called), [program.returncode for program in started]) == (2, [-signal.SIGKILL])

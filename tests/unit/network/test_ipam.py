@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -76,23 +76,33 @@ def test_threads_never_get_the_same_address(cloud: Cloud) -> None:
     assert len(got) == len(set(got)) == 200
 
 
-def test_the_last_ports_of_a_large_pool_are_as_fast_as_the_first(cloud: Cloud) -> None:
+def test_the_last_ports_of_a_large_pool_take_no_more_work_than_the_first(cloud: Cloud) -> None:
     network_id = make_network(cloud, "10.0.0.0/22")
     with cloud.db.write() as session:
         network = session.get_one(Network, network_id)
 
-        def some(count: int) -> float:
-            started = time.perf_counter()
-            for _ in range(count):
-                ports.create(session, {"project_id": P, "network_id": network_id})
-            return time.perf_counter() - started
+        def some(count: int) -> int:
+            """Makes so many, and gives how many calls that took, the interpreter's own included."""
+            calls = 0
+
+            def counting(_frame: object, event: str, _argument: object) -> None:
+                nonlocal calls
+                calls += event in ("call", "c_call")
+
+            sys.setprofile(counting)
+            try:
+                for _ in range(count):
+                    ports.create(session, {"project_id": P, "network_id": network_id})
+            finally:
+                sys.setprofile(None)
+            return calls
 
         first = some(50)
         some(850)
         last = some(50)
         assert session.scalar(select(func.count()).select_from(FixedIP).where(FixedIP.offset.between(2, 951))) == 950
         assert network.subnets[0].pools[0].cursor == 952
-    assert last < 10 * first
+    assert last < 1.5 * first
 
 
 def test_a_gap_far_behind_is_found(cloud: Cloud) -> None:

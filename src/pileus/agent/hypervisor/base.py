@@ -23,6 +23,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.agent.timeline import Timeline
+from pileus.values import TRUE
 
 GuestListener = Callable[[str, str, int], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
@@ -116,10 +117,7 @@ class Hypervisor(Protocol):
         """Orderly stop: shut guests down and end own daemons, or leave both running."""
 
 
-_YES = frozenset({"1", "on", "t", "true", "y", "yes"})
-
-
 def has_agent(guest: GuestSpec) -> bool:
     """Whether a guest's image says that an agent runs in it (image property hw_qemu_guest_agent)."""
     properties = guest.image.properties if guest.image else {}
-    return properties.get("hw_qemu_guest_agent", "").strip().lower() in _YES
+    return properties.get("hw_qemu_guest_agent", "").strip().lower() in TRUE

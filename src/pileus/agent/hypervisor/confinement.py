@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pileus.agent.account import Account
+from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -118,10 +118,10 @@ def _check_reach(account: Account, state: Path) -> None:
 
 def _runs(*argv: str) -> bool:
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
+        run(*argv, timeout_s=30)
+    except CommandFailed:
         return False
-    return done.returncode == 0
+    return True
 
 
 def _is_yes(path: Path) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from pileus.agent.daemons import end, pid_of, wait_until
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.confinement import Confinement
+from pileus.files import write_private
 
 PROGRAM = "libvirtd"
 _START_TIMEOUT_S = 30.0
@@ -140,9 +141,10 @@ class Libvirtd:
         identity = self._room / "host-uuid"
         if not identity.exists():
             # Two hosts on one machine have one DMI table; libvirt refuses migration between equal host ids.
-            _write(identity, str(uuid.uuid4()))
-        _write(self._room / "etc" / "qemu.conf", self._confinement().qemu_conf)
-        _write(self._room / "etc" / "libvirtd.conf", _LIBVIRTD_CONF.format(host_uuid=identity.read_text()))
+            write_private(identity, str(uuid.uuid4()).encode())
+        write_private(self._room / "etc" / "qemu.conf", self._confinement().qemu_conf.encode())
+        conf = _LIBVIRTD_CONF.format(host_uuid=identity.read_text())
+        write_private(self._room / "etc" / "libvirtd.conf", conf.encode())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -150,9 +152,3 @@ class Libvirtd:
         with open(self._room / "start.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 
 from pileus.agent.commands import GuestSpec
 from pileus.agent.ids import checked_id
+from pileus.files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,7 @@ class MetadataStore:
             known = self._guests.get(guest.server_id)
             if known and known.incarnation > guest.incarnation:
                 return
-            fresh = path.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(guest))
-            fresh.replace(path)
+            write_private(path, msgspec.json.encode(guest), durable=False)
             self._index(guest)
 
     def remove(self, server_id: str) -> None:

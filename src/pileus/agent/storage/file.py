@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 import zlib
@@ -19,6 +18,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
 from pileus.agent.imagefile import check_size
 from pileus.agent.storage import qcow2
+from pileus.files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class InstanceFiles:
             taken = {GuestFiles(path).user() for path in self._directory.iterdir()}
             # Two clouds on one machine begin at different numbers.
             first = FIRST_GUEST + zlib.crc32(str(self._directory).encode()) % 4000 * GUESTS
-            write_note(files.user_note, str(next(number for number in count(first) if number not in taken)))
+            write_private(files.user_note, b"%d" % next(number for number in count(first) if number not in taken))
 
     def known(self) -> list[str]:
         """Ids of the guests that have a directory."""
@@ -230,7 +230,7 @@ class GuestFiles:
         return Path(behind).name if behind else None
 
     def _note_base(self, base: Path) -> None:
-        write_note(self.base, base.name)
+        write_private(self.base, base.name.encode())
 
     def _make_root(self, size_bytes: int, base: Path) -> None:
         with _made(self.root) as fresh:
@@ -247,14 +247,6 @@ class GuestFiles:
         with _made(self.swap) as fresh:
             _sparse(fresh, size_mib << 20)
             run("mkswap", "--label", "swap", str(fresh))
-
-
-def write_note(path: Path, text: str) -> None:
-    """A small file for root, whole or not there."""
-    with _made(path) as fresh, open(fresh, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def root_bytes(guest: GuestSpec, image_bytes: int) -> int:

@@ -22,6 +22,7 @@ import msgspec
 from pileus.agent.errors import CommandFailed
 from pileus.agent.imagefile import source_path
 from pileus.agent.timeline import Timeline
+from pileus.files import write_all
 
 log = logging.getLogger(__name__)
 
@@ -116,17 +117,10 @@ def _copy(source: BinaryIO, file: BinaryIO, size: int, timeline: Timeline) -> De
     while chunk := source.read(_CHUNK_BYTES):
         md5.update(chunk)
         sha512.update(chunk)
-        _write(file, chunk)
+        write_all(file, chunk)
         done += len(chunk)
         timeline.progress("deliver image", done, size)
     return Delivered(size=done, checksum=md5.hexdigest(), sha512=sha512.hexdigest())
-
-
-def _write(file: BinaryIO, chunk: bytes) -> None:
-    """All of a chunk: an unbuffered file may take less than it is given."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _give_away(file: BinaryIO, folder: int) -> None:

@@ -10,7 +10,6 @@ from pileus.api import Context, Resource, Schema, Values, changed, since, until
 from pileus.api.filters import Filter, at_least, from_version
 from pileus.api.items import VERBS
 from pileus.api.schema import BOOLEAN, obj, repeated
-from pileus.api.values import truth
 from pileus.compute import flavors
 from pileus.compute.links import links
 from pileus.compute.model import Flavor
@@ -18,6 +17,7 @@ from pileus.compute.parameters import ANY, NO_QUERY_LATE, PAGING, PRINTABLE_NAME
 from pileus.compute.policies import SIGNED_IN
 from pileus.compute.style import STYLE
 from pileus.errors import Invalid
+from pileus.values import truth
 
 _DESCRIPTION = {"type": ["string", "null"], "maxLength": 65535, "pattern": r"^[^\p{C}]*([\s][^\p{C}]*)*$"}
 _FACTOR = {

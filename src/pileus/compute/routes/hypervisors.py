@@ -10,13 +10,13 @@ from pileus.api import Context, Noun, Requester, Resource, Schema, Values, chang
 from pileus.api.filters import Column, from_version
 from pileus.api.paging import Page, page_limit
 from pileus.api.schema import BOOLEAN_PARAM
-from pileus.api.values import truth
 from pileus.compute import hypervisors, services
 from pileus.compute.hypervisors import Use
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import PAGING, require_uuid
 from pileus.compute.style import ComputeStyle
 from pileus.errors import Invalid, PileusError, Unsupplied
+from pileus.values import truth
 
 _PATTERN = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
 _TEXT = {"type": "string"}

@@ -14,12 +14,12 @@ from pileus.api.fields import micros
 from pileus.api.filters import before, from_version, since
 from pileus.api.paging import Page
 from pileus.api.schema import ANY_PARAM, DIGITS
-from pileus.api.values import instant
 from pileus.compute import servers
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
 from pileus.errors import Invalid, NotFound, PileusError
 from pileus.operations import OperationRow, views
+from pileus.values import instant
 
 POLICY = "os_compute_api:os-instance-actions:"
 EVENTS, DETAILS = f"{POLICY}events", f"{POLICY}events:details"

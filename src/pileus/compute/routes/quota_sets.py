@@ -5,11 +5,11 @@ from __future__ import annotations
 from pileus.api import Context, Schema, Values, until
 from pileus.api.quota_urls import QuotaUrls
 from pileus.api.schema import BOOLEAN, obj
-from pileus.api.values import truth
 from pileus.compute import projects
 from pileus.compute.parameters import ANY, MOST, NO_QUERY_LATE
 from pileus.compute.quotas import QUOTAS
 from pileus.errors import Invalid
+from pileus.values import truth
 
 INJECTED = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 NETWORK = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")

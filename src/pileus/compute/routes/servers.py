@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pileus.api import Context, Noun, Reply, Resource, Values
 from pileus.api.items import VERBS
 from pileus.api.paging import Page
-from pileus.api.values import truth
 from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
 from pileus.db.tags import load_tags
 from pileus.errors import Forbidden, Invalid, PileusError
+from pileus.values import truth
 
 POLICY = "os_compute_api:servers:"
 TAGS, METADATA = "os_compute_api:os-server-tags:", "os_compute_api:server-metadata:"

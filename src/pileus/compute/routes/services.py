@@ -9,13 +9,13 @@ from sqlalchemy import ColumnElement, false, true
 from pileus.api import Context, Requester, Resource, Schema, Values, since
 from pileus.api.fields import micros
 from pileus.api.schema import BOOLEAN, obj
-from pileus.api.values import truth
 from pileus.compute import services
 from pileus.compute.model import Host
 from pileus.compute.parameters import ANY, require_uuid
 from pileus.compute.services import BINARY, Change
 from pileus.compute.style import STYLE
 from pileus.errors import Invalid, NotFound
+from pileus.values import truth
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
 LIST = Schema.params(closed="2.75", host=ANY, binary=ANY)

@@ -1,12 +1,12 @@
-"""Values as clients write them: one reader each, for bodies and for query strings. They raise ValueError."""
+"""Values as people write them: one reader each, for bodies, query strings and properties. They raise ValueError."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 
-_TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
-WORDS = _TRUE | _FALSE
+TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
+WORDS = TRUE | _FALSE
 """What a boolean may be written as, in any case."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
@@ -15,7 +15,7 @@ def truth(value: object) -> bool:
     """A boolean, or a word for one: true, 1, yes, on, t, y and their opposites in any case."""
     word = str(value).lower()
     if isinstance(value, bool) or word in WORDS:
-        return word in _TRUE
+        return word in TRUE
     raise ValueError(f"'{value}' is neither true nor false")
 
 
