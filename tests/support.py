@@ -75,10 +75,14 @@ class CloudUnderTest:
     def down(self, *options: str) -> None:
         self.pileus("down", *options)
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that the supervisor keeps: at first the agent, the operator, and those that answer requests."""
+        return [int(one) for one in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def kill(self) -> None:
         """kill -9 of the process that everything descends from; waits until its children are gone too."""
-        pid = self.pid
-        children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        pid, children = self.pid, self.children
         os.kill(pid, signal.SIGKILL)
         for one in (pid, *children):
             eventually(lambda one=one: not _lives(one), 10, f"end of process {one}")

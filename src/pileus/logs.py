@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 12000
@@ -119,10 +117,15 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
         if path.stat().st_size <= most_bytes:
             return False
         older = [path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1)]
+        fresh = path.with_name(f"{path.name}.new")
         with open(path, "rb+") as log:
             if older:
-                older[-1].unlink(missing_ok=True)  # first, as the disk may be full
-                _copy(log, older)
+                _copy(log.fileno(), fresh)  # before an older one goes: it may be the disk that is full
+            for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
+                if newer.exists():
+                    newer.replace(next_one)
+            if older:
+                fresh.replace(older[0])
             log.truncate(0)
     except OSError as error:
         logging.getLogger(__name__).error("the log cannot be rotated: %s", error)
@@ -130,16 +133,13 @@ def rotate(path: Path, most_bytes: int, keep: int) -> bool:
     return True
 
 
-def _copy(log: BinaryIO, older: list[Path]) -> None:
-    """Make the log the newest of the older ones, which move on only once it is copied."""
-    fresh = older[0].with_name(older[0].name + ".new")
-    fresh.unlink(missing_ok=True)
+def _copy(log: int, target: Path) -> None:
+    """Copy all of an open file; what cannot be copied whole is not there."""
+    target.unlink(missing_ok=True)
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
-            shutil.copyfileobj(log, copy, _CHUNK_BYTES)
-        for newer, next_one in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
-            if newer.exists():
-                newer.replace(next_one)
-        fresh.replace(older[0])
-    finally:
-        fresh.unlink(missing_ok=True)
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+            while chunk := os.read(log, _CHUNK_BYTES):
+                copy.write(chunk)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise

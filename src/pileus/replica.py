@@ -1,4 +1,4 @@
-"""The replica process: the edge serving the APIs as an ordinary user, the runner beside it."""
+"""The processes of a replica, which are an ordinary user's: one carries operations out, the others answer requests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 
 from pileus import bootstrap
@@ -14,6 +15,7 @@ from pileus.cloud import Cloud
 from pileus.db import Database
 from pileus.edge.certificate import context
 from pileus.edge.serving import serve
+from pileus.operations import wake
 from pileus.settings import Settings
 from pileus.users import become
 
@@ -25,21 +27,37 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run(
-    settings: Settings, passwords: Mapping[str, str], listener: socket.socket, progress: Callable[[str], None]
-) -> None:
-    """Serve until SIGTERM. Must be called as root or as the user that serves, in the main thread.
+def operate(settings: Settings, passwords: Mapping[str, str], line: int, progress: Callable[[str], None]) -> None:
+    """Be the process that carries operations out, until it is ended. Must be called as root or as the user that serves.
 
     Args:
-        passwords: of the first users, by name. listener: bound to the APIs' address. progress: told "ready".
+        passwords: of the first users, by name. line: pipe on which the processes that answer requests ring.
+        progress: told "ready".
+    """
+    if os.geteuid() == 0:
+        become(settings.replica_user)
+    die_with_parent()
+    cloud = Cloud(settings, Database(settings.database_url))
+    bootstrap.first_start(cloud, passwords)
+    wake.listen(line)
+    cloud.start()
+    progress("ready")
+    threading.Event().wait()
+
+
+def answer(settings: Settings, listener: socket.socket, line: int, progress: Callable[[str], None]) -> None:
+    """Be one of the processes that answer requests, until SIGTERM. Must be called as `operate`, in the main thread.
+
+    Args:
+        listener: bound to the APIs' address, and shared. line: pipe to the process that carries operations out.
+        progress: told "ready".
     """
     tls = context(settings) if settings.tls_cert else None  # the key may be root's
     if os.geteuid() == 0:
         become(settings.replica_user)
     die_with_parent()
     cloud = Cloud(settings, Database(settings.database_url))
-    bootstrap.first_start(cloud, passwords)
+    wake.connect(line)
     application = cloud.application()
-    cloud.start()
     progress("ready")
     serve(application, streams(cloud.services), settings, listener, tls)

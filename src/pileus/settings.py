@@ -11,6 +11,8 @@ import msgspec
 
 from pileus.files import write_private
 
+REQUEST_THREADS = 16
+"""Requests that a replica answers at the same time."""
 PUBLIC_GATEWAY = "203.0.113.1/24"
 """Gateway of the external network `public`, with its prefix."""
 
@@ -51,8 +53,8 @@ class Settings(msgspec.Struct, kw_only=True):
     password_threads: int = 0
     """How many passwords are checked at a time; 0: half of the processors."""
     password_waiting: int = 8
-    """How many more logins may wait for their turn; others get 503. Keep it well below the threads that answer
-    requests."""
+    """How many more logins may wait for their turn; others get 503. Together they are at most half of the requests
+    that are answered at the same time."""
     slowdown_failure_attempts: int = 5
     """After so many wrong passwords in a row for one account from one address, that address waits longer each time and
     gets 429 until then; 0: never."""
@@ -91,6 +93,8 @@ class Settings(msgspec.Struct, kw_only=True):
     """How long a connection may be silent between two requests."""
     max_page: int = 1000
     """The most objects in one answer; lists go on on further pages."""
+    api_workers: int = 0
+    """Processes that answer requests; 0: as many as there are processor cores."""
     runner_threads: int = 4
     """How many threads carry operations out; none waits for a host."""
     build_attempts: int = 3
@@ -118,7 +122,8 @@ class Settings(msgspec.Struct, kw_only=True):
     image_cache_mib: int = 0
     """How much of its disk a host keeps images on, those in use included; 0: as much as there is."""
     host_reserve_mib: int = 1024
-    """What stays free on a host's disk: before it is used, unused images go and new ones are refused."""
+    """What stays free on a host's disk: before it is used, unused images go and new ones are refused; and on the disk
+    of the state directory, where the database may be: uploads of images are refused."""
     image_count_total: int = 1000
     """How many images a project may have; -1 is unlimited, as of the two that follow."""
     image_size_total_mib: int = 1024 * 1024

@@ -12,8 +12,10 @@ from pileus.files import write_private
 from pileus.settings import Settings
 from pileus.users import system_user
 
-OURS = ("lock", "settings.json", "credentials.json", "policy", "tls")
-"""What tells a state directory, also one that an operator prepares before the first start."""
+OURS = ("lock", "settings.json", "credentials.json")
+"""Files that tell a state directory."""
+PREPARED = frozenset({"policy", "tls"})
+"""What an operator may put into an empty one before the first start."""
 FOLDERS = (
     ("db", 0o700, True),
     ("images", 0o750, True),
@@ -43,7 +45,7 @@ def check_directory(directory: Path) -> None:
     if found.st_mode & 0o022:
         raise StartFailed(f"others may write to {directory}: give it a directory of its own, or chmod go-w")
     names = {path.name for path in directory.iterdir()}
-    if names and names.isdisjoint(OURS):
+    if not (names <= PREPARED or any((directory / name).is_file() for name in OURS)):
         raise StartFailed(f"{directory} holds other things: name an empty directory, or one to be made")
     if os.geteuid() == 0 and not found.st_mode & 0o001:
         if names:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pileus import logs, replica
 from pileus.agent import main as agent
@@ -80,6 +81,13 @@ class Child:
             logging.shutdown()
             os._exit(status)
 
+    def ended(self) -> bool:
+        """Whether its process has ended; asked of one that was started."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
+
     def lines(self, timeout_s: float) -> list[str]:
         """What the child told since the last call."""
         if self._reader < 0 or not select.select([self._reader], [], [], timeout_s)[0]:
@@ -106,8 +114,13 @@ class Supervisor:
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
         passwords = _first_passwords(settings)
-        self._replica = Child("replica", lambda tell: replica.run(settings, passwords, listener, tell))
+        hear, ring = os.pipe()
         self._agent = Child("agent", lambda tell: self._run_agent(tell))
+        self._operator = Child("operator", lambda tell: replica.operate(settings, passwords, hear, tell))
+        self._workers = [
+            Child(f"api-{number}", lambda tell: replica.answer(settings, listener, ring, tell))
+            for number in range(1, (settings.api_workers or os.cpu_count() or 1) + 1)
+        ]
         self._stopping = False
 
     def start(self) -> None:
@@ -119,19 +132,23 @@ class Supervisor:
         try:
             services(self._settings)  # import all of it before anything is forked, for the memory and for the user
             self._upgrade_database()
-            for child in (self._agent, self._replica):
-                child.start()
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not (self._agent.ready and self._replica.ready):
-                for child in (self._agent, self._replica):
-                    self._listen(child)
-                if time.monotonic() > deadline:
-                    late = [child.name for child in (self._agent, self._replica) if not child.ready]
-                    raise StartFailed(f"{' and '.join(late)} did not start within {START_TIMEOUT_S:g} s")
+            self._begin([self._agent, self._operator], deadline)
+            self._begin(self._workers, deadline)
             _await_apis(self._settings, deadline)
         except BaseException:
             self.stop(keep_guests=True, keep_engines=False)
             raise
+
+    def _begin(self, children: list[Child], deadline: float) -> None:
+        for child in children:
+            child.start()
+        while late := [child for child in children if not child.ready]:
+            for child in late:
+                self._listen(child)
+            if time.monotonic() > deadline:
+                names = " and ".join(child.name for child in late)
+                raise StartFailed(f"{names} did not start within {START_TIMEOUT_S:g} s")
 
     def _upgrade_database(self) -> None:
         """Before the replica, whose user need not be able to read the migrations' files; as that user all the same:
@@ -170,8 +187,9 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._asked_to_stop)
         while not self._stopping:
             logs.rotate(log_file(self._settings), self._settings.log_max_mib << 20, self._settings.log_keep)
-            for child in (self._agent, self._replica):
-                for line in child.lines(0.25):
+            children = [self._agent, self._operator, *self._workers]
+            for child in children:
+                for line in child.lines(0.5 / len(children)):
                     log.info("%s: %s", child.name, line)
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid and not self._stopping:
@@ -185,7 +203,7 @@ class Supervisor:
 
     def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
         """Orderly: the APIs first, then the guests and their engines, then the agent."""
-        self._end(self._replica)
+        self._end(*self._workers, self._operator)
         if self._agent.ready:
             try:
                 connection = UnixConnection(self._settings.agent_socket, STOP_TIMEOUT_S)
@@ -195,21 +213,16 @@ class Supervisor:
                 log.exception("the agent did not stop in order")
         self._end(self._agent)
 
-    def _end(self, child: Child) -> None:
-        if not child.pid:
-            return
+    def _end(self, *children: Child) -> None:
+        """All of them at once: in order, and if that takes too long, not in order."""
+        left = [child for child in children if child.pid]
         for sig in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(child.pid, sig)
-            except ProcessLookupError:
-                return
+            for child in left:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, sig)
             deadline = time.monotonic() + 15
-            while time.monotonic() < deadline:
-                try:
-                    if os.waitpid(child.pid, os.WNOHANG)[0]:
-                        return
-                except ChildProcessError:
-                    return
+            while left and time.monotonic() < deadline:
+                left = [child for child in left if not child.ended()]
                 time.sleep(0.02)
 
     def _run_agent(self, tell: Progress) -> None:

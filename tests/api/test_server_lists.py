@@ -95,6 +95,13 @@ def test_order(owner_session: User, five: list[str]) -> None:
     assert names(owner_session, "sort_key=created_at&sort_dir=asc")[0] == "web-1"
 
 
+def test_where_servers_are_is_no_order_of_a_tenants(owner_session: User, root_user: User, five: list[str]) -> None:
+    """The order of hosts' names, which are not shown, was."""
+    assert len(names(root_user, "all_tenants=1&sort_key=host")) >= 5
+    for path in ("/servers", "/servers/detail"):
+        assert owner_session("GET", f"{path}?sort_key=name&sort_key=host").status_code == 403
+
+
 @pytest.mark.parametrize("route", ["/servers", "/servers/detail"])
 @pytest.mark.parametrize("query", ["limit=2", "limit=2&sort_key=key_name&sort_dir=asc", "limit=1&name=web", "limit=5"])
 def test_pages_by_their_links(owner_session: User, five: list[str], route: str, query: str) -> None:

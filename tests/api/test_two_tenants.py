@@ -50,6 +50,22 @@ def shared(root_user: User, made: list[tuple[User, str]]) -> str:
     return network
 
 
+def test_an_image_of_a_server_is_where_and_whose_it_must_be(
+    cloud: CloudUnderTest, owner: User, stranger: User, image: str
+) -> None:
+    """What a tenant called `id` became the name of a file of the replica's, which was removed when the host refused to
+    write it (the database, say), and `owner` put images into other projects, past their quota and his own."""
+    server_id = owner.boot(NEWEST, imageRef=image, networks="none")
+    victim = cloud.state / "images" / "victim"
+    victim.write_text("somebody's")
+    for metadata in ({"id": "../victim"}, {"owner": stranger.project_id}, {"protected": "true"}, {"tags": "abc"}):
+        answer = owner.act(server_id, "createImage", {"name": "snap", "metadata": metadata}, NEWEST)
+        owner.settled(server_id)
+        assert (answer.status_code, victim.exists()) == (403, True), (metadata, answer.text)
+    assert stranger.get("/image/v2/images?name=snap&visibility=private")["images"] == []
+    victim.unlink()
+
+
 def test_a_port_that_names_a_foreign_server_changes_nothing_of_it(
     cloud: CloudUnderTest, owner: User, stranger: User, evil: Make, image: str, network: str
 ) -> None:

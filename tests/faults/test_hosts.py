@@ -67,9 +67,7 @@ def test_a_full_disk_loses_nothing_and_stops_nothing(on_a_small_disk: Victim) ->
 def test_an_agent_that_is_silent_for_a_while_is_waited_for(victim: Victim) -> None:
     victim.cloud.down("--keep-guests")
     victim.cloud.up()
-    supervisor = victim.cloud.pid
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    agent = int(children[0])
+    agent = victim.cloud.children[0]
     os.kill(agent, signal.SIGSTOP)
     try:
         servers = [victim.boot() for _ in range(3)]

@@ -58,6 +58,9 @@ BY_NAME = {
 }  # fmt: skip
 """What fields of these names take."""
 
+FREE_NAMES = ("a", "a", "hw:cpu_policy", "id", "owner", "protected", "tags", "min_ram", "user_id", "password_hash")
+"""Names where any is free: some that mean something where what has them may end up."""
+
 SERVER = {"name": "s", "flavorRef": "42", "imageRef": "<images>"}
 USER = {"name": "demo", "domain": {"id": "default"}, "password": PASSWORDS["demo"]}
 PROJECT = {"project": {"name": "demo", "domain": {"id": "default"}}}
@@ -213,7 +216,7 @@ class Documents:
                 made[key] = self._instance(inner, key)
         free = schema.get("additionalProperties", True)
         if not known and free is not False:
-            made[self.dice.choice(("a", "hw:cpu_policy"))] = self._instance(
+            made[self.dice.choice(FREE_NAMES)] = self._instance(
                 free if isinstance(free, dict) else {"type": "string"}, "a"
             )
         return made

@@ -42,12 +42,20 @@ def test_a_directory_that_others_write_to_is_refused(empty: Path, given: int) ->
     assert (empty.stat().st_mode & 0o7777, list(empty.iterdir())) == (given, [])
 
 
-def test_a_directory_of_other_things_is_refused(empty: Path) -> None:
-    """`--state /root` once opened /root to everybody."""
-    (empty / ".ssh").mkdir()
+@pytest.mark.parametrize("others", [(".ssh",), ("lock", "log", "run"), ("lock",), ("policy", "log"), ("tls", "run")])
+def test_a_directory_of_other_things_is_refused(empty: Path, others: tuple[str, ...]) -> None:
+    """`--state /root` once opened /root to everybody; /var and /run have a folder `lock` each, and much else."""
+    for name in others:
+        (empty / name).mkdir()
     with pytest.raises(StartFailed, match="holds other things"):
         statedir.lock(Settings(state=str(empty)))
-    assert (mode(empty), os.listdir(empty)) == (0o711, [".ssh"])
+    assert (mode(empty), sorted(os.listdir(empty))) == (0o711, sorted(others))
+
+
+def test_a_directory_may_be_prepared(empty: Path) -> None:
+    for name in ("policy", "tls"):
+        (empty / name).mkdir()
+    statedir.lock(Settings(state=str(empty)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from pileus.api.bodies import read_json, read_query, require_length
+from pileus.api.bodies import parse_json, read_json, read_query, require_length
+from pileus.api.caller import Caller
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 Application = falcon.App[falcon.Request, falcon.Response]
 """The WSGI callable."""
 RETRIES = 3
+R = TypeVar("R")
 
 
 class Defect(PileusError):
@@ -81,15 +83,19 @@ class Endpoint:
             return
         if not token:
             raise Unauthenticated("The request you have made requires authentication.")
+        ctx.caller = self._again(ctx, lambda: self._caller(token))
+
+    def _caller(self, token: str) -> Caller:
         with self._cloud.db.read() as session:
-            ctx.caller = self._cloud.authenticate(session, token)
+            return self._cloud.authenticate(session, token)
 
     def _select(self, ctx: Context) -> Route:
         routes = [route for route in self._routes if route.serves(ctx.version)]
         if not routes:
             raise NotFound("The resource could not be found.")
         if not routes[0].raw and (routes[0].action or routes[0].body):
-            ctx.body = read_json(ctx.request, self._cloud.settings.max_json_body_bytes)
+            ctx.raw = read_json(ctx.request, self._cloud.settings.max_json_body_bytes)
+            ctx.body = parse_json(ctx.raw)
         if not routes[0].action:
             return routes[0]
         if not isinstance(ctx.body, dict) or len(ctx.body) != 1:
@@ -101,34 +107,55 @@ class Endpoint:
         raise Invalid(f"There is no such action: {name}")
 
     def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        ctx.path, arguments = path, dict[str, Any](path)
+        ctx.path = path
         if route.body:
             route.body.check(ctx.body, ctx.version)
-            if route.body.key:
-                arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
-        for _ in range(RETRIES):
+        attempts = count()
+
+        def attempt() -> object:
+            if next(attempts) and ctx.raw is not None:
+                ctx.body = parse_json(ctx.raw)  # what an earlier attempt made of it is not what was sent
+            return self._attempt(ctx, route, path)
+
+        # A body that the handler reads as it arrives is there once.
+        return self._again(ctx, attempt, 1 if route.raw else RETRIES)
+
+    def _attempt(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
+        arguments = dict[str, Any](path)
+        if route.body and route.body.key:
+            arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
+        if route.before:
+            route.before(ctx, **path)
+        with ExitStack() as stack:
+            if route.transaction:
+                db = self._cloud.db
+                # A request that may have been committed is not run again: that is found out.
+                begin = db.write(certain=True) if route.transaction == "write" else db.read()
+                ctx.session = stack.enter_context(begin)
+            result = route.handler(ctx, **arguments)
+            if not route.is_open and ctx.asked.isdisjoint(route.rules):
+                raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
+            return result
+
+    def _again(self, ctx: Context, attempt: Callable[[], R], times: int = RETRIES) -> R:
+        """What an attempt comes to: the first, of so many, that the database does not spoil.
+
+        Raises:
+            Unavailable: it spoils all of them. Invalid: a value does not fit it. What the attempt raises.
+        """
+        for _ in range(times):
             try:
-                if route.before:
-                    route.before(ctx, **path)
-                with ExitStack() as stack:
-                    if route.transaction:
-                        db = self._cloud.db
-                        # A request that may have been committed is not run again: that is found out.
-                        begin = db.write(certain=True) if route.transaction == "write" else db.read()
-                        ctx.session = stack.enter_context(begin)
-                    result = route.handler(ctx, **arguments)
-                    if not route.is_open and ctx.asked.isdisjoint(route.rules):
-                        raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
-                    return result
+                return attempt()
             except OutcomeUnknown as error:
                 raise Unavailable(f"{error} Look what came of it before you ask again.") from error
             except (DBAPIError, Contended, OverflowError) as error:
+                method, where = ctx.request.method, ctx.request.path
                 if is_unfit(error):
-                    log.warning("%s %s: a value does not fit: %s", ctx.request.method, route.path, type(error).__name__)
+                    log.warning("%s %s: a value does not fit: %s", method, where, type(error).__name__)
                     raise Invalid("The request holds a value that cannot be kept or compared.") from None
                 if not is_transient(error):
                     raise
-                log.warning("%s %s: the database failed: %s", ctx.request.method, ctx.request.path, error)
+                log.warning("%s %s: the database failed: %s", method, where, error)
         raise Unavailable("The database does not answer; ask again.")
 
     def _respond(self, ctx: Context, response: falcon.Response, route: Route, result: object) -> None:

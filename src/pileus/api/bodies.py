@@ -17,12 +17,15 @@ LONGEST_QUERY = 16 * 1024
 MOST_PARAMETERS = 500
 """In a query: each becomes a part of one SQL expression, which SQLite takes 1,000 deep."""
 
+MOST_AT_ONCE = 200
+"""Things that one request makes: others wait meanwhile, as on SQLite nobody else writes."""
 
-def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
-    """The parsed body.
+
+def read_json(request: falcon.Request, limit: int) -> bytes:
+    """The body of a request that sends JSON.
 
     Raises:
-        TooLarge: over `limit` bytes. Unsupported: another content type. Invalid: not JSON, or not an object.
+        TooLarge: over `limit` bytes. Unsupported: another content type.
     """
     require_length(request, limit)
     if request.content_type and "json" not in request.content_type:
@@ -30,6 +33,15 @@ def read_json(request: falcon.Request, limit: int) -> Values | list[Json]:
     raw = (request.stream if announced(request) is None else request.bounded_stream).read(limit + 1)
     if len(raw) > limit:
         raise TooLarge(f"Request is too large: more than {limit} bytes.")
+    return raw
+
+
+def parse_json(raw: bytes) -> Values | list[Json]:
+    """What a body says.
+
+    Raises:
+        Invalid: not JSON, or not an object.
+    """
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, thousands of digits
@@ -55,6 +67,12 @@ def read_query(text: str) -> dict[str, list[str]]:
         raise Invalid(f"Invalid query: it has more than {MOST_PARAMETERS} parameters.") from None
     require_no_nul(query)
     return query
+
+
+def require_few(name: str, bodies: list[Any]) -> None:
+    """Raises Invalid: a body is to make more things at once than it may."""
+    if len(bodies) > MOST_AT_ONCE:
+        raise Invalid(f"A request makes at most {MOST_AT_ONCE} {name}, not {len(bodies)}.")
 
 
 def require_no_nul(body: Json) -> None:

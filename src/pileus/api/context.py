@@ -33,7 +33,8 @@ class Context(Requester):
 
     Attributes:
         cloud: the composed program; session: this request's transaction (None where the route asked for none);
-        path: the path's parameters; query: the query's, last value first; body: the whole parsed body.
+        path: the path's parameters; query: the query's, last value first;
+        raw: the body as it was sent; body: the whole of it, parsed, which handlers may change.
     """
 
     def __init__(self, cloud: Cloud, service: Service, request: falcon.Request, request_id: str) -> None:
@@ -42,6 +43,7 @@ class Context(Requester):
         self.session: Session = None  # type: ignore[assignment]  # set before a handler that asked for one runs
         self.path: dict[str, str] = {}
         self.query: dict[str, list[str]] = {}
+        self.raw: bytes | None = None
         self.body: Any = None
 
     def param(self, name: str) -> str | None:

@@ -72,12 +72,12 @@ def inexact(name: str, column: Column) -> dict[str, Filter]:
     """name__contains and its like (api-ref identity, Filtering)."""
 
     def build(compare: Callable[[Column, str], Condition]) -> Filter:
-        return lambda _asks, values: or_(*(compare(column, value) for value in _few(values)))
+        return lambda _asks, values: or_(*(compare(column, value) for value in few(values)))
 
     return {f"{name}__{word}": build(compare) for word, compare in _INEXACT.items()}
 
 
-def _few(values: Sequence[str]) -> Sequence[str]:
+def few(values: Sequence[str]) -> Sequence[str]:
     """Texts to be compared inexactly; databases bound how many, and how long ones, a statement may hold."""
     if len(values) > MOST_INEXACT:
         raise ValueError(f"it is given more than {MOST_INEXACT} times")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from oslo_config import cfg
@@ -14,6 +15,9 @@ from pileus.api.policy_file import Enforcer
 from pileus.errors import Forbidden
 from pileus.jsontypes import Values
 
+MOST = 1000
+"""Callers that are remembered, and decisions about each."""
+
 
 class Credentials(msgspec.Struct, frozen=True):
     """A caller as rules see it, and of which scope its token is: rules that are not for that do not hold."""
@@ -21,6 +25,8 @@ class Credentials(msgspec.Struct, frozen=True):
     values: Values
     scope: str
     is_admin: bool = False
+    decided: dict[tuple[Any, ...], bool] = msgspec.field(default_factory=dict)
+    """What the policy said before, by rule and target."""
 
 
 class Policy:
@@ -57,6 +63,8 @@ class Policy:
             self._enforcer.register_default(policy.RuleDefault(rule, check))
         self._enforcer.load_rules()
         self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
+        self._known: dict[Caller, Credentials] = {}
+        self._reading = 0
         self._narrower = {rule: self._scopes & set(few) for rule, few in (narrower or {}).items()}
 
     def declare(self, rule: str, check: str) -> None:
@@ -75,7 +83,16 @@ class Policy:
         return {name: str(check) for name, check in self._enforcer.rules.items()}
 
     def credentials(self, caller: Caller) -> Credentials:
-        """What rules are asked with about a caller."""
+        """What rules are asked with about a caller, by the rules as they are now."""
+        self._enforcer.load_rules()
+        if self._reading != self._enforcer.readings or len(self._known) >= MOST:
+            self._reading, self._known = self._enforcer.readings, {}
+        known = self._known.get(caller)
+        if known is None:
+            known = self._known[caller] = self._credentials(caller)
+        return known
+
+    def _credentials(self, caller: Caller) -> Credentials:
         values, scope = caller.policy_values(), _scope(caller)
         if scope not in self._scopes:
             return Credentials({}, scope)
@@ -86,7 +103,15 @@ class Policy:
         """Whether the caller may do what `rule` guards to `target` (project_id, user_id and the like)."""
         if credentials.scope not in self._narrower.get(rule, self._scopes):
             return False
-        return bool(self._enforcer.enforce(rule, dict(target), credentials.values))
+        # What checks make of a value is its text, and 1 == True.
+        texts = ((name, value if isinstance(value, str) else repr(value)) for name, value in target.items())
+        question = (rule, *texts)
+        known = credentials.decided.get(question)
+        if known is None:
+            known = bool(self._enforcer.enforce(rule, dict(target), credentials.values))
+            if len(credentials.decided) < MOST and self._enforcer.is_pure:
+                credentials.decided[question] = known
+        return known
 
     def refusal(self, rule: str) -> Forbidden:
         """What a client is told that the policy refuses."""

@@ -31,6 +31,10 @@ class Enforcer(policy.Enforcer):
         self._file = file
         self._stamp: tuple[int, int] | None = None
         self._is_loaded = False
+        self.readings = 0
+        """How often the rules were read: decisions count for one reading."""
+        self.is_pure = True
+        """Whether what rules say follows from what they are asked with: not from another server (http: checks)."""
         super().__init__(conf, policy_file=str(file) if file else "no-policy-file.yaml")
 
     def load_rules(self, force_reload: bool = False) -> None:
@@ -45,6 +49,8 @@ class Enforcer(policy.Enforcer):
         self._stamp = stamp
         try:
             self.rules = self._read()
+            self.readings += 1
+            self.is_pure = not any("http" in str(check) for check in self.rules.values())
         except BadPolicyFile as error:
             if force_reload or not self._is_loaded:
                 raise

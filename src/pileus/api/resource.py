@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, Unpack
 
+from pileus.api.bodies import require_few
 from pileus.api.collection import Collection
 from pileus.api.context import Context
 from pileus.api.paging import SortKey, paginate
@@ -188,6 +189,7 @@ class Resource(Collection[M]):
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, body)]
         if not isinstance(bodies, list) or not bodies or not all(isinstance(one, dict) for one in bodies):
             raise Invalid(f"Unable to find '{self.plural}' in request body")
+        require_few(self.plural, bodies)
         self.within(ctx, **ctx.path)  # its parent must be there
         made = [verb(ctx.session, self.style.creation(ctx, self, values | ctx.path), ctx) for values in bodies]
         if view:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
+import threading
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -20,9 +22,13 @@ from pileus.api import Asks, Requester, Values
 from pileus.compute.model import KeyPair
 from pileus.compute.quotas import QUOTAS
 from pileus.db import Session, utcnow
-from pileus.errors import Conflict, Invalid
+from pileus.errors import Conflict, Invalid, Unavailable
 
 RSA_BITS = 3072
+MOST_MAKING = 4
+"""Keys that are being made, or wait for it: each takes a thread that answers requests, and tenths of a second."""
+_places = threading.BoundedSemaphore(MOST_MAKING)
+_making = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
 MOST_COMMON_NAME = 64
 """Bytes in a certificate's common name."""
 VALID_FOR = timedelta(days=3650)
@@ -82,12 +88,23 @@ def generated(kind: str, user_id: str) -> Material:
         user_id: whom a certificate names.
 
     Raises:
-        Invalid: no certificate can name this user.
+        Invalid: no certificate can name this user. Unavailable: too many keys are being made.
     """
     if kind == "x509" and not 0 < len(user_id.encode()) <= MOST_COMMON_NAME:
         raise _invalid(f"a certificate cannot name a user whose id is longer than {MOST_COMMON_NAME} bytes")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    key = _private_key()
     return _ssh(key) if kind == "ssh" else _x509(key, user_id)
+
+
+def _private_key() -> rsa.RSAPrivateKey:
+    """A new key; few are made at a time, so that who wants many keeps nobody from being answered."""
+    if not _places.acquire(blocking=False):
+        raise Unavailable("Too many keys are being made at the moment; try again, or import one.")
+    try:
+        with _making:
+            return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    finally:
+        _places.release()
 
 
 def _ssh(key: rsa.RSAPrivateKey) -> Material:

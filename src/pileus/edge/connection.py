@@ -11,6 +11,10 @@ from uvicorn.server import ServerState
 
 MAX_HEADER = 64 * 1024
 """Bytes of a request's first line and headers."""
+MOST_FIELDS = 200
+"""Headers of a request, with what its chunked body brings behind it."""
+PIPELINED = 16
+"""Requests that may wait behind one that is being answered: each is an object before anybody reads it."""
 DISCARD = 4 * 1024 * 1024
 """Bytes of a refused body that are read, so that the client gets to read its answer (RFC 9112, 9.6)."""
 DISCARD_S = 2.0
@@ -25,21 +29,30 @@ class Deadlines(NamedTuple):
     keep_alive: float
 
 
+class TooMany(Exception):
+    """Raised through the parser, which reads nothing more then."""
+
+
 class Connection(HttpToolsProtocol):
     """A connection that cannot be kept open by doing nothing, or next to nothing.
 
     Attributes:
         closed: set once the connection is gone.
+        working: whether the cloud is at work on its request; otherwise it waits for its client.
     """
 
     def __init__(self, config: Config, state: ServerState, deadlines: Deadlines, loop: asyncio.AbstractEventLoop):
         super().__init__(config, state, {}, loop)
         self.closed = asyncio.Event()
+        self.working = False
         self._deadlines = deadlines
         self._header: asyncio.TimerHandle | None = None
         """Runs from the first byte of a request, or from the connection's beginning, until its header is here."""
         self._header_bytes = 0
+        self._fields = 0
         self._in_body = False
+        self._body_received = self._body_bytes = 0
+        """What came since the header, and how much of it is the body itself, not chunks' frames and trailers."""
         self._send: asyncio.TimerHandle | None = None
         """Runs while the client takes nothing."""
         self._discard: asyncio.TimerHandle | None = None
@@ -70,23 +83,48 @@ class Connection(HttpToolsProtocol):
                 return
         if self._header is None and not self._in_body:
             self._expect_header()
+        if self._in_body:
+            self._body_received += len(data)
         super().data_received(data)
         if self._header is not None:
             self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER and not self.transport.is_closing():
-                self._refuse(431)
+        framing = self._body_received - self._body_bytes if self._in_body else 0
+        if self._header_bytes > MAX_HEADER or framing > MAX_HEADER + self._body_bytes:
+            self._refuse(431)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            self.transport.abort()
+            raise TooMany
         super().on_message_begin()
+        self._fields = 0
         self.scope["extensions"] = {"connection": self}  # type: ignore[dict-item]
         if self._header is None:
             self._expect_header()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
+            raise TooMany
+        if not self._in_body:  # a trailer is no header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        if self._fields > MOST_FIELDS:
+            self._refuse(431)
+        else:
+            super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         if self._header is not None:
             self._header.cancel()
         self._header, self._in_body = None, True
+        self._header_bytes = self._body_received = self._body_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -98,6 +136,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # nothing more is read before what is here was answered
         if self.transport.is_closing():
             self._end_soon()
         elif self._in_body and self._discard is None:
@@ -119,6 +159,10 @@ class Connection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._end_soon()
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what it was sent, or is gone."""
+        await self.flow.drain()
 
     def abort(self) -> None:
         """End it at once; what was to be sent is lost."""
@@ -145,6 +189,11 @@ class Connection(HttpToolsProtocol):
             self._send = self.loop.call_later(self._deadlines.send, self.transport.abort)
 
     def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()  # in the middle of an answer there is nothing to say
+            return
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
         self._end_soon()

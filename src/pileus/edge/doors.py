@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import ssl
 from collections.abc import Callable
 
+from pileus.edge.clients import network_of
 from pileus.edge.connection import Connection
 
 log = logging.getLogger(__name__)
+NEXT_S = 0.0005
+"""After an accepted connection: the next one is for another process that waits at the same socket."""
 PAUSE_S = 0.1
 """After a failed accept (no file descriptors, no memory)."""
 
@@ -20,7 +22,8 @@ class Doors:
     """Lets connections in.
 
     A further connection of an address that has as many as it may takes the place of one on which nothing is asked (the
-    oldest); where all are busy, it is closed. So silent connections keep nobody out.
+    oldest), or of one whose request or answer waits for its client; where the cloud is at work on all, it is closed. So
+    clients that are silent or slow keep nobody out.
 
     Args:
         most: connections in all. most_of_one: of one IPv4 address, or one IPv6 network of 64 bits.
@@ -54,6 +57,7 @@ class Doors:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._let_in(client, peer[0])
+            await asyncio.sleep(NEXT_S)
 
     def _let_in(self, client: socket.socket, peer: str) -> None:
         address = network_of(peer)
@@ -72,16 +76,19 @@ class Doors:
         if len(self._inside.get(address, ())) >= self._most_of_one:
             return self._dismiss(address)
         if self._count >= self._most:
-            return self._dismiss(max(self._inside, key=lambda one: len(self._inside[one])))
+            return any(map(self._dismiss, sorted(self._inside, key=lambda one: -len(self._inside[one]))))
         return True
 
     def _dismiss(self, address: str) -> bool:
-        for connection, task in self._inside[address].items():
-            if connection.idle:
-                task.cancel()
-                self._forget(address, connection)
-                return True
-        return False
+        inside = self._inside[address]
+        found = next((one for one in inside if one.idle), None) or next(
+            (one for one in inside if not one.working), None
+        )
+        if found is None:
+            return False
+        inside[found].cancel()
+        self._forget(address, found)
+        return True
 
     async def _serve(self, client: socket.socket, connection: Connection, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -103,15 +110,3 @@ class Doors:
             self._count -= 1
         if not inside:
             self._inside.pop(address, None)
-
-
-def network_of(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the 64-bit network that an IPv6 address is in (RFC 4291,
-    2.5.4: a client has one to itself)."""
-    host = address.partition("%")[0]
-    if ":" not in host:
-        return host
-    numbered = ipaddress.IPv6Address(host)
-    if numbered.ipv4_mapped:
-        return str(numbered.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(numbered) >> 64 << 64, 64)))

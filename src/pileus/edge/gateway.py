@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from wsgiref.types import WSGIApplication
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
@@ -18,17 +18,21 @@ from pileus.edge import wsgi
 from pileus.edge.connection import Connection
 from pileus.edge.forwarding import Headers, Proxies
 from pileus.edge.incoming import Incoming
+from pileus.edge.places import Places, Some, Turns
 from pileus.edge.rates import Rates
-from pileus.settings import Settings
+from pileus.settings import REQUEST_THREADS, Settings
 
-THREADS = 16
-"""Requests that are answered at the same time."""
+RUNNING, QUICK_S = 2, 0.02
+"""How many of them have run for less than this, in seconds. Threads that all want the interpreter cost each other more
+than they give; one that takes longer probably waits for something, and makes place for another."""
 WAITING = 1000
-"""Requests that are here, answered or not; one more is told to come again."""
+"""Whole requests that are answered or wait for a thread; one more is told to come again."""
 TRANSFERS = 32
 """Bodies that a handler reads as they arrive, at the same time."""
+SMALL = 64 * 1024
+"""Bytes of a body that a connection may always keep here: however many do, requests as most are find room."""
 HELD = 64 * 1024 * 1024
-"""Bytes of bodies that are in memory, all together."""
+"""Bytes of bodies beyond those that are in memory, all together."""
 
 
 class Refused(Exception):
@@ -53,9 +57,10 @@ class Gateway:
         self._proxies = Proxies(settings.trusted_proxies)
         self._rates = Rates(settings.requests_per_second, settings.request_burst)
         self._body_limit, self._body_s = settings.max_json_body_bytes, settings.body_timeout_s
-        self._threads = ThreadPoolExecutor(THREADS, "request")
+        self._threads = ThreadPoolExecutor(REQUEST_THREADS, "request")
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
-        self._waiting = self._transferring = self._held = 0
+        self._running = Turns(RUNNING, QUICK_S)
+        self._waiting, self._transferring, self._held = Places(WAITING), Places(TRANSFERS), Places(HELD)
 
     def close(self) -> None:
         """End the threads when they have answered."""
@@ -79,28 +84,26 @@ class Gateway:
         client, headers = self._proxies.client(peer, list(scope["headers"]))
         if wait := self._rates.wait(client, time.monotonic()):
             raise Refused(429, "Too many requests.", wait)
-        if self._waiting >= WAITING:
-            raise Refused(503, "Too many requests are waiting.", 1)
         return client, headers
 
     async def _answer(
         self, scope: HTTPScope, client: str, headers: Headers, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """The whole body first; a thread only then."""
-        self._waiting += 1
+        """The whole body first; a place and a thread only then."""
         body = bytearray()
-        try:
-            if not await self._read(body, headers, receive):
+        with self._held.some(client) as held:
+            if not await self._read(body, held, headers, receive):
                 return
-            request = wsgi.environ(scope, client, headers, io.BytesIO(body))
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, wsgi.ask, self._application, request)
-        finally:
-            self._waiting -= 1
-            self._held -= len(body)
-        await self._send(answer, scope, send)
+            with self._waiting.some(client) as waiting:
+                if not waiting.more(1):
+                    raise Refused(503, "Too many requests are waiting.", 1)
+                request = wsgi.environ(scope, client, headers, io.BytesIO(body))
+                async with self._running.turn():
+                    answer = await self._ask(self._threads, scope, request)
+        if answer is not None:
+            await self._send(answer, scope, send)
 
-    async def _read(self, body: bytearray, headers: Headers, receive: ASGIReceiveCallable) -> bool:
+    async def _read(self, body: bytearray, held: Some, headers: Headers, receive: ASGIReceiveCallable) -> bool:
         """Fill in the body, or enough of it to see that it is too long; False when the client is gone.
 
         Raises:
@@ -118,10 +121,9 @@ class Gateway:
                     if message["type"] != "http.request":
                         return False
                     body += message["body"]
-                    self._held += len(message["body"])
                     if not message["more_body"]:
                         return True
-                    if self._held > HELD:
+                    if not held.more(max(0, len(body) - SMALL) - held.count):
                         raise Refused(503, "There is no memory for the request's body.", 1)
         except TimeoutError:
             raise Refused(408, f"The request's body did not arrive within {self._body_s:g} s.") from None
@@ -131,16 +133,27 @@ class Gateway:
         self, scope: HTTPScope, client: str, headers: Headers, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         """The handler reads the body; it has a thread that other requests do not need."""
-        if self._transferring >= TRANSFERS:
-            raise Refused(503, "Too many bodies are being uploaded.", 5)
-        self._transferring += 1
-        try:
+        with self._transferring.some(client) as transferring:
+            if not transferring.more(1):
+                raise Refused(503, "Too many bodies are being uploaded.", 5)
             loop = asyncio.get_running_loop()
             request = wsgi.environ(scope, client, headers, Incoming(receive, loop, self._body_s))
-            answer = await loop.run_in_executor(self._transfers, wsgi.ask, self._application, request)
+            answer = await self._ask(self._transfers, scope, request)
+        if answer is not None:
+            await self._send(answer, scope, send)
+
+    async def _ask(self, threads: ThreadPoolExecutor, scope: HTTPScope, request: WSGIEnvironment) -> wsgi.Answer | None:
+        """What the application says; None if the client had gone before a thread was free: nobody waits for it."""
+        connection = connection_of(scope)
+
+        def ask() -> wsgi.Answer | None:
+            return None if connection.closed.is_set() else wsgi.ask(self._application, request)
+
+        connection.working = True
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, ask)
         finally:
-            self._transferring -= 1
-        await self._send(answer, scope, send)
+            connection.working = False
 
     async def _send(self, answer: wsgi.Answer, scope: HTTPScope, send: ASGISendCallable) -> None:
         """No thread waits for the client: pieces are fetched when the last one is on its way."""
@@ -149,15 +162,22 @@ class Gateway:
             await send(start)  # type: ignore[arg-type]
             await send({"type": "http.response.body", "body": answer.body, "more_body": False})
             return
-        connection: Connection = scope["extensions"]["connection"]  # type: ignore[assignment]
+        connection = connection_of(scope)
         async with closing(answer.pieces):
             await send(start)  # type: ignore[arg-type]
             loop = asyncio.get_running_loop()
             while piece := await loop.run_in_executor(self._threads, next, answer.pieces, b""):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await connection.drained()  # no further piece is in memory before
                 if connection.closed.is_set():
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def connection_of(scope: HTTPScope) -> Connection:
+    """The connection that a request came on."""
+    found: Connection = scope["extensions"]["connection"]  # type: ignore[assignment]
+    return found
 
 
 @asynccontextmanager

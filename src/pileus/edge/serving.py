@@ -22,7 +22,9 @@ from pileus.settings import Settings
 FINISH_S = 10.0
 """How long requests under way may take when the replica ends."""
 SPARE_FILES = 256
-"""File descriptors that are no connections."""
+"""File descriptors that no connection needs."""
+FILES = 2
+"""What a connection needs: itself, and the file that it sends or takes in."""
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -80,9 +82,9 @@ def doors(gateway: Gateway, settings: Settings, state: ServerState, tls: ssl.SSL
     config.load()
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(settings.header_timeout_s, settings.send_timeout_s, settings.keep_alive_s)
-    files = allow_files(settings.max_connections + SPARE_FILES)
+    files = allow_files(settings.max_connections * FILES + SPARE_FILES)
     return Doors(
-        min(settings.max_connections, files - SPARE_FILES),
+        max(1, min(settings.max_connections, (files - SPARE_FILES) // FILES)),
         settings.max_connections_per_address,
         lambda: Connection(config, state, deadlines, loop),
         tls,

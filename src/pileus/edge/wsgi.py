@@ -30,7 +30,7 @@ def environ(scope: HTTPScope, client: str, headers: Headers, body: IO[bytes] | A
     """A request as WSGI has it.
 
     Args:
-        client: the address it came from. headers: those that count. body: to be read from.
+        client: who it came from, as clients are counted. headers: those that count. body: to be read from.
     """
     host, port = scope["server"] or ("", None)
     found: WSGIEnvironment = {

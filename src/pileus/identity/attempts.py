@@ -51,6 +51,9 @@ class Attempts:
                 raise Unauthenticated(REFUSED)
             if (wait_s := self._wait_s(account, address)) > 0:
                 raise TooMany(f"Too many failed attempts to log in; try again in {int(wait_s) + 1} seconds.")
+            known = self._failures.get((account, address))
+            if known and self._slow(known):
+                known.last = self._now()  # who is slowed down tries one at a time
 
     def failed(self, account: str, address: str) -> None:
         """Count a wrong password."""
@@ -79,9 +82,12 @@ class Attempts:
         return left
 
     def _wait_s(self, account: str, address: str) -> float:
-        free = self._settings.slowdown_failure_attempts
         known = self._failures.get((account, address))
-        if not free or known is None or known.count < free:
+        if known is None or not self._slow(known):
             return 0.0
+        free = self._settings.slowdown_failure_attempts
         pause_s = min(self._settings.slowdown_longest_s, 2.0 ** min(known.count - free, 30))
         return known.last + pause_s - self._now()
+
+    def _slow(self, known: Failures) -> bool:
+        return 0 < self._settings.slowdown_failure_attempts <= known.count

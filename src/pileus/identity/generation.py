@@ -19,13 +19,17 @@ class Generation(Base):
     value: Mapped[int]
 
 
+_CURRENT = select(Generation.value)
+
+
 class Generational:
     """Mark of tables whose change may change what a token means."""
 
 
 def current(session: Session) -> int:
     """The counter as this transaction sees it."""
-    return session.scalar(select(Generation.value)) or 0
+    rows = session.fetch(_CURRENT)
+    return int(rows[0].value) if rows else 0
 
 
 def bump(session: Session) -> None:

@@ -15,9 +15,12 @@ from typing import ParamSpec, TypeVar
 import bcrypt
 
 from pileus.errors import Unavailable
+from pileus.settings import REQUEST_THREADS
 
 P = ParamSpec("P")
 R = TypeVar("R")
+MOST = REQUEST_THREADS // 2
+"""Places for passwords: each keeps a request's thread, and others must remain however many processors there are."""
 NICENESS = 5
 """Of the threads that hash: requests that have a token go first."""
 
@@ -46,11 +49,12 @@ class Passwords:
         rounds: bcrypt's cost of new hashes.
         threads: how many are hashed at once; 0: half of the processors.
         waiting: how many more may wait.
+        most: how many may be hashed and wait in all.
     """
 
-    def __init__(self, rounds: int, threads: int, waiting: int) -> None:
+    def __init__(self, rounds: int, threads: int, waiting: int, most: int = MOST) -> None:
         threads = threads or max(1, (os.cpu_count() or 1) // 2)
-        self._rounds, self._places = rounds, threads + waiting
+        self._rounds, self._places = rounds, min(threads + waiting, most)
         self._share = max(1, self._places - self._places // 4)
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()

@@ -13,6 +13,9 @@ VISIBILITIES = ["community", "public", "private", "shared"]
 MOST_PROPERTIES = MOST_TAGS = MOST_MEMBERS = 128
 """How many of each an image may have (Glance's image_property_quota and its like)."""
 
+MOST_PROPERTY_CHARACTERS = 16 * 1024
+"""Of all properties of an image, names and values: a list shows up to 1,000 images, and is made in memory."""
+
 
 def _text(description: str, length: int = 255, **more: Json) -> Values:
     return {"type": ["null", "string"], "maxLength": length, "description": description, **more}
@@ -86,12 +89,12 @@ QUEUED_ONLY = frozenset({"disk_format", "container_format"})
 """What may change only before there is data."""
 
 _VALUES = {name: Schema({"type": "object", "properties": {name: spec}}) for name, spec in WRITABLE.items()}
+_OWN = Schema({"type": "object", "additionalProperties": EXTRA})
 
 
 def check_value(name: str, value: Json) -> None:
     """Raises Invalid unless `value` may be the attribute's or the property's."""
-    schema = _VALUES.get(name) or Schema({"type": "object", "properties": {name: EXTRA}})
-    schema.check({name: value})
+    (_VALUES.get(name) or _OWN).check({name: value})
 
 
 def check_writable(name: str) -> None:
@@ -100,6 +103,13 @@ def check_writable(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is read-only.")
     if name in RESERVED or name.startswith(RESERVED_PREFIX):
         raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
+def check_property(name: str) -> None:
+    """Raises Forbidden if it is no property of a user's own, but an attribute."""
+    check_writable(name)
+    if name in WRITABLE:
+        raise Forbidden(f"Attribute '{name}' is no property.")
 
 
 def check_count(what: str, count: int, most: int) -> None:

@@ -58,15 +58,17 @@ def create(session: Session, values: Values, asks: Requester) -> Image:
     """A new image without data.
 
     Args:
-        values: its attributes and properties, as the schema allows them; its owner is the caller's project unless it
+        values: its attributes and properties; its owner is the caller's project unless it
             is among them.
 
     Raises:
-        Forbidden: an attribute that clients may not set. Conflict: the id is taken, or was once.
+        Forbidden: an attribute that clients may not set. Invalid: a value that it may not have. Conflict: the id is
+            taken, or was once.
         TooLarge: too many properties or tags. QuotaExceeded: the owner has as many images as it may.
     """
-    for name in values:
+    for name, value in values.items():
         attributes.check_writable(name)
+        attributes.check_value(name, value)
     known = {name: value for name, value in values.items() if name in attributes.WRITABLE}
     properties = {name: value for name, value in values.items() if name not in attributes.WRITABLE}
     image_id, tags = known.pop("id", None) or new_id(), known.pop("tags", [])
@@ -97,6 +99,8 @@ def update(image: Image, changes: list[Change]) -> None:
 def check_counts(image: Image) -> None:
     """Raises TooLarge if the image has too many properties or tags."""
     attributes.check_count("properties", len(image.properties), attributes.MOST_PROPERTIES)
+    characters = sum(len(name) + len(str(value)) for name, value in image.properties.items())
+    attributes.check_count("properties' characters", characters, attributes.MOST_PROPERTY_CHARACTERS)
     attributes.check_count("tags", len(image.tags), attributes.MOST_TAGS)
 
 

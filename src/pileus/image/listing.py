@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, false, not_, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api import Context, Requester
-from pileus.api.filters import Filter, equals, later
+from pileus.api.filters import Filter, equals, few, later
 from pileus.db.tags import Tag
 from pileus.image.images import seen, shared_with
 from pileus.image.model import Image
@@ -109,7 +109,7 @@ def _moment(column: Column) -> Filter:
         start = instant(text)
         return _compared(column, operator, start, later(start, timedelta(seconds=1)))
 
-    return lambda _ctx, values: and_(*(test(value) for value in values))
+    return lambda _ctx, values: and_(*(test(value) for value in few(values)))
 
 
 def _compared(column: Column, operator: str, start: datetime, end: datetime) -> Condition:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pileus.api import Requester
 from pileus.db import Session
 from pileus.errors import Conflict
-from pileus.image import images, quotas, store
+from pileus.image import attributes, images, quotas, store
 from pileus.image.model import Image
 from pileus.jsontypes import Values
 from pileus.settings import Settings
@@ -15,16 +16,22 @@ from pileus.settings import Settings
 
 def location(settings: Settings, image_id: str) -> str:
     """URL of the file that a host is to make for an image."""
-    return (store.incoming_directory(settings.images) / image_id).absolute().as_uri()
+    return store.path(store.incoming_directory(settings.images), image_id).absolute().as_uri()
 
 
-def prepare(session: Session, values: Values, asks: Requester) -> Image:
+def prepare(session: Session, values: Values, properties: Mapping[str, str], asks: Requester) -> Image:
     """An image that a host is to make the data of; how large they become is known only then.
 
+    Args:
+        values: its attributes. properties: what its owner wants to be kept with it.
+
     Raises:
-        QuotaExceeded: its owner may store nothing more. What creating an image raises.
+        Forbidden: a property that is an attribute. QuotaExceeded: its owner may store nothing more. What creating an
+            image raises.
     """
-    image = images.create(session, values, asks)
+    for name in properties:
+        attributes.check_property(name)
+    image = images.create(session, {**properties, **values}, asks)
     quotas.take(session, asks.settings, image.owner, {quotas.SIZE: 1})
     return image
 
@@ -54,7 +61,7 @@ def publish(session: Session, image_id: str, url: str, made: Values) -> None:
     image = _held(session, image_id)
     if image is None:
         raise Conflict(f"Image {image_id} was deleted while it was made.")
-    part = Path(url.removeprefix("file://"))
+    part = _part(image_id, url)
     store.adopt(part, image_id, int(made["size"]))
     image.size, image.virtual_size = int(made["size"]), int(made["virtual_size"])
     image.checksum = made["checksum"]
@@ -70,12 +77,17 @@ def drop(session: Session, image_id: str, url: str) -> None:
     that was not committed has left one where whole data are.
     """
     image = _held(session, image_id)
-    part = Path(url.removeprefix("file://"))
+    part = _part(image_id, url)
     part.unlink(missing_ok=True)
     if image is None or image.status in ("queued", "saving"):
         store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):
         images.forget(session, image)
+
+
+def _part(image_id: str, url: str) -> Path:
+    """The file that a host makes for an image: where the URL says, and of no other name than the image's id."""
+    return store.path(Path(url.removeprefix("file://")).parent, image_id)
 
 
 def _held(session: Session, image_id: str) -> Image | None:

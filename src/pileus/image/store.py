@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +23,10 @@ from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
 """Bytes read, written and hashed at once."""
+PIECE = 64 * 1024
+"""Bytes that are sent at once: each client that is slow to take them keeps one in memory."""
 MODE = 0o640
+_ID = re.compile("[0-9A-Za-z-]+")
 BROUGHT = "host"
 """`upload` of an image whose data a host brings: it survives our restarts."""
 
@@ -42,7 +47,9 @@ class Received(msgspec.Struct):
 
 
 def path(directory: Path, image_id: str) -> Path:
-    """Where an image's data is."""
+    """Where an image's data is; raises ValueError: the id would lead elsewhere."""
+    if not _ID.fullmatch(image_id):
+        raise ValueError(f"{image_id!r} is no image's id")
     return directory / image_id
 
 
@@ -50,7 +57,7 @@ def path(directory: Path, image_id: str) -> Path:
 def incoming(directory: Path, image_id: str, upload: str) -> Iterator[tuple[Path, IO[bytes]]]:
     """A file for a body to arrive in, locked while it does; it is gone afterwards unless it was renamed."""
     directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f"{image_id}.{upload}.part"
+    part = path(directory, image_id).with_name(f"{image_id}.{upload}.part")
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "wb", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -60,15 +67,17 @@ def incoming(directory: Path, image_id: str, upload: str) -> Iterator[tuple[Path
         part.unlink(missing_ok=True)
 
 
-def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Received:
+def receive(source: Source, file: IO[bytes], length: int | None, cap: int, reserve: int = 0) -> Received:
     """Write a body to a file, down to the disk.
 
     Args:
         length: what the client said it would send, if it did.
         cap: the most that is taken, bytes.
+        reserve: what must stay free on the disk, bytes: the database may be on it.
 
     Raises:
-        TooLarge: over the cap, or the disk is full. Invalid: not all of it arrived, whatever the reason.
+        TooLarge: over the cap, or the disk is full but for the reserve. Invalid: not all of it arrived, whatever the
+            reason.
     """
     md5, sha512, size = hashlib.md5(usedforsecurity=False), hashlib.sha512(), 0
     check_length(length, cap)
@@ -80,6 +89,7 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int) -> Re
         md5.update(chunk)
         sha512.update(chunk)
         with _stored():
+            _require_room(file, len(chunk) + reserve)
             write_all(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
@@ -102,6 +112,13 @@ def _read(source: Source, so_far: int) -> bytes:
         raise
     except Exception as error:
         raise Invalid(f"The connection was lost after {so_far} bytes.") from error
+
+
+def _require_room(file: IO[bytes], needed: int) -> None:
+    """Raises OSError: fewer bytes than that are free where the file is."""
+    disk = os.fstatvfs(file.fileno())
+    if disk.f_bavail * disk.f_frsize < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
@@ -161,7 +178,7 @@ def read(directory: Path, image_id: str, first: int, length: int) -> Iterator[by
         with file:
             file.seek(first)
             rest = length
-            while rest and (chunk := file.read(min(CHUNK, rest))):
+            while rest and (chunk := file.read(min(PIECE, rest))):
                 rest -= len(chunk)
                 yield chunk
 

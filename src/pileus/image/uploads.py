@@ -46,7 +46,8 @@ def take(db: Database, settings: Settings, image: Image, source: store.Source, l
     try:
         with store.incoming(settings.images, image.id, upload) as (part, file):
             inspection = Inspection(source, image.disk_format or "", image.container_format or "", settings)
-            received = store.receive(inspection, file, length, _cap(db, settings, image.owner))
+            reserve = settings.host_reserve_mib * quotas.MIB
+            received = store.receive(inspection, file, length, _cap(db, settings, image.owner), reserve)
             virtual_size = inspection.judge(received.size)
             with db.write() as session:
                 row = _claimed(session, image.id, upload)

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 
 from pileus.db import Session
 from pileus.db.patterns import matches
@@ -24,17 +24,19 @@ class AddressRow(msgspec.Struct):
     mac_address: str
 
 
+_OF_SERVERS = (
+    select(Port.server_id, Network.name, Network.id, Port.id, FixedIP.ip_address, Port.mac_address)
+    .join_from(FixedIP, Port, Port.id == FixedIP.port_id)
+    .join(Network, Network.id == Port.network_id)
+    .where(Port.server_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Port.position, Port.created_at, Port.id, FixedIP.position)
+)
+
+
 def for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[AddressRow]]:
     """The fixed addresses of servers, by server, in the order of their ports; one statement."""
-    query = (
-        select(Port.server_id, Network.name, Network.id, Port.id, FixedIP.ip_address, Port.mac_address)
-        .join_from(FixedIP, Port, Port.id == FixedIP.port_id)
-        .join(Network, Network.id == Port.network_id)
-        .where(Port.server_id.in_(list(server_ids)))
-        .order_by(Port.position, Port.created_at, Port.id, FixedIP.position)
-    )
     found: dict[str, list[AddressRow]] = {}
-    for server_id, label, network_id, port_id, ip, mac in session.execute(query):
+    for server_id, label, network_id, port_id, ip, mac in session.fetch(_OF_SERVERS, ids=list(server_ids)):
         row = AddressRow(label, network_id, port_id, ipaddress.ip_address(ip).version, ip, mac)
         found.setdefault(server_id or "", []).append(row)
     return found

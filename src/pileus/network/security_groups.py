@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
 from pileus.api import ITSELF, Asks, Values
@@ -160,17 +160,19 @@ def resolve(session: Session, project_id: str, names: list[str]) -> list[str]:
     return found
 
 
+_NAMES = (
+    select(Port.server_id, SecurityGroup.name)
+    .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
+    .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
+    .where(Port.server_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Port.position, SecurityGroup.name)
+)
+
+
 def names_for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[str]]:
     """The names of the groups that servers' ports are in, by server; one statement."""
-    query = (
-        select(Port.server_id, SecurityGroup.name)
-        .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
-        .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
-        .where(Port.server_id.in_(list(server_ids)))
-        .order_by(Port.position, SecurityGroup.name)
-    )
     names: dict[str, list[str]] = {}
-    for server_id, name in session.execute(query):
+    for server_id, name in session.fetch(_NAMES, ids=list(server_ids)):
         known = names.setdefault(server_id or "", [])
         if name not in known:
             known.append(name)

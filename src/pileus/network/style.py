@@ -120,7 +120,7 @@ class NetworkStyle(Style[Attributed, Standard]):
     create_status = 201
     hides = True
     ignores_unknown = False
-    paging = Style.paging | {"page_reverse", "fields"}
+    paging = frozenset({"limit", "marker", "sort_key", "sort_dir", "page_reverse", "fields"})
 
     def conditions(self, ctx: Context, noun: Attributed) -> list[ColumnElement[bool]]:
         """Nobody finds out by a filter, or by an order, what he would not be shown."""

@@ -12,7 +12,8 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,9 +25,12 @@ from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.jsontypes import Json, Values
 from pileus.operations.post import Link, Listener, Post, Refused
+from pileus.settings import REQUEST_THREADS
 
 log = logging.getLogger(__name__)
 FEED_WAIT_S = 10.0
+QUESTIONS = REQUEST_THREADS * 3 // 8
+"""Asked at a time: with those who wait for passwords they leave threads for other requests."""
 REPORT_EVERY_S = 60.0
 ANSWER_WITHIN_S = 30.0
 RECONNECT_S, REFUSED_S = 0.2, 5.0
@@ -215,7 +219,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Questions:
-    """Asks an agent what no journal keeps; see `ask` and `tell`.
+    """Asks an agent what no journal keeps; see `ask` and `tell`. A few at a time: each keeps a request's thread while
+    the agent thinks, and one that hangs must not keep those of all requests.
 
     Args:
         path: the agent's socket. cloud: gives the id of the cloud that asks.
@@ -223,12 +228,26 @@ class Questions:
 
     def __init__(self, path: Path, cloud: Callable[[], str]) -> None:
         self._path, self._cloud = path, cloud
+        self._places = threading.BoundedSemaphore(QUESTIONS)
 
     def ask(self, question: str, **query: Json) -> Values:
-        return ask(self._path, question, self._cloud(), **query)
+        """What an agent answers to GET `question`; raises as the function `ask`, Unavailable also if many ask."""
+        with self._place():
+            return ask(self._path, question, self._cloud(), **query)
 
     def tell(self, question: str, **body: Json) -> Values:
-        return ask(self._path, question, self._cloud(), body)
+        """What it answers to POST; raises as `ask`."""
+        with self._place():
+            return ask(self._path, question, self._cloud(), body)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise Unavailable("Too many questions are being asked of hosts at the moment; try again.")
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 def ask(path: Path, question: str, cloud: str, told: Mapping[str, Json] | None = None, /, **query: Json) -> Values:

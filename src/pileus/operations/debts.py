@@ -20,9 +20,9 @@ from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
 from pileus.errors import PileusError
 from pileus.jsontypes import Values
+from pileus.operations import wake
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import Actions, Owed, Result, UnknownAction
-from pileus.operations.wake import debts_bell
 
 log = logging.getLogger(__name__)
 NETWORK, DATABASE = "(network)", "(database)"
@@ -69,7 +69,7 @@ def owe(
         .values(row | again | fresh)
         .on_conflict_do_update(index_elements=["host", "subject_id", "name", "key"], set_=again)
     )
-    session.after_commit(debts_bell.set)
+    session.after_commit(wake.debts.ring)
 
 
 def due(session: Session, host: str, subject_id: str, actions: Actions) -> list[Envelope]:
@@ -87,7 +87,7 @@ def forget(session: Session, debt_id: int) -> bool:
 def hurry(session: Session, hosts: Iterable[str]) -> None:
     """These hosts were heard of: what they are owed is due now."""
     session.change(update(DebtRow).where(DebtRow.host.in_(list(hosts))).values(next_try=in_seconds(0)))
-    session.after_commit(debts_bell.set)
+    session.after_commit(wake.debts.ring)
 
 
 def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: int | None = None) -> Sequence[DebtRow]:

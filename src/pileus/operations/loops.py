@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 
 from pileus.db import is_transient
+from pileus.operations import wake
 from pileus.operations.debts import BATCH as DEBTS_AT_ONCE
 from pileus.operations.debts import Collector
 from pileus.operations.leases import LEASE_S
 from pileus.operations.runner import BATCH, Runner
-from pileus.operations.wake import bell, debts_bell, wake
 
 log = logging.getLogger(__name__)
 POLL_S = 1.0
@@ -45,8 +45,8 @@ class Loops:
     def stop(self) -> None:
         """Stop between steps; what is unfinished is taken up at the next start."""
         self._stopping.set()
-        wake()
-        debts_bell.set()
+        wake.operations.set()
+        wake.debts.set()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -66,13 +66,13 @@ class Loops:
         self._stopping.wait(LEASE_S / 3)
 
     def _poll(self) -> None:
-        bell.clear()
+        wake.operations.clear()
         if self._runner.take_up() < BATCH:
-            bell.wait(POLL_S)
+            wake.operations.wait(POLL_S)
 
     def _collect(self) -> None:
-        if debts_bell.wait(POLL_S):
+        if wake.debts.wait(POLL_S):
             self._stopping.wait(GATHER_S)
-        debts_bell.clear()
+        wake.debts.clear()
         while self._collector.collect() == DEBTS_AT_ONCE:
             pass

@@ -19,12 +19,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Database, Session, new_id, utcnow
 from pileus.jsontypes import Values
+from pileus.operations import wake
 
 log = logging.getLogger(__name__)
 BATCH = 500
 MAX_BYTES = 64 * 1024 * 1024
 """Size at which the file becomes FILE.1 and a new one is begun."""
-_waiting = threading.Event()
 
 
 class Notification(Base):
@@ -62,7 +62,7 @@ def emit(session: Session, event_type: str, publisher_id: str, payload: Values, 
             created_at=utcnow(),
         )
     )
-    session.after_commit(_waiting.set)
+    session.after_commit(wake.notices.ring)
     detail = {"event": event_type}
     return {"name": "notify", "started": now, "finished": time.time(), "outcome": "finished", "detail": detail}
 
@@ -90,18 +90,18 @@ class Delivery:
 
     def stop(self) -> None:
         self._stopping = True
-        _waiting.set()
+        wake.notices.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while not self._stopping:
-            _waiting.clear()
+            wake.notices.clear()
             try:
                 while self.deliver() == BATCH:
                     pass
             except Exception:
                 log.exception("notifications were not delivered; trying again")
-            _waiting.wait(10.0)
+            wake.notices.wait(10.0)
 
     def deliver(self) -> int:
         """Write what waits, oldest first; returns how many there were."""

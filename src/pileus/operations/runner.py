@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from pileus import clock
 from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
-from pileus.operations import journal, leases
+from pileus.operations import journal, leases, wake
 from pileus.operations.errors import CommandError
 from pileus.operations.groups import FairQueue, carry_out, fail
 from pileus.operations.journal import CANCELLED, Fenced, Held
@@ -27,7 +27,6 @@ from pileus.operations.operation import Operation
 from pileus.operations.post import Post
 from pileus.operations.registry import AnyFlow, Registry
 from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
-from pileus.operations.wake import wake
 
 log = logging.getLogger(__name__)
 BATCH = 256
@@ -103,7 +102,7 @@ class Runner:
                 freed = leases.renew(session, self._owner)
             self._give_up()
             if freed:
-                wake()
+                wake.operations.set()
         except Exception as error:
             _complain(error, "the lease was not renewed")
 
@@ -247,7 +246,7 @@ class Runner:
                 self._post.withdraw(key)
             del self._runs[run.held.id]
         if run.held.forward or run.held.state == "undoing":
-            wake()  # something may have waited for its end
+            wake.operations.set()  # something may have waited for its end
 
     # --- one operation ----------------------------------------------------------------------------------------
 

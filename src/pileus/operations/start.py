@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import insert, select, union, update
+from sqlalchemy import bindparam, insert, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
 from pileus.errors import Conflict
 from pileus.jsontypes import Values
+from pileus.operations import wake
 from pileus.operations.journal import CANCELLED, TakeBack
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
 from pileus.operations.origin import Origin
 from pileus.operations.owed import Owed
-from pileus.operations.wake import wake
 
 ACCEPT = -1
 """Position of the step before the flow's first."""
@@ -76,7 +76,7 @@ def start(
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     if undo is not None:
         session.execute(insert(StepRow), [_accepted([]) | {"operation_id": row.id, "take_back": _taken_back_by(undo)}])
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)
     return row
 
 
@@ -95,7 +95,7 @@ def start_many(session: Session, kind: Kind, origin: Origin, accepted: list[Valu
     shown = {"task_state": kind.task_state}
     subjects = [shown | {"subject_id": row["subject_id"], "operation_id": row["id"]} for row in rows]
     session.execute(insert(SubjectRow), subjects)
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)
 
 
 def _row(kind: Kind, origin: Origin, arguments: Arguments) -> Values:
@@ -163,10 +163,14 @@ def live(session: Session, subject_id: str, lock: bool = False) -> list[Operatio
     return list(session.scalars(query.with_for_update() if lock else query))
 
 
+_TASK_STATES = select(SubjectRow.subject_id, SubjectRow.task_state).where(
+    SubjectRow.subject_id.in_(bindparam("ids", expanding=True))
+)
+
+
 def task_states(session: Session, subject_ids: Iterable[str]) -> dict[str, str | None]:
     """What live operations project, by subject; a subject that no operation has is missing."""
-    query = select(SubjectRow.subject_id, SubjectRow.task_state).where(SubjectRow.subject_id.in_(list(subject_ids)))
-    return {row.subject_id: row.task_state for row in session.execute(query)}
+    return {row.subject_id: row.task_state for row in session.fetch(_TASK_STATES, ids=list(subject_ids))}
 
 
 def cancel(session: Session, row: OperationRow) -> None:
@@ -182,4 +186,4 @@ def cancel(session: Session, row: OperationRow) -> None:
             error=CANCELLED,
         )
     )
-    session.after_commit(wake)
+    session.after_commit(wake.operations.ring)

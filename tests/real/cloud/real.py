@@ -171,8 +171,7 @@ class RealCloud(CloudUnderTest):
     def process(self, program: str) -> int | None:
         """The pid of one of this cloud's daemons, or of its agent."""
         if program == "agent":
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            return int(children[0]) if len(children) == 2 else None
+            return next((child for child in self.children if Path(f"/proc/{child}").stat().st_uid == 0), None)
         found = [*self.agent.glob(f"*/run/{program}.pid"), *self.agent.glob(f"*/{program}.pid")]
         return pid_of(found[0], program) if found else None
 

@@ -75,6 +75,15 @@ MEMBERS: dict[str, tuple[str, str, Any, int]] = {
     "a name that is a number": ("POST", "/compute/v2.1/os-keypairs", body(DIGITS), 400),
     "a key of digits": ("PUT", "/compute/v2.1/servers/{server}/metadata", {"metadata": {"2147483648": []}}, 400),
     "1,100 of something": ("POST", "/image/v2/images", {"name": "i", "tags": list(map(str, range(1100)))}, 413),
+    "parts of addresses": (
+        "GET",
+        f"/network/v2.0/ports?{'&'.join(['fixed_ips=ip_address_substr=1'] * 499)}",
+        None,
+        400,
+    ),
+    "many dates": ("GET", f"/image/v2/images?{'&'.join(['created_at=2020-01-01T00:00:00'] * 499)}", None, 400),
+    "thousands at once": ("POST", "/network/v2.0/networks", {"networks": [{}] * 4000}, 400),
+    "long properties": ("POST", "/image/v2/images", {f"p{n}": "v" * 7000 for n in range(100)}, 413),
     "more than a list holds": ("PUT", "/compute/v2.1/servers/{server}/tags", {"tags": ["a"] * 6000}, 400),
     "a minimum beyond 63 bits": ("POST", "/image/v2/images", {"name": "i", "min_disk": 2**63}, 400),
 }

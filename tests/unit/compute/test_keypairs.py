@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from typing import Any
 from unittest import mock
 
@@ -14,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, p
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pileus.compute import keypairs
+from pileus.errors import Unavailable
 from tests.client import Client
 from tests.unit.nouns import SSH_FINGERPRINT, SSH_KEY, Nouns
 
@@ -157,3 +161,17 @@ def test_a_key_that_is_not_there(demo: Client) -> None:
         f"Keypair other not found for user {user_id}"
     )
     assert demo("GET", "/os-keypairs/other?user_id=somebody").status_code == 403
+
+
+def test_who_wants_many_keys_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen requests for keys took all threads that answer requests, for seconds of processor time."""
+    key, go = rsa.generate_private_key(public_exponent=65537, key_size=2048), threading.Event()
+    monkeypatch.setattr(rsa, "generate_private_key", lambda **_options: go.wait(20) and key)
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(keypairs.generated, "ssh", "u") for _ in range(16)]
+        refused = [one.exception() for one in islice(as_completed(asked), 16 - keypairs.MOST_MAKING)]
+        assert all(isinstance(one, Unavailable) for one in refused)
+        go.set()
+        made = [one.result() for one in asked if not one.exception()]
+    assert len(made) == keypairs.MOST_MAKING
+    assert keypairs.generated("ssh", "u").private_key

@@ -73,12 +73,12 @@ def test_filters_are_asked_in_the_documented_order() -> None:
         ({}, {"image_properties": {"hw_architecture": "aarch64"}}, "ImagePropertiesFilter: architecture is x86_64"),
         ({}, {"image_properties": {"img_hv_type": "hyperv"}}, "ImagePropertiesFilter: hypervisor is QEMU"),
         (
-            {"servers": {"b"}},
+            {"servers": {("p", "b"), ("another", "a")}},
             {"hints": {"same_host": "a"}},
             "SameHostFilter: none of the servers named by same_host is here",
         ),
         (
-            {"servers": {"a"}},
+            {"servers": {("p", "a")}},
             {"hints": {"different_host": ["a", "c"]}},
             "DifferentHostFilter: a server named by different_host is here",
         ),
@@ -102,6 +102,17 @@ def test_a_filter_says_why(of_host: dict[str, Any], of_request: dict[str, Any], 
     refused = Board([host(**of_host)]).choose(request(**of_request))
     assert isinstance(refused, CommandError) and refused.code == "no-valid-host"
     assert refused.message == f"No valid host was found. There are not enough hosts available: h1 ({reason})."
+
+
+def test_a_foreign_server_is_none_to_be_near_to_or_away_from() -> None:
+    """Who knew the id of another's server had his own put next to it, and was told which hosts it is not on."""
+    hosts = [host("h1", servers={("p", "a")}), host("h2")]
+    board = Board(hosts)
+    assert isinstance(board.choose(request("s1", project_id="q", hints={"same_host": "a"})), CommandError)
+    assert board.choose(request("s2", hints={"same_host": "a"}))["host"] == "h1"  # type: ignore[index]
+    away: dict[str, Any] = {"project_id": "q", "hints": {"different_host": ["a"]}}
+    chosen = [board.choose(request(f"s{number}", **away)) for number in range(3, 7)]
+    assert {one["host"] for one in chosen} == {"h1", "h2"}  # type: ignore[index]
 
 
 def test_a_full_host_is_not_over_committed_by_the_overhead_of_being_full() -> None:

@@ -108,6 +108,14 @@ class Edge:
             client.close()
         self.stop()
 
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._state.connections)
+
+    def stalled(self) -> int:
+        """How many wait for their clients in the middle of a request or an answer."""
+        return sum(not one.idle and not one.working for one in self._state.connections)  # type: ignore[union-attr]
+
     def connect(self, sent: bytes = b"", receive_buffer: int | None = None) -> Client:
         self._clients.append(Client(self.address, sent, receive_buffer))
         return self._clients[-1]

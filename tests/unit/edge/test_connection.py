@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -118,3 +120,64 @@ def test_the_rest_is_answered_when_the_replica_ends(edge: Edge) -> None:
     assert client.answer().endswith(b"fine")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(edge.address)
+
+
+CHUNKED = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "more"),
+    [
+        (b"GET /fine HTTP/1.1\r\n", b"a: b\r\n" * 300),
+        (CHUNKED + b"0\r\n", b"a: b\r\n" * 300),
+        (CHUNKED + b"0\r\na: ", b"b" * 65536),
+        (CHUNKED + b"1;", b"a" * 65536),
+        (CHUNKED, b"1\r\na\r\n" * 10_000),
+        (b"", GET * 300),
+    ],
+    ids=["headers", "trailers", "a trailer", "an extension", "tiny chunks", "pipelined requests"],
+)
+def test_what_is_no_body_has_a_bound(make: Callable[..., Edge], sent: bytes, more: bytes) -> None:
+    edge = make(header_timeout_s=20, body_timeout_s=20, keep_alive_s=20)
+    client = edge.connect(sent or b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        for _ in range(30):
+            client.send(more)
+            if select.select([client.socket], [], [], 0.02)[0]:
+                assert client.socket.recv(100)[:13] in (b"HTTP/1.1 431 ", b"")
+                assert client.ended()
+                raise ConnectionResetError
+    assert edge.application.calls <= 1
+
+
+def test_a_body_in_small_chunks_arrives(edge: Edge) -> None:
+    client = edge.connect(CHUNKED + b"100\r\n" + b"a" * 256 + b"\r\n")
+    for _ in range(100):
+        client.send((b"40\r\n" + b"a" * 64 + b"\r\n") * 10)
+    client.send(b"0\r\na: b\r\n\r\n")
+    assert client.answer().endswith(b"%d" % (257 + 64_000))
+
+
+def test_a_trailer_is_no_header(edge: Edge) -> None:
+    client = edge.connect(CHUNKED.replace(b"/size", b"/headers") + b"0\r\nX-Auth-Token: a\r\n\r\n")
+    assert b"HTTP_X_AUTH_TOKEN" not in client.answer()
+
+
+def test_pipelined_requests_are_answered_in_order(make: Callable[..., Edge]) -> None:
+    edge = make(keep_alive_s=20)
+    client = edge.connect(GET * 16)
+    data = b""
+    while data.count(b"fine") < 16:
+        more = client.socket.recv(65536)
+        assert more, "the connection was closed"
+        data += more
+    assert data.count(b"HTTP/1.1 200 ") == 16
+
+
+def test_who_takes_an_answer_slowly_gets_it(make: Callable[..., Edge]) -> None:
+    edge = make(send_timeout_s=1)
+    client = edge.connect(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=65536)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert client.socket.recv(200_000)
+        time.sleep(0.05)  # the pace of the client is what is tested

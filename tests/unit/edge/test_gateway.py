@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from pileus.edge.certificate import context, self_signed
-from pileus.edge.forwarding import Proxies
-from pileus.edge.gateway import THREADS
+from pileus.edge.forwarding import Proxies, network_of
 from pileus.edge.rates import Rates
-from pileus.settings import Settings
+from pileus.settings import REQUEST_THREADS, Settings
 from tests.support import eventually
-from tests.unit.edge.conftest import Edge
+from tests.unit.edge.conftest import Client, Edge
 
 GET = b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
@@ -27,7 +26,7 @@ CHUNKED = b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 def test_bodies_that_dribble_keep_no_thread(make: Callable[..., Edge]) -> None:
     edge = make(body_timeout_s=20)
-    slow = [edge.connect(POST + b"12345") for _ in range(THREADS * 2)]
+    slow = [edge.connect(POST + b"12345") for _ in range(REQUEST_THREADS * 2)]
     assert edge.connect(GET).answer().endswith(b"fine")
     assert edge.application.calls == 1, "a body that is not whole is nobody's yet"
     slow[0].send(b"67890")
@@ -43,7 +42,7 @@ def test_a_body_has_a_deadline(edge: Edge) -> None:
 def test_downloads_that_stall_keep_no_thread(make: Callable[..., Edge]) -> None:
     edge = make(send_timeout_s=20)
     download = b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n"
-    stalled = [edge.connect(download, receive_buffer=4096) for _ in range(THREADS * 2)]
+    stalled = [edge.connect(download, receive_buffer=4096) for _ in range(REQUEST_THREADS * 2)]
     assert edge.connect(GET).answer().endswith(b"fine")
     for client in stalled:
         client.close()
@@ -107,6 +106,21 @@ def test_a_trusted_proxy_says_who_asks(make: Callable[..., Edge]) -> None:
     found = environ(make(trusted_proxies=["127.0.0.1", "10.0.0.0/8"]), FORWARDED)
     assert found["REMOTE_ADDR"] == "192.0.2.9"
     assert found["HTTP_X_FORWARDED_HOST"] == "evil"
+
+
+@pytest.mark.parametrize(
+    "said", [b"[2001:db8::%d]:99", b"2001:db8::%d", b"192.0.2.7:4%d", b"::ffff:192.0.2.7, 10.0.0.%d:1"]
+)
+def test_a_client_is_one_from_whatever_address_and_port_of_its_own(make: Callable[..., Edge], said: bytes) -> None:
+    """A limit of requests, and of guesses, was none for who has IPv6: each of its 2**64 addresses counted alone."""
+    edge = make(trusted_proxies=["127.0.0.1", "10.0.0.0/8"], requests_per_second=0.5, request_burst=2)
+    asked = (b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + said % number + b"\r\n\r\n" for number in range(3))
+    assert [edge.connect(one).answer()[9:12] for one in asked] == [b"200", b"200", b"429"]
+
+
+def test_a_proxy_is_known_on_a_socket_of_both_families() -> None:
+    client, headers = Proxies(["192.0.2.1"]).client("::ffff:192.0.2.1", [(b"x-forwarded-for", b"2001:db8::1")])
+    assert (client, len(headers)) == ("2001:db8::/64", 1)
 
 
 def test_a_header_passes_for_no_other(edge: Edge) -> None:
@@ -173,7 +187,8 @@ def test_no_application_is_asked_for_more_than_it_can_answer(make: Callable[...,
 
 
 def test_memory_for_bodies_has_a_limit(make: Callable[..., Edge], monkeypatch: Any) -> None:
-    monkeypatch.setattr("pileus.edge.gateway.HELD", 100_000)
+    monkeypatch.setattr("pileus.edge.gateway.HELD", 130_000)
+    monkeypatch.setattr("pileus.edge.gateway.SMALL", 0)
     edge = make(body_timeout_s=20)
     head = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
     first = edge.connect(head + b"a" * 80_000)
@@ -184,3 +199,51 @@ def test_memory_for_bodies_has_a_limit(make: Callable[..., Edge], monkeypatch: A
     other = first if refused[0] is second else second
     other.send(b"a" * 10_000)
     assert other.answer().endswith(b"90000")
+
+
+def test_bodies_that_dribble_take_nobody_s_turn(make: Callable[..., Edge], monkeypatch: Any) -> None:
+    monkeypatch.setattr("pileus.edge.gateway.WAITING", 4)
+    monkeypatch.setattr("pileus.edge.gateway.HELD", 0)
+    edge = make(body_timeout_s=20)
+    for _ in range(8):
+        edge.connect(POST + b"1")
+    assert edge.connect(GET).answer().endswith(b"fine")
+    slow = edge.connect(POST + b"12345")
+    slow.send(b"67890")
+    assert slow.answer().endswith(b"10"), "a small body has room whatever others hold"
+
+
+@pytest.mark.parametrize("path", [b"/wait", b"/upload"])
+def test_one_client_leaves_places_for_others(make: Callable[..., Edge], monkeypatch: Any, path: bytes) -> None:
+    monkeypatch.setattr("pileus.edge.gateway.WAITING", 4)
+    monkeypatch.setattr("pileus.edge.gateway.TRANSFERS", 4)
+    edge = make(body_timeout_s=20, trusted_proxies=["127.0.0.1"])
+
+    def ask(client: bytes) -> Client:
+        sent = b"POST " + path + CHUNKED.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: " + client + b"\r\n\r\n")
+        return edge.connect(sent + (b"0\r\n\r\n" if path == b"/wait" else b""))
+
+    for number in range(3):
+        ask(b"2001:db8::%d" % number)
+    eventually(lambda: edge.application.calls == 3)
+    assert ask(b"2001:db8::9").answer().startswith(b"HTTP/1.1 503 "), "one network is one client"
+    ask(b"2001:db8:0:1::1")
+    eventually(lambda: edge.application.calls == 4)
+
+
+def test_nobody_answers_who_hung_up(make: Callable[..., Edge], monkeypatch: Any) -> None:
+    monkeypatch.setattr("pileus.edge.gateway.REQUEST_THREADS", 1)
+    edge = make()
+    edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert edge.application.waiting.wait(10)
+    for _ in range(5):
+        edge.connect(GET).close()
+    last = edge.connect(GET)
+    eventually(lambda: edge.connections() == 2)
+    edge.application.go.set()
+    assert last.answer().endswith(b"fine")
+    assert edge.application.calls == 2
+
+
+def test_an_address_that_is_none_is_itself() -> None:
+    assert network_of("unknown:host") == "unknown:host"

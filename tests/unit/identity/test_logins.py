@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pileus.errors import TooMany, Unauthenticated, Unavailable
 from pileus.identity import passwords
 from pileus.identity.attempts import Attempts
 from pileus.identity.passwords import Passwords
-from pileus.settings import Settings
+from pileus.settings import REQUEST_THREADS, Settings
 from tests.client import Client, login
 from tests.unit.identity.conftest import ident
 from tests.unit.serving import PASSWORDS, Serving
@@ -273,3 +274,43 @@ def test_a_full_house_is_503(serving: Serving, monkeypatch: pytest.MonkeyPatch) 
     answer = serving.login("demo")
     assert answer.status_code == 503
     assert "try again" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("processors", [1, 64])
+def test_logins_leave_threads_for_others(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    """However many processors there are."""
+    monkeypatch.setattr(passwords.os, "cpu_count", lambda: processors)
+    go_on = threading.Event()
+
+    def slow(*_arguments: Any) -> bool:
+        return go_on.wait(30)
+
+    monkeypatch.setattr(passwords, "check_password", slow)
+    many = Passwords(4, threads=0, waiting=8)
+    free = threading.Semaphore(0)
+
+    def check(address: str) -> None:
+        with suppress(Unavailable):
+            many.check("x", None, address)
+        free.release()
+
+    with ThreadPoolExecutor(REQUEST_THREADS) as clients:
+        for number in range(REQUEST_THREADS):
+            clients.submit(check, f"192.0.2.{number}")
+        remaining = [free.acquire(timeout=10) for _ in range(REQUEST_THREADS // 2)]
+        go_on.set()
+    assert all(remaining), "these threads wait for no password"
+    many.close()
+
+
+def test_who_is_slowed_down_tries_one_at_a_time(clock: Clock) -> None:
+    guard = attempts(clock, slowdown_failure_attempts=1)
+    guard.failed("a", "192.0.2.1")
+    clock.now += 1
+    guard.admit("a", "192.0.2.1")
+    with pytest.raises(TooMany):
+        guard.admit("a", "192.0.2.1")
+    guard.admit("a", "192.0.2.2")
+    guard.succeeded("a", "192.0.2.1")
+    guard.admit("a", "192.0.2.1")
+    guard.admit("a", "192.0.2.1")

@@ -281,3 +281,13 @@ def test_location(serving: Serving) -> None:
     from pileus.image import images
 
     assert images.location(serving.settings, Image(id="x")) == f"file://{serving.settings.images}/x"
+
+
+def test_uploads_leave_the_disk_its_reserve(serving: Serving, demo: Client) -> None:
+    """The database may be on it."""
+    image = make(demo)
+    disk = os.statvfs(serving.settings.directory)
+    serving.settings.host_reserve_mib = disk.f_bavail * disk.f_frsize // 2**20 + 1024
+    assert put(demo, image["id"], b"x" * 100).status_code == 413
+    assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
+    assert files(serving) == []

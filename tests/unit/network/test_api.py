@@ -280,6 +280,7 @@ def test_pages(demo: Caller) -> None:
     assert body["networks"] == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
     assert error(demo("GET", "/networks?color=red")) == (400, "HTTPBadRequest")
     assert error(demo("GET", "/networks?sort_key=color&sort_dir=asc")) == (400, "HTTPBadRequest")
+    assert error(demo("GET", "/networks?sort=name:asc")) == (400, "HTTPBadRequest"), "it has no rules for its keys"
 
 
 def test_filters(demo: Caller) -> None:

@@ -7,6 +7,7 @@ import queue
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pileus.agent.server import Agent, UnixServer, serve
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
-from pileus.operations.agents import Agents, ask
+from pileus.operations.agents import QUESTIONS, Agents, Questions, ask
 from pileus.operations.post import Post
 from tests.support import eventually
 from tests.unit.agent.specs import guest
@@ -329,3 +330,19 @@ def _post(machine: Machine, body: bytes, cloud: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def test_an_agent_that_hangs_keeps_few_requests(tmp_path: Path) -> None:
+    """Others are told at once that they wait for nothing."""
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as agent, ThreadPoolExecutor(QUESTIONS) as clients:
+        agent.bind(str(path))
+        agent.listen(QUESTIONS)
+        questions = Questions(path, lambda: "cloud")
+        asked = [clients.submit(questions.ask, "/console") for _ in range(QUESTIONS)]
+        heard = [agent.accept()[0] for _ in range(QUESTIONS)]
+        with pytest.raises(Unavailable, match="try again"):
+            questions.tell("/password")
+        for one in heard:
+            one.close()
+        assert all(isinstance(one.exception(20), Unavailable) for one in asked)

@@ -60,6 +60,6 @@ def _number(values: Mapping[str, str], key: str) -> int:
     text = values.get(key, "")
     if not text:
         return 0
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
         raise CommandFailed("cpu-topology", f"{key} must be a positive number")
     return int(text)

@@ -44,26 +44,28 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     """The image is there at once, queued.
 
     Raises:
-        Forbidden: too many items of metadata. What creating an image raises.
+        Forbidden: too many items of metadata, or one that is an image's attribute. What creating an image raises.
     """
     given = {name: str(value) for name, value in body.get("metadata", {}).items()}
     metadata.check_quota(session, server.project_id, given)
-    values: Values = given | {
+    values: Values = {
         "name": body["name"],
         "visibility": "private",
         "disk_format": "qcow2",
         "container_format": "bare",
         "min_disk": server.image.min_disk or server.flavor.disk,
         "min_ram": server.image.min_ram,
+    }
+    properties = given | {
         "base_image_ref": server.image_id or "",
         "image_type": "snapshot",
         "instance_uuid": server.id,
         "user_id": server.user_id,
         "owner_id": server.project_id,
     }
-    inherited = {name: value for name, value in server.image.properties.items() if name not in values}
-    room = MOST_PROPERTIES - len(values)
-    image = snapshots.prepare(session, dict(list(inherited.items())[:room]) | values, asks)
+    inherited = {name: value for name, value in server.image.properties.items() if name not in properties}
+    room = MOST_PROPERTIES - len(properties)
+    image = snapshots.prepare(session, values, dict(list(inherited.items())[:room]) | properties, asks)
     location = snapshots.location(asks.settings, image.id)
     return create_image.arguments(server.id, image_id=image.id, location=location)
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from pileus.api import Context, Noun, Reply, Resource, Values
 from pileus.api.items import VERBS
+from pileus.api.paging import Page
 from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
 from pileus.db.tags import load_tags
-from pileus.errors import Invalid, PileusError
+from pileus.errors import Forbidden, Invalid, PileusError
 from pileus.values import truth
 
 POLICY = "os_compute_api:servers:"
@@ -46,6 +47,12 @@ class ServerStyle(ComputeStyle):
         super().ask_index(ctx, noun, rule, parent)
         if listing.everybodys(ctx):
             ctx.require(f"{rule}:get_all_tenants")
+
+    def page(self, ctx: Context, noun: Noun) -> Page | None:
+        page = super().page(ctx, noun)
+        if page and not ctx.is_admin and any(column is Server.host for column, _ in page.keys):
+            raise Forbidden("Only administrators can sort servers by host")
+        return page
 
     def bad_filter(self, name: str, reason: str) -> PileusError:
         return Invalid(f"Invalid filter field: {name}.")

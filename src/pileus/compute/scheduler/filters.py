@@ -34,12 +34,14 @@ class Request(msgspec.Struct, frozen=True):
     def key(self) -> bytes:
         """Requests with the same key fit the same hosts, but for what their groups say."""
         hints = {name: value for name, value in self.hints.items() if name != "group"}
+        named = self.project_id if hints else None  # hints name servers of the project
         return msgspec.msgpack.encode(
             [
                 self.resources,
                 self.zone,
                 self.host,
                 hints,
+                named,
                 self.extra_specs,
                 self.image_properties,
                 self.excluded,
@@ -124,9 +126,10 @@ def _affinity(host: HostState, request: Request) -> str | None:
     return f"the group's servers are on {', '.join(sorted(group.hosts))}"
 
 
-def _hinted(request: Request, name: str) -> set[str]:
+def _hinted(request: Request, name: str) -> set[tuple[str, str]]:
+    """The servers that a hint names. Another project's is none: where it is, is nobody else's to find out."""
     value = request.hints.get(name) or []
-    return {value} if isinstance(value, str) else set(value)
+    return {(request.project_id, one) for one in ([value] if isinstance(value, str) else value)}
 
 
 def _same_host(host: HostState, request: Request) -> str | None:

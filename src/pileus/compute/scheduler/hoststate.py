@@ -39,7 +39,8 @@ class HostState(msgspec.Struct):
     traits: frozenset[str]
     hypervisor_type: str
     cpu_info: dict[str, Any]
-    servers: set[str]
+    servers: set[tuple[str, str]]
+    """Project and id of each."""
     projects: dict[str, int]
     building: int
 
@@ -48,7 +49,7 @@ class HostState(msgspec.Struct):
         for name, amount in resources.items():
             if amount:
                 self.rooms[name].used += amount
-        self.servers.add(server_id)
+        self.servers.add((project_id, server_id))
         self.projects[project_id] = self.projects.get(project_id, 0) + 1
         self.building += 1
 
@@ -84,16 +85,18 @@ def load(session: Session) -> list[HostState]:
     ]
 
 
-def _servers(session: Session) -> tuple[dict[str, set[str]], dict[str, dict[str, int]], dict[str, int]]:
+def _servers(
+    session: Session,
+) -> tuple[dict[str, set[tuple[str, str]]], dict[str, dict[str, int]], dict[str, int]]:
     """Servers, servers by project, and servers being built, of each host."""
     on_hosts = Server.host.is_not(None) & Server.deleted_at.is_(None)
-    servers: dict[str, set[str]] = {}
+    servers: dict[str, set[tuple[str, str]]] = {}
     projects: dict[str, dict[str, int]] = {}
     for host, server_id, project_id in session.execute(
         select(Server.host, Server.id, Server.project_id).where(on_hosts)
     ):
         assert host is not None
-        servers.setdefault(host, set()).add(server_id)
+        servers.setdefault(host, set()).add((project_id, server_id))
         projects.setdefault(host, {})[project_id] = projects.get(host, {}).get(project_id, 0) + 1
     building = select(Server.host, func.count()).where(on_hosts, Server.vm_state == "building").group_by(Server.host)
     return servers, projects, {host: count for host, count in session.execute(building) if host}

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import joinedload
 
 from pileus.api import Context, Requester, Values
+from pileus.api.filters import few
 from pileus.network import ports
 from pileus.network.attributes import (
     NAME,
@@ -119,7 +120,7 @@ def _by_address(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
     if "subnet_id" in wanted:
         query = query.where(FixedIP.subnet_id.in_(wanted["subnet_id"]))
     if parts := wanted.get("ip_address_substr"):
-        query = query.where(or_(*(FixedIP.ip_address.contains(part, autoescape=True) for part in parts)))
+        query = query.where(or_(*(FixedIP.ip_address.contains(part, autoescape=True) for part in few(parts))))
     return Port.id.in_(query)
 
 

@@ -104,7 +104,11 @@ def test_topology(vcpus: int, flavor: dict[str, str], image: dict[str, str], cho
 
 @pytest.mark.parametrize(
     "flavor",
-    [{"hw:cpu_max_sockets": "1", "hw:cpu_max_cores": "1", "hw:cpu_max_threads": "2"}, {"hw:cpu_cores": "-1"}],
+    [
+        {"hw:cpu_max_sockets": "1", "hw:cpu_max_cores": "1", "hw:cpu_max_threads": "2"},
+        {"hw:cpu_cores": "-1"},
+        {"hw:cpu_cores": "9" * 5000},
+    ],
 )
 def test_impossible_topology(flavor: dict[str, str]) -> None:
     with pytest.raises(CommandFailed) as failure:
