@@ -166,6 +166,18 @@ def test_every_setting_is_explained_and_read() -> None:
     assert [name for name in names if f"| `{name}` |" not in page or not re.search(rf"\w\.{name}\b", code)] == []
 
 
+def test_files_and_functions_have_a_longest_length() -> None:
+    pages = [path for path in SRC.rglob("*.py") if FOLDER not in path.parents]
+    assert [path.name for path in pages if len(path.read_text().splitlines()) >= 400] == []
+    functions = [
+        (path.name, node.name, (node.end_lineno or 0) - node.lineno)
+        for path in pages
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [one for one in functions if one[2] > 60] == []
+
+
 def test_drawn_documentation_is_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "make-docs.py", "--check"],

@@ -75,26 +75,33 @@ def run(
     except OSError as error:
         raise CommandFailed("program", f"{argv[0]}: {error}") from error
     with program:
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            try:
-                output, errors = program.communicate(timeout=min(0.2, left) if meanwhile else left)
-                break
-            except subprocess.TimeoutExpired as error:
-                try:
-                    if time.monotonic() >= deadline:
-                        raise CommandFailed("program", f"{argv[0]} did not end within {timeout_s:g} s") from error
-                    if meanwhile:
-                        meanwhile()
-                except BaseException:
-                    program.kill()
-                    raise
-            except BaseException:
-                program.kill()
-                raise
+        try:
+            output, errors = _output(program, deadline, meanwhile)
+        except BaseException as error:
+            program.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CommandFailed("program", f"{argv[0]} did not end within {timeout_s:g} s") from error
+            raise
     if program.returncode:
         raise CommandFailed("program", f"{argv[0]} failed: {(errors or output).strip()[-500:]}")
     return output
+
+
+def _output(program: subprocess.Popen[str], deadline: float, meanwhile: Callable[[], None] | None) -> tuple[str, str]:
+    """What a program printed until it ended, on both streams.
+
+    Raises:
+        subprocess.TimeoutExpired: it has not ended at the deadline.
+    """
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            return program.communicate(timeout=min(0.2, left) if meanwhile else left)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise
+            if meanwhile:
+                meanwhile()
 
 
 def end(pid: int, timeout_s: float = 10.0) -> None:

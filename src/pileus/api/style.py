@@ -22,7 +22,7 @@ View = Callable[[Context, Any], Values]
 
 
 class Noun(Protocol):
-    """What styles need of a noun (`resource.Resource`)."""
+    """What styles need of a noun (`collection.Collection`)."""
 
     name: str
     plural: str
