@@ -17,7 +17,7 @@ LONGEST_QUERY = 16 * 1024
 MOST_PARAMETERS = 500
 """In a query: each becomes a part of one SQL expression, which SQLite takes 1,000 deep."""
 
-MOST_AT_ONCE = 200
+MOST_AT_ONCE = 500
 """Things that one request makes: others wait meanwhile, as on SQLite nobody else writes."""
 
 
