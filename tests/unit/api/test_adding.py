@@ -25,7 +25,7 @@ FILES = dict(re.findall(r"```python\n# (compute/[\w/]+)\.py\n(.*?)```", PAGE.rea
 
 def run(name: str, known: dict[str, Any]) -> dict[str, Any]:
     """What a file holds once it has run."""
-    exec(compile(FILES[name], f"{PAGE}: {name}.py", "exec"), known)
+    exec(compile(FILES[name], f"<{PAGE.name}: {name}.py>", "exec"), known)
     return known
 
 

@@ -48,7 +48,7 @@ NAMES: dict[str, Any] = {
 def run(text: str, **names: Any) -> dict[str, Any]:
     """What an example's module has, of a file that also has `names`."""
     names = NAMES | names
-    exec(compile("from __future__ import annotations\n" + text, str(PAGE), "exec"), names)
+    exec(compile("from __future__ import annotations\n" + text, f"<{PAGE.name}>", "exec"), names)
     return names
 
 
