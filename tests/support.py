@@ -77,7 +77,7 @@ class CloudUnderTest:
 
     @property
     def children(self) -> list[int]:
-        """The processes that the supervisor keeps: at first the agent, the operator, and those that answer requests."""
+        """The processes that the supervisor keeps: the agent, the conductor, then those that answer."""
         return [int(one) for one in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def kill(self) -> None:

@@ -27,7 +27,7 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def operate(settings: Settings, passwords: Mapping[str, str], line: int, progress: Callable[[str], None]) -> None:
+def conduct(settings: Settings, passwords: Mapping[str, str], line: int, progress: Callable[[str], None]) -> None:
     """Be the process that carries operations out, until it is ended. Must be called as root or as the user that serves.
 
     Args:
@@ -46,7 +46,7 @@ def operate(settings: Settings, passwords: Mapping[str, str], line: int, progres
 
 
 def answer(settings: Settings, listener: socket.socket, line: int, progress: Callable[[str], None]) -> None:
-    """Be one of the processes that answer requests, until SIGTERM. Must be called as `operate`, in the main thread.
+    """Be one of the processes that answer requests, until SIGTERM. Must be called as `conduct`, in the main thread.
 
     Args:
         listener: bound to the APIs' address, and shared. line: pipe to the process that carries operations out.

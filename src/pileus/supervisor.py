@@ -116,7 +116,7 @@ class Supervisor:
         passwords = _first_passwords(settings)
         hear, ring = os.pipe()
         self._agent = Child("agent", lambda tell: self._run_agent(tell))
-        self._operator = Child("operator", lambda tell: replica.operate(settings, passwords, hear, tell))
+        self._conductor = Child("conductor", lambda tell: replica.conduct(settings, passwords, hear, tell))
         self._workers = [
             Child(f"api-{number}", lambda tell: replica.answer(settings, listener, ring, tell))
             for number in range(1, (settings.api_workers or os.cpu_count() or 1) + 1)
@@ -133,7 +133,7 @@ class Supervisor:
             services(self._settings)  # import all of it before anything is forked, for the memory and for the user
             self._upgrade_database()
             deadline = time.monotonic() + START_TIMEOUT_S
-            self._begin([self._agent, self._operator], deadline)
+            self._begin([self._agent, self._conductor], deadline)
             self._begin(self._workers, deadline)
             _await_apis(self._settings, deadline)
         except BaseException:
@@ -187,7 +187,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._asked_to_stop)
         while not self._stopping:
             logs.rotate(log_file(self._settings), self._settings.log_max_mib << 20, self._settings.log_keep)
-            children = [self._agent, self._operator, *self._workers]
+            children = [self._agent, self._conductor, *self._workers]
             for child in children:
                 for line in child.lines(0.5 / len(children)):
                     log.info("%s: %s", child.name, line)
@@ -203,7 +203,7 @@ class Supervisor:
 
     def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
         """Orderly: the APIs first, then the guests and their engines, then the agent."""
-        self._end(*self._workers, self._operator)
+        self._end(*self._workers, self._conductor)
         if self._agent.ready:
             try:
                 connection = UnixConnection(self._settings.agent_socket, STOP_TIMEOUT_S)

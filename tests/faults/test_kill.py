@@ -58,11 +58,11 @@ def test_delete_wins_over_a_boot_that_was_killed(victim: Victim) -> None:
     victim.assert_holds_exactly(0)
 
 
-@pytest.mark.parametrize("process", ["agent", "operator", "api"])
+@pytest.mark.parametrize("process", ["agent", "conductor", "api"])
 def test_a_process_that_dies_is_started_again(victim: Victim, process: str) -> None:
     victim.cloud.down("--keep-guests")
     victim.cloud.up()
-    os.kill(victim.cloud.children[["agent", "operator", "api"].index(process)], signal.SIGKILL)
+    os.kill(victim.cloud.children[["agent", "conductor", "api"].index(process)], signal.SIGKILL)
 
     def answers() -> bool:
         try:

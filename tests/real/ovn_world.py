@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import grp
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -21,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from pileus.agent.commands import (
     FixedIP,
@@ -37,6 +40,9 @@ from pileus.ovsdb import Row
 
 T = TypeVar("T")
 HOST = "pileus-test-host"
+NEEDS_OVN = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ovn-northd"), reason="needs root and OVN's packages"
+)
 
 
 def sh(*argv: str) -> str:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ovn_world
 from ovn_world import (
     HOST,
+    NEEDS_OVN,
     Host,
     World,
     add_port,
@@ -49,9 +50,7 @@ from ovn_world import (
     tcp_answers,
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("ovn-northd"), reason="needs root and OVN's packages"
-)
+pytestmark = NEEDS_OVN
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +394,7 @@ def test_nobody_waits_for_a_guest_taken_back(host: Host, world: World) -> None:
     with pytest.raises(CommandFailed, match="is not waited for") as failed:
         host.driver.await_up([world.wiring(47).port.id], 60, timeline)
     assert failed.value.code == "abandoned"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
 
 
 def test_only_the_control_plane_may_write_the_northbound_database(host: Host) -> None:

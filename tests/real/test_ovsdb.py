@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there_is_told_at_once(server: Server) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match="No such file"):
         northbound.sync_network(world.network())
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     server.start()
     until_available(lambda: northbound.sync_network(world.network()))
     northbound.close()
@@ -101,7 +101,7 @@ def test_a_server_that_is_not_there_is_told_at_once(server: Server) -> None:
 def test_a_server_that_comes_back_is_found_again(
     server: Server, northbound: OvnNorthbound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ovsdb, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(ovsdb, "PATIENCE_S", 2)
     wiring = World().wiring(10)
     server.kill()
     for _ in range(2):  # the first waits for as long as it is likely to come back, the second does not wait
@@ -109,7 +109,7 @@ def test_a_server_that_comes_back_is_found_again(
         with pytest.raises(Unavailable, match="away"):
             northbound.sync_port(wiring)
         waited = time.monotonic() - started
-    assert waited < 0.2
+    assert waited < 1.5
     server.start()
     until_available(lambda: northbound.sync_port(wiring))
     assert wiring.port.id in names(northbound)

@@ -6,7 +6,6 @@ database. Guests are namespaces, as in ovn_world.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from tests.unit.network.conftest import Caller, as_first_started
 sys.path.insert(0, str(Path(__file__).parent))
 from ovn_world import (
     HOST,
+    NEEDS_OVN,
     Host,
     inside,
     listen,
@@ -44,9 +44,7 @@ from ovn_world import (
     tcp_answers,
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("ovn-northd"), reason="needs root and OVN's packages"
-)
+pytestmark = NEEDS_OVN
 METADATA = "http://169.254.169.254"
 GROUP = "neutron:security_group_id"
 ODD = "\uffff\N{REPLACEMENT CHARACTER}\u202e\n\"'\\{}$@"

@@ -37,12 +37,6 @@ def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, *
     def all_of(ctx: Context, row: Tagged) -> Values:
         return rules.body(ctx, row.tags) if rules.body else {"tags": row.tags}
 
-    def change(ctx: Context, row: Tagged, tags: list[str]) -> None:
-        if rules.changeable:
-            rules.changeable(row)
-        row.tags = check_tags(rules, tags)
-        ctx.session.flush()
-
     def guard(verb: str, **more: Unpack[Options]) -> Options:
         return {"policy": noun.rule(verb), "deferred": True, **more, **options}
 
@@ -51,11 +45,11 @@ def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, *
 
     def replace(ctx: Context, **path: str) -> Values:
         row = found(ctx, path, "replace_tags")
-        change(ctx, row, ctx.body["tags"])
+        _change(ctx, rules, row, ctx.body["tags"])
         return all_of(ctx, row)
 
     def clear(ctx: Context, **path: str) -> None:
-        change(ctx, found(ctx, path, "clear_tags"), [])
+        _change(ctx, rules, found(ctx, path, "clear_tags"), [])
 
     def check(ctx: Context, tag: str, **path: str) -> None:
         _require(rules, found(ctx, path, "show_tag", lock=False), path[noun.parameter], tag)
@@ -64,14 +58,14 @@ def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, *
         row = found(ctx, path, "add_tag")
         status = rules.present if tag in row.tags else None
         if status is None:
-            change(ctx, row, [*row.tags, tag])
+            _change(ctx, rules, row, [*row.tags, tag])
         located = rules.located and status in (None, 201)
         return Reply(status=status, headers={"Location": f"{ctx.root}{quote(ctx.request.path)}"} if located else None)
 
     def remove(ctx: Context, tag: str, **path: str) -> None:
         row = found(ctx, path, "remove_tag")
         _require(rules, row, path[noun.parameter], tag)
-        change(ctx, row, [one for one in row.tags if one != tag])
+        _change(ctx, rules, row, [one for one in row.tags if one != tag])
 
     if rules.readable:
         routes.get(all_path, **guard("index_tags"))(index)
@@ -81,6 +75,13 @@ def tag_urls(noun: Resource[M], rules: TagRules, routes: Routes | None = None, *
         routes.head(one_path, **guard("show_tag", status=204))(check)
     routes.put(one_path, **guard("add_tag", status=rules.added))(add)
     routes.delete(one_path, **guard("remove_tag"))(remove)
+
+
+def _change(ctx: Context, rules: TagRules, row: Tagged, tags: list[str]) -> None:
+    if rules.changeable:
+        rules.changeable(row)
+    row.tags = check_tags(rules, tags)
+    ctx.session.flush()
 
 
 def check_tags(rules: TagRules, tags: Sequence[Json]) -> list[str]:

@@ -74,6 +74,6 @@ class Turns:
         try:
             yield
         finally:
-            if late.when() > asyncio.get_running_loop().time() and not late.cancelled():
+            if late.when() > asyncio.get_running_loop().time():
                 late.cancel()
                 self._places.release()

@@ -54,11 +54,13 @@ async def _serve(gateway: Gateway, settings: Settings, listener: socket.socket, 
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
     entrance = doors(gateway, settings, state, tls)
-    work = [loop.create_task(entrance.open(listener)), loop.create_task(_stamp(state, tls is not None))]
-    await stop.wait()
-    for task in work:
+    work = [entrance.open(listener), _stamp(state, tls is not None), stop.wait()]
+    done, rest = await asyncio.wait(map(loop.create_task, work), return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
         task.cancel()
     await finish(state)
+    for task in done:
+        task.result()  # a defect in the work of the loop ends the process, and another one takes its place
 
 
 def doors(gateway: Gateway, settings: Settings, state: ServerState, tls: ssl.SSLContext | None) -> Doors:
