@@ -8,7 +8,7 @@ twice is one debt. `pileus status` shows what is open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -72,10 +72,15 @@ def owe(
     session.after_commit(wake.debts.ring)
 
 
-def due(session: Session, host: str, subject_id: str, actions: Actions) -> list[Envelope]:
-    """What is owed to a host about a subject, ready to be sent before anything new about it."""
-    query = select(DebtRow).where(DebtRow.host == host, DebtRow.subject_id == subject_id).order_by(DebtRow.id)
-    rows = session.scalars(query).all()
+def due(session: Session, about: Collection[tuple[str, str]], actions: Actions) -> list[Envelope]:
+    """What is owed to hosts about subjects, ready to be sent before anything new about them.
+
+    Args:
+        about: each host with a subject.
+    """
+    hosts, subjects = ({pair[place] for pair in about} for place in (0, 1))
+    query = select(DebtRow).where(DebtRow.host.in_(hosts), DebtRow.subject_id.in_(subjects)).order_by(DebtRow.id)
+    rows = [row for row in session.scalars(query) if (row.host, row.subject_id) in about]
     return [_envelope(row, built) for row, built in _build(session, rows, actions) if isinstance(built, Command)]
 
 
