@@ -86,7 +86,7 @@ class Tenants:
     def tell(self, who: Caller, server: str) -> None:
         """Have the host know what the control plane would tell it of a server."""
         with self.cloud.db.read() as session:
-            ports = wiring.guest_ports(session, server)
+            ports = wiring.guest_ports(session, [server])[server]
         data = InstanceData(hostname=server, name=f"data of {server}", project_id=who.project_id)
         number = f"00000000-0000-0000-0000-{abs(hash(server)) % 10**12:012d}"
         self.store.put(

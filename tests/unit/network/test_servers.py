@@ -48,7 +48,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert allocate(session, demo.project_id, "s1", "h1", *wanted) == ids
         assert ids[0] == own["id"]
     with cloud.db.read() as session:
-        first, second = wiring.guest_ports(session, "s1")
+        first, second = wiring.guest_ports(session, ["s1"])["s1"]
         assert (first.port.host, first.port.dns_name, first.port.device_owner) == (
             "h1",
             "name-s1",
@@ -175,7 +175,7 @@ def test_a_bound_port_may_be_deleted_by_its_owner(cloud: Cloud, demo: Caller) ->
         (id,) = allocate(session, demo.project_id, "s1", "h1", NetworkRequest(network_id=network["id"]))
     assert demo("DELETE", f"/ports/{id}")[0] == 204
     with cloud.db.read() as session:
-        assert session.get(Port, id) is None and wiring.guest_ports(session, "s1") == ()
+        assert session.get(Port, id) is None and wiring.guest_ports(session, ["s1"])["s1"] == ()
 
 
 def test_what_a_client_writes_says_of_no_port_whose_it_is() -> None:

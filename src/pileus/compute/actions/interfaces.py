@@ -104,7 +104,7 @@ def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> Valu
     """The network learns where the port is. What it is stays in the journal: it may be gone when it is unplugged."""
     host = servers.host_of(server_id)(session)
     server_ports.bind_port(session, server_id, port_id, host, origin.request_id)
-    (port,) = (one for one in wiring.guest_ports(session, server_id) if one.port.id == port_id)
+    (port,) = (one for one in wiring.guest_ports(session, [server_id])[server_id] if one.port.id == port_id)
     return {"host": host, "port": msgspec.to_builtins(port)}
 
 
