@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, func, select, true
@@ -171,7 +171,13 @@ def set_state(server: Server, vm_state: str, power_state: int | None = None) -> 
 
 def held(session: Session, server_id: str) -> Server | None:
     """A server for a step that writes it: as it is now, and nobody else's until the transaction ends."""
-    return session.get(Server, server_id, with_for_update=True, populate_existing=True)
+    return held_all(session, [server_id]).get(server_id)
+
+
+def held_all(session: Session, server_ids: Collection[str]) -> dict[str, Server]:
+    """As `held`, those of several that there are, by id."""
+    query = select(Server).where(Server.id.in_(server_ids)).order_by(Server.id).with_for_update()
+    return {row.id: row for row in session.scalars(query.execution_options(populate_existing=True))}
 
 
 def host_of(server_id: str) -> Callable[[Session], str]:

@@ -173,7 +173,7 @@ def _make(session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin
     lost: list[str] = []
     found = regain.ports_of(session, told.ports, server.id, project_id, guest.host, groups, origin.request_id, lost)
     server.networks = [NetworkRequest(network_id=port.network_id) for port in found]
-    server_ports.set_up(session, server.id, server.vm_state != STOPPED)
+    server_ports.set_up(session, [server.id], server.vm_state != STOPPED)
     return Adopted(server, len(found), lost)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import lazyload
 
 from pileus.api import Asks, Itself
 from pileus.db import Session
@@ -122,9 +124,10 @@ def release_port(session: Session, server_id: str, port_id: str, request_id: str
     session.flush()
 
 
-def set_up(session: Session, server_id: str, up: bool) -> None:
-    """A server's ports carry traffic, or do not any more."""
-    for port in of_server(session, server_id, lock=True):
+def set_up(session: Session, server_ids: Collection[str], up: bool) -> None:
+    """The ports of servers carry traffic, or do not any more."""
+    query = select(Port).where(Port.server_id.in_(server_ids)).order_by(Port.id).with_for_update(of=Port)
+    for port in session.scalars(query.options(lazyload("*")).execution_options(populate_existing=True)):
         port.status = "ACTIVE" if up and port.admin_state_up else "DOWN"
     session.flush()
 

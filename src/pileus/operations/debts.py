@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -59,16 +59,36 @@ def owe(
         key: tells debts apart that must all be paid; what is owed twice under one key is one debt, of the newest state.
         error: why a first try failed, if there was one.
     """
+    owe_all(session, [Owing(host, subject_id, owed, request_id, key, error)])
+
+
+class Owing(NamedTuple):
+    """What is owed to whom; see `owe`."""
+
+    host: str
+    subject_id: str
+    owed: Owed
+    request_id: str = ""
+    key: str = ""
+    error: str | None = None
+
+
+def owe_all(session: Session, owing: Sequence[Owing]) -> None:
+    """As `owe`, at the cost of one statement."""
+    if not owing:
+        return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = {"host": host, "subject_id": subject_id, "name": owed.do, "key": key}
-    again = {"arguments": owed.arguments, "token": new_id(), "next_try": in_seconds(0), "tries": 0}
-    fresh = {"request_id": request_id, "error": error, "created_at": utcnow()}
+    fresh = insert(DebtRow).values(next_try=in_seconds(0))
+    again = {name: fresh.excluded[name] for name in ("arguments", "token", "next_try", "tries")}
+    rows = [
+        {"host": one.host, "subject_id": one.subject_id, "name": one.owed.do, "key": one.key}
+        | {"arguments": one.owed.arguments, "token": new_id(), "tries": 0}
+        | {"request_id": one.request_id, "error": one.error, "created_at": utcnow()}
+        for one in owing
+    ]
     session.flush()
-    session.change(
-        insert(DebtRow)
-        .values(row | again | fresh)
-        .on_conflict_do_update(index_elements=["host", "subject_id", "name", "key"], set_=again)
-    )
+    unique = ["host", "subject_id", "name", "key"]
+    session.connection().execute(fresh.on_conflict_do_update(index_elements=unique, set_=again), rows)
     session.after_commit(wake.debts.ring)
 
 

@@ -70,7 +70,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         ]
         assert security_groups.names_for_servers(session, ["s1"]) == {"s1": ["default"]}
     with cloud.db.write() as session:
-        server_ports.set_up(session, "s1", True)
+        server_ports.set_up(session, ["s1"], True)
     assert demo("GET", f"/ports/{own['id']}")[1]["port"]["status"] == "ACTIVE"
     assert admin("GET", f"/ports/{own['id']}")[1]["port"]["binding:vif_type"] == "ovs"
     with cloud.db.write() as session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pileus.agent.commands import BuildGuest
 from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
@@ -11,12 +13,13 @@ from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.operations import Asked, CommandError, Operation, Origin, recorded
+from pileus.operations.groups import grouped
 
 
 def show(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
     """No host could build it: nothing of a guest is left, and whoever listens is told."""
     server.power_state = 0
-    notifications.create(session, origin, server, "error", error)
+    notifications.create(session, [(server, origin)], "error", error)
 
 
 @action(
@@ -88,7 +91,7 @@ def allocate_network(session: Session, server_id: str, host: str, origin: Origin
         server.hostname,
         origin.request_id,
     )
-    return {"ports": made, "_events": [notifications.create(session, origin, server, "start")]}
+    return {"ports": made, "_events": [notifications.create(session, [(server, origin)], "start")]}
 
 
 @recorded("give up network")
@@ -97,10 +100,17 @@ def give_up_network(session: Session, server_id: str) -> None:
     server_ports.release_for_server(session, server_id)
 
 
-def activate(session: Session, server_id: str, built: Values, origin: Origin) -> Values:
-    """The guest runs: the server is ACTIVE."""
-    with boot.arriving(session, server_id, built) as server:
-        server.launched_at = utcnow()
-        server.admin_pass = None
-        server_ports.set_up(session, server_id, True)
-        return {"_events": [notifications.create(session, origin, server, "end")]}
+@grouped(limit=scheduler.PASS_SIZE)
+def activate(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    """The guests run: the servers are ACTIVE.
+
+    Args:
+        calls: (server id, what its host said, the request's origin) of each.
+    """
+    with boot.all_arriving(session, {server_id: built for server_id, built, _ in calls}) as held:
+        for server in held.values():
+            server.launched_at = utcnow()
+            server.admin_pass = None
+        server_ports.set_up(session, held, True)
+        told = notifications.create(session, [(held[server_id], origin) for server_id, _, origin in calls], "end")
+    return [{"_events": [told]} for _ in calls]

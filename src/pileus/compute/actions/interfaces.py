@@ -118,7 +118,7 @@ def carry(session: Session, server_id: str, port_id: str) -> None:
     """The port carries traffic as the server's others do; raises NotFound: it was deleted meanwhile."""
     server_ports.one_of_server(session, server_id, port_id)
     with attach_interface.arriving(session, server_id, {}) as server:
-        server_ports.set_up(session, server_id, server.vm_state in (ACTIVE, PAUSED))
+        server_ports.set_up(session, [server.id], server.vm_state in (ACTIVE, PAUSED))
 
 
 def release(session: Session, server_id: str, port_id: str, origin: Origin) -> None:
