@@ -126,9 +126,9 @@ class Collection(Generic[M]):
         return self.style.missing(self, key)
 
     def select(self, ctx: Context, **path: str) -> Rows:
-        """The rows that there are for the caller."""
+        """The rows that there are for the caller, without what the view needs with them (`options`)."""
         path.pop(self.parameter, None)
-        query = select(self.model).options(*self.options).where(*self.within(ctx, **path))
+        query = select(self.model).where(*self.within(ctx, **path))
         seen = self.sees(ctx)
         return query if seen is None else query.where(seen)
 
@@ -141,6 +141,7 @@ class Collection(Generic[M]):
         *,
         lock: bool = False,
         values: Values | None = None,
+        shown: bool = True,
     ) -> M:
         """One row, if it is there for the caller, and the policy lets him do `verb` to it.
 
@@ -148,12 +149,14 @@ class Collection(Generic[M]):
             path: the URL's parameters, where it is a part of something.
             lock: nobody else changes it until the transaction ends.
             values: what it is to be changed to, which rules may ask about.
+            shown: it will be shown: what its view needs is loaded, too.
 
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
         query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key), *self.there)
         query = query.execution_options(populate_existing=lock)
+        query = query.options(*self.options) if shown else query
         row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
         rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:

@@ -27,13 +27,15 @@ from pileus.api.routes import Options, Routes
 from pileus.api.schema import Schema
 from pileus.api.style import View
 from pileus.db import Session
-from pileus.errors import Invalid
+from pileus.errors import Invalid, PileusError
 from pileus.jsontypes import Values
 
 M = TypeVar("M")
 V = TypeVar("V")
 Views = Callable[[Context, Sequence[Any]], list[Values]]
 Creator = Callable[[Session, Values, Requester], M]
+Makers = Callable[[Session, Sequence[Values], Requester], list[M]]
+"""Makes several rows, with all that belongs to them loaded."""
 Changer = Callable[[Session, M, Values, Requester], None]
 Remover = Callable[[Session, M, Requester], None]
 Same = Callable[[V], V]
@@ -94,11 +96,37 @@ class Resource(Collection[M]):
         """
 
         def declare(verb: Creator[M]) -> Creator[M]:
-            def handler(ctx: Context, **path: str) -> object:
-                return self._create(ctx, _charging(verb, quota), bulk, view, options.get("body"))
+            charging = _charging(verb, quota)
 
-            given = {"status": self.style.create_status, "deferred": True} | options
-            self.routes.post(self.path, **(self._guard("create") | given))(handler)
+            def handler(ctx: Context, **path: str) -> object:
+                many, bodies = self._bodies(ctx, bulk, options.get("body"))
+                made = [charging(ctx.session, self._creation(ctx, values), ctx) for values in bodies]
+                if view:
+                    return self.answer(ctx, made[0], view)
+                return self._created(ctx, [self.fresh(ctx, row) for row in made], many)
+
+            self._post(handler, options)
+            return verb
+
+        return declare
+
+    def create_together(self, **options: Unpack[Options]) -> Same[Makers[M]]:
+        """POST to the list of one or several, which the decorated verb makes together."""
+
+        def declare(verb: Makers[M]) -> Makers[M]:
+            def handler(ctx: Context, **path: str) -> object:
+                many, bodies = self._bodies(ctx, True, options.get("body"))
+                wanted: list[Values] = []
+                try:
+                    for values in bodies:
+                        wanted.append(self._creation(ctx, values))
+                except PileusError:
+                    if wanted:
+                        verb(ctx.session, wanted, ctx)  # what is wrong with an earlier one is said first
+                    raise
+                return self._created(ctx, verb(ctx.session, wanted, ctx), many)
+
+            self._post(handler, options)
             return verb
 
         return declare
@@ -165,7 +193,8 @@ class Resource(Collection[M]):
 
     def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> object:
         self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
-        query = self.select(ctx, **path).where(*self.listed(ctx), *self.style.conditions(ctx, self))
+        query = self.select(ctx, **path).options(*self.options)
+        query = query.where(*self.listed(ctx), *self.style.conditions(ctx, self))
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
         page = self.style.page(ctx, self) if paged else None
         if page:
@@ -184,17 +213,25 @@ class Resource(Collection[M]):
         key = self.key_for(ctx)
         return keys if any(column is key for column, _ in keys) else [*keys, (key, False)]
 
-    def _create(self, ctx: Context, verb: Creator[M], bulk: bool, view: View | None, body: Schema | None) -> object:
+    def _post(self, handler: Callable[..., object], options: Options) -> None:
+        given = {"status": self.style.create_status, "deferred": True} | options
+        self.routes.post(self.path, **(self._guard("create") | given))(handler)
+
+    def _bodies(self, ctx: Context, bulk: bool, body: Schema | None) -> tuple[bool, list[Values]]:
+        """Whether a request asks for several, and what they are to be."""
         many = bulk and self.plural in ctx.body
         bodies = ctx.body[self.plural] if many else [self.style.values(ctx, self, body)]
         if not isinstance(bodies, list) or not bodies or not all(isinstance(one, dict) for one in bodies):
             raise Invalid(f"Unable to find '{self.plural}' in request body")
         require_few(self.plural, bodies)
         self.within(ctx, **ctx.path)  # its parent must be there
-        made = [verb(ctx.session, self.style.creation(ctx, self, values | ctx.path), ctx) for values in bodies]
-        if view:
-            return self.answer(ctx, made[0], view)
-        rows = [self.fresh(ctx, row) for row in made]
+        return many, bodies
+
+    def _creation(self, ctx: Context, values: Values) -> Values:
+        return self.style.creation(ctx, self, values | ctx.path)
+
+    def _created(self, ctx: Context, rows: list[M], many: bool) -> object:
+        """The answer that shows what was made."""
         views = self.style.views(ctx, self, rows)
         return self.style.reply(ctx, self, {self.plural: views} if many else self.style.one(self, views[0]), rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "un
 """What SQLite, or a driver that lost its server, says of something that may pass."""
 SHOWN_SQL = 500
 """Characters of a failed statement that are logged."""
+MOST_PARAMETERS = 10_000
+"""How many values one statement compares with: SQLite takes 32,766, PostgreSQL 65,535."""
 ASK_AGAIN_S = 15.0
 """How long a lost COMMIT is asked after."""
 
@@ -53,6 +55,12 @@ class Session(orm.Session):
         if self.autoflush:
             self.flush()
         return self.connection().execute(statement, values).all()
+
+    def fetch_among(self, statement: Executable, name: str, among: Iterable[object], **values: object) -> Iterator[Any]:
+        """As `fetch`, of a query with a list for one of its parameters that may be longer than a statement's may."""
+        rest = list(among)
+        for start in range(0, len(rest), MOST_PARAMETERS):
+            yield from self.fetch(statement, **{name: rest[start : start + MOST_PARAMETERS]}, **values)
 
     def change(self, statement: Executable) -> int:
         """Run an INSERT, UPDATE or DELETE past the objects that this session has loaded; how many rows it changed."""

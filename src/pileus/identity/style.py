@@ -76,7 +76,10 @@ class Noun(Resource[M]):
     def list_of(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
         """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
         query = paginate(
-            self.select(ctx).where(*conditions, *self.style.conditions(ctx, self)), self._keys(ctx), None, None
+            self.select(ctx).options(*self.options).where(*conditions, *self.style.conditions(ctx, self)),
+            self._keys(ctx),
+            None,
+            None,
         )
         return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
 

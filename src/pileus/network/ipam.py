@@ -8,24 +8,34 @@ makes the next address one indexed range read, however many are taken.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.orm import aliased
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import aliased, joinedload
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
 from pileus.jsontypes import Values
+from pileus.network import literals
 from pileus.network.model import FixedIP, Network, Pool, Port, Subnet
 from pileus.network.networks import invalid
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Request = dict[str, str]
 """A wanted address: subnet_id, ip_address, or both."""
 WINDOW = 64
 """How many addresses one look takes in, beyond those wanted."""
 LARGEST = 2**63 - 1
 """Offsets above this are not recorded, and not given out by themselves (the far half of an IPv6 /64)."""
+_OFFSETS = select(FixedIP.offset).where(
+    FixedIP.subnet_id == bindparam("subnet_id"), FixedIP.offset.between(bindparam("first"), bindparam("edge"))
+)
+_TAKEN = select(FixedIP.subnet_id, FixedIP.ip_address).where(
+    FixedIP.subnet_id.in_(bindparam("subnets", expanding=True)),
+    FixedIP.ip_address.in_(bindparam("ips", expanding=True)),
+)
 
 
 def lock(session: Session, network_id: str) -> None:
@@ -36,27 +46,124 @@ def lock(session: Session, network_id: str) -> None:
     session.lock(f"ipam:{network_id}")
 
 
-def allocate(session: Session, network: Network, mac: str, wanted: list[Request] | None) -> list[FixedIP]:
-    """The addresses of a new port; the caller holds the network's lock.
+def locked(session: Session, network_ids: Iterable[str]) -> dict[str, Network]:
+    """Those of the networks that there are, locked as by `lock`, each with its subnets as they are now."""
+    wanted = sorted(network_ids)
+    for network_id in wanted:
+        lock(session, network_id)
+    query = select(Network).where(Network.id.in_(wanted))
+    query = query.options(joinedload(Network.subnets).joinedload(Subnet.pools))
+    rows = session.scalars(query.execution_options(populate_existing=True)).unique()
+    return {row.id: row for row in rows}
+
+
+class Asked(NamedTuple):
+    """What a port is to have addresses of.
+
+    `wanted` is None for one IPv4 address and one of each kind of IPv6 the network has; an empty list for none.
+    """
+
+    network: Network
+    mac: str
+    wanted: list[Request] | None
+
+
+class Giver:
+    """Gives out addresses to several ports as to one: what is taken is read once for all of them.
+
+    The caller holds the locks of the networks, and loaded their subnets after he had them.
 
     Args:
-        wanted: None: one IPv4 address and one of each kind of IPv6 the network has. An empty list: none.
+        asked: by the ports there are to serve.
+    """
+
+    def __init__(self, session: Session, asked: Sequence[Asked]) -> None:
+        self._session, self._window = session, WINDOW + len(asked)
+        self._taken = _taken(session, asked)
+        self._free: dict[tuple[str, int], Iterator[int]] = {}
+
+    def give(self, asked: Asked) -> list[FixedIP]:
+        """The addresses of a new port.
+
+        Raises:
+            Invalid: an address or subnet that does not fit the network. Conflict: taken, or none is left.
+        """
+        network, mac, wanted = asked
+        if wanted == []:
+            return []
+        found = [self.named(asked, request) for request in wanted or ()]
+        found = found or [self._first_free(network, group) for group in _groups(network)]
+        have = {address.subnet_id for address in found}
+        for subnet in network.subnets:
+            # SLAAC and stateless addresses come with the network, asked for or not.
+            if subnet.automatic and subnet.id not in have:
+                found.append(self.place(subnet, eui64(subnet.cidr, mac)))
+        return numbered(found)
+
+    def named(self, asked: Asked, request: Request) -> FixedIP:
+        """The address that a request names; raises as `give`."""
+        subnet = _subnet_for(asked.network, request)
+        ip = request.get("ip_address")
+        if subnet.automatic:
+            made = eui64(subnet.cidr, asked.mac)
+            if ip is not None and ip != made:
+                raise invalid(
+                    f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since "
+                    "the subnet is configured for automatic addresses"
+                )
+            return self.place(subnet, made)
+        return self._first_free(asked.network, [subnet]) if ip is None else self.place(subnet, literals.address(ip))
+
+    def place(self, subnet: Subnet, ip: str) -> FixedIP:
+        """This address; raises Conflict: a port has it, or it was given out before."""
+        if (subnet.id, ip) in self._taken:
+            raise Conflict(f"IP address {ip} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated")
+        self._taken.add((subnet.id, ip))
+        return _record(subnet, ip)
+
+    def keep(self, address: FixedIP) -> None:
+        """Do not give out this one."""
+        self._taken.add((address.subnet_id, address.ip_address))
+
+    def _first_free(self, network: Network, subnets: list[Subnet]) -> FixedIP:
+        for subnet in subnets:
+            base = _block(subnet.cidr).network_address
+            for pool in subnet.pools:
+                for offset in self._offsets(subnet, pool):
+                    pool.cursor = offset + 1
+                    ip = str(base + offset)
+                    if (subnet.id, ip) not in self._taken:
+                        return self.place(subnet, ip)
+        raise Conflict(f"No more IP addresses available on network {network.id}.", "IpAddressGenerationFailure")
+
+    def _offsets(self, subnet: Subnet, pool: Pool) -> Iterator[int]:
+        """The offsets of free addresses that were not looked at yet: behind the cursor, then from the pool's start."""
+        key = (subnet.id, pool.position)
+        if key not in self._free:
+            first, last = bounds(subnet, pool)
+            start = pool.cursor if first <= pool.cursor <= last else first
+            self._free[key] = chain(self._between(subnet.id, start, last), self._between(subnet.id, first, start - 1))
+        return self._free[key]
+
+    def _between(self, subnet_id: str, first: int, last: int) -> Iterator[int]:
+        while first <= last:
+            edge = min(last, first + self._window)
+            rows = self._session.fetch(_OFFSETS, subnet_id=subnet_id, first=first, edge=edge)
+            taken = {row.offset for row in rows}
+            yield from (offset for offset in range(first, edge + 1) if offset not in taken)
+            if len(taken) <= edge - first or edge == last:
+                first = edge + 1
+            else:
+                first = _gap_behind(self._session, subnet_id, edge, last) or last + 1
+
+
+def allocate(session: Session, asked: Asked) -> list[FixedIP]:
+    """The addresses of one new port; the caller holds the network's lock.
 
     Raises:
-        Invalid: an address or subnet that does not fit the network. Conflict: taken, or none is left.
+        as `Giver.give`.
     """
-    if wanted == []:
-        return []
-    found: list[FixedIP] = []
-    for request in wanted or ():
-        found.append(_explicit(session, network, mac, request, found))
-    found = found or [_first_free(session, network, group) for group in _groups(network)]
-    have = {address.subnet_id for address in found}
-    for subnet in network.subnets:
-        # SLAAC and stateless addresses come with the network, asked for or not.
-        if subnet.automatic and subnet.id not in have:
-            found.append(_free(session, subnet, eui64(subnet.cidr, mac)))
-    return numbered(found)
+    return Giver(session, [asked]).give(asked)
 
 
 def numbered(addresses: Iterable[FixedIP]) -> list[FixedIP]:
@@ -73,7 +180,7 @@ def reallocate(session: Session, port: Port, network: Network, wanted: list[Requ
     Addresses made of the MAC stay too, unless no address at all is wanted.
 
     Raises:
-        as `allocate`.
+        as `Giver.give`.
     """
     rest = list(wanted)
     kept: list[FixedIP] = []
@@ -84,9 +191,11 @@ def reallocate(session: Session, port: Port, network: Network, wanted: list[Requ
             rest.remove(match)
         if match is not None or (wanted and address.subnet_id in automatic):
             kept.append(address)
-    for request in rest:
-        kept.append(_explicit(session, network, port.mac_address, request, kept))
-    port.fixed_ips = numbered(kept)
+    asked = Asked(network, port.mac_address, rest)
+    giver = Giver(session, [asked])
+    for address in kept:
+        giver.keep(address)
+    port.fixed_ips = numbered([*kept, *(giver.named(asked, request) for request in rest)])
     session.flush()
 
 
@@ -97,10 +206,11 @@ def follow_mac(session: Session, port: Port, mac: str) -> None:
         Conflict: somebody has such an address.
     """
     automatic = {subnet.id: subnet for subnet in port.network.subnets if subnet.automatic}
+    giver = Giver(session, [Asked(port.network, mac, None)])
     addresses = []
     for address in port.fixed_ips:
         subnet = automatic.get(address.subnet_id)
-        addresses.append(_free(session, subnet, eui64(subnet.cidr, mac)) if subnet else address)
+        addresses.append(giver.place(subnet, eui64(subnet.cidr, mac)) if subnet else address)
     port.fixed_ips = numbered(addresses)
 
 
@@ -130,21 +240,15 @@ def _groups(network: Network) -> list[list[Subnet]]:
     return [group for group in groups if group]
 
 
-def _explicit(session: Session, network: Network, mac: str, request: Request, beside: list[FixedIP]) -> FixedIP:
-    """The address that a request names, beside those that the port gets with it."""
-    subnet = _subnet_for(network, request)
-    ip = request.get("ip_address")
-    if subnet.automatic:
-        made = eui64(subnet.cidr, mac)
-        if ip is not None and ip != made:
-            raise invalid(
-                f"IPv6 address {ip} can not be directly assigned to a port on subnet {subnet.id} since "
-                "the subnet is configured for automatic addresses"
-            )
-        return _free(session, subnet, made, beside)
-    if ip is None:
-        return _first_free(session, network, [subnet], beside)
-    return _free(session, subnet, ip, beside)
+def _taken(session: Session, asked: Iterable[Asked]) -> set[tuple[str, str]]:
+    """Which of the addresses that are asked for, or made of MACs, ports have: subnet and address."""
+    wanted: set[tuple[str, str]] = set()
+    for network, mac, requests in asked:
+        given = [literals.address(request["ip_address"]) for request in requests or () if "ip_address" in request]
+        for subnet in network.subnets if requests != [] else ():
+            wanted |= {(subnet.id, ip) for ip in ([eui64(subnet.cidr, mac)] if subnet.automatic else given)}
+    subnets, ips = ({place[which] for place in wanted} for which in (0, 1))
+    return {(row.subnet_id, row.ip_address) for row in session.fetch_among(_TAKEN, "ips", ips, subnets=list(subnets))}
 
 
 def _subnet_for(network: Network, request: Request) -> Subnet:
@@ -171,60 +275,12 @@ def _subnet_for(network: Network, request: Request) -> Subnet:
 
 def usable(subnet: Subnet, ip: str) -> bool:
     """Whether a port may have the address: inside the subnet, not its first or (IPv4) its last."""
-    block, address = ipaddress.ip_network(subnet.cidr), ipaddress.ip_address(ip)
+    block, address = _block(subnet.cidr), ipaddress.ip_address(ip)
     if address not in block:
         return False
     if block.version == 4 and block.prefixlen < 31:
         return address not in (block.network_address, block.broadcast_address)
     return not (block.version == 6 and block.prefixlen < 127 and address == block.network_address)
-
-
-def _free(session: Session, subnet: Subnet, ip: str, beside: Iterable[FixedIP] = ()) -> FixedIP:
-    """This address; raises Conflict: a port has it, or it is among those `beside` it."""
-    if _is_among(beside, subnet, ip) or session.get(FixedIP, (subnet.id, ip)) is not None:
-        raise Conflict(f"IP address {ip} already allocated in subnet {subnet.id}", "IpAddressAlreadyAllocated")
-    return _record(subnet, ip)
-
-
-def _is_among(addresses: Iterable[FixedIP], subnet: Subnet, ip: str) -> bool:
-    return any((one.subnet_id, one.ip_address) == (subnet.id, ip) for one in addresses)
-
-
-def _first_free(session: Session, network: Network, subnets: list[Subnet], beside: Sequence[FixedIP] = ()) -> FixedIP:
-    for subnet in subnets:
-        for pool in subnet.pools:
-            for _ in range(len(beside) + 1):
-                offset = _search(session, subnet, pool)
-                if offset is None:
-                    break
-                pool.cursor = offset + 1
-                ip = str(_base(subnet) + offset)
-                if not _is_among(beside, subnet, ip):
-                    return _record(subnet, ip)
-    raise Conflict(f"No more IP addresses available on network {network.id}.", "IpAddressGenerationFailure")
-
-
-def _search(session: Session, subnet: Subnet, pool: Pool) -> int | None:
-    """The offset of a free address: behind the cursor, else from the pool's start."""
-    first, last = bounds(subnet, pool)
-    start = pool.cursor if first <= pool.cursor <= last else first
-    offset = _free_between(session, subnet.id, start, last)
-    return offset if offset is not None or start == first else _free_between(session, subnet.id, first, start - 1)
-
-
-def _free_between(session: Session, subnet_id: str, first: int, last: int) -> int | None:
-    if first > last:
-        return None
-    edge = min(last, first + WINDOW)
-    taken = set(
-        session.scalars(
-            select(FixedIP.offset).where(FixedIP.subnet_id == subnet_id, FixedIP.offset.between(first, edge))
-        )
-    )
-    for offset in range(first, edge + 1):
-        if offset not in taken:
-            return offset
-    return None if edge == last else _gap_behind(session, subnet_id, edge, last)
 
 
 def _gap_behind(session: Session, subnet_id: str, taken: int, last: int) -> int | None:
@@ -244,17 +300,17 @@ def _gap_behind(session: Session, subnet_id: str, taken: int, last: int) -> int 
 
 def bounds(subnet: Subnet, pool: Pool) -> tuple[int, int]:
     """First and last offset of a pool."""
-    base = _base(subnet)
-    first, last = (int(ipaddress.ip_address(end)) - int(base) for end in (pool.start, pool.end))
+    base = int(_block(subnet.cidr).network_address)
+    first, last = (int(ipaddress.ip_address(end)) - base for end in (pool.start, pool.end))
     return first, min(last, LARGEST)
 
 
-def _base(subnet: Subnet) -> Address:
-    return ipaddress.ip_network(subnet.cidr).network_address
+_block = lru_cache(1024)(ipaddress.ip_network)
+"""A subnet's CIDR, read once."""
 
 
 def _record(subnet: Subnet, ip: str) -> FixedIP:
-    offset = int(ipaddress.ip_address(ip)) - int(_base(subnet))
+    offset = int(ipaddress.ip_address(ip)) - int(_block(subnet.cidr).network_address)
     return FixedIP(subnet_id=subnet.id, ip_address=ip, offset=offset if offset <= LARGEST else None)
 
 
@@ -262,7 +318,7 @@ def eui64(cidr: str, mac: str) -> str:
     """The address SLAAC makes of a MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return str(ipaddress.ip_network(cidr).network_address + int.from_bytes(interface))
+    return str(_block(cidr).network_address + int.from_bytes(interface))
 
 
 def pool_view(pools: Iterable[Pool]) -> list[Values]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 from sqlalchemy import update as sql_update
 
 from pileus.api import ITSELF, Asks, Values
@@ -24,38 +27,38 @@ _PLAIN = (
     "binding:vnic_type",
     "port_security_enabled",
 )
+OF_SERVER = ("server_id", "device_tag", "created_by_compute", "position", "dns_name")
+"""Columns that compute gives the ports it makes; no client names them."""
 
 
 def create(session: Session, values: Values, asks: Asks = ITSELF) -> Port:
-    """Create a port, with a MAC and addresses.
+    """Create a port; as `create_many`."""
+    (port,) = create_many(session, [values], asks)
+    return port
+
+
+def create_many(session: Session, wanted: Sequence[Values], asks: Asks = ITSELF) -> list[Port]:
+    """Create ports, each with a MAC and addresses, by as many statements as one takes.
+
+    Args:
+        wanted: of each the attributes of the API, and what of OF_SERVER compute gives it. They may be of several
+            projects and networks.
+
+    Returns:
+        The ports, in this order, with all that belongs to them.
 
     Raises:
-        NotFound, QuotaExceeded, Invalid, Conflict.
+        NotFound, QuotaExceeded, Invalid, Conflict: about the first that cannot be had.
     """
-    network = session.get(Network, values["network_id"])
-    if network is None:
-        raise networks.missing(values["network_id"])
-    quotas.take(session, values["project_id"], "port")
-    ipam.lock(session, network.id)
-    port = Port(id=new_id(), network_id=network.id, project_id=values["project_id"], network=network)
-    for name in _PLAIN:
-        if name in values:
-            setattr(port, COLUMNS.get(name, name), values[name])
-    if values.get("port_security_enabled") is None:
-        port.port_security_enabled = network.port_security_enabled
-    port.device_owner = port.device_owner or ""
-    port.mac_address = _new_mac(session, network.id, values.get("mac_address"))
-    port.fixed_ips = ipam.allocate(session, network, port.mac_address, values.get("fixed_ips"))
-    port.allowed_address_pairs = _pairs(port, values.get("allowed_address_pairs") or [])
-    port.group_links = [
-        PortSecurityGroup(security_group_id=id) for id in _groups(session, port, values.get("security_groups"))
-    ]
-    session.add(port)
+    together = _Together(session, wanted)
+    made = [together.make(place, values) for place, values in enumerate(wanted)]
+    session.add_all(made)
     session.flush()
-    if host := values.get("binding:host_id"):
-        bind(session, port, host)
+    bound = [(port, host) for port, values in zip(made, wanted, strict=True) if (host := values.get("binding:host_id"))]
+    bind_many(session, bound)
+    for port, _ in bound:
         sync.port_changed(session, port, asks.request_id)
-    return port
+    return made
 
 
 def update(session: Session, row: Port, values: Values, asks: Asks = ITSELF) -> None:
@@ -82,7 +85,8 @@ def update(session: Session, row: Port, values: Values, asks: Asks = ITSELF) -> 
         ipam.reallocate(session, row, network, values["fixed_ips"])
         row.touch()
     if "security_groups" in values:
-        set_groups(session, row, _groups(session, row, values["security_groups"]))
+        wanted = values["security_groups"]
+        set_groups(session, row, _groups(row, wanted, groups_module.Wanted(session, [row.project_id], wanted)))
     elif not row.port_security_enabled and row.group_links:
         raise Conflict(
             "Port has security group associated. Cannot disable port security or IP address until "
@@ -118,16 +122,24 @@ def delete(session: Session, row: Port, asks: Asks = ITSELF) -> None:
 
 
 def bind(session: Session, port: Port, host: str) -> None:
-    """Put a port on a host: from now on the agents know its network and security groups."""
-    port.host = host
-    if not port.network.wired:
-        session.execute(sql_update(Network).where(Network.id == port.network_id).values(wired=True))
-    if port.group_links:
-        session.execute(
-            sql_update(SecurityGroup)
-            .where(SecurityGroup.id.in_(port.security_group_ids), SecurityGroup.wired.is_(False))
-            .values(wired=True)
-        )
+    """Put a port on a host; as `bind_many`."""
+    bind_many(session, [(port, host)])
+
+
+def bind_many(session: Session, bound: Iterable[tuple[Port, str]]) -> None:
+    """Put ports on hosts: from now on the agents know their networks and security groups."""
+    unwired: set[str] = set()
+    groups: set[str] = set()
+    for port, host in bound:
+        port.host = host
+        groups.update(port.security_group_ids)
+        if not port.network.wired:
+            unwired.add(port.network_id)
+    if unwired:
+        session.execute(sql_update(Network).where(Network.id.in_(unwired)).values(wired=True))
+    if groups:
+        new = (SecurityGroup.id.in_(groups), SecurityGroup.wired.is_(False))
+        session.execute(sql_update(SecurityGroup).where(*new).values(wired=True))
 
 
 def unbind(port: Port) -> None:
@@ -146,15 +158,59 @@ def set_groups(session: Session, port: Port, group_ids: list[str]) -> None:
     session.flush()
 
 
-def _new_mac(session: Session, network_id: str, wanted: str | None) -> str:
-    if wanted is None:
-        return mac.generate(session, network_id)
-    if mac.taken(session, network_id, wanted):
-        raise Conflict(
-            f"Unable to complete operation for network {network_id}. The mac address {wanted} is in use.",
-            "MacAddressInUse",
-        )
-    return wanted
+class _Together:
+    """Ports that are made together: what they share is locked, and read, once for all of them."""
+
+    def __init__(self, session: Session, wanted: Sequence[Values]) -> None:
+        self._session = session
+        projects = Counter(values["project_id"] for values in wanted)
+        self._room = {id: quotas.room(session, id, "port", projects[id]) for id in sorted(projects)}
+        self._made = Counter[str]()
+        self._networks = ipam.locked(session, {values["network_id"] for values in wanted})
+        self._macs = mac.choose(session, [(values["network_id"], values.get("mac_address")) for values in wanted])
+        asked = [
+            ipam.Asked(network, mac_address, values.get("fixed_ips"))
+            for values, mac_address in zip(wanted, self._macs, strict=True)
+            if (network := self._networks.get(values["network_id"])) and mac_address
+        ]
+        self._addresses = ipam.Giver(session, asked)
+        named = {id for values in wanted for id in values.get("security_groups") or ()}
+        self._groups = groups_module.Wanted(session, projects, named)
+
+    def make(self, place: int, values: Values) -> Port:
+        """The port at this place of those wanted, in no session yet; raises as `create_many`."""
+        network, project_id = self._networks.get(values["network_id"]), values["project_id"]
+        if network is None:
+            raise networks.missing(values["network_id"])
+        self._charge(project_id)
+        port = Port(id=new_id(), network_id=network.id, project_id=project_id, network=network, tag_rows=[])
+        for name in (*_PLAIN, *OF_SERVER):
+            if name in values:
+                setattr(port, COLUMNS.get(name, name), values[name])
+        if values.get("port_security_enabled") is None:
+            port.port_security_enabled = network.port_security_enabled
+        port.device_owner = port.device_owner or ""
+        mac_address = self._macs[place]
+        if mac_address is None:
+            raise _mac_in_use(network.id, values["mac_address"])
+        port.mac_address = mac_address
+        port.fixed_ips = self._addresses.give(ipam.Asked(network, mac_address, values.get("fixed_ips")))
+        port.allowed_address_pairs = _pairs(port, values.get("allowed_address_pairs") or [])
+        groups = _groups(port, values.get("security_groups"), self._groups)
+        port.group_links = [PortSecurityGroup(security_group_id=id) for id in sorted(groups)]
+        return port
+
+    def _charge(self, project_id: str) -> None:
+        self._made[project_id] += 1
+        if self._made[project_id] > self._room[project_id]:
+            quotas.take(self._session, project_id, "port", self._made[project_id])
+
+
+def _mac_in_use(network_id: str, wanted: str) -> Conflict:
+    return Conflict(
+        f"Unable to complete operation for network {network_id}. The mac address {wanted} is in use.",
+        "MacAddressInUse",
+    )
 
 
 def _change_mac(session: Session, row: Port, wanted: str) -> None:
@@ -164,23 +220,24 @@ def _change_mac(session: Session, row: Port, wanted: str) -> None:
             f"{row.mac_address}, new_mac {wanted}.",
             "PortBound",
         )
-    row.mac_address = _new_mac(session, row.network_id, wanted)
+    if mac.taken(session, row.network_id, wanted):
+        raise _mac_in_use(row.network_id, wanted)
+    row.mac_address = wanted
     ipam.follow_mac(session, row, wanted)
     session.flush()
 
 
-def _groups(session: Session, port: Port, wanted: list[str] | None) -> list[str]:
+def _groups(port: Port, wanted: list[str] | None, known: groups_module.Wanted) -> list[str]:
     """The groups a port is to be in: those asked for, else the project's default one."""
     if wanted is None:
-        if not port.port_security_enabled or port.device_owner.startswith("network:"):
-            return []
-        return [groups_module.default(session, port.project_id).id]
+        is_filtered = port.port_security_enabled and not port.device_owner.startswith("network:")
+        return [known.default(port.project_id)] if is_filtered else []
     if wanted and not port.port_security_enabled:
         raise Invalid(
             "Port security must be enabled and port must have an IP address in order to use security groups.",
             "PortSecurityAndIPRequiredForSecurityGroups",
         )
-    return groups_module.require(session, port.project_id, wanted)
+    return known.require(port.project_id, wanted)
 
 
 def _pairs(port: Port, pairs: list[dict[str, str]]) -> list[dict[str, str]]:

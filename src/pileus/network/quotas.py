@@ -47,3 +47,8 @@ QUOTAS = Quotas(
 def take(session: Session, project_id: str, resource: str, count: int = 1) -> None:
     """Raises QuotaExceeded unless the project may have `count` more; nobody else counts until the transaction ends."""
     QUOTAS.take(session, project_id, {resource: count})
+
+
+def room(session: Session, project_id: str, resource: str, count: int) -> int:
+    """How many more, of `count`, the project may have; nobody else counts until the transaction ends."""
+    return QUOTAS.take(session, project_id, {resource: 1}, at_least=0, at_most=count)

@@ -99,7 +99,7 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         created_by_compute=True,
         # The network's database may hold the former port, and follows nothing that is older.
         revision_number=told.revision + 1,
-        fixed_ips=ipam.allocate(session, network, told.mac_address, wanted),
+        fixed_ips=ipam.allocate(session, ipam.Asked(network, told.mac_address, wanted)),
     )
     if port.port_security_enabled:
         port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]

@@ -75,7 +75,7 @@ def _check_remote(session: Session, group: SecurityGroup, values: Values, asks: 
             "SecurityGroupRemoteGroupAndRemoteIpPrefix",
         )
     if remote is not None and not asks.is_admin:
-        security_groups.require(session, group.project_id, [remote])
+        security_groups.Wanted(session, [], [remote]).require(group.project_id, [remote])
     elif remote is not None and session.get(SecurityGroup, remote) is None:
         raise security_groups.missing(remote)
     if prefix and f"IPv{literals.block(prefix).version}" != values["ethertype"]:

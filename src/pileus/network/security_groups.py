@@ -15,6 +15,12 @@ from pileus.network import quotas, sync
 from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
 
 DEFAULT = "default"
+_BY_ID = select(SecurityGroup.project_id, SecurityGroup.id).where(
+    SecurityGroup.id.in_(bindparam("ids", expanding=True))
+)
+_DEFAULTS = select(DefaultGroup.project_id, DefaultGroup.security_group_id).where(
+    DefaultGroup.project_id.in_(bindparam("projects", expanding=True))
+)
 
 
 def missing(group_id: str) -> NotFound:
@@ -117,19 +123,33 @@ def _is_default(session: Session, row: SecurityGroup) -> bool:
     return found is not None and found.security_group_id == row.id
 
 
-def require(session: Session, project_id: str, ids: Iterable[str]) -> list[str]:
-    """The ids, each of a group of the project's.
+class Wanted:
+    """The groups that ports are to be in, of several projects and read together.
 
-    Raises:
-        NotFound.
+    Args:
+        ids: of all groups that are asked for.
     """
-    wanted = list(dict.fromkeys(ids))
-    query = select(SecurityGroup.id).where(SecurityGroup.id.in_(wanted), SecurityGroup.project_id == project_id)
-    found = set(session.scalars(query)) if wanted else set()
-    for id in wanted:
-        if id not in found:
-            raise missing(id)
-    return wanted
+
+    def __init__(self, session: Session, project_ids: Iterable[str], ids: Iterable[str]) -> None:
+        self._session = session
+        self._ids = {(row.project_id, row.id) for row in session.fetch_among(_BY_ID, "ids", set(ids))}
+        self._projects, self._defaults = set(project_ids), dict[str, str]()
+
+    def require(self, project_id: str, ids: Iterable[str]) -> list[str]:
+        """The ids, each of a group of the project's; raises NotFound."""
+        wanted = list(dict.fromkeys(ids))
+        for id in wanted:
+            if (project_id, id) not in self._ids:
+                raise missing(id)
+        return wanted
+
+    def default(self, project_id: str) -> str:
+        """The id of the project's default group, which is made when it is first asked for."""
+        if not self._defaults:
+            self._defaults.update(map(tuple, self._session.fetch_among(_DEFAULTS, "projects", self._projects)))
+        if project_id not in self._defaults:
+            self._defaults[project_id] = default(self._session, project_id).id
+        return self._defaults[project_id]
 
 
 def resolve(session: Session, project_id: str, names: list[str]) -> list[str]:

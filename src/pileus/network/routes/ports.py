@@ -28,8 +28,7 @@ from pileus.network.attributes import (
 from pileus.network.literals import address, mac, prefix
 from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup
 from pileus.network.quotas import METADATA_OWNER
-from pileus.network.routes.networks import NETWORK
-from pileus.network.routes.subnets import of_network
+from pileus.network.routes.subnets import of_network, parent
 from pileus.network.style import BODY, Noun, standard
 
 VIF_DETAILS = {"port_filter": True, "connectivity": "l2", "bound_drivers": {"0": "ovn"}}
@@ -95,12 +94,6 @@ def target(row: Port) -> Values:
     return of_network(row.network) | {"device_owner": row.device_owner}
 
 
-def parent(ctx: Context, values: Values) -> Values:
-    """The network must be one that the caller sees; the rules are asked about it, too."""
-    network = NETWORK.find(ctx, values["network_id"], "show")
-    return of_network(network)
-
-
 def everybodys(project_id: str) -> ColumnElement[bool]:
     """The owner of a network sees every port on it."""
     return Port.network_id.in_(select(Network.id).where(Network.project_id == project_id))
@@ -142,7 +135,7 @@ PORT = Noun(
     parent=parent,
     filters={"fixed_ips": _by_address, "security_groups": _by_group},
 )
-PORT.create(body=BODY, bulk=True)(ports.create)
+PORT.create_together(body=BODY)(ports.create_many)
 PORT.update(body=BODY)(ports.update)
 PORT.delete()(ports.delete)
 routes = PORT.routes

@@ -91,8 +91,12 @@ def of_network(network: Network) -> Values:
 
 
 def parent(ctx: Context, values: Values) -> Values:
-    """The network must be one that the caller sees."""
-    return of_network(NETWORK.find(ctx, values["network_id"], "show"))
+    """The network must be one that the caller sees; it is looked up once in a transaction."""
+    known: dict[str, Values] = ctx.session.info.setdefault(NETWORK, {})
+    network_id = values["network_id"]
+    if network_id not in known:
+        known[network_id] = of_network(NETWORK.find(ctx, network_id, "show", shown=False))
+    return known[network_id]
 
 
 def everybodys(project_id: str) -> ColumnElement[bool]:
