@@ -13,15 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from pileus.db import Database, Session
+from pileus.errors import PileusError
 from pileus.holds import hold
 from pileus.operations import journal
 from pileus.operations.dispatch import Parcel, Send, dispatch
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import FAILED, FINISHED
 from pileus.operations.owed import Actions
-from pileus.operations.steps import Grouped
+from pileus.operations.steps import Grouped, as_command_error
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 T = TypeVar("T")
 GroupFunction = Callable[[Session, list[tuple[Any, ...]]], "list[dict[str, Any] | CommandError]"]
 
@@ -37,6 +39,25 @@ def grouped(limit: int) -> Callable[[GroupFunction], GroupFunction]:
         return function
 
     return mark
+
+
+def apart(
+    session: Session, items: Sequence[T], do: Callable[[Session, Sequence[T]], list[R]]
+) -> list[R | CommandError]:
+    """What comes of each, where one that fails (a PileusError) must not spoil the others: all together if that can be,
+    else each half by itself.
+
+    Args:
+        do: gives a result for each, in order; or raises, and what it changed is rolled back.
+    """
+    try:
+        with session.begin_nested():
+            return list(do(session, items))
+    except PileusError as error:
+        if len(items) == 1:
+            return [as_command_error(error)]
+    half = len(items) // 2
+    return [*apart(session, items[:half], do), *apart(session, items[half:], do)]
 
 
 class FairQueue(Generic[T]):

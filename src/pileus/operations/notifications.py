@@ -55,8 +55,9 @@ def emit(session: Session, event_type: str, told: Sequence[tuple[str, Values]], 
     now = time.time()
     common = {"event_type": event_type, "priority": priority, "created_at": utcnow()}
     rows = [{"message_id": new_id(), "publisher_id": one, "payload": payload} | common for one, payload in told]
-    session.execute(insert(Notification), rows)
-    session.after_commit(wake.notices.ring)
+    if rows:
+        session.execute(insert(Notification), rows)
+        session.after_commit(wake.notices.ring)
     detail = {"event": event_type}
     return {"name": "notify", "started": now, "finished": time.time(), "outcome": "finished", "detail": detail}
 

@@ -33,7 +33,8 @@ def member(cloud: Cloud, project_id: str) -> Requester:
 
 
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    return server_ports.allocate_for_server(session, server, project, host, list(wanted), [], f"name-{server}")
+    want = server_ports.Want(server, project, host, wanted, [], f"name-{server}")
+    return server_ports.allocate(session, [want])[0]
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:

@@ -46,7 +46,7 @@ def servers(serving: Serving, admin: Client, demo: Client, boot: Callable[..., s
             with serving.db.write() as session:
                 (placed,) = scheduler.place(session, [(server_id, [])])
                 assert isinstance(placed, dict)
-                boot_flow.allocate_network(session, server_id, placed["host"], Origin("req-1", None, None))
+                boot_flow.allocate_network(session, [(server_id, placed["host"], Origin("req-1", None, None))])
                 row = session.get_one(boot_flow.Server, server_id)
                 if number % 2:
                     compute_servers.set_state(row, "error")
