@@ -9,6 +9,7 @@ from pileus.api.fields import seconds
 from pileus.compute.model import Server
 from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
+from pileus.db.tags import load_tags
 from pileus.jsontypes import Values
 from pileus.network import addresses
 from pileus.network.addresses import AddressRow
@@ -23,6 +24,7 @@ def create(
 ) -> Values:
     """instance.create.start, .end or .error, of servers and the requests that made them; returns the *notify* stage."""
     session.flush()
+    load_tags(session, [server for server, _ in of])
     addressed = addresses.for_servers(session, [server.id for server, _ in of])
     told = [
         (f"nova-compute:{server.host or ''}", _created(server, origin, addressed.get(server.id, []), error))
