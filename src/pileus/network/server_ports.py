@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import func, select
@@ -115,19 +115,20 @@ def bind_port(session: Session, server_id: str, port_id: str, host: str, request
     sync.port_changed(session, port, request_id)
 
 
-def release_for_server(session: Session, server_id: str, request_id: str = "") -> None:
-    """Take a server's ports away: those made for it are deleted, others live on unbound."""
-    for port in of_server(session, server_id, lock=True):
-        _release(session, port, request_id)
-    session.flush()
+def release(session: Session, servers: Mapping[str, str]) -> None:
+    """Take servers' ports away: those made for them are deleted, others live on unbound.
+
+    Args:
+        servers: the request that it is done for, by server.
+    """
+    held = of_servers(session, servers, lock=True)
+    _release(session, [(port, servers[server_id]) for server_id, ports_of in held.items() for port in ports_of])
 
 
 def release_port(session: Session, server_id: str, port_id: str, request_id: str = "") -> None:
     """Take one of a server's ports away; idempotent."""
-    for port in of_server(session, server_id, lock=True):
-        if port.id == port_id:
-            _release(session, port, request_id)
-    session.flush()
+    held = of_server(session, server_id, lock=True)
+    _release(session, [(port, request_id) for port in held if port.id == port_id])
 
 
 def set_up(session: Session, server_ids: Collection[str], up: bool) -> None:
@@ -141,15 +142,16 @@ def set_up(session: Session, server_ids: Collection[str], up: bool) -> None:
 # --- inside -------------------------------------------------------------------------------------------------
 
 
-def _release(session: Session, port: Port, request_id: str) -> None:
-    sync.port_changed(session, port, request_id)
-    if port.created_by_compute:
-        session.delete(port)
-        return
-    unbind(port)
-    port.server_id = port.device_tag = None
-    port.device_id = port.device_owner = port.dns_name = ""
-    port.position = 0
+def _release(session: Session, released: Sequence[tuple[Port, str]]) -> None:
+    sync.ports_changed(session, [(port, request_id) for port, request_id in released if port.host])
+    ports.discard(session, [port for port, _ in released if port.created_by_compute])
+    for port, _ in released:
+        if not port.created_by_compute:
+            unbind(port)
+            port.server_id = port.device_tag = None
+            port.device_id = port.device_owner = port.dns_name = ""
+            port.position = 0
+    session.flush()
 
 
 def _take_or_make_all(session: Session, wants: Sequence[Want], first: int = 0, asks: Asks = ITSELF) -> list[list[Port]]:

@@ -59,7 +59,7 @@ def test_a_name_on_a_shared_network_stays_with_who_had_it(cloud: Cloud, admin: C
     assert _name(cloud, "git2") == "git"
     with cloud.db.write() as session:
         for server in ("git", "git2", "thief"):
-            server_ports.release_for_server(session, server)
+            server_ports.release(session, {server: ""})
     _boot(cloud, demo.project_id, "heir", network, "git")
     assert _name(cloud, "heir") == "git"
 

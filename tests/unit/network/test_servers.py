@@ -79,7 +79,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert [port.host for port in server_ports.of_server(session, "s1")] == ["h2", "h2"]
     for _ in range(2):
         with cloud.db.write() as session:
-            server_ports.release_for_server(session, "s1")
+            server_ports.release(session, {"s1": ""})
     kept = demo("GET", "/ports?device_owner=")[1]["ports"]
     assert [(port["id"], port["device_id"], port["status"]) for port in kept] == [(own["id"], "", "DOWN")]
 

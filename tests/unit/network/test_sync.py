@@ -160,7 +160,7 @@ def test_an_owners_port_leaves_the_network_with_its_server(cloud: Cloud, demo: C
     bind(cloud, demo, port)
     northbound.settle()
     with cloud.db.write() as session:
-        server_ports.release_for_server(session, "s", "req-2")
+        server_ports.release(session, {"s": "req-2"})
     assert northbound.settle() == ["sync port", "drop port"] and northbound.ports == {}, "unbound, it has no record"
     assert demo("GET", f"/ports/{port['id']}")[0] == 200
 

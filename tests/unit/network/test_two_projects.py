@@ -41,7 +41,7 @@ def test_a_port_that_names_a_foreign_server_is_not_its_port(cloud: Cloud, demo: 
         assert evil not in {group.id for group in security_groups.of_server(session, "victim")}
         assert session.scalars(addresses.servers_at(4, "10.5.0.")).all() == []
         assert allocate(session, demo.project_id, "victim", "h2") == [own]
-        server_ports.release_for_server(session, "victim")
+        server_ports.release(session, {"victim": ""})
     assert {port["id"] for port in alt("GET", "/ports?device_id=victim")[1]["ports"]} == {planted["id"], later["id"]}
 
 

@@ -116,7 +116,7 @@ def _want(server: Server, host: str, origin: Origin) -> Want:
 @recorded("give up network")
 def give_up_network(session: Session, server_id: str) -> None:
     """Ports made for the server go, the owner's own are unbound."""
-    server_ports.release_for_server(session, server_id)
+    server_ports.release(session, {server_id: ""})
 
 
 @grouped(limit=scheduler.PASS_SIZE)
