@@ -16,7 +16,7 @@ from pileus.network.requests import NetworkRequest
 
 UP_FOR_S = 60.0
 """A host not heard of for this long counts as down."""
-_BUILDING = text("vm_state = 'building' AND deleted_at IS NULL")
+_BUILDING = text("vm_state = 'building'")
 
 
 class Host(Base):
@@ -167,7 +167,7 @@ class Server(Tagged, Base):
     __table_args__ = (
         Index("ix_servers_list", "deleted_at", "project_id", "created_at", "id"),
         Index("ix_servers_reservation", "reservation_id"),
-        Index("ix_servers_building", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
+        Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
     )
 
     def touch(self) -> None:

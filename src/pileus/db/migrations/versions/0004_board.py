@@ -16,8 +16,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    building = sa.text("vm_state = 'building' AND deleted_at IS NULL")
-    op.create_index("ix_servers_building", "servers", ["host"], sqlite_where=building, postgresql_where=building)
+    where = sa.text("vm_state = 'building'")
+    columns = ["deleted_at", "host"]
+    op.create_index("ix_servers_building", "servers", columns, sqlite_where=where, postgresql_where=where)
     op.create_index(op.f("ix_hosts_provider_id"), "hosts", ["provider_id"])
 
 
