@@ -48,7 +48,8 @@ _OURS = select(
     Server.news.is_not(None).label("has_news"),
     Server.launched_at,
     Server.updated_at,
-).where(Server.host.in_(bindparam("hosts", expanding=True)), Server.deleted_at.is_(None))
+    Server.deleted_at,  # a condition on it would make SQLite read every server that was not deleted
+).where(Server.host.in_(bindparam("hosts", expanding=True)))
 
 Guests = dict[tuple[str, str], GuestReport]
 """By host and server id."""
@@ -134,7 +135,7 @@ def observe(session: Session, event: GuestEvent) -> None:
 def _compare_guests(session: Session, told: Mapping[str, HostReport], asked: datetime) -> None:
     """Bring servers' power states up to date; what no server accounts for is shown, never touched."""
     guests = [(name, guest) for name, report in told.items() for guest in report.guests]
-    ours = {(row.host, row.id): row for row in session.fetch(_OURS, hosts=list(told))}
+    ours = {(row.host, row.id): row for row in session.fetch(_OURS, hosts=list(told)) if row.deleted_at is None}
     here = {
         (name, guest.server_id): guest for name, guest in guests if _is_ours(ours.get((name, guest.server_id)), guest)
     }
@@ -170,12 +171,13 @@ def _follow(session: Session, differing: set[tuple[str, str]], here: Guests, ask
     """Bring these servers up to date, as they are once they are locked; not those that something is under way on."""
     if not differing:
         return
-    query = select(Server).where(Server.id.in_([server_id for _, server_id in differing]), Server.deleted_at.is_(None))
+    query = select(Server).where(Server.id.in_([server_id for _, server_id in differing]))
     locked = session.scalars(query.order_by(Server.id).with_for_update()).all()
     busy = task_states(session, [server.id for server in locked])
     for server in locked:
         key = (server.host or "", server.id)
-        if server.id not in busy and key in differing and _counts(server, asked):
+        still = key in differing and server.deleted_at is None and _counts(server, asked)
+        if still and server.id not in busy:
             servers.hear(server, _state(here.get(key)), clock.time(), busy=False)
 
 

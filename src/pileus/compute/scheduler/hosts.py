@@ -87,8 +87,9 @@ _BUILDING = (
     .where(Server.vm_state == literal_column("'building'"), Server.deleted_at.is_(None), Server.host.is_not(None))
     .group_by(Server.host)
 )
-_PLACED = select(Server.project_id, Server.id, Server.host).where(
-    Server.id.in_(bindparam("ids", expanding=True)), Server.deleted_at.is_(None), Server.host.is_not(None)
+# Without a condition on deleted_at, with which SQLite would read every server that was not deleted.
+_PLACED = select(Server.project_id, Server.id, Server.host, Server.deleted_at).where(
+    Server.id.in_(bindparam("ids", expanding=True)), Server.host.is_not(None)
 )
 
 
@@ -147,4 +148,4 @@ def building(session: Session) -> dict[str, int]:
 def placed(session: Session, server_ids: Collection[str]) -> dict[tuple[str, str], str]:
     """The hosts of servers, by project and id; no statement for no servers."""
     rows = session.fetch(_PLACED, ids=list(server_ids)) if server_ids else ()
-    return {(project_id, server_id): host for project_id, server_id, host in rows}
+    return {(row.project_id, row.id): row.host for row in rows if row.deleted_at is None}

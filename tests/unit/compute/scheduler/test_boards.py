@@ -23,7 +23,7 @@ from pileus.placement import allocations
 from pileus.placement.allocations import Claim
 from pileus.placement.model import ResourceProvider
 from tests.unit.compute.scheduler.test_passes import host, request
-from tests.unit.compute.scheduler.world import World, host_report, report_of
+from tests.unit.compute.world import World, host_report, report_of
 
 NOBODY: Any = None
 """Aggregates do not look at who asks."""
