@@ -282,6 +282,6 @@ def _claim(session: Session, server: Server) -> None:
     session.lock(allocations.LOCK)
     request = request_of(server, ())
     provider_id = session.get_one(Host, server.host).provider_id
-    allocations.release(session, server.id)
+    allocations.release(session, [server.id])
     claim = Claim(server.id, provider_id, server.project_id, server.user_id, request.resources)
     allocations.claim(session, [claim])

@@ -126,10 +126,10 @@ def arguments_of(session: Session, names: Iterable[str]) -> Sequence[Values]:
     return session.scalars(select(DebtRow.arguments).where(DebtRow.name.in_(list(names)))).all()
 
 
-def is_owed(session: Session, host: str, subject_id: str, name: str) -> bool:
-    """Whether a host is owed this action about a subject."""
-    same = (DebtRow.host == host, DebtRow.subject_id == subject_id, DebtRow.name == name)
-    return session.scalar(select(DebtRow.id).where(*same).limit(1)) is not None
+def owed_to(session: Session, hosts: Iterable[str], name: str) -> set[tuple[str, str]]:
+    """Which of these hosts are owed this action, and about which subject: pairs of them."""
+    query = select(DebtRow.host, DebtRow.subject_id).where(DebtRow.host.in_(list(hosts)), DebtRow.name == name)
+    return {(host, subject_id) for host, subject_id in session.execute(query)}
 
 
 def count(session: Session) -> int:

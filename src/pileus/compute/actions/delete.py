@@ -69,7 +69,7 @@ def find_host(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | C
 
 @grouped(limit=scheduler.PASS_SIZE)
 def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
-    """Ports, allocations and the servers themselves go in one commit; a host that did not answer is owed the discarding.
+    """Ports, allocations and the servers go in one commit; a host that did not answer is owed the discarding.
 
     Args:
         calls: (server id, (host, discarding) where it is owed, the request's origin) of each.
