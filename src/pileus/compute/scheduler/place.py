@@ -60,10 +60,9 @@ def _choose(session: Session, requests: list[Request]) -> list[Values | CommandE
     from pileus.compute.scheduler.passes import Pass
 
     hinted = {server_id for request in requests for hint in (NEAR, AWAY) for server_id in request.named(hint)}
-    with boards.current(session, hinted) as board:
-        this = Pass(board)
+    with boards.current(session, hinted) as (board, touched):
+        this = Pass(board, touched)
         results = [this.choose(request) for request in requests]
-    session.after_commit(lambda: boards.settle(session, board, this.claimed))
     claims = [
         Claim(one.server_id, result.pop("provider_id"), one.project_id, one.user_id, one.resources)
         for one, result in zip(requests, results, strict=True)

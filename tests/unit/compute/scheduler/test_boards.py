@@ -15,7 +15,7 @@ from sqlalchemy import delete, text, update
 from pileus.agent.commands import Inventory
 from pileus.compute import aggregates, hosts, scheduler, services
 from pileus.compute.model import UP_FOR_S, Host, Server
-from pileus.compute.scheduler.board import Board, Claimed
+from pileus.compute.scheduler.board import Board, Touched
 from pileus.compute.services import Change
 from pileus.db import Contended, Session, utcnow
 from pileus.errors import Conflict
@@ -154,6 +154,8 @@ def test_hints_name_servers_of_the_own_project(world: World) -> None:
     assert world.boot(scheduler_hints={"same_host": [first, foreign]}) == at
     assert world.boot(scheduler_hints={"different_host": first}) == elsewhere
     assert world.boot(scheduler_hints={"same_host": foreign}) is None
+    world.write(lambda session: setattr(session.get_one(Server, first), "deleted_at", utcnow()))
+    assert world.boot(scheduler_hints={"same_host": first}) is None, "it was deleted"
 
 
 def test_servers_being_built_are_found_by_their_index(world: World) -> None:
@@ -195,17 +197,42 @@ def test_what_was_committed_unseen_is_not_given_again(world: World, monkeypatch:
     assert world.place(second) == [None] and world.used() == {"h1": 1}
 
 
+def test_what_a_transaction_read_that_was_rolled_back_is_read_again(world: World) -> None:
+    """It may have read what it had written itself."""
+    world.report(host_report("h1", 1))
+    first, second, third = world.servers(3)
+    assert world.place(first) == ["h1"]
+    with pytest.raises(ZeroDivisionError), world.db.write() as session:
+        scheduler.release(session, first)
+        assert scheduler.place(session, [(second, [])])[0]["host"] == "h1"  # type: ignore[index]
+        raise ZeroDivisionError
+    world.another().write(WRITERS["disabled"])
+    world.another().write(change(disabled=False))  # the generation is the same as that which was rolled back
+    assert world.place(third) == [None] and world.used() == {"h1": 1}
+
+
+def test_passes_of_one_transaction(world: World) -> None:
+    world.report(host_report("h1", 3))
+    servers = world.servers(4)
+    with world.db.write() as session:
+        for one in servers[:2]:
+            assert scheduler.place(session, [(one, [])])[0]["host"] == "h1"  # type: ignore[index]
+    with world.statements() as seen:
+        assert world.place(*servers[2:]) == ["h1", None]
+    assert not [one for one in seen if "FROM inventories" in one] and world.used() == {"h1": 3}
+
+
 def test_what_was_read_again_before_the_commit_was_known_stays() -> None:
     """Another thread's pass may come between a commit and what is done after it."""
-    board, claimed, later = Board(), Claimed(), Claimed()
-    board.put([host("h1")])
-    board.take(0, request("s1"), claimed)
+    board, first, second = Board(), Touched(), Touched()
+    board.put([host("h1", generation=1)], first)
+    board.take(0, request("s1"), first)
     assert not board.is_current(1, 1) and board.changed([("rp-h1", 2)]) == ["rp-h1"]
-    board.put([host("h1", generation=2)])
-    board.take(0, request("s2"), later)
-    board.settle(claimed)
+    board.put([host("h1", generation=2)], second)
+    board.take(0, request("s2"), second)
+    board.settle(first)
     assert not board.is_current(1, 2) and not board.is_current(1, 3), "the second pass is under way"
-    board.settle(later)
+    board.settle(second)
     assert board.is_current(1, 3) and not board.is_current(1, 2)
 
 
