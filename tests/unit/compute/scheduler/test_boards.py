@@ -15,6 +15,7 @@ from sqlalchemy import delete, text, update
 from pileus.agent.commands import Inventory
 from pileus.compute import aggregates, hosts, scheduler, services
 from pileus.compute.model import UP_FOR_S, Host, Server
+from pileus.compute.placement_model import ANTI_AFFINITY
 from pileus.compute.scheduler.board import Board, Touched
 from pileus.compute.services import Change
 from pileus.db import Contended, Session, utcnow
@@ -271,20 +272,25 @@ def shared(world: World) -> World:
 
 
 def test_a_release_while_a_pass_chooses(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared.report(host_report("h1", 2))
-    first, second, third = shared.servers(3)
-    assert shared.place(first) == ["h1"]
-    other, claim, tried = shared.another(), allocations.claim, []
+    """The pass sees it and chooses again, in the same transaction, as if it had not chosen before."""
+    shared.report(host_report("h1", 2), host_report("h2", 2))
+    staying, released = shared.servers(2)
+    assert set(shared.place(staying, released)) == {"h1", "h2"}
+    apart = shared.write(lambda session: shared.group(session, ANTI_AFFINITY))
+    servers = shared.servers(2, group_id=apart)
+    other, claim, tried = shared.another(), allocations.claim, list[str]()
 
     def beside(*given: Any) -> None:
-        tried.append("pass")
+        tried.append("claim")
         if len(tried) == 1:
-            other.release(first)
+            other.release(released)
         claim(*given)
 
     monkeypatch.setattr(allocations, "claim", beside)
-    assert shared.place(second, third) == ["h1", "h1"] and len(tried) == 2
-    assert shared.used() == {"h1": 2}
+    with shared.db.write() as session:
+        results = scheduler.place(session, [(one, []) for one in servers])
+    assert {result["host"] for result in results} == {"h1", "h2"}  # type: ignore[index]
+    assert len(tried) == 2 and sorted(shared.used().values()) == [1, 2]
 
 
 @pytest.mark.parametrize("reason", WRITERS)
