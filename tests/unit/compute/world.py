@@ -12,6 +12,7 @@ from sqlalchemy import event, select
 from pileus.agent.commands import AgentReport, HostReport, Inventory
 from pileus.compute import flavors, hosts, scheduler
 from pileus.compute.model import Server
+from pileus.compute.placement_model import ServerGroup
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.db import Contended, Database, Session, new_id, utcnow
 from pileus.operations import CommandError
@@ -84,6 +85,12 @@ class World:
         session.add(Server(id=server_id, number=number, **same | values))
         session.flush()
         return server_id
+
+    def group(self, session: Session, policy: str) -> str:
+        """A server group."""
+        group = ServerGroup(id=new_id(), name="g", project_id="p", user_id="u", policy=policy, created_at=utcnow())
+        session.add(group)
+        return group.id
 
     def servers(self, count: int, **values: Any) -> list[str]:
         return list(self.write(lambda session: [self.server(session, **values) for _ in range(count)]))

@@ -1,7 +1,7 @@
 """The scheduler's board: every host in arrays, a column each.
 
-A column is known to be right at the generation that its provider has. A claim makes it unknown until the claim is
-committed, so that one that is not leaves a host which the next pass reads again.
+A column is known to be right at the generation that its provider has. What a pass reads or claims is known when its
+transaction is committed, and not before: one that is rolled back leaves hosts which the next pass reads again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ UNKNOWN = -1
 Mask = NDArray[np.bool_]
 """Whether, for each host."""
 Rows = list[int] | NDArray[np.intp]
-Claimed = dict[int, int]
-"""The hosts that a pass claimed of, and the generation that each had before."""
 K = TypeVar("K", bound=Hashable)
 
 
@@ -56,6 +54,14 @@ class Kinds(Generic[K]):
         return found
 
 
+class Touched:
+    """The rows that one pass read or claimed of, with the generation that each had then."""
+
+    def __init__(self) -> None:
+        self.read: dict[int, int] = {}
+        self.claimed: dict[int, int] = {}
+
+
 class Board:
     """Hosts by row. What no provider's generation tells of is of the pass under way: `up`, `building`, `placed`.
 
@@ -81,7 +87,7 @@ class Board:
         self._rooms = np.zeros((len(FIELDS), len(CLASSES), 0), np.int64)
         self.has: Mask = np.zeros((len(CLASSES), 0), bool)
         self.alphabetical = np.zeros(0, np.intp)
-        self._unsettled: dict[int, Claimed] = {}
+        self._unsettled: dict[int, Touched] = {}
         self._split()
 
     def __len__(self) -> int:
@@ -93,8 +99,11 @@ class Board:
     # --- following the database -------------------------------------------------------------------------------
 
     def is_current(self, count: int, total: int) -> bool:
-        """Whether nothing changed, by the number of providers and the sum of their generations, which only grow."""
-        return len(self) == count and not self._unsettled and int(self._generation.sum()) == total
+        """Whether nothing changed, by the number of providers and the sum of their generations.
+
+        Generations only grow, and UNKNOWN is less than any: with a sum that is the same each of them is.
+        """
+        return len(self) == count and int(self._generation.sum()) == total
 
     def changed(self, generations: Sequence[tuple[str, int]]) -> list[str] | None:
         """The ids of providers that are new or have another generation; None if some are gone."""
@@ -103,8 +112,8 @@ class Board:
         new = sum(provider_id not in known for provider_id in changed)
         return changed if len(generations) == len(known) + new else None
 
-    def put(self, hosts: Sequence[HostState]) -> None:
-        """Take over hosts as they were read, new ones among them."""
+    def put(self, hosts: Sequence[HostState], touched: Touched) -> None:
+        """Take over hosts as a pass reads them, new ones among them."""
         new = [host for host in hosts if host.name not in self.rows]
         self.rows |= {host.name: len(self) + number for number, host in enumerate(new)}
         self.names += [host.name for host in new]
@@ -112,6 +121,8 @@ class Board:
         self._grow()
         rows = [self.rows[host.name] for host in hosts]
         self._generation[rows] = UNKNOWN
+        touched.read |= {row: host.generation for row, host in zip(rows, hosts, strict=True)}
+        self._unsettled |= dict.fromkeys(rows, touched)
         for name in ("zone", "hypervisor_type", "architecture", "traits"):
             getattr(self, name).put(rows, [getattr(host, name) for host in hosts])
         self.disabled[rows] = [host.disabled for host in hosts]
@@ -120,9 +131,6 @@ class Board:
         rooms = [[host.rooms.get(name, none) for host in hosts] for name in CLASSES]
         self._rooms[:, :, rows] = [[[getattr(room, field) for room in line] for line in rooms] for field in FIELDS]
         self.has[:, rows] = [[room is not none for room in line] for line in rooms]
-        self._generation[rows] = [host.generation for host in hosts]
-        for row in rows:
-            self._unsettled.pop(row, None)
 
     def _grow(self) -> None:
         count = len(self.names)
@@ -155,23 +163,24 @@ class Board:
         line = CLASSES.index(resource_class)
         return int(self.limit[line, row] - self.used[line, row])
 
-    def take(self, row: int, request: Request, claimed: Claimed) -> None:
-        """Note a claim of a pass, which has claimed what is in `claimed`."""
-        if row not in claimed:
-            claimed[row] = int(self._generation[row])
-            self._unsettled[row] = claimed
+    def take(self, row: int, request: Request, touched: Touched) -> None:
+        """Note a claim of a pass."""
+        if row not in touched.claimed:
+            touched.claimed[row] = touched.read.get(row, int(self._generation[row]))
+            self._unsettled[row] = touched
             self._generation[row] = UNKNOWN
         for name, amount in request.resources.items():
             self.used[CLASSES.index(name), row] += amount
         self.building[row] += 1
         self.placed[request.project_id, request.server_id] = self.names[row]
 
-    def settle(self, claimed: Claimed) -> None:
-        """The claims of a pass were committed, and moved generations on by one."""
-        for row, generation in claimed.items():
-            if self._unsettled.get(row) is claimed:  # else it was read again meanwhile
+    def settle(self, touched: Touched) -> None:
+        """A pass was committed, and its claims moved generations on by one."""
+        after = touched.read | {row: generation + 1 for row, generation in touched.claimed.items()}
+        for row, generation in after.items():
+            if self._unsettled.get(row) is touched:  # else another pass has read it since
                 del self._unsettled[row]
-                self._generation[row] = generation + 1
+                self._generation[row] = generation
 
     # --- rows -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Pool
 
 from pileus.compute.scheduler import hosts
-from pileus.compute.scheduler.board import Board, Claimed
+from pileus.compute.scheduler.board import Board, Touched
 from pileus.db import Session
 
 
@@ -27,7 +27,7 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def current(session: Session, hinted: Collection[str]) -> Iterator[Board]:
+def current(session: Session, hinted: Collection[str]) -> Iterator[tuple[Board, Touched]]:
     """The board as this transaction's database has it, to choose and claim on until the block ends.
 
     Call it under the lock of placement, so that nobody else claims until this transaction ends.
@@ -35,19 +35,20 @@ def current(session: Session, hinted: Collection[str]) -> Iterator[Board]:
     Args:
         hinted: ids of servers that hints name.
     """
-    mine = _of(session)
+    mine, touched = _of(session), Touched()
     with mine.turn:
         count, total = hosts.summed(session)
         if not mine.board.is_current(count, total):
-            mine.board = _followed(session, mine.board)
-        mine.board.begin(hosts.silent(session), hosts.building(session), hosts.placed(session, hinted))
-        yield mine.board
+            mine.board = _followed(session, mine.board, touched)
+        board = mine.board
+        session.after_commit(lambda: _settle(mine, board, touched))
+        board.begin(hosts.silent(session), hosts.building(session), hosts.placed(session, hinted))
+        yield board, touched
 
 
-def settle(session: Session, board: Board, claimed: Claimed) -> None:
-    """The transaction that claimed these on a board was committed."""
-    with _of(session).turn:
-        board.settle(claimed)
+def _settle(remembered: _Remembered, board: Board, touched: Touched) -> None:
+    with remembered.turn:
+        board.settle(touched)
 
 
 def _of(session: Session) -> _Remembered:
@@ -55,13 +56,13 @@ def _of(session: Session) -> _Remembered:
         return _remembered.setdefault(session.get_bind().engine.pool, _Remembered())
 
 
-def _followed(session: Session, board: Board) -> Board:
+def _followed(session: Session, board: Board, touched: Touched) -> Board:
     """The board after what changed; a new one if hosts are gone."""
     changed = board.changed(hosts.generations(session))
     if changed is None:
         board = Board()
     if changed is None or 2 * len(changed) > len(board):
-        board.put(hosts.load(session))
+        board.put(hosts.load(session), touched)
     else:
-        board.put(hosts.load(session, changed))
+        board.put(hosts.load(session, changed), touched)
     return board

@@ -9,7 +9,7 @@ import numpy as np
 
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from pileus.compute.scheduler import filters
-from pileus.compute.scheduler.board import CLASSES, Board, Claimed
+from pileus.compute.scheduler.board import CLASSES, Board, Touched
 from pileus.compute.scheduler.request import Request
 from pileus.compute.scheduler.weighers import Weights, weigh
 from pileus.jsontypes import Values
@@ -75,21 +75,16 @@ class Ranking:
 
 
 class Pass:
-    """Chooses and claims on a board. Equal requests share one ranking.
+    """Chooses and claims on a board. Equal requests share one ranking."""
 
-    Attributes:
-        claimed: what the board needs to know when the claims are committed.
-    """
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, touched: Touched) -> None:
+        self._board, self._touched = board, touched
         self._rankings: dict[bytes, Ranking] = {}
-        self.claimed: Claimed = {}
 
     @property
     def generations(self) -> dict[str, int]:
         """The generation that each provider must still have when the claims are written, by id."""
-        return {self._board.provider_ids[row]: generation for row, generation in self.claimed.items()}
+        return {self._board.provider_ids[row]: generation for row, generation in self._touched.claimed.items()}
 
     def choose(self, request: Request) -> Values | CommandError:
         """Claim the best host for a request, or say why there is none."""
@@ -102,7 +97,7 @@ class Pass:
             return self._refused(ranking, request)
         row, weight = best
         counts = ranking.outcome.counted(request.group)
-        self._board.take(row, request, self.claimed)
+        self._board.take(row, request, self._touched)
         for one in self._rankings.values():
             one.claimed(row)
         if request.group:

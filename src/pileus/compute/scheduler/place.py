@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import select, update
@@ -12,7 +13,7 @@ from pileus.compute.model import Server
 from pileus.compute.scheduler import groups
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.request import AWAY, NEAR, Request
-from pileus.db import Session
+from pileus.db import Contended, Session
 from pileus.jsontypes import Values
 from pileus.operations import CommandError, recorded
 from pileus.operations.groups import grouped
@@ -20,6 +21,7 @@ from pileus.placement import allocations
 from pileus.placement.allocations import Claim
 
 PASS_SIZE = 128
+TRIES = 3
 
 
 @grouped(limit=PASS_SIZE)
@@ -34,37 +36,48 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
         order.
 
     Raises:
-        Contended: a chosen host changed meanwhile; the next try sees it as it is.
+        Contended: chosen hosts kept changing meanwhile.
     """
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
-    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
-    requests = [
-        request_of(servers[server_id], tuple(excluded), known.get(servers[server_id].group_id or ""))
-        for server_id, excluded in calls
-    ]
-    results = _choose(session, requests)
-    for request, result in zip(requests, results, strict=True):
+    results = _choose(session, servers, calls)
+    for (server_id, _), result in zip(calls, results, strict=True):
         if isinstance(result, dict):
-            server = servers[request.server_id]
+            server = servers[server_id]
             server.host = result["host"]
             server.incarnation = result["incarnation"] = server.incarnation + 1
     return results
 
 
-def _choose(session: Session, requests: list[Request]) -> list[Values | CommandError]:
-    """Choose and claim a host for each request."""
+def _choose(
+    session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]
+) -> list[Values | CommandError]:
+    """Choose and claim a host for each server; again if something was released on a chosen one meanwhile.
+
+    A try that fails has locked the other chosen hosts: the next one hardly fails.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(Contended):
+            return _try(session, servers, calls)
+    return _try(session, servers, calls)
+
+
+def _try(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
     # NumPy and the threads of its libraries are for those who schedule: other processes never get here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pileus.compute.scheduler import boards
     from pileus.compute.scheduler.passes import Pass
 
+    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
+    requests = [
+        request_of(servers[server_id], tuple(excluded), known.get(servers[server_id].group_id or ""))
+        for server_id, excluded in calls
+    ]
     hinted = {server_id for request in requests for hint in (NEAR, AWAY) for server_id in request.named(hint)}
-    with boards.current(session, hinted) as board:
-        this = Pass(board)
+    with boards.current(session, hinted) as (board, touched):
+        this = Pass(board, touched)
         results = [this.choose(request) for request in requests]
-    session.after_commit(lambda: boards.settle(session, board, this.claimed))
     claims = [
         Claim(one.server_id, result.pop("provider_id"), one.project_id, one.user_id, one.resources)
         for one, result in zip(requests, results, strict=True)

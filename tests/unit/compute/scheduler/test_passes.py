@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY, HARD, SOFT, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from pileus.compute.scheduler import filters
-from pileus.compute.scheduler.board import CLASSES, Board
+from pileus.compute.scheduler.board import CLASSES, Board, Touched
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.hosts import HostState, Room
 from pileus.compute.scheduler.passes import Pass
@@ -47,14 +47,14 @@ def board_of(
     hosts: list[HostState], silent: tuple[str, ...] = (), placed: dict[tuple[str, str], str] | None = None
 ) -> Board:
     board = Board()
-    board.put(hosts)
+    board.put(hosts, Touched())
     board.begin(silent, {}, placed or {})
     return board
 
 
 def begun(*hosts: HostState, **others: Any) -> Pass:
     """A pass over hosts."""
-    return Pass(board_of(list(hosts), **others))
+    return Pass(board_of(list(hosts), **others), Touched())
 
 
 def refusal(result: object) -> str:
@@ -194,8 +194,10 @@ def test_the_emptier_host_is_better() -> None:
 def test_the_host_that_builds_fewer_is_better() -> None:
     board = board_of([host("busy"), host("idle")])
     board.begin([], {"busy": 2, "unknown": 1}, {})
-    chosen = [Pass(board).choose(request(f"s{n}", resources={"VCPU": 1}))["host"] for n in range(2)]  # type: ignore[index]
-    assert chosen[0] == "idle"
+    wanted = request(resources={"DISK_GB": 1})
+    assert Pass(board, Touched()).choose(wanted)["host"] == "idle"  # type: ignore[index]
+    board.begin([], {"idle": 9}, {})
+    assert Pass(board, Touched()).choose(wanted)["host"] == "busy", "what it built then counts no more"  # type: ignore[index]
 
 
 def test_a_claim_says_what_there_was() -> None:
@@ -246,7 +248,7 @@ def free(board: Board, row: int, resources: dict[str, int]) -> bool:
 @given(st.lists(rooms, min_size=1, max_size=5), st.lists(sizes, max_size=30))
 def test_a_pass_never_claims_more_than_the_limit(limits: list[dict[str, int]], wanted: list[dict[str, int]]) -> None:
     board = board_of([sized(f"h{n}", **one) for n, one in enumerate(limits)])
-    this, claimed = Pass(board), [dict.fromkeys(CLASSES, 0) for _ in limits]
+    this, claimed = Pass(board, Touched()), [dict.fromkeys(CLASSES, 0) for _ in limits]
     for number, resources in enumerate(wanted):
         left = [free(board, row, resources) for row in range(len(limits))]
         result = this.choose(request(f"s{number}", resources={k: v for k, v in resources.items() if v}))
@@ -365,7 +367,7 @@ def test_a_pass_never_breaks_a_hard_policy(
 ) -> None:
     known = [Group(f"g{n}", policy, most) for n, (policy, most) in enumerate(policies)]
     board = board_of([sized(f"h{n}", **one) for n, one in enumerate(limits)])
-    this, placed = Pass(board), {group.id: list[str]() for group in known}
+    this, placed = Pass(board, Touched()), {group.id: list[str]() for group in known}
     for number, (which, resources) in enumerate(wanted):
         group = known[which] if which < len(known) else None
         resources = {name: amount for name, amount in resources.items() if amount}
