@@ -12,7 +12,7 @@ from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
-from pileus.db.tags import load_tags
+from pileus.db.reading import Load
 from pileus.errors import Forbidden, Invalid, PileusError
 from pileus.values import truth
 
@@ -65,8 +65,6 @@ def brief(ctx: Context, server: Server) -> Values:
 
 def detailed(ctx: Context, rows: Sequence[Server]) -> list[Values]:
     """Servers of GET /servers/detail."""
-    if ctx.at_least("2.26"):
-        load_tags(ctx.session, rows)
     return [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
 
 
@@ -96,8 +94,9 @@ SERVERS = Resource(
     listed=listing.listed,
     filters=listing.FILTERS,
     sortable=SORTABLE,
+    loads=[Load(Server.tag_rows)],
 )
-SERVERS.index(view=brief, query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
+SERVERS.index(view=brief, loads=(), query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
 SERVERS.index(
     "/detail",
     verb="detail",
