@@ -139,21 +139,22 @@ class Endpoint:
         return self._again(ctx, attempt, 1 if route.raw else RETRIES)
 
     def _attempt(self, ctx: Context, route: Route) -> object:
+        db = self._cloud.db
         if route.before:
             route.before(ctx, **ctx.path)
+        prepared = {}
+        if route.prepare:
+            with db.read() as ctx.session:
+                prepared = {"prepared": route.prepare(ctx, **_arguments(ctx, route))}
         with ExitStack() as stack:
             if route.transaction:
-                db = self._cloud.db
                 # A request that may have been committed is not run again: that is found out.
                 begin = db.write(certain=True) if route.transaction == "write" else db.read()
                 ctx.session = stack.enter_context(begin)
-            return self._call(ctx, route)
+            return self._call(ctx, route, **prepared)
 
-    def _call(self, ctx: Context, route: Route) -> object:
-        arguments = dict[str, Any](ctx.path)
-        if route.body and route.body.key:
-            arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
-        result = route.handler(ctx, **arguments)
+    def _call(self, ctx: Context, route: Route, **prepared: object) -> object:
+        result = route.handler(ctx, **_arguments(ctx, route), **prepared)
         if not route.is_open and ctx.asked.isdisjoint(route.rules):
             raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
         return result
@@ -190,6 +191,13 @@ class Endpoint:
             response.data = msgspec.json.encode(reply.body)
         for name, value in reply.headers.items():
             response.set_header(name, value)
+
+
+def _arguments(ctx: Context, route: Route) -> dict[str, Any]:
+    """What a handler is called with: the path's parameters, and what of the body the schema names."""
+    if route.body and route.body.key:
+        return ctx.path | {argument_name(route.body.key): ctx.body[route.body.key]}
+    return dict(ctx.path)
 
 
 def argument_name(key: str) -> str:

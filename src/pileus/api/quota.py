@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Session
@@ -26,6 +26,11 @@ class QuotaRow(Base):
     service: Mapped[str] = mapped_column(primary_key=True)
     resource: Mapped[str] = mapped_column(primary_key=True)
     hard_limit: Mapped[int]
+
+
+_OWN = select(QuotaRow.resource, QuotaRow.hard_limit).where(
+    QuotaRow.project_id == bindparam("project_id"), QuotaRow.service == bindparam("service")
+)
 
 
 class Limited(msgspec.Struct, frozen=True):
@@ -74,11 +79,7 @@ class Quotas:
 
     def limits(self, session: Session, project_id: str) -> dict[str, int]:
         """Every limit of a project."""
-        rows = session.execute(
-            select(QuotaRow.resource, QuotaRow.hard_limit).where(
-                QuotaRow.project_id == project_id, QuotaRow.service == self.service
-            )
-        )
+        rows = session.fetch(_OWN, project_id=project_id, service=self.service)
         return self.defaults | {row.resource: row.hard_limit for row in rows if row.resource in self.defaults}
 
     def used(self, session: Session, project_id: str, *names: str) -> dict[str, int]:

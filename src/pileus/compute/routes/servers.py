@@ -111,6 +111,16 @@ SERVERS.update(body=schemas.UPDATE, asks=views.RULES, view=lambda ctx, server: v
 routes = SERVERS.routes
 
 
+def prepare_servers(ctx: Context, server: Values) -> tuple[create.Wanted, float]:
+    """What a request for servers comes to, and when it was received (seconds since the epoch)."""
+    received = time.time()
+    _require_extras(ctx, server)
+    if not ctx.at_least("2.19"):
+        server = {**server, "description": server["name"]}
+    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    return create.prepare(ctx.session, ctx, server, hints), received
+
+
 @routes.post(
     SERVERS.path,
     policy=SERVERS.rule("create"),
@@ -124,23 +134,19 @@ routes = SERVERS.routes
     ),
     body=schemas.CREATE,
     status=202,
+    prepare=prepare_servers,
 )
-def create_servers(ctx: Context, server: Values) -> Reply:
-    received = time.time()
-    _require_extras(ctx, server)
-    if not ctx.at_least("2.19"):
-        server = {**server, "description": server["name"]}
-    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
-    wanted = create.prepare(ctx.session, ctx, server, hints)
+def create_servers(ctx: Context, server: Values, prepared: tuple[create.Wanted, float]) -> Reply:
+    wanted, received = prepared
     made = create.accept(ctx.session, ctx, wanted, received)
     if truth(server.get("return_reservation_id", False)):
-        return Reply({"reservation_id": made[0].reservation_id})
+        return Reply({"reservation_id": made.reservation_id})
     groups = [{"name": group["name"]} for group in server.get("security_groups", [])] or [{"name": "default"}]
-    links = views.links(ctx, made[0].id)
+    links = views.links(ctx, made.ids[0])
     body = {
-        "id": made[0].id,
+        "id": made.ids[0],
         "links": links,
-        "OS-DCF:diskConfig": made[0].disk_config,
+        "OS-DCF:diskConfig": wanted.own.disk_config,
         "security_groups": groups,
         "adminPass": wanted.admin_pass,
     }

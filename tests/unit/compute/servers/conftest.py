@@ -63,10 +63,11 @@ def boot(admin: Client, demo: Client) -> Callable[..., str]:
     headers = {"Content-Type": "application/octet-stream"}
     assert admin("PUT", f"/image/v2/images/{image}/file", body=bytes(512), headers=headers).status_code == 204
 
-    def accept(**values: Any) -> str:
-        body = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"} | values
+    def accept(hints: dict[str, Any] | None = None, **values: Any) -> str:
+        server = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"} | values
+        body = {"server": server, "os:scheduler_hints": hints or {}}
         version = {"OpenStack-API-Version": "compute 2.104"}
-        answer = demo("POST", "/compute/v2.1/servers", json={"server": body}, headers=version)
+        answer = demo("POST", "/compute/v2.1/servers", json=body, headers=version)
         assert answer.status_code == 202, answer.text
         return str(answer.json["server"]["id"])
 
