@@ -13,6 +13,7 @@ from tests.postgres import Postgres
 
 ON_POSTGRESQL = (
     "tests/unit/api/test_hostile.py",
+    "tests/unit/api/test_quota_uses.py",  # triggers
     "tests/unit/api/test_fuzz.py",  # NUL, and numbers and times that SQLite would take
     "tests/unit/db/",
     "tests/unit/operations/",  # commits, leases, locks, debts: what is safe when several write

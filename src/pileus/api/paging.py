@@ -144,8 +144,11 @@ def _behind(keys: list[SortKey], marker: object) -> ColumnElement[bool]:
         value, sortable = getattr(marker, column.key), _sortable(column)
         value = _blank(column) if value is None else value
         options.append(and_(*equal, sortable < value if down else sortable > value))
+        if not equal:
+            # Follows from the others, and is what an index goes by: databases do not see it in them.
+            first = sortable <= value if down else sortable >= value
         equal.append(sortable == value)
-    return or_(*options)
+    return and_(first, or_(*options))
 
 
 def next_link(ctx: Context, rows: Sequence[object], limit: int, key: str = "id") -> str | None:

@@ -220,19 +220,21 @@ def hostname_of(name: str, server_id: str) -> str:
 
 def _own(name: str, own: Own, number: int, index: int) -> Values:
     """The columns of a server's row that it has to itself."""
-    server_id = new_id()
+    server_id, now = new_id(), utcnow()
     return {
         "id": server_id,
         "number": number,
         "name": name,
         "hostname": own.hostname or hostname_of(name, server_id),
         "launch_index": index,
+        "created_at": now,
+        "updated_at": now,
     }
 
 
 def _shared(session: Session, asks: Requester, wanted: Wanted) -> Values:
     """The columns that all servers of a request have alike; what may not have changed is looked at again."""
-    own, key, now = wanted.own, wanted.key, utcnow()
+    own, key = wanted.own, wanted.key
     group = (
         server_groups.for_boot(session, asks, wanted.hints["group"], wanted.at_most)
         if "group" in wanted.hints
@@ -266,6 +268,4 @@ def _shared(session: Session, asks: Requester, wanted: Wanted) -> Values:
         "access_ip_v4": own.access_ip_v4,
         "access_ip_v6": own.access_ip_v6,
         "trusted_certs": own.trusted_certs,
-        "created_at": now,
-        "updated_at": now,
     }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.client import Client
+from tests.unit import uses
 from tests.unit.nouns import Nouns
 
 
 @pytest.fixture
-def nouns(tmp_path: Path) -> Nouns:
-    return Nouns(tmp_path)
+def nouns(tmp_path: Path) -> Iterator[Nouns]:
+    nouns = Nouns(tmp_path)
+    yield nouns
+    uses.compare(nouns.serving.db)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
 from pileus.network import bootstrap as network_bootstrap
 from tests.client import Client
+from tests.unit import uses
 from tests.unit.serving import Serving
 
 
@@ -36,13 +37,14 @@ def reported(count: int) -> AgentReport:
 
 
 @pytest.fixture
-def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Serving:
+def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Serving]:
     serving = Serving(tmp_path, database=new_database() or "")
     with serving.db.write() as session:
         flavors.bootstrap(session)
         network_bootstrap.bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
         hosts.register(session, reported(2), utcnow())
-    return serving
+    yield serving
+    uses.compare(serving.db)
 
 
 @pytest.fixture
