@@ -20,6 +20,7 @@ from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
 from tests.simulation.hosts import Guest, SimulatedAgent
+from tests.unit import uses
 
 GuestsByServer = dict[str, list[tuple[str, Guest]]]
 
@@ -50,6 +51,7 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
         _ports(session, servers, guests, northbound)
         _rebuilt(session, guests)
         _told_once(session)
+    uses.compare(db)
 
 
 def _everything_ended(session: Session) -> None:

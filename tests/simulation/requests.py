@@ -84,8 +84,7 @@ class Clients:
         body = {"name": "s", "flavorRef": "42", "imageRef": IMAGE, "max_count": count, "min_count": count}
         asks = self._owner()
         wanted = create.prepare(session, asks, body, {})
-        made = create.accept(session, asks, wanted, time.time())
-        return {server.id for server in made}
+        return set(create.accept(session, asks, wanted, time.time()).ids)
 
     def _any(self, session: Session) -> str | None:
         ids = list(session.scalars(select(Server.id).where(Server.deleted_at.is_(None)).order_by(Server.number)))

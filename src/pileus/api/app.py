@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from http import HTTPStatus
 from itertools import count
 from typing import Any, TypeVar
@@ -17,11 +17,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from pileus.api.bodies import parse_json, read_json, read_query, require_length
-from pileus.api.caller import Caller
 from pileus.api.context import Cloud, Context
 from pileus.api.routes import PARAMETER, Reply, Route
 from pileus.api.service import Service
-from pileus.db import Contended, OutcomeUnknown, is_transient, is_unfit
+from pileus.db import Contended, OutcomeUnknown, Session, is_transient, is_unfit
 from pileus.errors import (
     Invalid,
     MethodNotAllowed,
@@ -47,7 +46,10 @@ class Endpoint:
 
     def __init__(self, cloud: Cloud, service: Service, routes: list[Route]) -> None:
         self._cloud, self._service, self._routes = cloud, service, routes
+        self._is_open = all(route.is_open for route in routes)
         settings = cloud.settings
+        # Who asks and what he is shown are of one moment; what is to be done before the transaction cannot be.
+        self._is_reading = all(route.transaction == "read" and not route.before for route in routes)
         is_raw = any(route.raw for route in routes)
         self._most = settings.image_size_cap_bytes if is_raw else settings.max_json_body_bytes
 
@@ -56,18 +58,13 @@ class Endpoint:
         try:
             require_length(request, self._most)
             self._negotiate(ctx, response)
-            self._authenticate(ctx)
-            route = self._select(ctx)
-            path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
-            if any("\0" in value for value in path.values()):
-                raise NotFound("The resource could not be found: nothing has a NUL character in its name.")
-            ctx.query = read_query(request.query_string)
-            if route.query:
-                flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
-                route.query.check(flat, ctx.version)
-            if not route.is_open and not route.deferred:
-                ctx.require(route.rules[0])
-            self._respond(ctx, response, route, self._handle(ctx, route, path))
+            if self._is_reading:
+                route, result = self._again(ctx, lambda: self._read(ctx, path))
+            else:
+                self._again(ctx, lambda: self._authenticate(ctx))
+                route = self._accept(ctx, path)
+                result = self._handle(ctx, route)
+            self._respond(ctx, response, route, result)
         except Exception as error:
             fail(ctx, response, error)
         stamp(ctx, response)
@@ -76,18 +73,40 @@ class Endpoint:
         if history := self._service.history:
             ctx.version = history.negotiate(ctx.request.headers)
 
-    def _authenticate(self, ctx: Context) -> None:
-        """Find out who asks; a route that is OPEN does without, and does not mind a token that is void."""
+    def _read(self, ctx: Context, path: dict[str, str]) -> tuple[Route, object]:
+        """The route that is asked for, and what it shows."""
+        with self._cloud.db.read() as ctx.session:
+            self._authenticate(ctx, ctx.session)
+            route = self._accept(ctx, path)
+            return route, self._call(ctx, route)
+
+    def _authenticate(self, ctx: Context, session: Session | None = None) -> None:
+        """Find out who asks; a route that is OPEN does without, and does not mind a token that is void.
+
+        Args:
+            session: the transaction that reads it; one of its own unless given.
+        """
         token = ctx.request.get_header("X-Auth-Token")
-        if all(route.is_open for route in self._routes):
+        if self._is_open:
             return
         if not token:
             raise Unauthenticated("The request you have made requires authentication.")
-        ctx.caller = self._again(ctx, lambda: self._caller(token))
+        with nullcontext(session) if session else self._cloud.db.read() as reading:
+            ctx.caller = self._cloud.authenticate(reading, token)
 
-    def _caller(self, token: str) -> Caller:
-        with self._cloud.db.read() as session:
-            return self._cloud.authenticate(session, token)
+    def _accept(self, ctx: Context, path: dict[str, str]) -> Route:
+        """The route that is asked for, once it is known to fit the request."""
+        route = self._select(ctx)
+        ctx.path = {name: path[f"_{place}"] for place, name in enumerate(route.parameters)}
+        if any("\0" in value for value in ctx.path.values()):
+            raise NotFound("The resource could not be found: nothing has a NUL character in its name.")
+        ctx.query = read_query(ctx.request.query_string)
+        if route.query:
+            flat = {name: values[0] if len(values) == 1 else values for name, values in ctx.query.items()}
+            route.query.check(flat, ctx.version)
+        if not route.is_open and not route.deferred:
+            ctx.require(route.rules[0])
+        return route
 
     def _select(self, ctx: Context) -> Route:
         routes = [route for route in self._routes if route.serves(ctx.version)]
@@ -106,8 +125,7 @@ class Endpoint:
                 return route
         raise Invalid(f"There is no such action: {name}")
 
-    def _handle(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        ctx.path = path
+    def _handle(self, ctx: Context, route: Route) -> object:
         if route.body:
             route.body.check(ctx.body, ctx.version)
         attempts = count()
@@ -115,27 +133,31 @@ class Endpoint:
         def attempt() -> object:
             if next(attempts) and ctx.raw is not None:
                 ctx.body = parse_json(ctx.raw)  # what an earlier attempt made of it is not what was sent
-            return self._attempt(ctx, route, path)
+            return self._attempt(ctx, route)
 
         # A body that the handler reads as it arrives is there once.
         return self._again(ctx, attempt, 1 if route.raw else RETRIES)
 
-    def _attempt(self, ctx: Context, route: Route, path: dict[str, str]) -> object:
-        arguments = dict[str, Any](path)
-        if route.body and route.body.key:
-            arguments[argument_name(route.body.key)] = ctx.body[route.body.key]
+    def _attempt(self, ctx: Context, route: Route) -> object:
+        db = self._cloud.db
         if route.before:
-            route.before(ctx, **path)
+            route.before(ctx, **ctx.path)
+        prepared = {}
+        if route.prepare:
+            with db.read() as ctx.session:
+                prepared = {"prepared": route.prepare(ctx, **_arguments(ctx, route))}
         with ExitStack() as stack:
             if route.transaction:
-                db = self._cloud.db
                 # A request that may have been committed is not run again: that is found out.
                 begin = db.write(certain=True) if route.transaction == "write" else db.read()
                 ctx.session = stack.enter_context(begin)
-            result = route.handler(ctx, **arguments)
-            if not route.is_open and ctx.asked.isdisjoint(route.rules):
-                raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
-            return result
+            return self._call(ctx, route, **prepared)
+
+    def _call(self, ctx: Context, route: Route, **prepared: object) -> object:
+        result = route.handler(ctx, **_arguments(ctx, route), **prepared)
+        if not route.is_open and ctx.asked.isdisjoint(route.rules):
+            raise Defect(f"{route.method} {route.path} answers without having asked {route.policy}")
+        return result
 
     def _again(self, ctx: Context, attempt: Callable[[], R], times: int = RETRIES) -> R:
         """What an attempt comes to: the first, of so many, that the database does not spoil.
@@ -169,6 +191,13 @@ class Endpoint:
             response.data = msgspec.json.encode(reply.body)
         for name, value in reply.headers.items():
             response.set_header(name, value)
+
+
+def _arguments(ctx: Context, route: Route) -> dict[str, Any]:
+    """What a handler is called with: the path's parameters, and what of the body the schema names."""
+    if route.body and route.body.key:
+        return ctx.path | {argument_name(route.body.key): ctx.body[route.body.key]}
+    return dict(ctx.path)
 
 
 def argument_name(key: str) -> str:

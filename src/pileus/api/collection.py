@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, false, select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.sql.base import ExecutableOption
 
 from pileus.api.context import Context
 from pileus.api.filters import Column, Filter, typed
+from pileus.api.paging import made
 from pileus.api.requester import Requester
 from pileus.api.style import AnyStyle, Rows, View
+from pileus.db.reading import Load, Reader
 from pileus.errors import NotFound, PileusError, PreconditionFailed
 from pileus.jsontypes import Values
 
@@ -32,7 +34,8 @@ class Collection(Generic[M]):
         style: the service's.
         rule: the policy rule of a verb, with {verb} in it; `verbs`: verbs that have other words or rules of their own.
         view: a row as clients see it.
-        sees: whose rows there are for a caller (None: all).
+        sees: whose rows there are for a caller (None: all): one of few conditions, made once, which name the caller's
+            project by `requester.PROJECT`. So with `listed`, where that can be.
         within: conditions on the rows from the path's parameters; raises NotFound for a parent that is not there.
         target: what rules are asked about a row. parent: about one yet to be made, from its values and the path's
             parameters, and about a list within something, from the path's alone; refuses what the caller cannot see.
@@ -41,7 +44,7 @@ class Collection(Generic[M]):
             only `order` counts; by_offset: pages are told by limit and offset, not by a marker, and their order is
             fixed.
         others: makes the filter of a parameter that has none among `filters`.
-        options: what the view needs loaded.
+        loads: what the view needs of other tables.
         asks: further rules that the view and the verbs ask.
     """
 
@@ -70,7 +73,7 @@ class Collection(Generic[M]):
         order: Sequence[tuple[str, str]] = (("created_at", "desc"),),
         paged: bool | str = True,
         by_offset: bool = False,
-        options: Sequence[ExecutableOption] = (),
+        loads: Sequence[Load] = (),
         asks: tuple[str, ...] = (),
     ) -> None:
         self.model: Any = model
@@ -82,7 +85,7 @@ class Collection(Generic[M]):
         self.filters, self.others = dict(filters or {}), others
         self.sortable, self.order, self.paged = dict(sortable or {}), list(order), paged
         self.by_offset = by_offset
-        self.options = list(options)
+        self.loads, self.reader, self._bare = tuple(loads), Reader(model, loads), Reader(model)
         self._rule, self._verbs, self._asks = rule, dict(verbs or {}), asks
         self._target: Callable[[Any], Values] = target
         self.parameter = f"{name}_id"
@@ -108,15 +111,6 @@ class Collection(Generic[M]):
         """The column that stands in URLs and markers."""
         return self.key if isinstance(self.key, InstrumentedAttribute) else self.key(asks)
 
-    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]:
-        """The condition on the row that a URL or a marker names; what the column cannot hold names none."""
-        column = self.key_for(asks)
-        try:
-            condition: ColumnElement[bool] = column == typed(column, text)
-        except ValueError:
-            return false()
-        return condition
-
     def about(self, ctx: Context, row: M | None) -> Values:
         """What rules are asked about a row, or about one that is not there (None)."""
         return self.style.about(ctx, self, row)
@@ -125,12 +119,45 @@ class Collection(Generic[M]):
         """What a client is told that asks for a row that is not there for him."""
         return self.style.missing(self, key)
 
-    def select(self, ctx: Context, **path: str) -> Rows:
-        """The rows that there are for the caller, without what the view needs with them (`options`)."""
-        path.pop(self.parameter, None)
-        query = select(self.model).where(*self.within(ctx, **path))
+    def conditions(self, ctx: Context, path: Mapping[str, str]) -> tuple[ColumnElement[bool], ...]:
+        """What tells the rows that there are for the caller; raises NotFound."""
+        within = self.within(ctx, **{name: value for name, value in path.items() if name != self.parameter})
         seen = self.sees(ctx)
-        return query if seen is None else query.where(seen)
+        return tuple(within) if seen is None else (*within, seen)
+
+    def lookup(
+        self,
+        ctx: Context,
+        key: str,
+        path: Mapping[str, str],
+        *further: ColumnElement[bool],
+        lock: bool = False,
+        bare: bool = False,
+    ) -> M | None:
+        """The row that a URL or a marker names, if there is one for the caller; what the column cannot hold names none.
+
+        In a transaction that only reads it is one to be shown (`db.reading`).
+
+        Args:
+            path: the URL's parameters. further: more conditions. lock: nobody else changes it until the transaction
+                ends. bare: it is only asked about: one of no session, and nothing belongs to it.
+
+        Raises:
+            NotFound: what it would be a part of is not there.
+        """
+        column = self.key_for(ctx)
+        conditions = (*self.conditions(ctx, path), _is(column), *further)
+        try:
+            values = {**ctx.parameters, _KEY: typed(column, key)}
+        except ValueError:
+            return None
+        if bare or ctx.session.reading is not None:
+            reader = self._bare if bare else self.reader
+            return next(iter(reader.fetch(ctx.session, made(reader.query, conditions), values)), None)
+        query = made(self._entities, conditions)
+        query = query.with_for_update(of=self.model, key_share=True) if lock else query
+        found: M | None = ctx.session.scalars(query, values, execution_options=_again(lock)).one_or_none()
+        return found
 
     def find(
         self,
@@ -141,7 +168,7 @@ class Collection(Generic[M]):
         *,
         lock: bool = False,
         values: Values | None = None,
-        shown: bool = True,
+        bare: bool = False,
     ) -> M:
         """One row, if it is there for the caller, and the policy lets him do `verb` to it.
 
@@ -149,15 +176,17 @@ class Collection(Generic[M]):
             path: the URL's parameters, where it is a part of something.
             lock: nobody else changes it until the transaction ends.
             values: what it is to be changed to, which rules may ask about.
-            shown: it will be shown: what its view needs is loaded, too.
+            bare: as of `lookup`.
 
         Raises:
             NotFound, Forbidden. PreconditionFailed: its revision is not the one that If-Match names.
         """
-        query = self._parts(ctx, self.rule(verb), path or {}).where(self.keyed(ctx, key), *self.there)
-        query = query.execution_options(populate_existing=lock)
-        query = query.options(*self.options) if shown else query
-        row = ctx.session.scalars(query.with_for_update(of=self.model, key_share=True) if lock else query).one_or_none()
+        try:
+            row = self.lookup(ctx, key, path or {}, *self.there, lock=lock, bare=bare)
+        except NotFound:
+            if self.style.rule_first:
+                ctx.require(self.rule(verb), self.about(ctx, None))
+            raise
         rule = self.rule_about(verb, row)
         if self.style.rule_first or row is not None:
             # What the row is wins over what the body says it should become: nobody makes a row his own by asking.
@@ -171,8 +200,7 @@ class Collection(Generic[M]):
             raise self.absent(ctx, key)
         if lock:
             self._check_revision(ctx, row)
-        found: M = row
-        return found
+        return row
 
     def body(self, ctx: Context, row: M, view: View | None = None) -> Values:
         """The body of one object."""
@@ -187,20 +215,15 @@ class Collection(Generic[M]):
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
         key = self.key_for(ctx)
-        query = select(self.model).options(*self.options).where(key == getattr(row, key.key))
-        found: M = ctx.session.scalars(query.execution_options(populate_existing=True)).one()
+        values, query = {_KEY: getattr(row, key.key)}, made(self._entities, (_is(key),))
+        found: M = ctx.session.scalars(query, values, execution_options=_again(True)).one()
         return found
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _parts(self, ctx: Context, rule: str, path: Mapping[str, str]) -> Rows:
-        """`select`; where rules come first, the rule is also asked where what the rows are parts of is not there."""
-        try:
-            return self.select(ctx, **path)
-        except NotFound:
-            if self.style.rule_first:
-                ctx.require(rule, self.about(ctx, None))
-            raise
+    @cached_property
+    def _entities(self) -> Rows:
+        return select(self.model).options(*(load.option for load in self.loads))
 
     def _is_hidden(self, ctx: Context, row: M, verb: str) -> bool:
         if not self.style.hides:
@@ -213,3 +236,18 @@ class Collection(Generic[M]):
             return
         if wanted.strip().strip('"') != f"revision_number={row.revision_number}":
             raise PreconditionFailed(f"Constrained to {wanted}, but current revision is {row.revision_number}")
+
+
+_KEY = "key"
+
+
+@lru_cache
+def _is(column: Column) -> ColumnElement[bool]:
+    """The row whose key is the parameter."""
+    condition: ColumnElement[bool] = column == bindparam(_KEY, type_=column.type)
+    return condition
+
+
+def _again(fresh: bool) -> dict[str, bool]:
+    """What of a row the session has is read again."""
+    return {"populate_existing": fresh}

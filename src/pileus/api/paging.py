@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -17,6 +18,8 @@ from pileus.values import whole
 M = TypeVar("M")
 SortKey = tuple[Column, bool]
 """A column and whether it descends."""
+MADE = 512
+"""Statements that are kept: some for each noun, and the newest of those that are asked once."""
 Sortable = ColumnElement[Any]
 """What a page is ordered by, of whatever type."""
 
@@ -106,6 +109,21 @@ def paginate(query: Select[M], keys: list[SortKey], marker: M | None, limit: int
     return query if limit is None else query.limit(limit)
 
 
+@lru_cache(MADE)
+def made(
+    query: Select[Any],
+    conditions: tuple[ColumnElement[bool], ...],
+    keys: tuple[SortKey, ...] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> Select[Any]:
+    """`query` with conditions, in order of `keys`; a statement that was made of the same ones is used again.
+
+    Conditions are the same if they are one object: those that are made once are recognized.
+    """
+    return paginate(query.where(*conditions), list(keys), None, limit).offset(offset or None)
+
+
 def _sortable(column: Column) -> Sortable:
     """NULLs sort alike on every database if there are none."""
     blank = _blank(column)
@@ -126,8 +144,11 @@ def _behind(keys: list[SortKey], marker: object) -> ColumnElement[bool]:
         value, sortable = getattr(marker, column.key), _sortable(column)
         value = _blank(column) if value is None else value
         options.append(and_(*equal, sortable < value if down else sortable > value))
+        if not equal:
+            # Follows from the others, and is what an index goes by: databases do not see it in them.
+            first = sortable <= value if down else sortable >= value
         equal.append(sortable == value)
-    return or_(*options)
+    return and_(first, or_(*options))
 
 
 def next_link(ctx: Context, rows: Sequence[object], limit: int, key: str = "id") -> str | None:

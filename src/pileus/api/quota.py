@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from pileus.api import quota_uses
 from pileus.db import Base, Session
 from pileus.errors import PileusError, QuotaExceeded
 
-Count = Callable[[Session, str], Mapping[str, int]]
-"""What a project uses, by resource; one function may count several that one statement finds."""
 Charge = Callable[[Session, str], object]
 """Takes one of something for a project, or raises the service's error."""
 
@@ -28,16 +27,23 @@ class QuotaRow(Base):
     hard_limit: Mapped[int]
 
 
+_OWN = select(QuotaRow.resource, QuotaRow.hard_limit).where(
+    QuotaRow.project_id == bindparam("project_id"), QuotaRow.service == bindparam("service")
+)
+
+
 class Limited(msgspec.Struct, frozen=True):
     """A resource that is limited.
 
     Attributes:
         default: the limit of a project that has none of its own.
-        count: what a project uses; None where the limit is one of each request, or of each user.
+        counted: projects use it (`quota_uses.Counted`); otherwise the limit is one of each request, or of each user.
+        unit: how much of what is counted one is, begun ones too.
     """
 
     default: int
-    count: Count | None = None
+    counted: bool = False
+    unit: int = 1
 
 
 class Over(msgspec.Struct, frozen=True):
@@ -74,21 +80,15 @@ class Quotas:
 
     def limits(self, session: Session, project_id: str) -> dict[str, int]:
         """Every limit of a project."""
-        rows = session.execute(
-            select(QuotaRow.resource, QuotaRow.hard_limit).where(
-                QuotaRow.project_id == project_id, QuotaRow.service == self.service
-            )
-        )
+        rows = session.fetch(_OWN, project_id=project_id, service=self.service)
         return self.defaults | {row.resource: row.hard_limit for row in rows if row.resource in self.defaults}
 
     def used(self, session: Session, project_id: str, *names: str) -> dict[str, int]:
         """What a project uses: of these resources, or of all; 0 where nothing counts it."""
-        wanted = names or tuple(self.resources)
-        found: dict[str, int] = {}
-        for count in dict.fromkeys(self.resources[name].count for name in wanted):
-            if count is not None:
-                found |= count(session, project_id)
-        return {name: found.get(name, 0) for name in wanted}
+        return self._in_units(quota_uses.used(session, self.service, project_id), names or tuple(self.resources))
+
+    def _in_units(self, used: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+        return {name: -(-used.get(name, 0) // self.resources[name].unit) for name in names}
 
     def over(self, session: Session, project_id: str, limits: Mapping[str, int]) -> dict[str, int]:
         """What of these limits is below what a project uses already: the resources with what is used."""
@@ -120,7 +120,8 @@ class Quotas:
     ) -> int:
         """`fit`, in the transaction that adds the things: nobody else counts until it ends."""
         self.lock(session, project_id)
-        return self.fit(session, project_id, each, at_least, at_most)
+        used = self._in_units(quota_uses.settled(session, self.service, project_id), each)
+        return self.fit(session, project_id, each, at_least, at_most, used)
 
     def charge(self, resource: str) -> Charge:
         """What takes one of a resource: the `quota` of a noun."""

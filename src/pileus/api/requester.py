@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Protocol
 
 import msgspec
+from sqlalchemy import String, bindparam
 
 from pileus.api.caller import NOBODY
 from pileus.api.microversions import Number, number
@@ -14,6 +15,10 @@ from pileus.api.policy import Credentials, Policy
 from pileus.errors import Forbidden, Invalid
 from pileus.jsontypes import Values
 from pileus.settings import Settings
+
+PROJECT = bindparam("caller_project", type_=String())
+"""The caller's project in conditions that are made once; a token without one has no row's. `Requester.parameters` says
+which it is."""
 
 
 class Asks(Protocol):
@@ -56,6 +61,10 @@ class Requester:
 
     @property
     def project_id(self) -> str:
+        """`require_project`."""
+        return self.require_project()
+
+    def require_project(self) -> str:
         """The project the token is scoped to.
 
         Raises:
@@ -69,6 +78,11 @@ class Requester:
     def own(self) -> Values:
         """What rules are asked about what is the caller's own."""
         return {"project_id": self.caller.project_id, "user_id": self.caller.user_id}
+
+    @property
+    def parameters(self) -> dict[str, str | None]:
+        """The values of the parameters that conditions have."""
+        return {PROJECT.key: self.caller.project_id}
 
     @property
     def is_admin(self) -> bool:

@@ -17,16 +17,19 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, Unpack
 
+from sqlalchemy import ColumnElement
+
 from pileus.api.bodies import require_few
 from pileus.api.collection import Collection
 from pileus.api.context import Context
-from pileus.api.paging import SortKey, paginate
+from pileus.api.paging import Page, SortKey, made, paginate
 from pileus.api.quota import Charge
 from pileus.api.requester import Requester
 from pileus.api.routes import Options, Routes
 from pileus.api.schema import Schema
 from pileus.api.style import View
 from pileus.db import Session
+from pileus.db.reading import Load, Reader
 from pileus.errors import Invalid, PileusError
 from pileus.jsontypes import Values
 
@@ -58,16 +61,19 @@ class Resource(Collection[M]):
         verb: str = "index",
         *,
         views: Views | None = None,
+        loads: Sequence[Load] | None = None,
         **options: Unpack[Options],
     ) -> None:
         """GET of the list; with a suffix such as "/detail", another view and another verb's rule.
 
         Args:
             views: all rows as clients see them, where one by one would take a statement each.
+            loads: what these views need of other tables, if not what the noun's do.
         """
+        reader = self.reader if loads is None else Reader(self.model, loads)
 
         def handler(ctx: Context, **path: str) -> object:
-            return self._index(ctx, self.rule(verb), views or _each(view), path)
+            return self._index(ctx, reader, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
 
@@ -191,21 +197,31 @@ class Resource(Collection[M]):
             "asks": (*self._asks, *hiding),
         }
 
-    def _index(self, ctx: Context, rule: str, views: Views | None, path: dict[str, str]) -> object:
+    def _index(self, ctx: Context, reader: Reader[M], rule: str, views: Views | None, path: dict[str, str]) -> object:
         self.style.ask_index(ctx, self, rule, self.parent(ctx, dict(path)) if path else {})
-        query = self.select(ctx, **path).options(*self.options)
-        query = query.where(*self.listed(ctx), *self.style.conditions(ctx, self))
+        conditions = (*self.conditions(ctx, path), *self.listed(ctx), *self.style.conditions(ctx, self))
         paged = ctx.at_least(self.paged) if isinstance(self.paged, str) else self.paged
         page = self.style.page(ctx, self) if paged else None
-        if page:
-            query = paginate(query, page.keys, page.marker, page.limit).offset(page.offset or None)
-        else:
-            query = paginate(query, self._keys(ctx), None, None)
-        rows = list(ctx.session.scalars(query).unique())
-        if page and page.reverse:
-            rows.reverse()
+        rows = self._rows(ctx, reader, conditions, page)
         shown = views(ctx, rows) if views else self.style.views(ctx, self, rows)
         return self.style.reply(ctx, self, self.style.many(ctx, self, shown, page, rows), rows)
+
+    def _rows(
+        self,
+        ctx: Context,
+        reader: Reader[M],
+        conditions: tuple[ColumnElement[bool], ...],
+        page: Page | None = None,
+    ) -> list[M]:
+        """The rows of a list, in order."""
+        if page is None:
+            query = made(reader.query, conditions, tuple(self._keys(ctx)))
+        elif page.marker is None:
+            query = made(reader.query, conditions, tuple(page.keys), page.limit, page.offset)
+        else:
+            query = paginate(reader.query.where(*conditions), page.keys, page.marker, page.limit)
+        rows = reader.fetch(ctx.session, query, ctx.parameters)
+        return rows[::-1] if page and page.reverse else rows
 
     def _keys(self, ctx: Context) -> list[SortKey]:
         """The noun's own order, then that of its key."""

@@ -49,6 +49,7 @@ class Options(TypedDict, total=False):
     action: str | None
     fits: Callable[[Json], bool] | None
     before: Callable[..., None] | None
+    prepare: Callable[..., Any] | None
     since: str | None
     until: str | None
     raw: bool
@@ -67,6 +68,8 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
         status: of success; by version it is given as {"2.1": 200, "2.2": 201}.
         transaction: "read", "write", or None for a handler that opens its own.
         before: called before the transaction, for what takes long.
+        prepare: called like the handler, in a transaction of its own that only reads: what is checked there keeps no
+            writer waiting. The handler gets what it returns as `prepared`, and checks again what may not have changed.
         action: for POST .../action, the body's key that selects this verb; `fits`: whether its value does.
         since, until: the microversions in which the route exists.
     """
@@ -83,6 +86,7 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     action: str | None = None
     fits: Callable[[Json], bool] | None = None
     before: Callable[..., None] | None = None
+    prepare: Callable[..., Any] | None = None
     since: str | None = None
     until: str | None = None
     raw: bool = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Select
@@ -10,7 +11,7 @@ from sqlalchemy import ColumnElement, Select
 from pileus.api.context import Context
 from pileus.api.filters import Column, Filter
 from pileus.api.paging import Page, next_link, page_limit, page_offset, sort_keys
-from pileus.api.requester import Requester
+from pileus.api.requester import PROJECT, Requester
 from pileus.api.schema import Schema
 from pileus.errors import Invalid, NotFound, PileusError
 from pileus.jsontypes import Values
@@ -45,9 +46,7 @@ class Noun(Protocol):
 
     def key_for(self, asks: Requester) -> Column: ...
 
-    def keyed(self, asks: Requester, text: str) -> ColumnElement[bool]: ...
-
-    def select(self, ctx: Context, **path: str) -> Rows: ...
+    def lookup(self, ctx: Context, key: str, path: Mapping[str, str], *, bare: bool = False) -> Any: ...
 
 
 class HasId(Protocol):
@@ -103,7 +102,7 @@ class Style(Generic[N, R]):
         marker = ctx.param("marker")
         if marker is None:
             return None
-        row = ctx.session.scalar(noun.select(ctx, **ctx.path).where(noun.keyed(ctx, marker)))
+        row = noun.lookup(ctx, marker, ctx.path, bare=True)
         if row is None:
             raise self.bad_marker(marker)
         return row
@@ -201,7 +200,14 @@ class Style(Generic[N, R]):
 
 def own_project(asks: Requester, column: Column) -> ColumnElement[bool] | None:
     """Rows of the caller's project; all for an administrator."""
-    return None if asks.is_admin else column == asks.caller.project_id
+    return None if asks.is_admin else callers(column)
+
+
+@lru_cache
+def callers(column: Column) -> ColumnElement[bool]:
+    """Rows of the project that the caller's token is for."""
+    condition: ColumnElement[bool] = column == PROJECT
+    return condition
 
 
 AnyStyle = Style[Any, Any]

@@ -8,15 +8,16 @@ import string
 import time
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from pileus.api import Requester, Values
 from pileus.compute import flavors, metadata, quotas, requested, server_groups
 from pileus.compute.actions.boot import boot
 from pileus.compute.model import Flavor, Host, KeyPair, Server
-from pileus.compute.snapshots import ImageSnapshot, KeySnapshot
+from pileus.compute.snapshots import KeySnapshot
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
+from pileus.db.tags import Tag
 from pileus.errors import Invalid, NotFound
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
@@ -51,26 +52,31 @@ class Own(msgspec.Struct, rename=_NAMES):
 
 
 class Wanted(msgspec.Struct):
-    """A validated request for servers."""
+    """A validated request for servers.
+
+    None among the ids of the security groups is the project's default one, which is yet to be made.
+    """
 
     name: str
     flavor: Flavor
     image: Image
     key: KeyPair | None
     networks: list[NetworkRequest]
-    security_groups: list[str]
+    security_groups: list[str | None]
     zone: str | None
     host: str | None
     at_least: int
     at_most: int
     hints: Values
-    group_id: str | None
     admin_pass: str
     own: Own
 
 
 def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> Wanted:
-    """Check a request for servers against everything it names.
+    """Check a request for servers against everything it names; this only reads, and nothing need be locked.
+
+    What changes until the servers are accepted is looked at again then (quota, server group), or when they are built
+    (networks, ports, security groups, hosts), or the servers have it as it was (flavor, image, key).
 
     Args:
         body: the "server" object, schema already checked.
@@ -89,8 +95,8 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
     at_least, at_most = _counts(body)
     networks = requests.validate(session, asks, body.get("networks"))
     _check_batch_networks(networks, at_most)
-    groups = [group["name"] for group in body.get("security_groups", [])] or ["default"]
-    group_ids = security_groups.resolve(session, project_id, list(dict.fromkeys(groups)))
+    groups = [group["name"] for group in body.get("security_groups", [])] or [security_groups.DEFAULT]
+    group_ids = security_groups.find(session, project_id, list(dict.fromkeys(groups)))
     zone, host = _zone_and_host(session, asks, body)
     if "query" in hints:
         raise Invalid("Invalid input for field/attribute query: the JSON filter is not enabled.")
@@ -106,22 +112,29 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
         at_least=at_least,
         at_most=at_most,
         hints=hints,
-        group_id=server_groups.for_boot(session, asks, hints["group"], at_most).id if "group" in hints else None,
         admin_pass=body.get("adminPass") or requested.new_password(),
         own=own,
     )
 
 
-def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -> list[Server]:
+class Accepted(msgspec.Struct):
+    """Servers that will be built."""
+
+    ids: list[str]
+    reservation_id: str
+
+
+def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -> Accepted:
     """Take the quota, write the servers and start their boot, all in the caller's transaction.
 
     Args:
         received: when the request began, seconds since the epoch.
 
     Raises:
-        QuotaExceeded: not even the smallest number of servers asked for fits.
+        Invalid: there is no such server group. QuotaExceeded: not even the smallest number of servers asked for fits.
     """
     settings, project_id, validated = asks.settings, asks.project_id, time.time()
+    shared = _shared(session, asks, wanted)
     count = quotas.take(
         session, project_id, wanted.at_least, wanted.at_most, wanted.flavor.vcpus, wanted.flavor.ram_mib
     )
@@ -129,18 +142,22 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
     counted = time.time()
     session.lock("server-numbers")
     number = (session.scalar(select(func.max(Server.number))) or 0) + 1
-    reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-    image = requested.image_snapshot(settings, wanted.image)
-    servers = [_server(asks, wanted, image, reservation, number + index, index, count) for index in range(count)]
-    session.add_all(servers)
+    rows = [
+        shared | _own(wanted.name if count == 1 else f"{wanted.name}-{index + 1}", wanted.own, number + index, index)
+        for index in range(count)
+    ]
+    ids = [row["id"] for row in rows]
+    session.execute(insert(Server), rows)
+    if wanted.own.tags:
+        session.execute(insert(Tag), [{"resource_id": id, "tag": tag} for id in ids for tag in set(wanted.own.tags)])
     events = [
         {"name": name, "started": begun, "finished": ended, "outcome": "finished", "detail": {}}
         for name, begun, ended in (("validate", received, validated), ("quota", validated, counted))
     ]
     attempts = 1 if wanted.host else settings.build_attempts
-    each = [boot.arguments(one.id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for one in servers]
+    each = [boot.arguments(id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for id in ids]
     start_many(session, boot.kind, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
-    return servers
+    return Accepted(ids, shared["reservation_id"])
 
 
 def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavor:
@@ -188,9 +205,10 @@ def _zone_and_host(session: Session, asks: Requester, body: Values) -> tuple[str
         host = rest.partition(":")[0] or rest.partition(":")[2] or host
     if host and session.get(Host, host) is None:
         raise Invalid(f"Compute host {host} could not be found.")
-    zones = set(session.scalars(select(Host.zone).distinct()))
-    if zone and zones and zone not in zones:
-        raise Invalid("The requested availability zone is not available")
+    if zone:
+        zones = set(session.scalars(select(Host.zone).distinct()))
+        if zones and zone not in zones:
+            raise Invalid("The requested availability zone is not available")
     return zone or None, host
 
 
@@ -200,42 +218,54 @@ def hostname_of(name: str, server_id: str) -> str:
     return name or f"Server-{server_id}"
 
 
-def _server(
-    asks: Requester, wanted: Wanted, image: ImageSnapshot, reservation: str, number: int, index: int, count: int
-) -> Server:
-    own, key, server_id, now = wanted.own, wanted.key, new_id(), utcnow()
-    return Server(
-        id=server_id,
-        number=number,
-        name=wanted.name if count == 1 else f"{wanted.name}-{index + 1}",
-        hostname=own.hostname or hostname_of(wanted.name if count == 1 else f"{wanted.name}-{index + 1}", server_id),
-        description=own.description,
-        project_id=asks.project_id,
-        user_id=asks.caller.user_id,
-        reservation_id=reservation,
-        launch_index=index,
-        vm_state=BUILDING,
-        power_state=0,
-        availability_zone=wanted.zone,
-        flavor=flavors.snapshot(wanted.flavor),
-        image_id=wanted.image.id,
-        image=image,
-        key_name=key.name if key else None,
-        key=KeySnapshot(public_key=key.public_key, type=key.type, fingerprint=key.fingerprint) if key else None,
-        metadata_=own.metadata,
-        tags=own.tags,
-        user_data=own.user_data,
-        config_drive=truth(own.config_drive or False),
-        disk_config=own.disk_config,
-        admin_pass=wanted.admin_pass,
-        networks=wanted.networks,
-        security_groups=wanted.security_groups,
-        scheduler_hints=wanted.hints,
-        group_id=wanted.group_id,
-        requested_host=wanted.host,
-        access_ip_v4=own.access_ip_v4,
-        access_ip_v6=own.access_ip_v6,
-        trusted_certs=own.trusted_certs,
-        created_at=now,
-        updated_at=now,
+def _own(name: str, own: Own, number: int, index: int) -> Values:
+    """The columns of a server's row that it has to itself."""
+    server_id, now = new_id(), utcnow()
+    return {
+        "id": server_id,
+        "number": number,
+        "name": name,
+        "hostname": own.hostname or hostname_of(name, server_id),
+        "launch_index": index,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _shared(session: Session, asks: Requester, wanted: Wanted) -> Values:
+    """The columns that all servers of a request have alike; what may not have changed is looked at again."""
+    own, key = wanted.own, wanted.key
+    group = (
+        server_groups.for_boot(session, asks, wanted.hints["group"], wanted.at_most)
+        if "group" in wanted.hints
+        else None
     )
+    return {
+        "description": own.description,
+        "project_id": asks.project_id,
+        "user_id": asks.caller.user_id,
+        "reservation_id": "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8)),
+        "vm_state": BUILDING,
+        "power_state": 0,
+        "availability_zone": wanted.zone,
+        "flavor": flavors.snapshot(wanted.flavor),
+        "image_id": wanted.image.id,
+        "image": requested.image_snapshot(asks.settings, wanted.image),
+        "key_name": key.name if key else None,
+        "key": KeySnapshot(public_key=key.public_key, type=key.type, fingerprint=key.fingerprint) if key else None,
+        "metadata_": own.metadata,
+        "user_data": own.user_data,
+        "config_drive": truth(own.config_drive or False),
+        "disk_config": own.disk_config,
+        "admin_pass": wanted.admin_pass,
+        "networks": wanted.networks,
+        "security_groups": [
+            id or security_groups.default(session, asks.project_id).id for id in wanted.security_groups
+        ],
+        "scheduler_hints": wanted.hints,
+        "group_id": group.id if group else None,
+        "requested_host": wanted.host,
+        "access_ip_v4": own.access_ip_v4,
+        "access_ip_v6": own.access_ip_v6,
+        "trusted_certs": own.trusted_certs,
+    }

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as sql_delete
 
 from pileus.api import Asks, Requester, Values
+from pileus.api.style import callers
 from pileus.compute import extra_specs
 from pileus.compute.model import Flavor, FlavorAccess
 from pileus.compute.snapshots import FlavorSnapshot
@@ -59,15 +60,14 @@ def missing(flavor_id: str) -> NotFound:
     return NotFound(f"Flavor {flavor_id} could not be found.")
 
 
-def usable(project_id: str | None) -> ColumnElement[bool]:
-    """Flavors that a project may use."""
-    shared = select(FlavorAccess.flavor_id).where(FlavorAccess.project_id == (project_id or ""))
-    return or_(Flavor.is_public, Flavor.id.in_(shared))
+_SHARED = select(FlavorAccess.flavor_id).where(callers(FlavorAccess.project_id))
+USABLE = or_(Flavor.is_public, Flavor.id.in_(_SHARED))
+"""Flavors that the caller's project may use."""
 
 
 def visible(asks: Requester) -> ColumnElement[bool] | None:
     """Flavors that there are for the caller; None: all."""
-    return None if asks.is_admin else usable(asks.caller.project_id)
+    return None if asks.is_admin else USABLE
 
 
 def get(session: Session, asks: Requester, flavor_id: str) -> Flavor:
@@ -77,7 +77,7 @@ def get(session: Session, asks: Requester, flavor_id: str) -> Flavor:
         NotFound: there is none with this id, or not for him.
     """
     query, seen = select(Flavor).where(Flavor.id == flavor_id), visible(asks)
-    flavor = session.scalar(query if seen is None else query.where(seen))
+    flavor = session.scalar(query if seen is None else query.where(seen), asks.parameters)
     if flavor is None:
         raise missing(flavor_id)
     return flavor

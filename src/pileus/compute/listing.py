@@ -9,6 +9,7 @@ from sqlalchemy import JSON, ColumnElement, and_, false, or_, select, true, type
 
 from pileus.api.context import Context
 from pileus.api.filters import Condition, Filter, before, equals, from_version, since
+from pileus.api.style import callers
 from pileus.api.tags import tag_filters
 from pileus.compute import servers, states
 from pileus.compute.model import Server
@@ -48,7 +49,10 @@ def listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
     Raises:
         Forbidden: the policy keeps deleted servers from the caller.
     """
-    whose = () if everybodys(ctx) else (Server.project_id == ctx.project_id,)
+    whose: tuple[Condition, ...] = ()
+    if not everybodys(ctx):
+        ctx.require_project()
+        whose = (callers(Server.project_id),)
     deleted = ctx.param("deleted")
     if deleted is not None and truth(deleted) and ctx.allows(ALL_FILTERS):
         return (*whose, Server.deleted_at.is_not(None))

@@ -166,6 +166,8 @@ class Server(Tagged, Base):
 
     __table_args__ = (
         Index("ix_servers_list", "deleted_at", "project_id", "created_at", "id"),
+        Index("ix_servers_everybodys", "deleted_at", "created_at", "id"),
+        Index("ix_servers_updated", "updated_at"),
         Index("ix_servers_reservation", "reservation_id"),
         Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
     )

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import JSON, func, select, type_coerce
+from sqlalchemy import JSON, literal, type_coerce
 
 from pileus.api.quota import Limited, Over, Quotas
+from pileus.api.quota_uses import Counted
 from pileus.compute.model import Server
 from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
 
 _FLAVOR = type_coerce(Server.flavor, JSON)
-
-
-def _servers(session: Session, project_id: str) -> dict[str, int]:
-    """Instances, cores and ram (MiB) that a project's servers use."""
-    row = session.execute(
-        select(
-            func.count(),
-            func.sum(_FLAVOR["vcpus"].as_integer()),
-            func.sum(_FLAVOR["ram"].as_integer()),
-        ).where(Server.project_id == project_id, Server.deleted_at.is_(None))
-    ).one()
-    return {"instances": row[0] or 0, "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
-
-
-def _groups(session: Session, project_id: str) -> dict[str, int]:
-    query = select(func.count()).select_from(ServerGroup).where(ServerGroup.project_id == project_id)
-    return {"server_groups": session.scalar(query) or 0}
+SERVERS = Counted(
+    "compute",
+    Server.project_id,
+    {"instances": literal(1), "cores": _FLAVOR["vcpus"].as_integer(), "ram": _FLAVOR["ram"].as_integer()},
+    Server.deleted_at.is_(None),
+)
+"""What a project's servers use; memory in MiB."""
+GROUPS = Counted("compute", ServerGroup.project_id, {"server_groups": literal(1)})
 
 
 _WORDS = {
@@ -53,15 +45,15 @@ def _exceeded(over: Sequence[Over]) -> QuotaExceeded:
 QUOTAS = Quotas(
     "compute",
     {
-        "instances": Limited(10, _servers),
-        "cores": Limited(20, _servers),
-        "ram": Limited(51200, _servers),
+        "instances": Limited(10, counted=True),
+        "cores": Limited(20, counted=True),
+        "ram": Limited(51200, counted=True),
         "metadata_items": Limited(128),
         "injected_files": Limited(5),
         "injected_file_content_bytes": Limited(10240),
         "injected_file_path_bytes": Limited(255),
         "key_pairs": Limited(100),
-        "server_groups": Limited(10, _groups),
+        "server_groups": Limited(10, counted=True),
         "server_group_members": Limited(10),
     },
     _exceeded,

@@ -72,7 +72,7 @@ def for_boot(session: Session, asks: Requester, group_id: str, count: int = 1) -
     """
     query = select(ServerGroup).where(ServerGroup.id == group_id).with_for_update(key_share=True)
     seen = own_project(asks, ServerGroup.project_id)
-    group = session.scalar(query if seen is None else query.where(seen))
+    group = session.scalar(query if seen is None else query.where(seen), asks.parameters)
     if group is None:
         raise Invalid(f"Instance group {group_id} could not be found.")
     QUOTAS.lock(session, asks.project_id)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select, true
 
 from pileus.api import Asks, Requester
+from pileus.api.style import callers
 from pileus.compute import spec, states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
@@ -81,8 +82,7 @@ def find(session: Session, asks: Requester, server_id: str, rule: str, *, lock: 
 
 def owned(asks: Requester) -> ColumnElement[bool] | None:
     """The servers that the caller's look-ups are among, deleted ones with them; None: all."""
-    project_id = scope(asks)
-    return None if project_id is None else Server.project_id == project_id
+    return None if scope(asks) is None else callers(Server.project_id)
 
 
 def scope(asks: Requester) -> str | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Mapped, Session, declared_attr, foreign, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
 
 from pileus.db.base import Base
 
@@ -51,13 +49,3 @@ class Tagged:
 
     def touch(self) -> None:
         """Its tags changed: what shows when it changed last follows."""
-
-
-def load_tags(session: Session, rows: Sequence[Tagged]) -> None:
-    """Read the tags of rows that are there already: one statement for all of them."""
-    found: dict[str, list[Tag]] = {row.id: [] for row in rows}
-    if found:
-        for tag in session.scalars(select(Tag).where(Tag.resource_id.in_(found)).order_by(Tag.tag)):
-            found[tag.resource_id].append(tag)
-    for row in rows:
-        set_committed_value(row, "tag_rows", found[row.id])

@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, ColumnElement
 
 from pileus.api import Context, HasId, Requester, Resource, Style, Values
 from pileus.api.filters import Column, Filter, equals, inexact
-from pileus.api.paging import Page, paginate
+from pileus.api.paging import Page
 from pileus.api.style import Noun as AnyNoun
 from pileus.errors import Invalid, NotFound, PileusError
 from pileus.values import truth
@@ -75,13 +75,8 @@ class Noun(Resource[M]):
 
     def list_of(self, ctx: Context, *conditions: ColumnElement[bool]) -> Values:
         """The list of the rows that fit, in whatever domain; for URLs of lists whose rules are not the noun's own."""
-        query = paginate(
-            self.select(ctx).options(*self.options).where(*conditions, *self.style.conditions(ctx, self)),
-            self._keys(ctx),
-            None,
-            None,
-        )
-        return listed(ctx, self.plural, self.style.views(ctx, self, list(ctx.session.scalars(query))))
+        rows = self._rows(ctx, self.reader, (*self.conditions(ctx, {}), *conditions, *self.style.conditions(ctx, self)))
+        return listed(ctx, self.plural, self.style.views(ctx, self, rows))
 
 
 class Placed(AnyNoun, Protocol):
@@ -158,7 +153,7 @@ def find_all(ctx: Context, rule: str, *wanted: tuple[str, Noun[Any], str]) -> li
     Raises:
         Forbidden: also where one of them is not there, so that ids cannot be probed. NotFound.
     """
-    rows = [ctx.session.scalar(noun.select(ctx).where(noun.keyed(ctx, key))) for _, noun, key in wanted]
+    rows = [noun.lookup(ctx, key, {}) for _, noun, key in wanted]
     target: Values = {}
     for (word, _, _), row in zip(wanted, rows, strict=True):
         target |= about(word, row)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import exists, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from pileus.api import Requester, Values
+from pileus.api.style import callers
 from pileus.db import Session, new_id
 from pileus.errors import Conflict, Forbidden, NotFound
 from pileus.image import attributes, quotas, store
@@ -19,13 +22,7 @@ def seen(asks: Requester) -> ColumnElement[bool] | None:
 
     None means all, for an administrator. Every look-up of an image goes through this.
     """
-    if asks.is_admin:
-        return None
-    project_id = asks.caller.project_id
-    open_to_all = Image.visibility.in_(("public", "community"))
-    if project_id is None:
-        return open_to_all
-    return or_(open_to_all, Image.owner == project_id, shared_with(project_id))
+    return None if asks.is_admin else _SEEN
 
 
 def find(session: Session, asks: Requester, image_id: str) -> Image:
@@ -35,18 +32,22 @@ def find(session: Session, asks: Requester, image_id: str) -> Image:
         NotFound: there is none such.
     """
     query, there = select(Image).where(Image.id == image_id), seen(asks)
-    image = session.scalar(query if there is None else query.where(there))
+    image = session.scalar(query if there is None else query.where(there), asks.parameters)
     if image is None:
         raise NotFound(f"No image found with ID {image_id}")
     return image
 
 
-def shared_with(project_id: str, status: str | None = None) -> ColumnElement[bool]:
-    """Whether an image is shared with a project, and it answered so (any way, if None)."""
-    member = exists().where(ImageMember.image_id == Image.id, ImageMember.member_id == project_id)
+@cache
+def shared_with_caller(status: str | None = None) -> ColumnElement[bool]:
+    """Whether an image is shared with the caller's project, and it answered so (any way, if None)."""
+    member = exists().where(ImageMember.image_id == Image.id, callers(ImageMember.member_id))
     if status is not None:
         member = member.where(ImageMember.status == status)
     return (Image.visibility == "shared") & member
+
+
+_SEEN = or_(Image.visibility.in_(("public", "community")), callers(Image.owner), shared_with_caller())
 
 
 def location(settings: Settings, image: Image) -> str:

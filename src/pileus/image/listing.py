@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, not_, or_, select, true
@@ -12,8 +13,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api import Context, Requester
 from pileus.api.filters import Filter, equals, few, later
+from pileus.api.style import callers
 from pileus.db.tags import Tag
-from pileus.image.images import seen, shared_with
+from pileus.image.images import seen, shared_with_caller
 from pileus.image.model import Image
 from pileus.values import instant, truth, whole
 
@@ -35,25 +37,30 @@ def listed(ctx: Context) -> list[Condition]:
     """What a list leaves out unless it is asked for: hidden images, others' community images, offers not accepted."""
     found: list[Condition] = []
     if "os_hidden" not in ctx.query:
-        found.append(Image.os_hidden.is_(False))
+        found.append(_SHOWN)
     if "visibility" not in ctx.query and seen(ctx) is not None:
-        found.append(_own(ctx) | (Image.visibility != "community"))
+        found.append(_NOT_OTHERS_COMMUNITY)
     if "member_status" not in ctx.query:
         found.append(_member_status(ctx, ["accepted"]))
     return found
 
 
-def _own(asks: Requester) -> Condition:
-    project_id = asks.caller.project_id
-    return Image.owner == project_id if project_id else false()
+_OWN, _SHOWN = callers(Image.owner), Image.os_hidden.is_(False)
+_NOT_OTHERS_COMMUNITY = _OWN | (Image.visibility != "community")
+_ALL = true()
 
 
 def _member_status(asks: Requester, values: Sequence[str]) -> Condition:
     """What others share with the project, only as far as it answered so."""
-    status, project_id = _choice(values[-1], MEMBER_STATUSES), asks.caller.project_id
-    if status == "all" or seen(asks) is None or not project_id:
-        return true()
-    return _own(asks) | (Image.visibility != "shared") | shared_with(project_id, status)
+    status = _choice(values[-1], MEMBER_STATUSES)
+    if status == "all" or seen(asks) is None or not asks.caller.project_id:
+        return _ALL
+    return _answered(status)
+
+
+@cache
+def _answered(status: str) -> Condition:
+    return _OWN | (Image.visibility != "shared") | shared_with_caller(status)
 
 
 def _visibility(_asks: Requester, values: Sequence[str]) -> Condition:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, literal
 
 from pileus.api.quota import Limited, Quotas
+from pileus.api.quota_uses import Counted
 from pileus.db import Session
 from pileus.image.model import Image
 from pileus.settings import Settings
@@ -19,15 +20,16 @@ COUNT, SIZE, UPLOADING = "image_count_total", "image_size_total", "image_count_u
 MIB = 1 << 20
 
 
-def used(session: Session, project_id: str) -> Mapping[str, int]:
-    """Images, MiB of their data and uploads under way, of a project."""
-    count, size = session.execute(
-        select(func.count(), func.coalesce(func.sum(Image.size), 0)).where(Image.owner == project_id)
-    ).one()
-    uploading = session.scalar(
-        select(func.count()).select_from(Image).where(Image.owner == project_id, Image.status == "saving")
-    )
-    return {COUNT: count, SIZE: mib(int(size or 0)), UPLOADING: uploading or 0}
+STORED = Counted(
+    "image",
+    Image.owner,
+    {
+        COUNT: literal(1),
+        SIZE: func.coalesce(Image.size, 0),
+        UPLOADING: case((Image.status == "saving", 1), else_=0),
+    },
+)
+"""Images, bytes of their data and uploads under way."""
 
 
 def quotas(settings: Settings) -> Quotas:
@@ -35,9 +37,9 @@ def quotas(settings: Settings) -> Quotas:
     return Quotas(
         "image",
         {
-            COUNT: Limited(settings.image_count_total, used),
-            SIZE: Limited(settings.image_size_total_mib, used),
-            UPLOADING: Limited(settings.image_count_uploading, used),
+            COUNT: Limited(settings.image_count_total, counted=True),
+            SIZE: Limited(settings.image_size_total_mib, counted=True, unit=MIB),
+            UPLOADING: Limited(settings.image_count_uploading, counted=True),
         },
     )
 

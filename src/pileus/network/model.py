@@ -101,6 +101,8 @@ class Port(Standard, Base):
     __tablename__ = "ports"
     __table_args__ = (
         UniqueConstraint("network_id", "mac_address"),
+        Index("ix_ports_list", "created_at", "id"),
+        Index("ix_ports_mac", "mac_address"),
         Index("ix_ports_device", "device_id"),
         Index("ix_ports_server", "server_id", "position"),
     )

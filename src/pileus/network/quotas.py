@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import literal
 
-from pileus.api.quota import Count, Limited, Over, Quotas
+from pileus.api.quota import Limited, Over, Quotas
+from pileus.api.quota_uses import Counted
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
-from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Standard, Subnet
+from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
 
 METADATA_OWNER = "network:distributed"
 """device_owner of the ports that the cloud itself puts on networks; no client gives it to a port, or takes it away."""
 
 
-def _counted(name: str, model: type[Standard]) -> Count:
-    """How many rows a project has; the cloud's own ports do not count."""
-    query = select(func.count()).select_from(model)
-    if model is Port:
-        query = query.where(Port.device_owner != METADATA_OWNER)
-
-    def count(session: Session, project_id: str) -> dict[str, int]:
-        return {name: session.scalar(query.where(model.project_id == project_id)) or 0}
-
-    return count
+COUNTED = [
+    Counted("network", Network.project_id, {"network": literal(1)}),
+    Counted("network", Subnet.project_id, {"subnet": literal(1)}),
+    Counted("network", Port.project_id, {"port": literal(1)}, Port.device_owner != METADATA_OWNER),
+    Counted("network", SecurityGroup.project_id, {"security_group": literal(1)}),
+    Counted("network", SecurityGroupRule.project_id, {"security_group_rule": literal(1)}),
+]
+"""Every row counts but the cloud's own ports."""
 
 
 def _exceeded(over: Sequence[Over]) -> QuotaExceeded:
@@ -34,11 +33,11 @@ def _exceeded(over: Sequence[Over]) -> QuotaExceeded:
 QUOTAS = Quotas(
     "network",
     {
-        "network": Limited(100, _counted("network", Network)),
-        "subnet": Limited(100, _counted("subnet", Subnet)),
-        "port": Limited(500, _counted("port", Port)),
-        "security_group": Limited(10, _counted("security_group", SecurityGroup)),
-        "security_group_rule": Limited(100, _counted("security_group_rule", SecurityGroupRule)),
+        "network": Limited(100, counted=True),
+        "subnet": Limited(100, counted=True),
+        "port": Limited(500, counted=True),
+        "security_group": Limited(10, counted=True),
+        "security_group_rule": Limited(100, counted=True),
     },
     _exceeded,
 )

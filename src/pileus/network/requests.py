@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import msgspec
 from sqlalchemy import or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import joinedload
 
 from pileus.api import Requester, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, QuotaExceeded
 from pileus.network import ipam, literals, quotas
-from pileus.network.model import FixedIP, Network, Port
+from pileus.network.model import FixedIP, Network, Port, Subnet
+
+_SUBNETS = joinedload(Network.subnets).lazyload(Subnet.pools)
 
 
 class NetworkRequest(msgspec.Struct):
@@ -71,8 +73,8 @@ def require_port_quota(session: Session, project_id: str, count: int) -> None:
 
 def _only_network(session: Session, asks: Requester, project_id: str, automatic: bool) -> list[NetworkRequest]:
     mine = Network.project_id == project_id
-    query = select(Network).where(or_(mine, Network.shared.is_(True))).options(selectinload(Network.subnets))
-    rows = [row for row in session.scalars(query) if row.shared or not row.external or _may_attach(asks, row)]
+    query = select(Network).where(or_(mine, Network.shared.is_(True))).options(_SUBNETS)
+    rows = [row for row in session.scalars(query).unique() if row.shared or not row.external or _may_attach(asks, row)]
     rows = [row for row in rows if row.project_id == project_id] or rows
     if not rows and automatic:
         # A topology of its own (auto-allocated-topology) is not made: that extension is not served.
@@ -88,10 +90,10 @@ def _only_network(session: Session, asks: Requester, project_id: str, automatic:
 
 
 def _visible(session: Session, project_id: str, is_admin: bool, ids: set[str | None]) -> dict[str, Network]:
-    query = select(Network).where(Network.id.in_([id for id in ids if id])).options(selectinload(Network.subnets))
+    query = select(Network).where(Network.id.in_([id for id in ids if id])).options(_SUBNETS)
     if not is_admin:
         query = query.where(or_(Network.project_id == project_id, Network.shared.is_(True), Network.external.is_(True)))
-    return {row.id: row for row in session.scalars(query)}
+    return {row.id: row for row in session.scalars(query).unique()}
 
 
 def _may_attach(asks: Requester, network: Network) -> bool:

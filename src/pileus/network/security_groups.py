@@ -18,6 +18,13 @@ DEFAULT = "default"
 _BY_ID = select(SecurityGroup.project_id, SecurityGroup.id).where(
     SecurityGroup.id.in_(bindparam("ids", expanding=True))
 )
+_NAMED = select(SecurityGroup.id, SecurityGroup.name).where(
+    SecurityGroup.project_id == bindparam("project_id"),
+    or_(
+        SecurityGroup.id.in_(bindparam("names", expanding=True)),
+        SecurityGroup.name.in_(bindparam("names", expanding=True)),
+    ),
+)
 _DEFAULTS = select(DefaultGroup.project_id, DefaultGroup.security_group_id).where(
     DefaultGroup.project_id.in_(bindparam("projects", expanding=True))
 )
@@ -153,30 +160,31 @@ class Wanted:
 
 
 def resolve(session: Session, project_id: str, names: list[str]) -> list[str]:
-    """The ids of a project's groups, given by name or id.
+    """As `find`; the default group is made if there is none."""
+    found = find(session, project_id, names)
+    return [id or default(session, project_id).id for id in found]
+
+
+def find(session: Session, project_id: str, names: list[str]) -> list[str | None]:
+    """The ids of a project's groups, given by name or id; None for its default group while that is yet to be made.
 
     Raises:
         Invalid: there is none. Conflict: several have the name.
     """
-    if DEFAULT in names:
-        default(session, project_id)
-    query = select(SecurityGroup.id, SecurityGroup.name).where(
-        SecurityGroup.project_id == project_id,
-        or_(SecurityGroup.id.in_(names), SecurityGroup.name.in_(names)),
-    )
-    rows = session.execute(query).all() if names else []
-    found: list[str] = []
+    rows = session.fetch(_NAMED, project_id=project_id, names=names) if names else []
+    found: list[str | None] = []
     for name in names:
         matches = [row.id for row in rows if row.id == name] or [row.id for row in rows if row.name == name]
-        if not matches:
+        if not matches and name != DEFAULT:
             raise Invalid(f"Unable to find security_group with name or id '{name}'")
         if len(matches) > 1:
             raise Conflict(
                 f"Multiple security groups found matching '{name}'. Use an ID to be more specific.",
                 "NoUniqueMatch",
             )
-        if matches[0] not in found:
-            found.append(matches[0])
+        id = matches[0] if matches else None
+        if id not in found:
+            found.append(id)
     return found
 
 

@@ -11,17 +11,17 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from sqlalchemy import JSON, ColumnElement
-from sqlalchemy.orm import selectinload
-from sqlalchemy.sql.base import ExecutableOption
 
-from pileus.api import Context, Requester, Resource, Schema, Style, Values
+from pileus.api import Context, Resource, Schema, Style, Values
 from pileus.api.fields import seconds
 from pileus.api.filters import Column, Filter, equals, since
 from pileus.api.paging import Page, page_limit, sort_keys
 from pileus.api.style import Noun as AnyNoun
+from pileus.api.style import callers
 from pileus.api.tag_urls import tag_urls
 from pileus.api.tags import TagRules, tag_filters
 from pileus.db import Base
+from pileus.db.reading import Load
 from pileus.errors import Invalid, NotFound, PileusError
 from pileus.network.attributes import Attribute, read_values
 from pileus.network.model import Standard
@@ -52,7 +52,7 @@ class Noun(Resource[M]):
         missing: error type and message when there is none; `{id}` is what was asked for.
         attributes: what bodies may hold.
         columns: attribute to column, where the names differ. hidden: columns that are not attributes.
-        everybodys: which rows a project sees beside its own.
+        everybodys: which rows a project sees beside its own. loads: what views need of other tables, beside tags.
         before_index: called before the list's own transaction begins.
     """
 
@@ -65,22 +65,17 @@ class Noun(Resource[M]):
         attributes: dict[str, Attribute],
         columns: Mapping[str, str] | None = None,
         hidden: frozenset[str] = frozenset(),
-        everybodys: Callable[[str], ColumnElement[bool]] | None = None,
+        everybodys: ColumnElement[bool] | None = None,
         filters: Mapping[str, Filter] | None = None,
-        options: Sequence[ExecutableOption] = (),
+        loads: Sequence[Load] = (),
         before_index: Callable[..., None] | None = None,
         **declared: Any,
     ) -> None:
         self.missing, self.attributes = missing, attributes
         table: Any = model
         known = {k: c for k, c in columns_of(table, columns or {}).items() if k not in hidden}
-
-        def sees(asks: Requester) -> ColumnElement[bool] | None:
-            if asks.is_admin:
-                return None
-            own: ColumnElement[bool] = table.project_id == asks.caller.project_id
-            return own | everybodys(asks.caller.project_id or "") if everybodys else own
-
+        own = callers(table.project_id)
+        seen = own if everybodys is None else own | everybodys
         filtered = {name: equals(column) for name, column in known.items()} | tag_filters(table)
         super().__init__(
             model,
@@ -89,11 +84,11 @@ class Noun(Resource[M]):
             style=STYLE,
             rule="{verb}_" + name,
             verbs=_verbs(name),
-            sees=sees,
+            sees=lambda asks: None if asks.is_admin else seen,
             filters=filtered | {"changed_since": since(table.updated_at)} | dict(filters or {}),
             sortable=sortable(known),
             order=[("created_at", "asc")],
-            options=[selectinload(table.tag_rows), *options],
+            loads=[Load(table.tag_rows), *loads],
             **declared,
         )
         self.index(before=before_index)

@@ -11,13 +11,16 @@ from pileus.compute import flavors
 from pileus.db import Database
 from tests.client import Client
 from tests.databases import Databases, migrated
+from tests.unit import uses
 from tests.unit.compute.world import World
 from tests.unit.nouns import Nouns
 
 
 @pytest.fixture
-def nouns(tmp_path: Path) -> Nouns:
-    return Nouns(tmp_path)
+def nouns(tmp_path: Path) -> Iterator[Nouns]:
+    nouns = Nouns(tmp_path)
+    yield nouns
+    uses.compare(nouns.serving.db)
 
 
 @pytest.fixture

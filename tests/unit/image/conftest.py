@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client import Client
+from tests.unit import uses
 from tests.unit.serving import Serving
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Serving:
-    return Serving(tmp_path, image_size_cap_bytes=8 * 1024 * 1024)
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    serving = Serving(tmp_path, image_size_cap_bytes=8 * 1024 * 1024)
+    yield serving
+    uses.compare(serving.db)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pileus.db import Database
 from pileus.settings import Settings
 from tests.client import Client, login
 from tests.databases import Databases, migrated
+from tests.unit import uses
 
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
@@ -24,6 +25,7 @@ PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 def cloud(tmp_path: Path, databases: Databases) -> Iterator[Cloud]:
     with databases.copy(as_first_started, tmp_path / "pileus.db") as database:
         yield Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4), database)
+        uses.compare(database)
 
 
 def as_first_started(db: Database) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.orm import selectinload
-
 from pileus.api import Context, Resource, Schema, Values
 from pileus.api.fields import micros
 from pileus.api.schema import nullable, obj
@@ -13,6 +11,7 @@ from pileus.compute import aggregates
 from pileus.compute.parameters import NO_QUERY_LATE, PRINTABLE_NAME
 from pileus.compute.placement_model import Aggregate
 from pileus.compute.style import NUMBERED
+from pileus.db.reading import Load
 
 _ZONE = nullable({**PRINTABLE_NAME, "pattern": r"^[^\s\p{C}:]([^\p{C}:]*[^\s\p{C}:])?$"})
 _SPACED_NAME = {**PRINTABLE_NAME, "pattern": r"^\s*[^\s\p{C}]([^\p{C}]*[^\s\p{C}])?\s*$"}
@@ -56,7 +55,7 @@ AGGREGATES = Resource(
     rule="os_compute_api:os-aggregates:{verb}",
     view=view,
     paged=False,
-    options=[selectinload(Aggregate.host_rows)],
+    loads=[Load(Aggregate.host_rows)],
 )
 AGGREGATES.index(query=NO_QUERY_LATE)
 AGGREGATES.show(query=NO_QUERY_LATE)

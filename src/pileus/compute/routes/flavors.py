@@ -86,16 +86,19 @@ def view(ctx: Context, flavor: Flavor) -> Values:
     return shown
 
 
+_OFFERED = (flavors.USABLE, Flavor.disabled.is_(False))
+_NOT_PUBLIC = Flavor.is_public.is_(False)
+
+
 def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
     """Lists have what the project may use; administrators choose: that, what is not public, or (none) all."""
-    project = flavors.usable(ctx.caller.project_id)
     if flavors.visible(ctx) is not None:
-        return (project, Flavor.disabled.is_(False))
+        return _OFFERED
     text = ctx.param("is_public")
     if text is not None and text.lower() == "none":
         return ()
     try:
-        return (project if text is None or truth(text) else Flavor.is_public.is_(False),)
+        return (flavors.USABLE if text is None or truth(text) else _NOT_PUBLIC,)
     except ValueError:
         raise Invalid(f"Invalid is_public filter [{text}]") from None
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement
-from sqlalchemy.orm import selectinload
 
 from pileus.api import Context, Resource, Schema, Values, changed, since
 from pileus.api.schema import DIGITS, obj, repeated
+from pileus.api.style import callers
 from pileus.compute import server_groups
 from pileus.compute.model import Server
 from pileus.compute.parameters import ANY, NO_QUERY_LATE, PRINTABLE_NAME, whole
 from pileus.compute.placement_model import HARD, SOFT, ServerGroup
 from pileus.compute.quotas import QUOTAS
 from pileus.compute.style import STYLE
+from pileus.db.reading import Load
 
 _RULE = "os_compute_api:os-server-groups:"
 ALL_PROJECTS = _RULE + "index:all_projects"
@@ -46,7 +47,10 @@ def view(ctx: Context, group: ServerGroup) -> Values:
 def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
     """Those of the caller's project; all, if that is asked for and the policy lets him."""
     everything = "all_projects" in ctx.query and ctx.allows(ALL_PROJECTS)
-    return () if everything else (ServerGroup.project_id == ctx.project_id,)
+    if everything:
+        return ()
+    ctx.require_project()
+    return (callers(ServerGroup.project_id),)
 
 
 GROUPS = Resource(
@@ -61,7 +65,7 @@ GROUPS = Resource(
     sortable={"created_at": ServerGroup.created_at},
     order=[("created_at", "asc")],
     by_offset=True,
-    options=[selectinload(ServerGroup.servers).load_only(Server.id)],
+    loads=[Load(ServerGroup.servers, only=[Server.id])],
 )
 GROUPS.index(query=LIST, asks=(ALL_PROJECTS,))
 GROUPS.show(query=NO_QUERY_LATE)

@@ -12,7 +12,7 @@ from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
-from pileus.db.tags import load_tags
+from pileus.db.reading import Load
 from pileus.errors import Forbidden, Invalid, PileusError
 from pileus.values import truth
 
@@ -65,8 +65,6 @@ def brief(ctx: Context, server: Server) -> Values:
 
 def detailed(ctx: Context, rows: Sequence[Server]) -> list[Values]:
     """Servers of GET /servers/detail."""
-    if ctx.at_least("2.26"):
-        load_tags(ctx.session, rows)
     return [views.full(ctx, one, detail=True) for one in servers.whole(ctx.session, rows)]
 
 
@@ -96,8 +94,9 @@ SERVERS = Resource(
     listed=listing.listed,
     filters=listing.FILTERS,
     sortable=SORTABLE,
+    loads=[Load(Server.tag_rows)],
 )
-SERVERS.index(view=brief, query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
+SERVERS.index(view=brief, loads=(), query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
 SERVERS.index(
     "/detail",
     verb="detail",
@@ -110,6 +109,16 @@ SERVERS.update(body=schemas.UPDATE, asks=views.RULES, view=lambda ctx, server: v
     servers.update
 )
 routes = SERVERS.routes
+
+
+def prepare_servers(ctx: Context, server: Values) -> tuple[create.Wanted, float]:
+    """What a request for servers comes to, and when it was received (seconds since the epoch)."""
+    received = time.time()
+    _require_extras(ctx, server)
+    if not ctx.at_least("2.19"):
+        server = {**server, "description": server["name"]}
+    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    return create.prepare(ctx.session, ctx, server, hints), received
 
 
 @routes.post(
@@ -125,23 +134,19 @@ routes = SERVERS.routes
     ),
     body=schemas.CREATE,
     status=202,
+    prepare=prepare_servers,
 )
-def create_servers(ctx: Context, server: Values) -> Reply:
-    received = time.time()
-    _require_extras(ctx, server)
-    if not ctx.at_least("2.19"):
-        server = {**server, "description": server["name"]}
-    hints = ctx.body.get("os:scheduler_hints") or ctx.body.get("OS-SCH-HNT:scheduler_hints") or {}
-    wanted = create.prepare(ctx.session, ctx, server, hints)
+def create_servers(ctx: Context, server: Values, prepared: tuple[create.Wanted, float]) -> Reply:
+    wanted, received = prepared
     made = create.accept(ctx.session, ctx, wanted, received)
     if truth(server.get("return_reservation_id", False)):
-        return Reply({"reservation_id": made[0].reservation_id})
+        return Reply({"reservation_id": made.reservation_id})
     groups = [{"name": group["name"]} for group in server.get("security_groups", [])] or [{"name": "default"}]
-    links = views.links(ctx, made[0].id)
+    links = views.links(ctx, made.ids[0])
     body = {
-        "id": made[0].id,
+        "id": made.ids[0],
         "links": links,
-        "OS-DCF:diskConfig": made[0].disk_config,
+        "OS-DCF:diskConfig": wanted.own.disk_config,
         "security_groups": groups,
         "adminPass": wanted.admin_pass,
     }

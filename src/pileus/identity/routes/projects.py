@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, false, true
-from sqlalchemy.orm import selectinload
 
 from pileus.api import Context, Requester, Schema, Values
 from pileus.api.filters import equals
 from pileus.api.schema import obj
 from pileus.api.tag_urls import tag_urls
 from pileus.api.tags import TagRules, tag_filters
+from pileus.db.reading import Load
 from pileus.identity import assignments, projects
 from pileus.identity.model import Project
 from pileus.identity.routes.users import USERS
@@ -73,7 +73,7 @@ PROJECTS = Noun(
         "remove_tag": "identity:delete_project_tag",
     },
     placed=True,
-    options=[selectinload(Project.tag_rows)],
+    loads=[Load(Project.tag_rows)],
 )
 PROJECTS.index()
 PROJECTS.show()

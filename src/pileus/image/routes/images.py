@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy.orm import selectinload
-
 from pileus.api import Context, Requester, Resource, Schema, Values
 from pileus.api.fields import seconds
 from pileus.api.tag_urls import tag_urls
 from pileus.api.tags import TagRules
 from pileus.db import Session
+from pileus.db.reading import Load
 from pileus.image import images, listing
 from pileus.image.attributes import EXTRA, MOST_TAGS, READ_ONLY, WRITABLE, over
 from pileus.image.model import Image
@@ -84,7 +83,7 @@ IMAGES = Images(
     filters=listing.FILTERS,
     others=listing.by_property,
     sortable=listing.SORTABLE,
-    options=[selectinload(Image.tag_rows)],
+    loads=[Load(Image.tag_rows)],
 )  # fmt: skip
 routes = IMAGES.routes
 IMAGES.index()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement
-from sqlalchemy.orm import joinedload
 
 from pileus.api import Context, Resource, Schema, Values
 from pileus.api.fields import seconds
 from pileus.api.schema import obj
+from pileus.db.reading import Load
 from pileus.image import images, members
 from pileus.image.model import Image, ImageMember
 from pileus.image.routes.images import target as of_image
@@ -72,7 +72,7 @@ MEMBERS = Resource(
     sortable={"created_at": ImageMember.created_at},
     order=[("created_at", "asc")],
     paged=False,
-    options=[joinedload(ImageMember.image)],
+    loads=[Load(ImageMember.image)],
 )
 MEMBERS.index()
 MEMBERS.show()

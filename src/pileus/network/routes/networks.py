@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import selectinload
-
 from pileus.api import Context, Values
+from pileus.db.reading import Load
 from pileus.network import networks
 from pileus.network.attributes import (
     NAME,
@@ -19,7 +17,7 @@ from pileus.network.attributes import (
     one_of,
     text,
 )
-from pileus.network.model import Network
+from pileus.network.model import Network, Subnet
 from pileus.network.quotas import QUOTAS
 from pileus.network.style import BODY, Noun, standard
 
@@ -78,9 +76,8 @@ def target(row: Network) -> Values:
     return {"shared": row.shared, "router:external": row.external}
 
 
-def everybodys(_project_id: str) -> ColumnElement[bool]:
-    """Everybody sees shared and external networks."""
-    return Network.shared.is_(True) | Network.external.is_(True)
+EVERYBODYS = Network.shared.is_(True) | Network.external.is_(True)
+"""Everybody sees shared and external networks."""
 
 
 NETWORK = Noun(
@@ -91,8 +88,8 @@ NETWORK = Noun(
     columns=networks.COLUMNS,
     hidden=frozenset({"wired"}),
     view=view,
-    options=[selectinload(Network.subnets)],
-    everybodys=everybodys,
+    loads=[Load(Network.subnets, only=[Subnet.id])],
+    everybodys=EVERYBODYS,
     target=target,
     filters={
         "status": lambda _asks, values: Network.admin_state_up.in_(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.orm import joinedload
 
 from pileus.api import Context, Requester, Values
 from pileus.api.filters import few
+from pileus.api.style import callers
+from pileus.db.reading import Load
 from pileus.network import ports
 from pileus.network.attributes import (
     NAME,
@@ -94,9 +95,8 @@ def target(row: Port) -> Values:
     return of_network(row.network) | {"device_owner": row.device_owner}
 
 
-def everybodys(project_id: str) -> ColumnElement[bool]:
-    """The owner of a network sees every port on it."""
-    return Port.network_id.in_(select(Network.id).where(Network.project_id == project_id))
+SEEN = Port.network_id.in_(select(Network.id).where(callers(Network.project_id)))
+"""The owner of a network sees every port on it."""
 
 
 def _by_address(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
@@ -129,8 +129,8 @@ PORT = Noun(
     columns=ports.COLUMNS,
     hidden=frozenset({"position", "created_by_compute", "dns_name", "server_id", "device_tag"}),
     view=view,
-    options=[joinedload(Port.network)],
-    everybodys=everybodys,
+    loads=[Load(Port.network), Load(Port.fixed_ips), Load(Port.group_links)],
+    everybodys=SEEN,
     target=target,
     parent=parent,
     filters={"fixed_ips": _by_address, "security_groups": _by_group},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy import select
 
 from pileus.api import Context, Values
+from pileus.api.style import callers
+from pileus.db.reading import Load
 from pileus.errors import Invalid
 from pileus.network import security_group_rules, security_groups
 from pileus.network.attributes import (
@@ -98,10 +99,8 @@ def target(row: SecurityGroupRule) -> Values:
     return of_group(row.group)
 
 
-def everybodys(project_id: str) -> ColumnElement[bool]:
-    """The owner of a group sees every rule in it."""
-    owned = select(SecurityGroup.id).where(SecurityGroup.project_id == project_id)
-    return SecurityGroupRule.security_group_id.in_(owned)
+SEEN = SecurityGroupRule.security_group_id.in_(select(SecurityGroup.id).where(callers(SecurityGroup.project_id)))
+"""The owner of a group sees every rule in it."""
 
 
 SECURITY_GROUP_RULE = Noun(
@@ -110,8 +109,8 @@ SECURITY_GROUP_RULE = Noun(
     missing=("SecurityGroupRuleNotFound", "Security group rule {id} does not exist"),
     attributes=ATTRIBUTES,
     view=view,
-    options=[joinedload(SecurityGroupRule.group)],
-    everybodys=everybodys,
+    loads=[Load(SecurityGroupRule.group)],
+    everybodys=SEEN,
     target=target,
     parent=parent,
 )

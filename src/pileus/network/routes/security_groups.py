@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy.orm import selectinload
-
 from pileus.api import Context, Values
+from pileus.db.reading import Load
 from pileus.network import security_groups
 from pileus.network.attributes import SHOWN, STANDARD, Attribute, text
 from pileus.network.model import SecurityGroup, SecurityGroupRule
@@ -43,7 +42,7 @@ SECURITY_GROUP = Noun(
     attributes=ATTRIBUTES,
     hidden=frozenset({"wired"}),
     view=view,
-    options=[selectinload(SecurityGroup.rules).selectinload(SecurityGroupRule.tag_rows)],
+    loads=[Load(SecurityGroup.rules, Load(SecurityGroupRule.tag_rows))],
     before_index=ensure_default,
 )
 SECURITY_GROUP.create(body=BODY, bulk=True)(security_groups.create)

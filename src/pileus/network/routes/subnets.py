@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, false, select
-from sqlalchemy.orm import InstrumentedAttribute, joinedload
+from sqlalchemy import false, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api import Context, Values
 from pileus.api.filters import Filter, equals
+from pileus.api.style import callers
+from pileus.db.reading import Load
 from pileus.network import ipam, subnets
 from pileus.network.attributes import (
     NAME,
@@ -24,7 +26,7 @@ from pileus.network.attributes import (
 from pileus.network.literals import address, prefix
 from pileus.network.model import Network, Subnet
 from pileus.network.quotas import QUOTAS
-from pileus.network.routes.networks import NETWORK
+from pileus.network.routes.networks import EVERYBODYS, NETWORK
 from pileus.network.style import BODY, Noun, standard
 
 _MODE = Attribute(read=nullable(one_of(*subnets.MODES)), put=False, default=None)
@@ -95,14 +97,12 @@ def parent(ctx: Context, values: Values) -> Values:
     known: dict[str, Values] = ctx.session.info.setdefault(NETWORK, {})
     network_id = values["network_id"]
     if network_id not in known:
-        known[network_id] = of_network(NETWORK.find(ctx, network_id, "show", shown=False))
+        known[network_id] = of_network(NETWORK.find(ctx, network_id, "show", bare=True))
     return known[network_id]
 
 
-def everybodys(project_id: str) -> ColumnElement[bool]:
-    """Who sees a network sees its subnets."""
-    seen = (Network.project_id == project_id) | Network.shared.is_(True) | Network.external.is_(True)
-    return Subnet.network_id.in_(select(Network.id).where(seen))
+SEEN = Subnet.network_id.in_(select(Network.id).where(callers(Network.project_id) | EVERYBODYS))
+"""Who sees a network sees its subnets."""
 
 
 def _on_network(column: InstrumentedAttribute[bool]) -> Filter:
@@ -117,8 +117,8 @@ SUBNET = Noun(
     missing=("SubnetNotFound", "Subnet {id} could not be found."),
     attributes=ATTRIBUTES,
     view=view,
-    options=[joinedload(Subnet.network)],
-    everybodys=everybodys,
+    loads=[Load(Subnet.network), Load(Subnet.pools)],
+    everybodys=SEEN,
     target=target,
     parent=parent,
     filters={

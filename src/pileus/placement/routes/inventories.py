@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement
 
 from pileus.api import Context, Reply, Resource, Values
+from pileus.db.reading import Load
 from pileus.placement import providers
 from pileus.placement.model import InventoryRow
 from pileus.placement.style import NO_QUERY, STYLE, reply
@@ -46,6 +47,7 @@ INVENTORIES = Resource(
     view=view,
     within=within,
     paged=False,
+    loads=[Load(InventoryRow.provider)],
 )
 routes = INVENTORIES.routes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
 from pileus.network import bootstrap as network_bootstrap
 from tests.client import Client
+from tests.unit import uses
 from tests.unit.serving import Serving
 
 
@@ -36,13 +37,14 @@ def reported(count: int) -> AgentReport:
 
 
 @pytest.fixture
-def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Serving:
+def serving(tmp_path: Path, new_database: Callable[[], str | None]) -> Iterator[Serving]:
     serving = Serving(tmp_path, database=new_database() or "")
     with serving.db.write() as session:
         flavors.bootstrap(session)
         network_bootstrap.bootstrap(session, session.scalars(select(Project.id).where(Project.name == "admin")).one())
         hosts.register(session, reported(2), utcnow())
-    return serving
+    yield serving
+    uses.compare(serving.db)
 
 
 @pytest.fixture
@@ -63,10 +65,11 @@ def boot(admin: Client, demo: Client) -> Callable[..., str]:
     headers = {"Content-Type": "application/octet-stream"}
     assert admin("PUT", f"/image/v2/images/{image}/file", body=bytes(512), headers=headers).status_code == 204
 
-    def accept(**values: Any) -> str:
-        body = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"} | values
+    def accept(hints: dict[str, Any] | None = None, **values: Any) -> str:
+        server = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"} | values
+        body = {"server": server, "os:scheduler_hints": hints or {}}
         version = {"OpenStack-API-Version": "compute 2.104"}
-        answer = demo("POST", "/compute/v2.1/servers", json={"server": body}, headers=version)
+        answer = demo("POST", "/compute/v2.1/servers", json=body, headers=version)
         assert answer.status_code == 202, answer.text
         return str(answer.json["server"]["id"])
 
