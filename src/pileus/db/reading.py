@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BindParameter, Select, bindparam, inspect, select
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipDirection, joinedload, selectinload
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
+from pileus.db.among import among
 from pileus.db.engine import Session
 
 M = TypeVar("M")
 Attribute = InstrumentedAttribute[Any]
-MOST_KEYS = 5000
-"""Rows whose parts one statement reads; databases bound the values that one may hold."""
 
 
 class Load:
@@ -48,14 +46,12 @@ class Load:
         keys = list({owner[own]: None for owner in owners if owner[own] is not None})
         found: dict[Any, Any] = {} if self._is_one else {key: [] for key in keys}
         parts = []
-        waiting = iter(keys)
-        while some := list(islice(waiting, MOST_KEYS)):
-            for key, *values in session.fetch(self._query, keys=some):
-                parts.append(part := self._reader.row(values))
-                if self._is_one:
-                    found[key] = part
-                else:
-                    found[key].append(part)
+        for key, *values in session.fetch(self._query, keys=keys) if keys else ():
+            parts.append(part := self._reader.row(values))
+            if self._is_one:
+                found[key] = part
+            else:
+                found[key].append(part)
         for owner in owners:
             owner[name] = found.get(owner[own])
         self._reader.complete(session, parts)
@@ -78,11 +74,10 @@ class Load:
     def _query(self) -> Select[Any]:
         """The parts, each behind the key of what it belongs to."""
         relation = self.relation.property
-        keys: BindParameter[Any] = bindparam("keys", expanding=True)
         ((own, theirs),) = relation.local_remote_pairs
         if self._is_one:
-            return select(theirs, *self._reader.columns).where(theirs.in_(keys))
-        query = select(own, *self._reader.columns).join(self.relation).where(own.in_(keys))
+            return select(theirs, *self._reader.columns).where(among(theirs, "keys"))
+        query = select(own, *self._reader.columns).join(self.relation).where(among(own, "keys"))
         return query.order_by(*relation.order_by) if relation.order_by else query
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, or_, select
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
+from pileus.db.among import among
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import quotas, sync
 from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
@@ -164,7 +165,7 @@ _NAMES = (
     select(Port.server_id, SecurityGroup.name)
     .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
     .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
-    .where(Port.server_id.in_(bindparam("ids", expanding=True)))
+    .where(among(Port.server_id, "ids"))
     .order_by(Port.position, SecurityGroup.name)
 )
 
