@@ -88,7 +88,10 @@ class Database:
         self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
         self._writing = self.engine.execution_options(pileus_write=True)
-        self._reading = self.engine if self.sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        # Rows are taken by position and by name, never by the statement's own columns: nothing is prepared for that.
+        self._reading = self.engine.execution_options(_result_disable_adapt_to_context=True)
+        if not self.sqlite:
+            self._reading = self._reading.execution_options(isolation_level="REPEATABLE READ")
         self._turnstile = Turnstile(_file(self.engine)) if self.sqlite else None
 
     @contextmanager
