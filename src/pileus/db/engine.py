@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from pileus.db import now, patterns
+from pileus.db.prepared import Queries
 from pileus.db.turnstile import Turnstile
 
 TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
@@ -45,9 +46,10 @@ class Session(orm.Session):
         reading: the connection of one that only reads; None of one that writes.
     """
 
-    def __init__(self, bind: Engine | Connection, **options: Any) -> None:
+    def __init__(self, bind: Engine | Connection, queries: Queries | None = None, **options: Any) -> None:
         super().__init__(bind, **options)
         self.reading = bind if isinstance(bind, Connection) else None
+        self._queries = queries
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` when this transaction has been committed; never if it is rolled back."""
@@ -59,6 +61,8 @@ class Session(orm.Session):
         It goes past the mapper: half of what a small query costs.
         """
         if self.reading is not None:
+            if self._queries and (prepared := self._queries.prepared(statement)):
+                return prepared.rows(self.reading, values)
             return self.reading.execute(statement, values).all()
         if self.autoflush:
             self.flush()
@@ -87,6 +91,7 @@ class Database:
     def __init__(self, url: str, pool_size: int = 16, **options: Any) -> None:
         self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
+        self._queries = Queries(self.engine.dialect)
         self._writing = self.engine.execution_options(pileus_write=True)
         # Rows are taken by position and by name, never by the statement's own columns: nothing is prepared for that.
         self._reading = self.engine.execution_options(_result_disable_adapt_to_context=True)
@@ -99,8 +104,9 @@ class Database:
         """A transaction that only reads, all of it at one moment: a server and its task_state belong together."""
         with (
             self._reading.connect() as connection,
-            Session(connection, autoflush=False, expire_on_commit=False) as session,
+            Session(connection, self._queries, autoflush=False, expire_on_commit=False) as session,
         ):
+            connection.begin()
             yield session
 
     @contextmanager

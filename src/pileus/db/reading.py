@@ -1,14 +1,16 @@
 """Rows that are read to be shown: made of a statement's columns, past the mapper.
 
-They are objects of the models, with their properties, but of no session: nothing of them is loaded later (what was not
-read raises), and none is ever written. What the mapper does to load a row costs several times what the database takes.
+They have what the models' rows have, attributes and properties, but are of no session: nothing of them is loaded later
+(what was not read raises), and none is ever written. What the mapper does to load a row, and to tell who looks at it,
+costs several times what the database takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from types import FunctionType
+from typing import Any, Generic, NoReturn, TypeVar
 
 from sqlalchemy import Select, inspect, select
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipDirection, joinedload, selectinload
@@ -102,7 +104,7 @@ class Reader(Generic[M]):
 
     def row(self, values: Sequence[object]) -> M:
         """An object with these values, in the order of `columns`."""
-        row = self._model.__new__(self._model)
+        row = self._class.__new__(self._class)
         vars(row).update(zip(self._names, values, strict=True))
         return row
 
@@ -111,6 +113,14 @@ class Reader(Generic[M]):
         if rows:
             for load in self._loads:
                 load.read(session, rows)
+
+    @cached_property
+    def _class(self) -> type[M]:
+        """The model's class without the mapper's attributes."""
+        found: dict[str, Any] = {}
+        for base in reversed(self._model.__mro__):
+            found |= {name: value for name, value in vars(base).items() if isinstance(value, property | FunctionType)}
+        return type(self._model.__name__, (), found | {"__init__": _refuse, "__setattr__": _refuse})
 
     @cached_property
     def query(self) -> Select[Any]:
@@ -125,3 +135,7 @@ class Reader(Generic[M]):
     @cached_property
     def _names(self) -> list[str]:
         return [attribute.key for attribute in self.columns]
+
+
+def _refuse(row: object, *_: object) -> NoReturn:
+    raise TypeError(f"A {type(row).__name__} that was read to be shown is not changed.")

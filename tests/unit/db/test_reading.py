@@ -91,12 +91,15 @@ def test_the_relationship_says_what_belongs_to_them(db: Database) -> None:
 def test_what_was_not_read_is_not_made_up(db: Database) -> None:
     network = read(db, Reader(Network, only=[Network.id]))[0]
     for name in ("subnets", "name"):
-        with pytest.raises(UnmappedInstanceError):
+        with pytest.raises(AttributeError):
             getattr(network, name)
 
 
 def test_they_cannot_be_written(db: Database) -> None:
-    network = read(db, Reader(Network))[0]
+    network = read(db, Reader(Network, [Load(Network.tag_rows)]))[0]
+    for name in ("name", "tags", "else"):
+        with pytest.raises(TypeError):
+            setattr(network, name, ["x"])
     with db.write() as session, pytest.raises(UnmappedInstanceError):
         session.add(network)
 
