@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
 from pileus.api import ITSELF, Asks, Values
@@ -32,8 +32,11 @@ def default(session: Session, project_id: str) -> SecurityGroup:
     return found
 
 
+_DEFAULT_OF = select(DefaultGroup.project_id).where(DefaultGroup.project_id == bindparam("project_id"))
+
+
 def has_default(session: Session, project_id: str) -> bool:
-    return session.get(DefaultGroup, project_id) is not None
+    return bool(session.fetch(_DEFAULT_OF, project_id=project_id))
 
 
 def _make_default(session: Session, project_id: str) -> SecurityGroup:
