@@ -88,10 +88,15 @@ class World:
     def cost(self, path: str) -> dict[str, float]:
         """Milliseconds of processor time and statements of a request."""
         seen: list[str] = []
+
+        def note(*given: Any) -> None:
+            seen.append(given[2])
+
         for _ in range(WARM):
             self.ask(path)
-        event.listen(self.db.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+        event.listen(self.db.engine, "before_cursor_execute", note)
         self.ask(path)
+        event.remove(self.db.engine, "before_cursor_execute", note)
         statements, took = len([one for one in seen if one != "BEGIN"]), []
         for _ in range(MEASURED):
             began = time.process_time()

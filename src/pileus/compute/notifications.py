@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from sqlalchemy import select
+from sqlalchemy.orm import load_only, selectinload
+
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
 from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
-from pileus.db.tags import load_tags
 from pileus.jsontypes import Values
 from pileus.network import addresses
 from pileus.network.addresses import AddressRow
@@ -24,8 +26,10 @@ def create(
 ) -> Values:
     """instance.create.start, .end or .error, of servers and the requests that made them; returns the *notify* stage."""
     session.flush()
-    load_tags(session, [server for server, _ in of])
-    addressed = addresses.for_servers(session, [server.id for server, _ in of])
+    ids = [server.id for server, _ in of]
+    with_tags = select(Server).options(load_only(Server.id), selectinload(Server.tag_rows)).where(Server.id.in_(ids))
+    session.scalars(with_tags).all()  # the rows that are there get what they lack
+    addressed = addresses.for_servers(session, ids)
     told = [
         (f"nova-compute:{server.host or ''}", _created(server, origin, addressed.get(server.id, []), error))
         for server, origin in of
