@@ -92,7 +92,7 @@ class Endpoint:
         if not token:
             raise Unauthenticated("The request you have made requires authentication.")
         with nullcontext(session) if session else self._cloud.db.read() as reading:
-            ctx.caller = self._cloud.authenticate(reading, token)
+            ctx.speak_for(self._cloud.authenticate(reading, token))
 
     def _accept(self, ctx: Context, path: dict[str, str]) -> Route:
         """The route that is asked for, once it is known to fit the request."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import String, bindparam
 
-from pileus.api.caller import NOBODY
+from pileus.api.caller import NOBODY, Caller
 from pileus.api.microversions import Number, number
 from pileus.api.policy import Credentials, Policy
 from pileus.errors import Forbidden, Invalid
@@ -54,6 +54,12 @@ class Requester:
         self.version: Number = (0, 0)
         self.asked: set[str] = set()
         self._policy = policy
+
+    def speak_for(self, caller: Caller) -> None:
+        """Go on in this caller's name; what was found out about an earlier one is forgotten."""
+        self.caller, self.asked = caller, set()
+        for known in ("_credentials", "parameters"):
+            vars(self).pop(known, None)
 
     def at_least(self, version: str) -> bool:
         """Whether the request's microversion is `version` or newer."""

@@ -36,9 +36,9 @@ class Load:
 
     @property
     def option(self) -> _AbstractLoad:
-        """The same for the mapper, which loads what is written."""
+        """The same for the mapper, which loads what is written: all columns of what can be."""
         loader = joinedload(self.relation) if self._is_one else selectinload(self.relation)
-        loader = loader.load_only(*self.only) if self.only else loader
+        loader = loader.load_only(*self.only) if self.only and self.relation.property.viewonly else loader
         return loader.options(*(one.option for one in self.then))
 
     def read(self, session: Session, rows: Iterable[Any]) -> None:

@@ -77,3 +77,11 @@ def test_a_body_that_was_read_is_not_taken_for_an_empty_one(serving: Serving, sp
     assert demo.ok("GET", f"/images/{image}")["status"] == "queued"
     assert upload() == 204
     assert demo("GET", f"/images/{image}/file").content == data
+
+
+def test_a_read_is_repeated_from_the_check_of_its_token_on(serving: Serving, spoiler: Spoiler) -> None:
+    demo = serving.user("demo", "/network/v2.0")
+    wanted = demo.ok("GET", "/networks")
+    spoiler.behind = 0
+    assert demo.ok("GET", "/networks") == wanted
+    assert spoiler.behind == -2  # the first attempt was all of the request, and so was the second

@@ -156,3 +156,15 @@ def test_what_an_operator_adds_is_found_by_its_beginning(tmp_path: Path) -> None
     (tmp_path / "compute.yaml").write_text('"os_compute_api:limits:mine": "role:admin"\n')
     policy.credentials(caller())
     assert policy.under("os_compute_api:limits") == {**known, ":mine": "os_compute_api:limits:mine"}
+
+
+def test_a_requester_who_becomes_another_is_judged_as_that_one(policy: Policy) -> None:
+    """As happens when a request is read again, and what its token stands for changed meanwhile."""
+    asks = Requester(policy, Settings(state="/nowhere"), "req-1")
+    asks.speak_for(caller("admin"))
+    assert asks.is_admin
+    assert asks.parameters == {"caller_project": "p"}
+    asks.speak_for(caller("reader", project_id="q"))
+    assert not asks.is_admin
+    assert asks.parameters == {"caller_project": "q"}
+    assert asks.asked == set()

@@ -109,5 +109,8 @@ def test_the_mapper_loads_the_same(db: Database) -> None:
         query = select(Network).where(Network.name == "full").options(*(load.option for load in LOADS))
         full = session.scalars(query).unique().one()
         assert not {"tag_rows", "subnets"} & inspect(full).unloaded
+        session.expunge_all()
+        full = session.scalars(query.options(Load(Network.subnets, only=[Subnet.id]).option)).unique().one()
+        assert "cidr" not in inspect(full.subnets[0]).unloaded
         group = session.scalars(select(ServerGroup).options(Load(ServerGroup.servers, only=[Server.id]).option)).one()
         assert "name" in inspect(group.servers[0]).unloaded
