@@ -1,5 +1,5 @@
 """The scheduler: filter, weigh and claim in one transaction."""
 
-from pileus.compute.scheduler.place import place, release
+from pileus.compute.scheduler.place import place, prepare, release
 
-__all__ = ["place", "release"]
+__all__ = ["place", "prepare", "release"]
