@@ -136,7 +136,8 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, nargs="+", default=[100, 10_000])
     parser.add_argument("--servers", type=int, default=1000)
     options = parser.parse_args()
-    print(json.dumps({str(count): measure(count, options.servers) for count in options.hosts}, indent=1))
+    prepared = {"import": round(cost_ms(scheduler.prepare), 1)}
+    print(json.dumps(prepared | {str(count): measure(count, options.servers) for count in options.hosts}, indent=1))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
 from pileus.compute.model import Server
-from pileus.db import Database, Session
+from pileus.db import Database, Session, in_chunks
 from pileus.identity.keys import KeyRing
 from pileus.identity.logins import Logins
 from pileus.identity.tokens import Tokens
@@ -145,7 +145,7 @@ class Hearing:
         """Set once there was a report."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
-        for some in hosts.in_chunks(report.hosts):
+        for some in in_chunks(report.hosts, hosts.REPORTS):
             with self._db.write() as session:
                 hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
         self.heard.set()
@@ -154,7 +154,7 @@ class Hearing:
         """A sign of life is written down only now and then."""
         now = clock.monotonic()
         if names and now - self._noted.get(names[0], -HEARTBEAT_S) >= HEARTBEAT_S:
-            for some in hosts.in_chunks(names):
+            for some in in_chunks(names, hosts.SIGNS_OF_LIFE):
                 with self._db.write() as session:
                     hosts.heard_of(session, some)
             self._noted[names[0]] = now

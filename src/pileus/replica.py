@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pileus import bootstrap
 from pileus.api.app import streams
 from pileus.cloud import Cloud
+from pileus.compute import scheduler
 from pileus.db import Database
 from pileus.edge.certificate import context
 from pileus.edge.serving import serve
@@ -34,6 +35,7 @@ def conduct(settings: Settings, passwords: Mapping[str, str], line: int, progres
         passwords: of the first users, by name. line: pipe on which the processes that answer requests ring.
         progress: told "ready".
     """
+    scheduler.prepare()
     if os.geteuid() == 0:
         become(settings.replica_user)
     die_with_parent()

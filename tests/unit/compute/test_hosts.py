@@ -91,7 +91,8 @@ def test_two_replicas_hear_of_a_new_host_at_once(world: World) -> None:
 
 
 def test_a_large_report_is_several_transactions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "CHUNK", 10)
+    monkeypatch.setattr(hosts, "REPORTS", 10)
+    monkeypatch.setattr(hosts, "SIGNS_OF_LIFE", 20)
     ear = hearing(world)
     with world.statements() as seen:
         ear.report(report_of(*many(25)), utcnow())
@@ -99,7 +100,7 @@ def test_a_large_report_is_several_transactions(world: World, monkeypatch: pytes
     with world.statements() as seen:
         ear.alive([f"h{n}" for n in range(25)])
         ear.alive([f"h{n}" for n in range(25)])
-    assert len([one for one in seen if one.startswith("UPDATE hosts")]) == 3, "the second sign comes too soon"
+    assert len([one for one in seen if one.startswith("UPDATE hosts")]) == 2, "the second sign comes too soon"
     with world.db.read() as session:
         assert all(host.alive for host in session.scalars(select(Host)))
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, s
 from sqlalchemy.orm import Mapped
 
 from pileus.compute.model import UP_FOR_S, Host, Server
-from pileus.db import Session, in_seconds
+from pileus.db import Session, in_chunks, in_seconds
 from pileus.placement import allocations
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
@@ -108,8 +108,7 @@ def load(session: Session, provider_ids: Sequence[str] | None = None) -> list[Ho
     """Hosts by name, with inventories, usages and traits: four statements for all; four a chunk for those given."""
     if provider_ids is None:
         return _load(session, None)
-    chunks = [provider_ids[first : first + CHUNK] for first in range(0, len(provider_ids), CHUNK)]
-    return [host for chunk in chunks for host in _load(session, list(chunk))]
+    return [host for some in in_chunks(provider_ids, CHUNK) for host in _load(session, list(some))]
 
 
 def _load(session: Session, ids: list[str] | None) -> list[HostState]:

@@ -24,6 +24,15 @@ PASS_SIZE = 128
 TRIES = 3
 
 
+def prepare() -> None:
+    """Import what only a process needs that schedules; those that answer requests do without NumPy's 12 MiB.
+
+    Call it as the user who may read the program's files.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is for its threads
+    from pileus.compute.scheduler import boards, passes  # noqa: F401
+
+
 @grouped(limit=PASS_SIZE)
 def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
     """Choose and claim a host for each server.
@@ -64,8 +73,6 @@ def _choose(
 
 
 def _try(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
-    # NumPy and the threads of its libraries are for those who schedule: other processes never get here.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pileus.compute.scheduler import boards
     from pileus.compute.scheduler.passes import Pass
 

@@ -350,7 +350,49 @@ def test_replicas_at_the_same_time_never_claim_too_much(shared: World) -> None:
     assert set(shared.used().values()) == {2}
 
 
+# --- who pays for it ----------------------------------------------------------------------------------------------
+
+
+def run(*lines: str) -> None:
+    """Run lines in a Python of their own."""
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
 def test_who_does_not_schedule_needs_no_numpy() -> None:
-    """It is 12 MiB a process."""
-    code = "import pileus.cloud, pileus.cli, sys; assert 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run("import pileus.cloud, pileus.replica, sys", "assert 'numpy' not in sys.modules")
+
+
+def test_who_schedules_imports_nothing_later() -> None:
+    """The files may be root's, and the process an ordinary user's by then."""
+    run(
+        "import sys",
+        "from pileus.compute import scheduler",
+        "from pileus.compute.scheduler.hosts import HostState, Room",
+        "from pileus.compute.scheduler.request import Request",
+        "scheduler.prepare()",
+        "before = set(sys.modules)",
+        "from pileus.compute.scheduler.board import Board, Touched",
+        "from pileus.compute.scheduler.passes import Pass",
+        "board = Board()",
+        "rooms = {'VCPU': Room(2, 2, 0, 2)}",
+        "states = [HostState(n, 1, n, 'z', False, n == 'a', 'q', 'x', rooms, frozenset('t')) for n in 'ab']",
+        "board.put(states, Touched())",
+        "board.begin(['c'], {'a': 1}, {})",
+        "this = Pass(board, Touched())",
+        "results = [this.choose(Request(str(n), 'p', 'u', {'VCPU': 1}, 'z', None, {}, {}, {})) for n in range(3)]",
+        "assert [isinstance(one, dict) for one in results] == [True, True, False], results",
+        "assert set(sys.modules) == before, set(sys.modules) - before",
+    )
+
+
+def test_the_conductor_imports_it_before_it_becomes_an_ordinary_user() -> None:
+    run(
+        "import os, sys",
+        "from pileus import replica",
+        "from pileus.settings import Settings",
+        "def become(user):",
+        "    sys.exit('numpy' not in sys.modules)",
+        "os.geteuid, replica.become = lambda: 0, become",
+        "replica.conduct(Settings(state='/nowhere'), {}, 0, print)",
+        "sys.exit('it remained root')",
+    )
