@@ -160,8 +160,7 @@ def test_the_journal_is_read_and_forgotten_by_indexes(world: World) -> None:
                 views.stages(session, operation)
 
     def forget() -> None:
-        with world.db.write() as session:
-            purge(session, 3600.0, 3600.0)
+        purge(world.db, 3600.0, 3600.0)
 
     for call in (trace, forget):
         for statement, plan in world.plans(call).items():
