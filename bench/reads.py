@@ -21,13 +21,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sqlalchemy import event
+from tests.unit.nouns import Nouns
 
 from pileus.compute.model import Server
 from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot
 from pileus.db import new_id, utcnow
 from pileus.image.model import Image
 from pileus.network.model import FixedIP, Port, PortSecurityGroup
-from tests.unit.nouns import Nouns
 
 WARM, MEASURED = 30, 200
 
@@ -60,7 +60,10 @@ class World:
         row = Server(id=server_id, number=number, flavor=flavor, image=ImageSnapshot(), **names, **owner, **state)
         row.created_at = row.updated_at = row.launched_at = now
         session.add(row)
-        mac, address = f"fa:16:3e:00:{number // 256:02x}:{number % 256:02x}", f"10.0.{1 + number // 200}.{number % 200 + 1}"
+        mac, address = (
+            f"fa:16:3e:00:{number // 256:02x}:{number % 256:02x}",
+            f"10.0.{1 + number // 200}.{number % 200 + 1}",
+        )
         port = Port(id=port_id, project_id=self.project, network_id=network, mac_address=mac, server_id=server_id)
         port.device_id, port.device_owner, port.host, port.status = server_id, "compute:nova", "up", "ACTIVE"
         port.fixed_ips = [FixedIP(subnet_id=self.subnet, ip_address=address, port_id=port_id)]
@@ -85,10 +88,15 @@ class World:
     def cost(self, path: str) -> dict[str, float]:
         """Milliseconds of processor time and statements of a request."""
         seen: list[str] = []
+
+        def note(*given: Any) -> None:
+            seen.append(given[2])
+
         for _ in range(WARM):
             self.ask(path)
-        event.listen(self.db.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+        event.listen(self.db.engine, "before_cursor_execute", note)
         self.ask(path)
+        event.remove(self.db.engine, "before_cursor_execute", note)
         statements, took = len([one for one in seen if one != "BEGIN"]), []
         for _ in range(MEASURED):
             began = time.process_time()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
+
 from pileus import clock, compute, identity, image, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app
@@ -144,16 +146,18 @@ class Hearing:
         """Set once there was a report."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
-        with self._db.write() as session:
-            hosts.register(session, report, asked)
+        for some in hosts.in_chunks(report.hosts):
+            with self._db.write() as session:
+                hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
         self.heard.set()
 
     def alive(self, names: list[str]) -> None:
         """A sign of life is written down only now and then."""
         now = clock.monotonic()
         if names and now - self._noted.get(names[0], -HEARTBEAT_S) >= HEARTBEAT_S:
-            with self._db.write() as session:
-                hosts.heard_of(session, names)
+            for some in hosts.in_chunks(names):
+                with self._db.write() as session:
+                    hosts.heard_of(session, some)
             self._noted[names[0]] = now
 
     def answer(self, answer: Answer) -> None:

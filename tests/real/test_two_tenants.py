@@ -73,7 +73,8 @@ class Tenants:
         """A guest for a server, which has its address by DHCP; gives its namespace."""
         with self.cloud.db.write() as session:
             wanted = [request]
-            (port,) = server_ports.allocate_for_server(session, server, who.project_id, HOST, wanted, [], name)
+            want = server_ports.Want(server, who.project_id, HOST, wanted, [], name)
+            ((port,),) = server_ports.allocate(session, [want])
         self.settle()
         self.tell(who, server)
         guest = self.guests.enter_context(namespace())
@@ -86,7 +87,7 @@ class Tenants:
     def tell(self, who: Caller, server: str) -> None:
         """Have the host know what the control plane would tell it of a server."""
         with self.cloud.db.read() as session:
-            ports = wiring.guest_ports(session, server)
+            ports = wiring.guest_ports(session, [server])[server]
         data = InstanceData(hostname=server, name=f"data of {server}", project_id=who.project_id)
         number = f"00000000-0000-0000-0000-{abs(hash(server)) % 10**12:012d}"
         self.store.put(
@@ -155,9 +156,8 @@ def test_an_address_on_a_shared_network_is_not_taken(tenants: Tenants) -> None:
     thief = tenants.boot(alt, "thief", NetworkRequest(network_id=commons))
     bare = alt.make("port", network_id=commons, fixed_ips=[])["id"]
     with tenants.cloud.db.write() as session:  # compute refuses such a port; the network is not to trust in that
-        server_ports.allocate_for_server(
-            session, "nobody", alt.project_id, HOST, [NetworkRequest(port_id=bare)], [], ""
-        )
+        want = server_ports.Want("nobody", alt.project_id, HOST, [NetworkRequest(port_id=bare)], [], "")
+        server_ports.allocate(session, [want])
         (wired,) = wiring.wire(session, [bare])
     tenants.settle()
     nobody = tenants.guests.enter_context(namespace())

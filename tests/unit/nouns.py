@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pileus.agent.commands import Inventory
+from pileus.agent.commands import HostReport, Inventory
 from pileus.compute import flavors
 from pileus.compute.model import Host
 from pileus.db import new_id, utcnow
@@ -43,15 +43,23 @@ class Nouns:
             "MEMORY_MB": Inventory(total=16000, reserved=512),
             "DISK_GB": Inventory(total=100),
         }
-        traits = (*TRAITS, "CUSTOM_FAST") if name == "up" else TRAITS
-        provider = providers.report(session, name, stock, traits)
+        host = HostReport(
+            name=name,
+            hypervisor_type="QEMU",
+            hypervisor_version=7002000,
+            host_ip="192.0.2.1",
+            inventories=stock,
+            traits=(*TRAITS, "CUSTOM_FAST") if name == "up" else TRAITS,
+            cpu_info={"arch": "x86_64"},
+        )
+        provider_id = providers.report(session, [host])[name]
         now = utcnow()
         session.add(
             Host(
                 name=name,
                 id=number,
                 service_id=new_id(),
-                provider_id=provider.id,
+                provider_id=provider_id,
                 hypervisor_type="QEMU",
                 hypervisor_version=7002000,
                 host_ip="192.0.2.1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import falcon
@@ -55,7 +56,7 @@ class Context(Requester):
         """An absolute URL under this service's prefix, as the client reached it."""
         return f"{self.root}{self.service.prefix}{path}"
 
-    @property
+    @cached_property
     def root(self) -> str:
         """Scheme and host as the client reached them."""
         return f"{self.request.forwarded_scheme}://{self.request.forwarded_host}"

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Integer, and_, literal, or_, true
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Integer, String, and_, literal, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
 from pileus.api.requester import Requester
+from pileus.db.among import among
 from pileus.values import instant, truth, whole
 
 Condition = ColumnElement[bool]
@@ -24,6 +26,7 @@ MOST = 2**31 - 1
 MOST_INEXACT, LONGEST = 50, 255
 """Texts that one parameter compares inexactly, and their characters."""
 
+_numbers = count(1)
 _INEXACT: dict[str, Callable[[Column, str], Condition]] = {
     "contains": lambda column, text: column.contains(text, autoescape=True),
     "icontains": lambda column, text: column.icontains(text, autoescape=True),
@@ -36,9 +39,14 @@ _INEXACT: dict[str, Callable[[Column, str], Condition]] = {
 
 def equals(column: Column) -> Filter:
     """The column has one of the values, which are read as its type says."""
+    name = f"filter_{next(_numbers)}"
+    made = among(column, name) if isinstance(column.type, String) else None
 
-    def condition(_asks: Requester, values: Sequence[str]) -> Condition:
-        return column.in_([typed(column, value) for value in values])
+    def condition(asks: Requester, values: Sequence[str]) -> Condition:
+        if made is None or name in asks.parameters:  # an alias of it is in the query as well
+            return column.in_([typed(column, value) for value in values])
+        asks.parameters[name] = list(values)
+        return made
 
     return condition
 

@@ -64,6 +64,7 @@ class Policy:
         self._enforcer.load_rules()
         self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
         self._known: dict[Caller, Credentials] = {}
+        self._under: dict[str, dict[str, str]] = {}
         self._reading = 0
         self._narrower = {rule: self._scopes & set(few) for rule, few in (narrower or {}).items()}
 
@@ -77,6 +78,13 @@ class Policy:
         """Every rule, those that the operator added among them."""
         return frozenset(self._enforcer.rules)
 
+    def under(self, prefix: str) -> Mapping[str, str]:
+        """The rules whose names begin so, by what follows."""
+        _, under = self._remembered()
+        if prefix not in under:
+            under[prefix] = {name.removeprefix(prefix): name for name in self.names if name.startswith(prefix)}
+        return under[prefix]
+
     @property
     def checks(self) -> dict[str, str]:
         """Every rule with its check, in oslo.policy's language."""
@@ -85,12 +93,17 @@ class Policy:
     def credentials(self, caller: Caller) -> Credentials:
         """What rules are asked with about a caller, by the rules as they are now."""
         self._enforcer.load_rules()
-        if self._reading != self._enforcer.readings or len(self._known) >= MOST:
-            self._reading, self._known = self._enforcer.readings, {}
-        known = self._known.get(caller)
+        callers, _ = self._remembered()
+        known = callers.get(caller)
         if known is None:
-            known = self._known[caller] = self._credentials(caller)
+            known = callers[caller] = self._credentials(caller)
         return known
+
+    def _remembered(self) -> tuple[dict[Caller, Credentials], dict[str, dict[str, str]]]:
+        """What is remembered of the rules as they were last read."""
+        if self._reading != self._enforcer.readings or len(self._known) >= MOST:
+            self._reading, self._known, self._under = self._enforcer.readings, {}, {}
+        return self._known, self._under
 
     def _credentials(self, caller: Caller) -> Credentials:
         values, scope = caller.policy_values(), _scope(caller)

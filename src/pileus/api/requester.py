@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import String, bindparam
@@ -79,9 +79,9 @@ class Requester:
         """What rules are asked about what is the caller's own."""
         return {"project_id": self.caller.project_id, "user_id": self.caller.user_id}
 
-    @property
-    def parameters(self) -> dict[str, str | None]:
-        """The values of the parameters that conditions have."""
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The values of the parameters that conditions have; filters add theirs."""
         return {PROJECT.key: self.caller.project_id}
 
     @property
@@ -106,6 +106,10 @@ class Requester:
     def refusal(self, rule: str) -> Forbidden:
         """What a client is told that the policy refuses."""
         return self._policy.refusal(rule)
+
+    def rules_under(self, prefix: str) -> Mapping[str, str]:
+        """The rules of the service whose names begin so, by what follows."""
+        return self._policy.under(prefix)
 
     @property
     def rules(self) -> frozenset[str]:

@@ -29,7 +29,7 @@ from pileus.api.routes import Options, Routes
 from pileus.api.schema import Schema
 from pileus.api.style import View
 from pileus.db import Session
-from pileus.db.reading import Load, Reader
+from pileus.db.reading import Reader
 from pileus.errors import Invalid, PileusError
 from pileus.jsontypes import Values
 
@@ -61,19 +61,18 @@ class Resource(Collection[M]):
         verb: str = "index",
         *,
         views: Views | None = None,
-        loads: Sequence[Load] | None = None,
+        reader: Reader[M] | None = None,
         **options: Unpack[Options],
     ) -> None:
         """GET of the list; with a suffix such as "/detail", another view and another verb's rule.
 
         Args:
             views: all rows as clients see them, where one by one would take a statement each.
-            loads: what these views need of other tables, if not what the noun's do.
+            reader: reads what these views need, where that is less than all.
         """
-        reader = self.reader if loads is None else Reader(self.model, loads)
 
         def handler(ctx: Context, **path: str) -> object:
-            return self._index(ctx, reader, self.rule(verb), views or _each(view), path)
+            return self._index(ctx, reader or self.reader, self.rule(verb), views or _each(view), path)
 
         self.routes.get(self.path + suffix, **(self._guard(verb) | options))(handler)
 

@@ -199,12 +199,20 @@ class Action(Flow[P]):
         Args:
             done: the host's answer, of which `power_state` and `at` are read, if they are there.
         """
-        server = servers.held(session, server_id)
-        assert server is not None
-        if self.transition.then is not None:
-            servers.set_state(server, self.transition.after(server.vm_state), done.get("power_state"))
-        yield server
-        servers.catch_up(server, done.get("at"))
+        with self.all_arriving(session, {server_id: done}) as held:
+            yield held[server_id]
+
+    @contextmanager
+    def all_arriving(self, session: Session, done: Mapping[str, Values]) -> Iterator[dict[str, Server]]:
+        """As `arriving`, for several servers together, each with its host's answer; they are given by id."""
+        held = servers.held_all(session, done)
+        assert held.keys() == done.keys()
+        for server_id, server in held.items():
+            if self.transition.then is not None:
+                servers.set_state(server, self.transition.after(server.vm_state), done[server_id].get("power_state"))
+        yield held
+        for server_id, server in held.items():
+            servers.catch_up(server, done[server_id].get("at"))
 
 
 def action(

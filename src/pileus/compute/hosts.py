@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
-from sqlalchemy import delete, func, select, update
+import msgspec
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 
 from pileus import clock
 from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
@@ -14,10 +16,48 @@ from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.states import ERROR
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.operations import debts, task_states
-from pileus.placement import providers
+from pileus.placement import allocations, providers
 
+T = TypeVar("T")
 LATELY = timedelta(minutes=1)
 """A report is no older than this when it is taken in."""
+CHUNK = 250
+"""So many hosts are written in one transaction: others write between."""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a host's own row takes over of a report."""
+
+    hypervisor_type: str
+    hypervisor_version: int
+    host_ip: str
+    cpu_info: dict[str, Any]
+
+
+_NOW = select(in_seconds(0)).scalar_subquery()
+"""The same for every row of a statement, and asked for once."""
+_KNOWN = select(Host.name, Host.provider_id, *(getattr(Host, name) for name in Shown.__struct_fields__)).where(
+    Host.name.in_(bindparam("names", expanding=True))
+)
+_OURS = select(
+    Server.host,
+    Server.id,
+    Server.vm_state,
+    Server.incarnation,
+    Server.power_state,
+    Server.news.is_not(None).label("has_news"),
+    Server.launched_at,
+    Server.updated_at,
+    Server.deleted_at,  # a condition on it would make SQLite read every server that was not deleted
+).where(Server.host.in_(bindparam("hosts", expanding=True)))
+
+Guests = dict[tuple[str, str], GuestReport]
+"""By host and server id."""
+
+
+def in_chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Hosts, or names of hosts, a transaction's worth at a time."""
+    return (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
 
 
 def register(session: Session, report: AgentReport, asked: datetime) -> None:
@@ -26,27 +66,55 @@ def register(session: Session, report: AgentReport, asked: datetime) -> None:
     Args:
         asked: when the report was asked for: what we changed since then it may not know.
     """
-    known = {host.name: host for host in session.scalars(select(Host))}
-    next_id = (session.scalar(select(func.max(Host.id))) or 0) + 1
-    for one in report.hosts:
-        provider = providers.report(session, one.name, one.inventories, one.traits)
-        host = known.get(one.name)
-        if host is None:
-            host = Host(name=one.name, id=next_id, service_id=new_id(), provider_id=provider.id, created_at=utcnow())
-            next_id += 1
-            session.add(host)
-        host.hypervisor_type, host.hypervisor_version = one.hypervisor_type, one.hypervisor_version
-        host.host_ip, host.cpu_info = one.host_ip, one.cpu_info
-        host.last_seen, host.updated_at = in_seconds(0), utcnow()
-    session.flush()
-    for one in report.hosts:
-        _compare_guests(session, one, asked)
-    debts.hurry(session, [one.name for one in report.hosts])
+    told = {one.name: one for one in report.hosts}
+    known = _known(session, told)
+    if told.keys() - known.keys():
+        session.lock(allocations.LOCK)  # two replicas may hear of a new host at once
+        known = _known(session, told)
+    shown = {name: msgspec.convert(one, Shown, from_attributes=True) for name, one in told.items()}
+    changed = [name for name, (_, had) in known.items() if had != shown[name]]
+    allocations.move_on(session, [known[name][0] for name in changed])
+    provider_ids = providers.report(session, list(told.values()))
+    for name in changed:
+        session.change(update(Host).where(Host.name == name).values(**msgspec.structs.asdict(shown[name])))
+    _add(session, {name: one for name, one in shown.items() if name not in known}, provider_ids)
+    session.change(update(Host).where(Host.name.in_(told)).values(last_seen=_NOW, updated_at=utcnow()))
+    _compare_guests(session, told, asked)
+    debts.hurry(session, told)
 
 
-def heard_of(session: Session, names: list[str]) -> None:
+def _known(session: Session, names: Collection[str]) -> dict[str, tuple[str, Shown]]:
+    """The id of its provider, and what is shown, of each of these hosts that is known."""
+    rows = session.fetch(_KNOWN, names=list(names))
+    return {name: (provider_id, Shown(*shown)) for name, provider_id, *shown in rows}
+
+
+def _add(session: Session, hosts: Mapping[str, Shown], provider_ids: Mapping[str, str]) -> None:
+    """Make new hosts, under the lock of placement."""
+    if not hosts:
+        return
+    first, now = (session.scalar(select(func.max(Host.id))) or 0) + 1, utcnow()
+    session.execute(
+        insert(Host),
+        [
+            {
+                "name": name,
+                "id": number,
+                "service_id": new_id(),
+                "provider_id": provider_ids[name],
+                **msgspec.structs.asdict(one),
+                "created_at": now,
+                "updated_at": now,
+                "last_seen": now,
+            }
+            for number, (name, one) in enumerate(hosts.items(), first)
+        ],
+    )
+
+
+def heard_of(session: Session, names: Collection[str]) -> None:
     """The agent of these hosts gave a sign of life."""
-    session.change(update(Host).where(Host.name.in_(names)).values(last_seen=in_seconds(0)))
+    session.change(update(Host).where(Host.name.in_(names)).values(last_seen=_NOW))
 
 
 def down(session: Session, names: Iterable[str]) -> set[str]:
@@ -64,47 +132,75 @@ def observe(session: Session, event: GuestEvent) -> None:
         servers.hear(server, event.power_state, event.at, busy)
 
 
-def _compare_guests(session: Session, report: HostReport, asked: datetime) -> None:
+def _compare_guests(session: Session, told: Mapping[str, HostReport], asked: datetime) -> None:
     """Bring servers' power states up to date; what no server accounts for is shown, never touched."""
-    query = select(Server).where(Server.host == report.name, Server.deleted_at.is_(None))
-    ours = {server.id: server for server in session.scalars(query.order_by(Server.id).with_for_update())}
-    busy = task_states(session, ours)
-    here = {guest.server_id: guest for guest in report.guests if _is_ours(ours.get(guest.server_id), guest)}
-    strangers = [guest for guest in report.guests if guest.server_id not in here]
-    unknown = [guest for guest in strangers if not _accounted_for(session, report.name, guest, asked)]
-    for server in ours.values():
-        guest = here.get(server.id)
-        state = guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
-        later = asked <= server.updated_at < asked + LATELY  # a change from the far future is a wrong clock's
-        if server.id not in busy and server.launched_at is not None and not later:
-            servers.hear(server, state, clock.time(), busy=False)
-    _show_unknown(session, report.name, unknown)
+    guests = [(name, guest) for name, report in told.items() for guest in report.guests]
+    ours = {(row.host, row.id): row for row in session.fetch(_OURS, hosts=list(told)) if row.deleted_at is None}
+    here = {
+        (name, guest.server_id): guest for name, guest in guests if _is_ours(ours.get((name, guest.server_id)), guest)
+    }
+    strangers = {(name, guest.server_id): guest for name, guest in guests if (name, guest.server_id) not in here}
+    accounted = _accounted_for(session, strangers, asked)  # before this report changes anything
+    _follow(session, {key for key, row in ours.items() if _differs(row, here.get(key), asked)}, here, asked)
+    _show_unknown(session, told, {key: guest for key, guest in strangers.items() if key not in accounted})
 
 
-def _is_ours(server: Server | None, guest: GuestReport) -> bool:
+def _is_ours(server: Any, guest: GuestReport) -> bool:
     """Whether a guest is the one that its server has on this host; if a rebuild failed, perhaps still the former."""
     if server is None:
         return False
     former = server.vm_state == ERROR and guest.incarnation < server.incarnation
-    return former or guest.incarnation in (0, server.incarnation)
+    return bool(former or guest.incarnation in (0, server.incarnation))
 
 
-def _accounted_for(session: Session, host: str, guest: GuestReport, asked: datetime) -> bool:
-    """Whether a row says what is to become of a guest: an operation, a debt, or a change later than the report."""
+def _state(guest: GuestReport | None) -> int:
+    """The power state of a server by what its host reports of it."""
+    return guest.power_state if guest and guest.power_state is not None else PowerState.SHUTDOWN
+
+
+def _counts(server: Any, asked: datetime) -> bool:
+    """Whether the report is newer than what is known of a server: a change from the far future is a wrong clock's."""
+    return server.launched_at is not None and not asked <= server.updated_at < asked + LATELY
+
+
+def _differs(row: Any, guest: GuestReport | None, asked: datetime) -> bool:
+    return _counts(row, asked) and (row.has_news or row.power_state != _state(guest))
+
+
+def _follow(session: Session, differing: set[tuple[str, str]], here: Guests, asked: datetime) -> None:
+    """Bring these servers up to date, as they are once they are locked; not those that something is under way on."""
+    if not differing:
+        return
+    query = select(Server).where(Server.id.in_([server_id for _, server_id in differing]))
+    locked = session.scalars(query.order_by(Server.id).with_for_update()).all()
+    busy = task_states(session, [server.id for server in locked])
+    for server in locked:
+        key = (server.host or "", server.id)
+        still = key in differing and server.deleted_at is None and _counts(server, asked)
+        if still and server.id not in busy:
+            servers.hear(server, _state(here.get(key)), clock.time(), busy=False)
+
+
+def _accounted_for(session: Session, guests: Guests, asked: datetime) -> set[tuple[str, str]]:
+    """The guests of which a row says what is to become: an operation, a debt, or a change later than the report."""
+    if not guests:
+        return set()
+    ids = {server_id for _, server_id in guests}
     later = (Server.updated_at >= asked, Server.updated_at < asked + LATELY)
-    changed = select(Server.id).where(Server.id == guest.server_id, *later)
-    if task_states(session, [guest.server_id]) or debts.is_owed(session, host, guest.server_id, spec.discard.name):
-        return True
-    return session.scalar(changed) is not None
+    changing = set(session.scalars(select(Server.id).where(Server.id.in_(ids), *later)))
+    changing |= task_states(session, ids).keys()
+    owed = debts.owed_to(session, {host for host, _ in guests}, spec.discard.name)
+    return owed | {key for key in guests if key[1] in changing}
 
 
-def _show_unknown(session: Session, host: str, unknown: list[GuestReport]) -> None:
-    """Make the host's unknown guests be exactly these."""
-    known = {row.server_id: row for row in session.scalars(select(UnknownGuest).where(UnknownGuest.host == host))}
-    ids = {guest.server_id for guest in unknown}
-    if gone := known.keys() - ids:
-        session.change(delete(UnknownGuest).where(UnknownGuest.host == host, UnknownGuest.server_id.in_(gone)))
-    for guest in {one.server_id: one for one in unknown}.values():
-        row = known.get(guest.server_id) or UnknownGuest(host=host, server_id=guest.server_id, first_seen=utcnow())
+def _show_unknown(session: Session, hosts: Iterable[str], unknown: Guests) -> None:
+    """Make the hosts' unknown guests be exactly these."""
+    rows = session.scalars(select(UnknownGuest).where(UnknownGuest.host.in_(hosts)))
+    known = {(row.host, row.server_id): row for row in rows}
+    if gone := known.keys() - unknown.keys():
+        key = tuple_(UnknownGuest.host, UnknownGuest.server_id)
+        session.change(delete(UnknownGuest).where(key.in_(list(gone))))
+    for (host, server_id), guest in unknown.items():
+        row = known.get((host, server_id)) or UnknownGuest(host=host, server_id=server_id, first_seen=utcnow())
         row.incarnation, row.power_state = guest.incarnation, guest.power_state
         session.add(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy import ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot, KeySnapshot, News
@@ -16,6 +16,7 @@ from pileus.network.requests import NetworkRequest
 
 UP_FOR_S = 60.0
 """A host not heard of for this long counts as down."""
+_BUILDING = text("vm_state = 'building'")
 
 
 class Host(Base):
@@ -26,7 +27,7 @@ class Host(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     id: Mapped[int]
     service_id: Mapped[str]
-    provider_id: Mapped[str] = mapped_column(ForeignKey("resource_providers.id"))
+    provider_id: Mapped[str] = mapped_column(ForeignKey("resource_providers.id"), index=True)
     zone: Mapped[str] = mapped_column(default="nova")
     hypervisor_type: Mapped[str]
     hypervisor_version: Mapped[int]
@@ -168,6 +169,7 @@ class Server(Tagged, Base):
         Index("ix_servers_everybodys", "deleted_at", "created_at", "id"),
         Index("ix_servers_updated", "updated_at"),
         Index("ix_servers_reservation", "reservation_id"),
+        Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
     )
 
     def touch(self) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import load_only, selectinload
 
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
@@ -10,15 +14,31 @@ from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
 from pileus.jsontypes import Values
 from pileus.network import addresses
+from pileus.network.addresses import AddressRow
 from pileus.operations import Origin
 from pileus.operations.notifications import emit, versioned
 
 POWER_STATES = {0: "pending", 1: "running", 3: "paused", 4: "shutdown", 6: "crashed", 7: "suspended"}
 
 
-def create(session: Session, origin: Origin, server: Server, phase: str, error: dict[str, str] | None = None) -> Values:
-    """instance.create.start, .end or .error; returns the *notify* stage."""
-    data = _instance(session, origin, server) | {
+def create(
+    session: Session, of: Sequence[tuple[Server, Origin]], phase: str, error: dict[str, str] | None = None
+) -> Values:
+    """instance.create.start, .end or .error, of servers and the requests that made them; returns the *notify* stage."""
+    session.flush()
+    ids = [server.id for server, _ in of]
+    with_tags = select(Server).options(load_only(Server.id), selectinload(Server.tag_rows)).where(Server.id.in_(ids))
+    session.scalars(with_tags).all()  # the rows that are there get what they lack
+    addressed = addresses.for_servers(session, ids)
+    told = [
+        (f"nova-compute:{server.host or ''}", _created(server, origin, addressed.get(server.id, []), error))
+        for server, origin in of
+    ]
+    return emit(session, f"instance.create.{phase}", told, "ERROR" if error else "INFO")
+
+
+def _created(server: Server, origin: Origin, addressed: list[AddressRow], error: dict[str, str] | None) -> Values:
+    data = _instance(server, origin, addressed) | {
         "fault": _fault(error) if error else None,
         "request_id": origin.request_id,
         "keypairs": [_key_pair(server)] if server.key_name else [],
@@ -26,12 +46,10 @@ def create(session: Session, origin: Origin, server: Server, phase: str, error: 
         "trusted_image_certificates": server.trusted_certs,
         "instance_name": server.instance_name,
     }
-    payload = versioned("InstanceCreatePayload", "1.13", data)
-    publisher = f"nova-compute:{server.host or ''}"
-    return emit(session, f"instance.create.{phase}", publisher, payload, "ERROR" if error else "INFO")
+    return versioned("InstanceCreatePayload", "1.13", data)
 
 
-def _instance(session: Session, origin: Origin, server: Server) -> Values:
+def _instance(server: Server, origin: Origin, addressed: list[AddressRow]) -> Values:
     return {
         "uuid": server.id,
         "user_id": server.user_id,
@@ -59,7 +77,7 @@ def _instance(session: Session, origin: Origin, server: Server) -> Values:
         "power_state": POWER_STATES[server.power_state],
         "task_state": None,
         "progress": 0,
-        "ip_addresses": _addresses(session, server),
+        "ip_addresses": _addresses(addressed),
         "block_devices": [],
         "metadata": server.metadata_,
         "locked": server.locked_by is not None,
@@ -71,8 +89,7 @@ def _instance(session: Session, origin: Origin, server: Server) -> Values:
     }
 
 
-def _addresses(session: Session, server: Server) -> list[Values]:
-    session.flush()
+def _addresses(addressed: list[AddressRow]) -> list[Values]:
     return [
         versioned(
             "IpPayload",
@@ -87,7 +104,7 @@ def _addresses(session: Session, server: Server) -> list[Values]:
                 "device_name": f"tap{row.port_id[:11]}",
             },
         )
-        for row in addresses.for_servers(session, [server.id]).get(server.id, [])
+        for row in addressed
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, func, select, true
@@ -14,6 +14,8 @@ from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
 from pileus.compute.unnamed import unnamed
 from pileus.db import Session, utcnow
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import Conflict, NotFound
 from pileus.jsontypes import Values
 from pileus.network import addresses, security_groups
@@ -123,6 +125,15 @@ def refresh_data(session: Session, server: Server, request_id: str) -> None:
         owe(session, server.host, server.id, owed, request_id)
 
 
+_HOSTS, _FAULTS = Reader(Host), Reader(ServerFault)
+_NAMED = _HOSTS.query.where(among(Host.name, "names"))
+_NEWEST = _FAULTS.query.where(
+    ServerFault.id.in_(
+        select(func.max(ServerFault.id)).where(among(ServerFault.server_id, "ids")).group_by(ServerFault.server_id)
+    )
+)
+
+
 def whole(session: Session, rows: Sequence[Server]) -> list[Whole]:
     """Servers with what belongs to them: a constant number of statements, however many there are."""
     ids = [server.id for server in rows]
@@ -132,7 +143,7 @@ def whole(session: Session, rows: Sequence[Server]) -> list[Whole]:
     addressed, named = addresses.for_servers(session, ids), security_groups.names_for_servers(session, ids)
     faults = _faults(session, [server.id for server in rows if server.vm_state in (states.ERROR, states.DELETED)])
     names = {server.host for server in rows if server.host}
-    hosts = {host.name: host for host in session.scalars(select(Host).where(Host.name.in_(names)))} if names else {}
+    hosts = {host.name: host for host in _HOSTS.fetch(session, _NAMED, {"names": names})} if names else {}
     return [
         Whole(
             server,
@@ -149,8 +160,7 @@ def whole(session: Session, rows: Sequence[Server]) -> list[Whole]:
 def _faults(session: Session, ids: list[str]) -> dict[str, ServerFault]:
     if not ids:
         return {}
-    newest = select(func.max(ServerFault.id)).where(ServerFault.server_id.in_(ids)).group_by(ServerFault.server_id)
-    return {fault.server_id: fault for fault in session.scalars(select(ServerFault).where(ServerFault.id.in_(newest)))}
+    return {fault.server_id: fault for fault in _FAULTS.fetch(session, _NEWEST, {"ids": ids})}
 
 
 def add_fault(session: Session, server: Server, message: str) -> None:
@@ -171,7 +181,13 @@ def set_state(server: Server, vm_state: str, power_state: int | None = None) -> 
 
 def held(session: Session, server_id: str) -> Server | None:
     """A server for a step that writes it: as it is now, and nobody else's until the transaction ends."""
-    return session.get(Server, server_id, with_for_update=True, populate_existing=True)
+    return held_all(session, [server_id]).get(server_id)
+
+
+def held_all(session: Session, server_ids: Collection[str]) -> dict[str, Server]:
+    """As `held`, those of several that there are, by id."""
+    query = select(Server).where(Server.id.in_(server_ids)).order_by(Server.id).with_for_update()
+    return {row.id: row for row in session.scalars(query.execution_options(populate_existing=True))}
 
 
 def host_of(server_id: str) -> Callable[[Session], str]:

@@ -9,6 +9,7 @@ from pileus.api import Asks, Values
 from pileus.compute.model import Host
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
+from pileus.placement import allocations
 from pileus.values import truth
 
 BINARY = "nova-compute"
@@ -52,6 +53,7 @@ def update(session: Session, host: Host, values: Values, asks: Asks) -> None:
     if values.get("status") == "enabled" and "disabled_reason" in values:
         raise Invalid("Specifying 'disabled_reason' with status 'enabled' is invalid.")
     change(
+        session,
         host,
         Change(
             disabled=values["status"] == "disabled" if "status" in values else None,
@@ -61,8 +63,9 @@ def update(session: Session, host: Host, values: Values, asks: Asks) -> None:
     )
 
 
-def change(host: Host, wanted: Change) -> None:
+def change(session: Session, host: Host, wanted: Change) -> None:
     """Enable or disable a service, or declare its host down; enabling forgets the reason."""
+    allocations.move_on(session, [host.provider_id])
     if wanted.disabled is not None:
         host.disabled = wanted.disabled
         host.disabled_reason = wanted.disabled_reason if wanted.disabled else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from pileus.agent.commands import (
     COMMANDS,
@@ -27,24 +28,36 @@ from pileus.compute.model import Server
 from pileus.compute.states import SETTLED
 from pileus.db import Session
 from pileus.errors import NotFound
-from pileus.jsontypes import Json
+from pileus.jsontypes import Json, Values
 from pileus.network import security_groups, wiring
 from pileus.operations import Owed, Recorded, recorded
+from pileus.operations.owed import RecordedMany, recorded_many
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
-def _server(session: Session, server_id: str) -> Server:
-    server = session.get(Server, server_id)
-    if server is None:
+def _known(found: T | None, server_id: str) -> T:
+    """What was found of a server; raises NotFound: nothing was."""
+    if found is None:
         raise NotFound(f"Instance {server_id} could not be found.")
-    return server
+    return found
 
 
 def guest(session: Session, server_id: str) -> GuestSpec:
-    """Everything a host needs to build the server's guest."""
-    server = _server(session, server_id)
+    """Everything a host needs to build the server's guest; raises NotFound."""
+    return guests(session, [server_id])[0]
+
+
+def guests(session: Session, server_ids: Sequence[str]) -> list[GuestSpec]:
+    """The same of many servers, in order: as many statements, however many there are."""
+    rows = {row.id: row for row in session.scalars(select(Server).where(Server.id.in_(server_ids)))}
+    ports, groups = wiring.guest_ports(session, server_ids), security_groups.names_for_servers(session, server_ids)
+    return [_guest(_known(rows.get(one), one), ports[one], tuple(groups.get(one, ()))) for one in server_ids]
+
+
+def _guest(server: Server, ports: tuple[GuestPort, ...], groups: tuple[str, ...]) -> GuestSpec:
     flavor = server.flavor
     return GuestSpec(
         server_id=server.id,
@@ -56,9 +69,9 @@ def guest(session: Session, server_id: str) -> GuestSpec:
         ephemeral_gib=flavor.ephemeral,
         swap_mib=flavor.swap,
         image=_image(server),
-        ports=wiring.guest_ports(session, server.id),
+        ports=ports,
         config_drive=server.config_drive,
-        data=_data(session, server),
+        data=_data(server, groups),
         extra_specs=flavor.extra_specs,
     )
 
@@ -77,7 +90,7 @@ def _image(server: Server) -> ImageSource | None:
     )
 
 
-def _data(session: Session, server: Server) -> InstanceData:
+def _data(server: Server, groups: tuple[str, ...]) -> InstanceData:
     key = server.key
     return InstanceData(
         hostname=server.hostname,
@@ -90,14 +103,15 @@ def _data(session: Session, server: Server) -> InstanceData:
         public_key=key.public_key if key else None,
         key_type=key.type if key else "ssh",
         metadata=server.metadata_,
-        security_groups=tuple(security_groups.names_for_servers(session, [server.id]).get(server.id, ())),
+        security_groups=groups,
         user_data=server.user_data,
     )
 
 
 # --- commands: recorded actions, so that the journal and the debts can name them ------------------------------
 
-_BUILDERS: dict[type[Command], Recorded[Any, Any]] = {}
+Builder = Recorded[Any, Any] | RecordedMany
+_BUILDERS: dict[type[Command], Builder] = {}
 
 
 def owed(kind: type[Command], *, server_id: str, **values: Json) -> Owed:
@@ -113,18 +127,24 @@ def owed(kind: type[Command], *, server_id: str, **values: Json) -> Owed:
     return builder(kind).owed(server_id=server_id, **values)
 
 
-def builder(kind: type[Command]) -> Recorded[Any, Any]:
-    """The recorded action that builds a command; what names none of its own is built of the server's row."""
+def builder(kind: type[Command]) -> Builder:
+    """The recorded action that builds a command; what names none of its own is built of the servers' rows."""
     if kind not in _BUILDERS:
-        _BUILDERS[kind] = recorded(kind.words())(partial(_build, kind))
+        _BUILDERS[kind] = recorded_many(kind.words())(partial(_build, kind))
     return _BUILDERS[kind]
 
 
-def _build(kind: type[Command], session: Session, server_id: str, **values: Any) -> Command:
+def _build(kind: type[Command], session: Session, each: Sequence[Values]) -> list[Command]:
+    ids = [one["server_id"] for one in each]
+    own = [{name: value for name, value in one.items() if name != "server_id"} for one in each]
     if issubclass(kind, GuestCommand):
-        return kind(guest=guest(session, server_id), **values)
+        return [kind(guest=guest, **values) for guest, values in zip(guests(session, ids), own, strict=True)]
     assert issubclass(kind, ServerCommand)
-    return kind(server_id=server_id, incarnation=_server(session, server_id).incarnation, **values)
+    found = dict(session.execute(select(Server.id, Server.incarnation).where(Server.id.in_(ids))).all())
+    return [
+        kind(server_id=one, incarnation=_known(found.get(one), one), **values)
+        for one, values in zip(ids, own, strict=True)
+    ]
 
 
 def _check(kind: type[Command], names: Iterable[str]) -> None:

@@ -173,7 +173,7 @@ def _make(session: Session, guest: UnknownGuest, told: GuestSpec, origin: Origin
     lost: list[str] = []
     found = regain.ports_of(session, told.ports, server.id, project_id, guest.host, groups, origin.request_id, lost)
     server.networks = [NetworkRequest(network_id=port.network_id) for port in found]
-    server_ports.set_up(session, server.id, server.vm_state != STOPPED)
+    server_ports.set_up(session, [server.id], server.vm_state != STOPPED)
     return Adopted(server, len(found), lost)
 
 
@@ -282,6 +282,6 @@ def _claim(session: Session, server: Server) -> None:
     session.lock(allocations.LOCK)
     request = request_of(server, ())
     provider_id = session.get_one(Host, server.host).provider_id
-    allocations.release(session, server.id)
+    allocations.release(session, [server.id])
     claim = Claim(server.id, provider_id, server.project_id, server.user_id, request.resources)
     allocations.claim(session, [claim])

@@ -14,6 +14,7 @@ from pileus.compute.placement_model import Aggregate, AggregateHost
 from pileus.db import Session, in_seconds
 from pileus.operations.leases import LEASE_S
 from pileus.operations.model import ReplicaRow
+from pileus.placement import allocations
 
 DEFAULT, INTERNAL = "nova", "internal"
 CONTROL = ("nova-conductor", "nova-scheduler")
@@ -77,6 +78,7 @@ def settle(session: Session, hosts: Collection[str]) -> str | None:
     present = (Server.host.in_([row.name for row in moved]), Server.deleted_at.is_(None))
     if moved and session.scalar(select(Server.id).where(*present).limit(1)) is not None:
         return "One or more hosts contain instances in this zone"
+    allocations.move_on(session, [row.provider_id for row in moved])
     for row in moved:
         row.zone = wanted[row]
     return None

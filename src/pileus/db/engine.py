@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from pileus.db import now, patterns
+from pileus.db.prepared import Queries
 from pileus.db.turnstile import Turnstile
 
 TRANSIENT_STATES = ("08", "25006", "40", "53", "57P", "57014", "58")
@@ -47,9 +48,10 @@ class Session(orm.Session):
         reading: the connection of one that only reads; None of one that writes.
     """
 
-    def __init__(self, bind: Engine | Connection, **options: Any) -> None:
-        super().__init__(bind, **options)
+    def __init__(self, bind: Engine | Connection, queries: Queries, **options: Any) -> None:
+        super().__init__(bind, expire_on_commit=False, **options)
         self.reading = bind if isinstance(bind, Connection) else None
+        self._queries = queries
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` when this transaction has been committed; never if it is rolled back."""
@@ -58,13 +60,13 @@ class Session(orm.Session):
     def fetch(self, statement: Executable, **values: object) -> Sequence[Any]:
         """The rows of a query of columns that was made once, with these values for its parameters.
 
-        It goes past the mapper: half of what a small query costs.
+        It goes past the mapper, and once it was asked before, to the driver: a fifth of what a small query costs.
         """
-        if self.reading is not None:
-            return self.reading.execute(statement, values).all()
         if self.autoflush:
             self.flush()
-        return self.connection().execute(statement, values).all()
+        connection = self.reading or self.connection()
+        prepared = self._queries.prepared(statement)
+        return prepared.rows(connection, values) if prepared else connection.execute(statement, values).all()
 
     def fetch_among(self, statement: Executable, name: str, among: Iterable[object], **values: object) -> Iterator[Any]:
         """As `fetch`, of a query with a list for one of its parameters that may be longer than a statement's may."""
@@ -95,8 +97,12 @@ class Database:
     def __init__(self, url: str, pool_size: int = 16, **options: Any) -> None:
         self.engine = _engine(url, options or {"pool_size": pool_size, "max_overflow": 2 * pool_size})
         self.sqlite = self.engine.dialect.name == "sqlite"
+        self._queries = Queries(self.engine.dialect)
         self._writing = self.engine.execution_options(pileus_write=True)
-        self._reading = self.engine if self.sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        # Rows are taken by position and by name, never by the statement's own columns: nothing is prepared for that.
+        self._reading = self.engine.execution_options(_result_disable_adapt_to_context=True)
+        if not self.sqlite:
+            self._reading = self._reading.execution_options(isolation_level="REPEATABLE READ")
         self._turnstile = Turnstile(_file(self.engine)) if self.sqlite else None
 
     @contextmanager
@@ -104,8 +110,9 @@ class Database:
         """A transaction that only reads, all of it at one moment: a server and its task_state belong together."""
         with (
             self._reading.connect() as connection,
-            Session(connection, autoflush=False, expire_on_commit=False) as session,
+            Session(connection, self._queries, autoflush=False) as session,
         ):
+            connection.begin()
             yield session
 
     @contextmanager
@@ -119,7 +126,7 @@ class Database:
         Raises:
             OutcomeUnknown: that could not be found out.
         """
-        with Session(self._writing, expire_on_commit=False) as session:
+        with Session(self._writing, self._queries) as session:
             with self._turnstile.turn() if self._turnstile else nullcontext():
                 try:
                     yield session

@@ -1,26 +1,26 @@
 """Rows that are read to be shown: made of a statement's columns, past the mapper.
 
-They are objects of the models, with their properties, but of no session: nothing of them is loaded later (what was not
-read raises), and none is ever written. What the mapper does to load a row costs several times what the database takes.
+They have what the models' rows have, attributes and properties, but are of no session: nothing of them is loaded later
+(what was not read raises), and none is ever written. What the mapper does to load a row, and to tell who looks at it,
+costs several times what the database takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from types import FunctionType
+from typing import Any, Generic, NoReturn, TypeVar
 
-from sqlalchemy import BindParameter, Select, bindparam, inspect, select
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipDirection, joinedload, selectinload
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
+from pileus.db.among import among
 from pileus.db.engine import Session
 
 M = TypeVar("M")
 Attribute = InstrumentedAttribute[Any]
-MOST_KEYS = 5000
-"""Rows whose parts one statement reads; databases bound the values that one may hold."""
 
 
 class Load:
@@ -48,14 +48,12 @@ class Load:
         keys = list({owner[own]: None for owner in owners if owner[own] is not None})
         found: dict[Any, Any] = {} if self._is_one else {key: [] for key in keys}
         parts = []
-        waiting = iter(keys)
-        while some := list(islice(waiting, MOST_KEYS)):
-            for key, *values in session.fetch(self._query, keys=some):
-                parts.append(part := self._reader.row(values))
-                if self._is_one:
-                    found[key] = part
-                else:
-                    found[key].append(part)
+        for key, *values in session.fetch(self._query, keys=keys) if keys else ():
+            parts.append(part := self._reader.row(values))
+            if self._is_one:
+                found[key] = part
+            else:
+                found[key].append(part)
         for owner in owners:
             owner[name] = found.get(owner[own])
         self._reader.complete(session, parts)
@@ -78,11 +76,10 @@ class Load:
     def _query(self) -> Select[Any]:
         """The parts, each behind the key of what it belongs to."""
         relation = self.relation.property
-        keys: BindParameter[Any] = bindparam("keys", expanding=True)
         ((own, theirs),) = relation.local_remote_pairs
         if self._is_one:
-            return select(theirs, *self._reader.columns).where(theirs.in_(keys))
-        query = select(own, *self._reader.columns).join(self.relation).where(own.in_(keys))
+            return select(theirs, *self._reader.columns).where(among(theirs, "keys"))
+        query = select(own, *self._reader.columns).join(self.relation).where(among(own, "keys"))
         return query.order_by(*relation.order_by) if relation.order_by else query
 
 
@@ -107,7 +104,7 @@ class Reader(Generic[M]):
 
     def row(self, values: Sequence[object]) -> M:
         """An object with these values, in the order of `columns`."""
-        row = self._model.__new__(self._model)
+        row = self._class.__new__(self._class)
         vars(row).update(zip(self._names, values, strict=True))
         return row
 
@@ -116,6 +113,14 @@ class Reader(Generic[M]):
         if rows:
             for load in self._loads:
                 load.read(session, rows)
+
+    @cached_property
+    def _class(self) -> type[M]:
+        """The model's class without the mapper's attributes."""
+        found: dict[str, Any] = {}
+        for base in reversed(self._model.__mro__):
+            found |= {name: value for name, value in vars(base).items() if isinstance(value, property | FunctionType)}
+        return type(self._model.__name__, (), found | {"__init__": _refuse, "__setattr__": _refuse})
 
     @cached_property
     def query(self) -> Select[Any]:
@@ -130,3 +135,7 @@ class Reader(Generic[M]):
     @cached_property
     def _names(self) -> list[str]:
         return [attribute.key for attribute in self.columns]
+
+
+def _refuse(row: object, *_: object) -> NoReturn:
+    raise TypeError(f"A {type(row).__name__} that was read to be shown is not changed.")

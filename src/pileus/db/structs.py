@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,13 @@ class AsStruct(TypeDecorator[Any]):
 
     def process_bind_param(self, value: object, _dialect: Dialect) -> object:
         return None if value is None else msgspec.to_builtins(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        # Its driver gives text, which is read as the struct at once.
+        decode = msgspec.json.Decoder(self.kind).decode
+        return lambda text: None if text in (None, "null") else decode(text)
 
     def process_result_value(self, value: object, _dialect: Dialect) -> object:
         return None if value is None else msgspec.convert(value, self.kind)

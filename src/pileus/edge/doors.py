@@ -64,6 +64,8 @@ class Doors:
         if not self._place(address):
             client.close()
             return
+        # asyncio does so for sockets that say they are TCP's, and an accepted one does not.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._connect()
         task = asyncio.get_running_loop().create_task(self._serve(client, connection, address))
         task.add_done_callback(lambda _task: client.close())  # even where it was cancelled before it began

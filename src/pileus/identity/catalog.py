@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import cache
 
 import msgspec
 
@@ -33,6 +34,7 @@ ENTRIES = (
 )
 
 
+@cache
 def stable_id(*names: str) -> str:
     """An id that is the same after every start: undashed UUID of the names."""
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("pileus", *names))).hex

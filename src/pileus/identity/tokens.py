@@ -14,6 +14,7 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy import delete
 
 from pileus.api.caller import Caller
+from pileus.api.fields import micros_z
 from pileus.clock import utc
 from pileus.db import Session, utcnow
 from pileus.errors import NotFound, Unauthenticated
@@ -59,6 +60,19 @@ class TokenInfo(msgspec.Struct):
     domain: Domain | None = None
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What is remembered of a valid token.
+
+    Attributes:
+        generation: of identity, when this was so. expires_at: seconds since the epoch. shown: JSON of `described`.
+    """
+
+    generation: int
+    expires_at: float
+    caller: Caller
+    shown: bytes
+
+
 class Tokens:
     """Issues and checks tokens. What a token means is cached until identity changes.
 
@@ -68,7 +82,7 @@ class Tokens:
 
     def __init__(self, keys: KeyRing, lifetime_s: int, rescopes: bool = True) -> None:
         self._keys, self._lifetime_s, self.rescopes = keys, lifetime_s, rescopes
-        self._cache: OrderedDict[str, tuple[int, float, Caller]] = OrderedDict()
+        self._cache: OrderedDict[str, Known] = OrderedDict()
         self._lock = threading.Lock()
 
     def issue(
@@ -116,19 +130,27 @@ class Tokens:
 
     def caller(self, session: Session, token: str) -> Caller:
         """Who a token stands for; raises as `read`."""
+        return self._known(session, token).caller
+
+    def described(self, session: Session, token: str) -> tuple[Caller, Values]:
+        """Who a token stands for, and its body but for the catalog; raises as `read`."""
+        known = self._known(session, token)
+        return known.caller, msgspec.json.decode(known.shown)
+
+    def _known(self, session: Session, token: str) -> Known:
         digest = hashlib.sha256(token.encode()).hexdigest()
         now = generation.current(session)
         with self._lock:
             known = self._cache.get(digest)
-            if known and known[0] == now and known[1] > time.time():
-                return known[2]
+            if known and known.generation == now and known.expires_at > time.time():
+                return known
         info = self.read(session, token)
-        caller = _caller(info, digest)
+        known = Known(now, info.payload.expires_at, _caller(info, digest), msgspec.json.encode(described(info)))
         with self._lock:
-            self._cache[digest] = (now, info.payload.expires_at, caller)
+            self._cache[digest] = known
             while len(self._cache) > CACHE_SIZE:
                 self._cache.popitem(last=False)
-        return caller
+        return known
 
     def revoke(self, session: Session, token: str) -> None:
         """Take a token back.
@@ -189,6 +211,26 @@ def _caller(info: TokenInfo, digest: str) -> Caller:
     )
 
 
-def times(payload: Payload) -> Values:
-    """Issue and expiry as naive UTC."""
-    return {"issued_at": utc(payload.issued_at), "expires_at": utc(payload.expires_at)}
+def described(info: TokenInfo) -> Values:
+    """A token's body but for the catalog (api-ref identity, Password authentication with scoped authorization)."""
+    token: Values = {
+        "methods": list(info.payload.methods),
+        "user": {**_named(info.user), "domain": _named(info.user_domain), "password_expires_at": None},
+        "audit_ids": list(info.payload.audit_ids),
+        "expires_at": micros_z(utc(info.payload.expires_at)),
+        "issued_at": micros_z(utc(info.payload.issued_at)),
+    }
+    if info.project and info.project_domain:
+        token["project"] = {**_named(info.project), "domain": _named(info.project_domain)}
+        token["is_domain"] = False
+    if info.domain:
+        token["domain"] = _named(info.domain)
+    if info.payload.scope == "system":
+        token["system"] = {"all": True}
+    if info.roles:
+        token["roles"] = [_named(role) for role in info.roles]
+    return token
+
+
+def _named(thing: User | Domain | Project | Role) -> dict[str, str]:
+    return {"id": thing.id, "name": thing.name}

@@ -47,7 +47,7 @@ def shared_with_caller(status: str | None = None) -> ColumnElement[bool]:
     return (Image.visibility == "shared") & member
 
 
-_SEEN = or_(Image.visibility.in_(("public", "community")), callers(Image.owner), shared_with_caller())
+_SEEN = or_(Image.visibility == "public", Image.visibility == "community", callers(Image.owner), shared_with_caller())
 
 
 def location(settings: Settings, image: Image) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, select
 
 from pileus.db import Session
+from pileus.db.among import among
 from pileus.db.patterns import matches
 from pileus.network.model import FixedIP, Network, Port
 
@@ -28,7 +28,7 @@ _OF_SERVERS = (
     select(Port.server_id, Network.name, Network.id, Port.id, FixedIP.ip_address, Port.mac_address)
     .join_from(FixedIP, Port, Port.id == FixedIP.port_id)
     .join(Network, Network.id == Port.network_id)
-    .where(Port.server_id.in_(bindparam("ids", expanding=True)))
+    .where(among(Port.server_id, "ids"))
     .order_by(Port.position, Port.created_at, Port.id, FixedIP.position)
 )
 
@@ -37,7 +37,7 @@ def for_servers(session: Session, server_ids: Iterable[str]) -> dict[str, list[A
     """The fixed addresses of servers, by server, in the order of their ports; one statement."""
     found: dict[str, list[AddressRow]] = {}
     for server_id, label, network_id, port_id, ip, mac in session.fetch(_OF_SERVERS, ids=list(server_ids)):
-        row = AddressRow(label, network_id, port_id, ipaddress.ip_address(ip).version, ip, mac)
+        row = AddressRow(label, network_id, port_id, 6 if ":" in ip else 4, ip, mac)
         found.setdefault(server_id or "", []).append(row)
     return found
 

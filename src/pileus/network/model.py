@@ -227,11 +227,16 @@ QUIET = {"wired", "position", "server_id", "device_tag", "created_by_compute"}
 def _revise(session: Session, *_: object) -> None:
     """Move on the revision of every object that is about to change."""
     for row in session.dirty:
-        if isinstance(row, Standard) and session.is_modified(row, include_collections=False):
-            changed = {attribute.key for attribute in inspect(row).attrs if attribute.history.has_changes()}
-            if changed - QUIET:
-                row.revision_number += 1
-                row.updated_at = utcnow()
+        if isinstance(row, Standard) and _shows_change(row):
+            row.revision_number += 1
+            row.updated_at = utcnow()
+
+
+def _shows_change(row: Standard) -> bool:
+    """Whether a column has another value; what was not set is not asked, as that would be most of the cost."""
+    state = inspect(row)
+    touched = (state.committed_state.keys() & state.mapper.column_attrs.keys()) - QUIET
+    return any(state.attrs[name].history.has_changes() for name in touched)
 
 
 event.listen(Session, "before_flush", _revise)

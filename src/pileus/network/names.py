@@ -7,6 +7,7 @@ under the cloud's own domain, and on a network that several projects use it stay
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sqlalchemy import select
 
@@ -33,17 +34,33 @@ def is_common(port: Port) -> bool:
     return network.shared or network.external or network.project_id != port.project_id
 
 
-def give(session: Session, port: Port, hostname: str) -> None:
-    """Name a port after its server, unless it has a name, or the name is not to be had: then it has none.
+def give(session: Session, named: Sequence[tuple[Port, str]]) -> None:
+    """Name ports after their servers, unless one has a name, or the name is not to be had: then it has none.
 
-    Locks the network where it is a common one: a caller with several does that before, in order (`ipam.lock`).
+    Locks common networks: a caller who locks others as well does that before, in order (`ipam.lock`).
     """
-    if port.dns_name:
-        return
-    wanted = label(hostname)
-    if wanted and is_common(port):
-        ipam.lock(session, port.network_id)
-        same = (Port.network_id == port.network_id, Port.dns_name == wanted, Port.project_id != port.project_id)
-        if session.scalar(select(Port.id).where(*same).limit(1)) is not None:
-            return
-    port.dns_name = wanted
+    wanted = [(port, label(hostname)) for port, hostname in named if not port.dns_name]
+    common = [(port, word) for port, word in wanted if word and is_common(port)]
+    for network_id in sorted({port.network_id for port, _ in common}):
+        ipam.lock(session, network_id)
+    owners = _owners(session, common)
+    for port, word in wanted:
+        if (port.network_id, word) in owners:
+            if owners[port.network_id, word] - {port.project_id}:
+                continue
+            owners[port.network_id, word].add(port.project_id)
+        port.dns_name = word
+
+
+def _owners(session: Session, common: Sequence[tuple[Port, str]]) -> dict[tuple[str, str], set[str]]:
+    """Which projects have these names on these common networks."""
+    owners: dict[tuple[str, str], set[str]] = {(port.network_id, word): set() for port, word in common}
+    if owners:
+        session.flush()
+        networks, words = ({pair[place] for pair in owners} for place in (0, 1))
+        query = select(Port.network_id, Port.dns_name, Port.project_id).distinct()
+        for network_id, word, project_id in session.execute(
+            query.where(Port.network_id.in_(networks), Port.dns_name.in_(words))
+        ):
+            owners.setdefault((network_id, word), set()).add(project_id)
+    return owners

@@ -105,7 +105,7 @@ def _made(session: Session, told: PortSpec, project_id: str, groups: list[str]) 
         port.group_links = [PortSecurityGroup(security_group_id=id) for id in groups]
     session.add(port)
     session.flush()
-    names.give(session, port, told.dns_name)
+    names.give(session, [(port, told.dns_name)])
     return port
 
 

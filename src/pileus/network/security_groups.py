@@ -10,6 +10,7 @@ from sqlalchemy.orm import selectinload
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session, new_id
+from pileus.db.among import among
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import quotas, sync
 from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
@@ -44,8 +45,11 @@ def default(session: Session, project_id: str) -> SecurityGroup:
     return found
 
 
+_DEFAULT_OF = select(DefaultGroup.project_id).where(DefaultGroup.project_id == bindparam("project_id"))
+
+
 def has_default(session: Session, project_id: str) -> bool:
-    return session.get(DefaultGroup, project_id) is not None
+    return bool(session.fetch(_DEFAULT_OF, project_id=project_id))
 
 
 def _make_default(session: Session, project_id: str) -> SecurityGroup:
@@ -192,7 +196,7 @@ _NAMES = (
     select(Port.server_id, SecurityGroup.name)
     .join(PortSecurityGroup, PortSecurityGroup.port_id == Port.id)
     .join(SecurityGroup, SecurityGroup.id == PortSecurityGroup.security_group_id)
-    .where(Port.server_id.in_(bindparam("ids", expanding=True)))
+    .where(among(Port.server_id, "ids"))
     .order_by(Port.position, SecurityGroup.name)
 )
 

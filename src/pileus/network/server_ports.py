@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 from sqlalchemy import func, select
+from sqlalchemy.orm import lazyload
 
-from pileus.api import Asks, Itself
+from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import ipam, names, ports, quotas, sync
@@ -24,9 +26,17 @@ def of_server(session: Session, server_id: str, lock: bool = False) -> list[Port
     Args:
         lock: nobody else changes them until the transaction ends.
     """
-    query = select(Port).where(Port.server_id == server_id).order_by(Port.id)
+    return of_servers(session, [server_id], lock)[server_id]
+
+
+def of_servers(session: Session, server_ids: Collection[str], lock: bool = False) -> dict[str, list[Port]]:
+    """As `of_server`, of each of several."""
+    query = select(Port).where(Port.server_id.in_(server_ids)).order_by(Port.id)
     query = query.with_for_update(of=Port).execution_options(populate_existing=True) if lock else query
-    return sorted(session.scalars(query), key=lambda port: (port.position, port.created_at, port.id))
+    found: dict[str, list[Port]] = {server_id: [] for server_id in server_ids}
+    for port in sorted(session.scalars(query), key=lambda port: (port.position, port.created_at, port.id)):
+        found[port.server_id or ""].append(port)
+    return found
 
 
 def one_of_server(session: Session, server_id: str, port_id: str, lock: bool = False) -> Port:
@@ -45,56 +55,54 @@ def give(port: Port, server_id: str, position: int) -> None:
     port.device_owner, port.position = COMPUTE_OWNER, position
 
 
-def allocate_for_server(
-    session: Session,
-    server_id: str,
-    project_id: str,
-    host: str,
-    requests: list[NetworkRequest],
-    security_groups: list[str],
-    dns_name: str,
-    request_id: str = "",
-) -> list[str]:
-    """Give a server its ports, bound to a host. Ports it has already are only bound to the host.
+class Want(msgspec.Struct, frozen=True):
+    """The ports that a server is to have on a host, and the request that it comes from.
 
-    Args:
-        security_groups: names or ids, of ports made here; none: the project's default one.
+    Attributes:
+        security_groups: names or ids, of ports made for it; none: the project's default one.
+    """
+
+    server_id: str
+    project_id: str
+    host: str
+    requests: Sequence[NetworkRequest]
+    security_groups: Sequence[str]
+    hostname: str
+    request_id: str = ""
+
+
+def allocate(session: Session, wants: Sequence[Want]) -> list[list[str]]:
+    """Give servers their ports, bound to their hosts, by as many statements as one takes. Ports that a server has
+    already are only bound to the host.
 
     Returns:
-        The ids of the ports, in the order of `requests`.
+        The ids of each one's ports, in the order of its requests.
 
     Raises:
-        QuotaExceeded, Invalid, Conflict.
+        QuotaExceeded, Invalid, Conflict: about one of them; none has any then.
     """
-    found = of_server(session, server_id, lock=True)
-    if not found:
-        groups = groups_of(session, project_id, security_groups)
-        _lock(session, server_id, project_id, requests)
-        found = [take_or_make(session, server_id, project_id, request, groups) for request in requests]
-        for position, port in enumerate(found):
-            give(port, server_id, position)
-            names.give(session, port, dns_name)
-    for port in found:
-        bind(session, port, host)
+    found = of_servers(session, [want.server_id for want in wants], lock=True)
+    new = [want for want in wants if not found[want.server_id]]
+    for want, ports_of in zip(new, _take_or_make_all(session, new), strict=True):
+        found[want.server_id] = ports_of
+    all_of = [(port, want) for want in wants for port in found[want.server_id]]
+    ports.bind_many(session, [(port, want.host) for port, want in all_of])
     session.flush()
-    for port in found:
-        sync.port_changed(session, port, request_id)
-    return [port.id for port in found]
+    sync.ports_changed(session, [(port, want.request_id) for port, want in all_of])
+    return [[port.id for port in found[want.server_id]] for want in wants]
 
 
 def attach(
-    session: Session, server_id: str, project_id: str, request: NetworkRequest, dns_name: str, asks: Asks
+    session: Session, server_id: str, project_id: str, request: NetworkRequest, hostname: str, asks: Asks
 ) -> Port:
     """Give a server one more port; it is bound to no host yet.
 
     Raises:
         QuotaExceeded, Invalid, Conflict.
     """
-    _lock(session, server_id, project_id, [request])
-    port = take_or_make(session, server_id, project_id, request, None, asks)
+    want = Want(server_id, project_id, "", [request], [], hostname)
     last = session.scalar(select(func.max(Port.position)).where(Port.server_id == server_id))
-    give(port, server_id, 0 if last is None else last + 1)
-    names.give(session, port, dns_name)
+    ((port,),) = _take_or_make_all(session, [want], 0 if last is None else last + 1, asks)
     session.flush()
     return port
 
@@ -107,78 +115,103 @@ def bind_port(session: Session, server_id: str, port_id: str, host: str, request
     sync.port_changed(session, port, request_id)
 
 
-def release_for_server(session: Session, server_id: str, request_id: str = "") -> None:
-    """Take a server's ports away: those made for it are deleted, others live on unbound."""
-    for port in of_server(session, server_id, lock=True):
-        _release(session, port, request_id)
-    session.flush()
+def release(session: Session, servers: Mapping[str, str]) -> None:
+    """Take servers' ports away: those made for them are deleted, others live on unbound.
+
+    Args:
+        servers: the request that it is done for, by server.
+    """
+    held = of_servers(session, servers, lock=True)
+    _release(session, [(port, servers[server_id]) for server_id, ports_of in held.items() for port in ports_of])
 
 
 def release_port(session: Session, server_id: str, port_id: str, request_id: str = "") -> None:
     """Take one of a server's ports away; idempotent."""
-    for port in of_server(session, server_id, lock=True):
-        if port.id == port_id:
-            _release(session, port, request_id)
-    session.flush()
+    held = of_server(session, server_id, lock=True)
+    _release(session, [(port, request_id) for port in held if port.id == port_id])
 
 
-def set_up(session: Session, server_id: str, up: bool) -> None:
-    """A server's ports carry traffic, or do not any more."""
-    for port in of_server(session, server_id, lock=True):
+def set_up(session: Session, server_ids: Collection[str], up: bool) -> None:
+    """The ports of servers carry traffic, or do not any more."""
+    query = select(Port).where(Port.server_id.in_(server_ids)).order_by(Port.id).with_for_update(of=Port)
+    for port in session.scalars(query.options(lazyload("*")).execution_options(populate_existing=True)):
         port.status = "ACTIVE" if up and port.admin_state_up else "DOWN"
     session.flush()
-
-
-def groups_of(session: Session, project_id: str, names: list[str]) -> list[str] | None:
-    """The ids of the groups a server asks for; None where it asks for none."""
-    return groups_module.resolve(session, project_id, names) if names else None
-
-
-def take_or_make(
-    session: Session,
-    server_id: str,
-    project_id: str,
-    request: NetworkRequest,
-    groups: list[str] | None,
-    asks: Asks | None = None,
-) -> Port:
-    """The port that a request names, or a new one on its network.
-
-    Raises:
-        QuotaExceeded. Invalid: also a port of another project. Conflict: a port is in use.
-    """
-    if request.port_id:
-        port = _take(session, request.port_id, server_id, project_id)
-    else:
-        port = _make(session, server_id, project_id, request, groups, asks or Itself())
-    port.device_tag = request.tag
-    return port
 
 
 # --- inside -------------------------------------------------------------------------------------------------
 
 
-def _release(session: Session, port: Port, request_id: str) -> None:
-    sync.port_changed(session, port, request_id)
-    if port.created_by_compute:
-        session.delete(port)
-        return
-    unbind(port)
-    port.server_id = port.device_tag = None
-    port.device_id = port.device_owner = port.dns_name = ""
-    port.position = 0
+def _release(session: Session, released: Sequence[tuple[Port, str]]) -> None:
+    sync.ports_changed(session, [(port, request_id) for port, request_id in released if port.host])
+    ports.discard(session, [port for port, _ in released if port.created_by_compute])
+    for port, _ in released:
+        if not port.created_by_compute:
+            unbind(port)
+            port.server_id = port.device_tag = None
+            port.device_id = port.device_owner = port.dns_name = ""
+            port.position = 0
+    session.flush()
 
 
-def _lock(session: Session, server_id: str, project_id: str, requests: list[NetworkRequest]) -> None:
-    """What making or naming several ports locks, in the order in which everybody does: ports that there are, the quota,
-    then the networks by id."""
-    taken = [_take(session, request.port_id, server_id, project_id) for request in requests if request.port_id]
-    common = {port.network_id for port in taken if names.is_common(port)}
-    networks = {request.network_id for request in requests if request.network_id and not request.port_id}
-    if common or len(networks) > 1:
-        quotas.QUOTAS.lock(session, project_id)
-        for network_id in sorted(common | networks):
-            ipam.lock(session, network_id)
+def _take_or_make_all(session: Session, wants: Sequence[Want], first: int = 0, asks: Asks = ITSELF) -> list[list[Port]]:
+    """The ports that requests name, and new ones for the others, each its server's from now on.
+
+    What there is already is locked first: ports by id, then quotas and networks, as everybody does.
+
+    Args:
+        first: position of each server's first port.
+    """
+    named = {one.port_id: want for want in wants for one in want.requests if one.port_id}
+    taken = {id: _take(session, id, want.server_id, want.project_id) for id, want in sorted(named.items())}
+    if common := {port.network_id for port in taken.values() if names.is_common(port)}:
+        for project_id in sorted({want.project_id for want in wants}):
+            quotas.QUOTAS.lock(session, project_id)
+        ipam.locked(session, common | {one.network_id for want in wants for one in want.requests if one.network_id})
+    making = [want for want in wants if not all(one.port_id for one in want.requests)]
+    made = iter(ports.create_many(session, _values(session, making), asks))
+    found = [[taken[one.port_id] if one.port_id else next(made) for one in want.requests] for want in wants]
+    for want, ports_of in zip(wants, found, strict=True):
+        for position, (port, request) in enumerate(zip(ports_of, want.requests, strict=True), first):
+            give(port, want.server_id, position)
+            port.device_tag = request.tag
+    names.give(
+        session, [(port, want.hostname) for want, ports_of in zip(wants, found, strict=True) for port in ports_of]
+    )
+    return found
+
+
+def _values(session: Session, wants: Sequence[Want]) -> list[Values]:
+    """What the ports are to be that are made for servers."""
+    secured = _secured(session, {one.network_id for want in wants for one in want.requests})
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    wanted: list[Values] = []
+    for want in wants:
+        key = (want.project_id, tuple(want.security_groups))
+        if key not in groups:
+            groups[key] = groups_module.resolve(session, want.project_id, list(want.security_groups))
+        for one in want.requests:
+            if one.port_id:
+                continue
+            values: Values = {
+                "network_id": one.network_id,
+                "project_id": want.project_id,
+                "device_id": want.server_id,
+                "device_owner": COMPUTE_OWNER,
+                "created_by_compute": True,
+            }
+            if one.fixed_ip:
+                values["fixed_ips"] = [{"ip_address": one.fixed_ip}]
+            if groups[key] and one.network_id in secured:
+                values["security_groups"] = groups[key]
+            wanted.append(values)
+    return wanted
+
+
+def _secured(session: Session, network_ids: set[str | None]) -> set[str]:
+    """Those of the networks whose ports are guarded by security groups unless they say otherwise."""
+    query = select(Network.id).where(Network.id.in_(network_ids), Network.port_security_enabled.is_(True))
+    return set(session.scalars(query))
 
 
 def _take(session: Session, port_id: str, server_id: str, project_id: str) -> Port:
@@ -190,23 +223,4 @@ def _take(session: Session, port_id: str, server_id: str, project_id: str) -> Po
         raise Invalid(f"Port {port_id} not usable for instance {server_id}.", "PortNotUsable")
     if port.server_id not in (None, server_id) or port.device_id not in ("", server_id):
         raise Conflict(f"Port {port_id} is still in use.", "PortInUse")
-    return port
-
-
-def _make(
-    session: Session, server_id: str, project_id: str, request: NetworkRequest, groups: list[str] | None, asks: Asks
-) -> Port:
-    values: dict[str, Any] = {
-        "network_id": request.network_id,
-        "project_id": project_id,
-        "device_id": server_id,
-        "device_owner": COMPUTE_OWNER,
-    }
-    if request.fixed_ip:
-        values["fixed_ips"] = [{"ip_address": request.fixed_ip}]
-    network = session.get(Network, request.network_id)
-    if groups is not None and network is not None and network.port_security_enabled:
-        values["security_groups"] = groups
-    port = ports.create(session, values, asks)
-    port.created_by_compute = True
     return port

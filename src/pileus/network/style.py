@@ -119,9 +119,8 @@ class NetworkStyle(Style[Attributed, Standard]):
 
     def conditions(self, ctx: Context, noun: Attributed) -> list[ColumnElement[bool]]:
         """Nobody finds out by a filter, or by an order, what he would not be shown."""
-        asked = sorted({*ctx.query, *ctx.query.get("sort_key", ())})
-        rules = {name: f"get_{noun.name}:{name}" for name in asked}
-        if hidden := [name for name, rule in rules.items() if rule in ctx.rules and not ctx.allows(rule)]:
+        rules, asked = ctx.rules_under(f"get_{noun.name}:"), sorted({*ctx.query, *ctx.query.get("sort_key", ())})
+        if hidden := [name for name in asked if name in rules and not ctx.allows(rules[name])]:
             raise self.unknown_filters(hidden)
         return super().conditions(ctx, noun)
 
@@ -149,7 +148,7 @@ class NetworkStyle(Style[Attributed, Standard]):
 
     def views(self, ctx: Context, noun: Attributed, rows: Sequence[Standard]) -> list[Values]:
         show = Viewer(ctx, noun)
-        return [show(row) for row in rows if show.sees(row)]
+        return [view for row in rows if (view := show(row)) is not None]
 
     def creation(self, ctx: Context, noun: Attributed, values: Values) -> Values:
         given = values
@@ -202,34 +201,29 @@ class Viewer:
 
     def __init__(self, ctx: Context, noun: Attributed) -> None:
         self._ctx, self._noun = ctx, noun
-        prefix = f"get_{noun.name}:"
-        self._guarded = {rule.removeprefix(prefix): rule for rule in ctx.rules if rule.startswith(prefix)}
+        self._guarded = ctx.rules_under(f"get_{noun.name}:")
         self._fields = set(ctx.query.get("fields", ()))
-        self._hidden: dict[tuple[Any, ...], frozenset[str]] = {}
-        self._seen: dict[tuple[Any, ...], bool] = {}
+        self._hidden: dict[tuple[Any, ...], frozenset[str] | None] = {}
 
-    def __call__(self, row: Standard) -> Values:
+    def __call__(self, row: Standard) -> Values | None:
+        """The response; None where the caller may not see the row at all."""
+        target = self._noun.target(row)
+        key = tuple(target.values())
+        if key not in self._hidden:
+            self._hidden[key] = self._refused(target)
+        hidden = self._hidden[key]
+        if hidden is None:
+            return None
         view = self._noun.view(self._ctx, row)
-        hidden = self._hide(row)
         if self._fields:
             return {k: v for k, v in view.items() if k in self._fields and k not in hidden}
         return {k: v for k, v in view.items() if k not in hidden} if hidden else view
 
-    def sees(self, row: Standard) -> bool:
-        """Whether the caller may see the row at all."""
-        target = self._noun.target(row)
-        key = tuple(target.values())
-        if key not in self._seen:
-            self._seen[key] = self._ctx.allows(self._noun.rule("show"), target)
-        return self._seen[key]
-
-    def _hide(self, row: Standard) -> frozenset[str]:
-        target = self._noun.target(row)
-        key = tuple(target.values())
-        if key not in self._hidden:
-            refused = (name for name, rule in self._guarded.items() if not self._ctx.allows(rule, target))
-            self._hidden[key] = frozenset(refused)
-        return self._hidden[key]
+    def _refused(self, target: Values) -> frozenset[str] | None:
+        """The attributes that the caller may not see of a row that rules are asked about so; None: nothing of it."""
+        if not self._ctx.allows(self._noun.rule("show"), target):
+            return None
+        return frozenset(name for name, rule in self._guarded.items() if not self._ctx.allows(rule, target))
 
 
 def columns_of(model: type[Base], names: Mapping[str, str]) -> dict[str, Column]:

@@ -7,7 +7,7 @@ it is written, so that several changes in a row arrive as the newest state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import methodcaller
 
 from sqlalchemy import select
@@ -18,7 +18,7 @@ from pileus.network import wiring
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.northbound.base import Northbound
 from pileus.network.quotas import METADATA_OWNER
-from pileus.operations.debts import NETWORK, owe
+from pileus.operations.debts import NETWORK, Owing, owe, owe_all
 from pileus.operations.owed import recorded, recorded_many
 
 Change = Callable[[Northbound], None]
@@ -63,6 +63,14 @@ def port_changed(session: Session, port: Port, request_id: str, was_bound: bool 
     """A port was changed, unbound, or is about to be deleted; one that never was bound is not known."""
     if port.host or was_bound:
         owe(session, NETWORK, port.id, sync_port.owed(port_id=port.id), request_id)
+
+
+def ports_changed(session: Session, changed: Iterable[tuple[Port, str]]) -> None:
+    """Ports were bound, each for a request: as `port_changed`, at the cost of one statement."""
+    owe_all(
+        session,
+        [Owing(NETWORK, port.id, sync_port.owed(port_id=port.id), request_id) for port, request_id in changed],
+    )
 
 
 def group_changed(session: Session, group: SecurityGroup, request_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
@@ -19,17 +19,23 @@ from pileus.network.quotas import METADATA_OWNER
 S = TypeVar("S", bound=Select[Any])
 
 
-def guest_ports(session: Session, server_id: str) -> tuple[GuestPort, ...]:
-    """A server's ports with their networks, in the order they were asked for: what its host plugs."""
-    query = select(Port.id).where(Port.server_id == server_id).order_by(Port.position, Port.created_at, Port.id)
-    rows, networks = _on_networks(session, list(session.scalars(query)))
+def guest_ports(session: Session, server_ids: Collection[str]) -> dict[str, tuple[GuestPort, ...]]:
+    """Servers' ports with their networks, in the order they were asked for: what their hosts plug."""
+    session.flush()
+    query = select(Port).where(Port.server_id.in_(server_ids)).order_by(Port.position, Port.created_at, Port.id)
+    rows = session.scalars(_fresh(query)).all()
+    networks = network_specs(session, {row.network_id for row in rows})
     cidrs = _prefixes(networks.values())
-    return tuple(GuestPort(port=_port(row, cidrs), network=networks[row.network_id]) for row in rows)
+    found: dict[str, list[GuestPort]] = {server_id: [] for server_id in server_ids}
+    for row in rows:
+        found[row.server_id or ""].append(GuestPort(port=_port(row, cidrs), network=networks[row.network_id]))
+    return {server_id: tuple(ports) for server_id, ports in found.items()}
 
 
 def wire(session: Session, port_ids: Sequence[str]) -> tuple[Wiring, ...]:
     """Ports with all that the network's database needs, in the order given; those that are gone are left out."""
-    rows, networks = _on_networks(session, port_ids)
+    rows = _ports(session, port_ids)
+    networks = network_specs(session, {row.network_id for row in rows})
     cidrs = _prefixes(networks.values())
     groups = group_specs(session, {id for row in rows for id in row.security_group_ids})
     return tuple(
@@ -40,11 +46,6 @@ def wire(session: Session, port_ids: Sequence[str]) -> tuple[Wiring, ...]:
         )
         for row in rows
     )
-
-
-def _on_networks(session: Session, port_ids: Sequence[str]) -> tuple[list[Port], dict[str, NetworkSpec]]:
-    rows = _ports(session, port_ids)
-    return rows, network_specs(session, {row.network_id for row in rows})
 
 
 def network_specs(session: Session, network_ids: Iterable[str]) -> dict[str, NetworkSpec]:

@@ -8,8 +8,8 @@ twice is one debt. `pileus status` shows what is open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -59,23 +59,48 @@ def owe(
         key: tells debts apart that must all be paid; what is owed twice under one key is one debt, of the newest state.
         error: why a first try failed, if there was one.
     """
+    owe_all(session, [Owing(host, subject_id, owed, request_id, key, error)])
+
+
+class Owing(NamedTuple):
+    """What is owed to whom; see `owe`."""
+
+    host: str
+    subject_id: str
+    owed: Owed
+    request_id: str = ""
+    key: str = ""
+    error: str | None = None
+
+
+def owe_all(session: Session, owing: Sequence[Owing]) -> None:
+    """As `owe`, at the cost of one statement."""
+    if not owing:
+        return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = {"host": host, "subject_id": subject_id, "name": owed.do, "key": key}
-    again = {"arguments": owed.arguments, "token": new_id(), "next_try": in_seconds(0), "tries": 0}
-    fresh = {"request_id": request_id, "error": error, "created_at": utcnow()}
+    fresh = insert(DebtRow).values(next_try=in_seconds(0))
+    again = {name: fresh.excluded[name] for name in ("arguments", "token", "next_try", "tries")}
+    rows = [
+        {"host": one.host, "subject_id": one.subject_id, "name": one.owed.do, "key": one.key}
+        | {"arguments": one.owed.arguments, "token": new_id(), "tries": 0}
+        | {"request_id": one.request_id, "error": one.error, "created_at": utcnow()}
+        for one in owing
+    ]
     session.flush()
-    session.change(
-        insert(DebtRow)
-        .values(row | again | fresh)
-        .on_conflict_do_update(index_elements=["host", "subject_id", "name", "key"], set_=again)
-    )
+    unique = ["host", "subject_id", "name", "key"]
+    session.connection().execute(fresh.on_conflict_do_update(index_elements=unique, set_=again), rows)
     session.after_commit(wake.debts.ring)
 
 
-def due(session: Session, host: str, subject_id: str, actions: Actions) -> list[Envelope]:
-    """What is owed to a host about a subject, ready to be sent before anything new about it."""
-    query = select(DebtRow).where(DebtRow.host == host, DebtRow.subject_id == subject_id).order_by(DebtRow.id)
-    rows = session.scalars(query).all()
+def due(session: Session, about: Collection[tuple[str, str]], actions: Actions) -> list[Envelope]:
+    """What is owed to hosts about subjects, ready to be sent before anything new about them.
+
+    Args:
+        about: each host with a subject.
+    """
+    hosts, subjects = ({pair[place] for pair in about} for place in (0, 1))
+    query = select(DebtRow).where(DebtRow.host.in_(hosts), DebtRow.subject_id.in_(subjects)).order_by(DebtRow.id)
+    rows = [row for row in session.scalars(query) if (row.host, row.subject_id) in about]
     return [_envelope(row, built) for row, built in _build(session, rows, actions) if isinstance(built, Command)]
 
 
@@ -101,10 +126,10 @@ def arguments_of(session: Session, names: Iterable[str]) -> Sequence[Values]:
     return session.scalars(select(DebtRow.arguments).where(DebtRow.name.in_(list(names)))).all()
 
 
-def is_owed(session: Session, host: str, subject_id: str, name: str) -> bool:
-    """Whether a host is owed this action about a subject."""
-    same = (DebtRow.host == host, DebtRow.subject_id == subject_id, DebtRow.name == name)
-    return session.scalar(select(DebtRow.id).where(*same).limit(1)) is not None
+def owed_to(session: Session, hosts: Iterable[str], name: str) -> set[tuple[str, str]]:
+    """Which of these hosts are owed this action, and about which subject: pairs of them."""
+    query = select(DebtRow.host, DebtRow.subject_id).where(DebtRow.host.in_(list(hosts)), DebtRow.name == name)
+    return {(host, subject_id) for host, subject_id in session.execute(query)}
 
 
 def count(session: Session) -> int:

@@ -1,26 +1,29 @@
 """Grouped steps: the same step of many operations carried out in one transaction (a scheduling pass).
 
 Fair between projects: each round takes from every project in turn, so that nobody's batch delays another's single
-request by more than one round.
+request by more than one round. Fair between steps as well: each function has its round in turn.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import select
-
 from pileus.db import Database, Session
+from pileus.errors import PileusError
 from pileus.holds import hold
 from pileus.operations import journal
+from pileus.operations.dispatch import Parcel, Send, dispatch
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import FAILED, FINISHED
-from pileus.operations.model import OperationRow
-from pileus.operations.steps import KEEP, Grouped
+from pileus.operations.owed import Actions
+from pileus.operations.steps import Grouped, as_command_error
 
+log = logging.getLogger(__name__)
+R = TypeVar("R")
 T = TypeVar("T")
 GroupFunction = Callable[[Session, list[tuple[Any, ...]]], "list[dict[str, Any] | CommandError]"]
 
@@ -28,7 +31,7 @@ GroupFunction = Callable[[Session, list[tuple[Any, ...]]], "list[dict[str, Any] 
 def grouped(limit: int) -> Callable[[GroupFunction], GroupFunction]:
     """Mark a step function as one that takes the arguments of up to `limit` operations at once.
 
-    It gives back one result or CommandError for each, in order.
+    It gives back one result or CommandError for each, in order; of one that fails it has changed nothing.
     """
 
     def mark(function: GroupFunction) -> GroupFunction:
@@ -38,29 +41,92 @@ def grouped(limit: int) -> Callable[[GroupFunction], GroupFunction]:
     return mark
 
 
+def apart(
+    session: Session, items: Sequence[T], do: Callable[[Session, Sequence[T]], list[R]]
+) -> list[R | CommandError]:
+    """What comes of each, where one that fails (a PileusError) must not spoil the others: all together if that can be,
+    else each half by itself.
+
+    Args:
+        do: gives a result for each, in order; or raises, and what it changed is rolled back.
+    """
+    try:
+        with session.begin_nested():
+            return list(do(session, items))
+    except PileusError as error:
+        if len(items) == 1:
+            return [as_command_error(error)]
+    half = len(items) // 2
+    return [*apart(session, items[:half], do), *apart(session, items[half:], do)]
+
+
 class FairQueue(Generic[T]):
-    """A queue that serves its keys in turn; thread-safe."""
+    """A queue that serves its keys in turn."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, deque[T]] = {}
-        self._ready = threading.Condition()
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
 
     def put(self, key: str, item: T) -> None:
-        with self._ready:
-            self._lanes.setdefault(key, deque()).append(item)
-            self._ready.notify()
+        self._lanes.setdefault(key, deque()).append(item)
+
+    def get(self) -> T:
+        """The next item in turn; of a queue that has one."""
+        key = next(iter(self._lanes))
+        lane = self._lanes.pop(key)
+        item = lane.popleft()
+        if lane:
+            self._lanes[key] = lane  # behind the others
+        return item
+
+
+class Ready(Generic[T]):
+    """Items that wait for a thread, served fairly; thread-safe."""
+
+    def __init__(self) -> None:
+        self._items: FairQueue[T] = FairQueue()
+        self._changed = threading.Condition()
+
+    def put(self, key: str, item: T) -> None:
+        with self._changed:
+            self._items.put(key, item)
+            self._changed.notify()
 
     def get(self, timeout_s: float) -> T | None:
         """The next item in turn, None after `timeout_s` seconds without one."""
-        with self._ready:
-            if not self._lanes and not self._ready.wait_for(lambda: bool(self._lanes), timeout_s):
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._items), timeout_s):
                 return None
-            key = next(iter(self._lanes))
-            lane = self._lanes.pop(key)
-            item = lane.popleft()
-            if lane:
-                self._lanes[key] = lane  # behind the others
-            return item
+            return self._items.get()
+
+
+class Groups:
+    """Calls of grouped steps that wait for their round; thread-safe."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[GroupFunction, FairQueue[Grouped]] = {}
+        self._changed = threading.Condition()
+
+    def put(self, call: Grouped) -> None:
+        with self._changed:
+            self._waiting.setdefault(call.do, FairQueue()).put(call.held.origin.project_id or "", call)
+            self._changed.notify()
+
+    def round(self, timeout_s: float) -> list[Grouped]:
+        """The next calls of one function, none after `timeout_s` seconds without any."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._waiting), timeout_s):
+                return []
+            do = next(iter(self._waiting))
+            queue = self._waiting.pop(do)
+            calls = [queue.get()]
+            while queue and len(calls) < do.group_limit:  # type: ignore[attr-defined]
+                calls.append(queue.get())
+            if queue:
+                self._waiting[do] = queue  # behind the others
+            return calls
 
 
 def carry_out(db: Database, calls: list[Grouped]) -> None:
@@ -70,34 +136,42 @@ def carry_out(db: Database, calls: list[Grouped]) -> None:
     """
     hold(f"{calls[0].outcome.name}:before")
     with db.write() as session:
-        current = _current(session, calls)
+        mine = journal.fenced(session, [call.held for call in calls])
+        current = [call for call in calls if call.held.id in mine]
         results = current[0].do(session, [call.arguments for call in current]) if current else []
         for call, result in zip(current, results, strict=True):
             outcome = call.outcome
             if isinstance(result, CommandError):
                 outcome.state, outcome.error = FAILED, result.record()
             else:
-                outcome.state, outcome.result, outcome.error = FINISHED, result, None
-                if call.then != KEEP:
-                    journal.show(session, call.held, call.then)
-            journal.record(session, call.held, outcome)
+                outcome.state, outcome.result, outcome.error = FINISHED, result or {}, None
+        journal.record_all(session, [(call.held, one) for call in current for one in call.before])
+        journal.conclude(session, [(call.held, call.outcome, call.ending) for call in current])
     hold(f"{calls[0].outcome.name}:after")
+
+
+def send_ahead(db: Database, actions: Actions, send: Send, calls: Sequence[Grouped]) -> None:
+    """Send the commands that these steps led to, which were journaled as begun with them; those of one name together.
+
+    Where that fails, each flow does so in its own turn, and fails by itself.
+    """
+    named: dict[str, list[Parcel]] = {}
+    for call in calls:
+        if call.ahead and call.ending.ahead and call.outcome.state == FINISHED:
+            asked = call.ahead
+            parcel = Parcel(call.held, call.ending.ahead, asked.host, asked.command, asked.deadline_s)
+            named.setdefault(asked.command.do, []).append(parcel)
+    for parcels in named.values():
+        hold(f"{parcels[0].outcome.name}:before")
+        try:
+            dispatch(db, actions, send, parcels)
+        except Exception as error:
+            log.warning("commands are sent one by one: %s", error)
 
 
 def fail(db: Database, call: Grouped, error: CommandError) -> None:
     """Record that a call hit a defect: its flow fails when it is replayed."""
     call.outcome.state, call.outcome.error, call.outcome.result = FAILED, error.record(), None
     with db.write() as session:
-        if _current(session, [call]):
-            journal.record(session, call.held, call.outcome)
-
-
-def _current(session: Session, calls: list[Grouped]) -> list[Grouped]:
-    """The calls of operations that are still this runner's; their rows are locked, in one order."""
-    ids = [call.held.id for call in calls]
-    query = select(OperationRow.id, OperationRow.attempt).where(
-        OperationRow.id.in_(ids), OperationRow.finished_at.is_(None)
-    )
-    rows = session.execute(query.order_by(OperationRow.id).with_for_update())
-    attempts = {row.id: row.attempt for row in rows}
-    return [call for call in calls if attempts.get(call.held.id) == call.held.attempt]
+        if journal.fenced(session, [call.held]):
+            journal.record(session, call.held, *call.before, call.outcome)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
 from pileus.db import Session, in_seconds, utcnow
@@ -22,6 +22,8 @@ from pileus.operations.origin import Origin
 from pileus.operations.owed import Owed
 
 BEGUN, FINISHED, FAILED = "begun", "finished", "failed"
+KEEP = "<keep>"
+"""`then` of a step that leaves the task_state as it is."""
 CANCELLED = {"code": "cancelled", "message": "Cancelled by a later request."}
 
 
@@ -59,6 +61,15 @@ class Outcome(msgspec.Struct, kw_only=True):
         if self.error:
             raise CommandError(self.error["code"], self.error["message"])
         return self.result or {}
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """What else is true from a step's commit on; see `Operation.step`. `ahead`: the host command that comes next."""
+
+    then: str | None = KEEP
+    last: bool = False
+    forward: bool = False
+    ahead: Outcome | None = None
 
 
 class Held(msgspec.Struct, kw_only=True):
@@ -123,13 +134,17 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
         .with_for_update(skip_locked=True)
     )
     rows = list(session.scalars(query))
-    for row in rows:
-        row.attempt += 1
-        row.lease_owner = owner
-        if row.state == "pending":
-            row.state = "running"
-    session.flush()
-    return _read(session, rows, {row.id for row in rows if row.attempt > 1})
+    begun = {row.id for row in rows if row.attempt}
+    values = {"attempt": OperationRow.attempt + 1, "lease_owner": owner, "state": _TAKEN_UP}
+    session.change(update(OperationRow).where(OperationRow.id.in_([row.id for row in rows])).values(**values))
+    taken = _read(session, rows, begun)
+    for held in taken:
+        held.attempt, held.owner = held.attempt + 1, owner
+        held.state = "running" if held.state == "pending" else held.state
+    return taken
+
+
+_TAKEN_UP = case((OperationRow.state == "pending", "running"), else_=OperationRow.state)
 
 
 def give_back(session: Session, owner: str, known: Mapping[str, int]) -> None:
@@ -203,6 +218,16 @@ def _outcome(step: StepRow) -> Outcome:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
+def fenced(session: Session, held: Sequence[Held]) -> set[str]:
+    """Take the rows of those operations that are still this runner's for this transaction, in one order; their ids."""
+    attempts = {one.id: one.attempt for one in held}
+    query = select(OperationRow.id, OperationRow.attempt).where(
+        OperationRow.id.in_(list(attempts)), OperationRow.finished_at.is_(None)
+    )
+    rows = session.execute(query.order_by(OperationRow.id).with_for_update())
+    return {row.id for row in rows if attempts[row.id] == row.attempt}
+
+
 def fence(session: Session, held: Held) -> None:
     """Take the operation's row for this transaction, if it is still this runner's.
 
@@ -215,22 +240,27 @@ def fence(session: Session, held: Held) -> None:
 
 
 def record(session: Session, held: Held, *outcomes: Outcome) -> None:
-    """Write what steps came to; the runner knows it once that is committed.
+    """Write what steps came to; see `record_all`."""
+    record_all(session, [(held, outcome) for outcome in outcomes])
+
+
+def record_all(session: Session, came: Sequence[tuple[Held, Outcome]]) -> None:
+    """Write what steps of several operations came to, in two statements; the runner knows it once that is committed.
 
     A result's "_events" are the timed stages inside the step, as a host's answer has them.
     """
-    for outcome in outcomes:
+    for _, outcome in came:
         if outcome.result and "_events" in outcome.result:
             outcome.events = outcome.result.pop("_events")
-        values = _values(held, outcome)
-        if outcome.written:
-            row = (StepRow.operation_id == held.id, StepRow.position == outcome.position, StepRow.undo == outcome.undo)
-            session.change(update(StepRow).where(*row).values(**values))
-        else:
-            session.execute(insert(StepRow).values(operation_id=held.id, position=outcome.position, **values))
+    fresh = [_values(held, outcome) for held, outcome in came if not outcome.written]
+    again = [_values(held, outcome) for held, outcome in came if outcome.written]
+    if fresh:
+        session.execute(insert(StepRow), fresh)
+    if again:
+        session.connection().execute(_AGAIN, [{f"_{name}": value for name, value in one.items()} for one in again])
 
     def know() -> None:
-        for outcome in outcomes:
+        for held, outcome in came:
             outcome.written = True
             held.outcomes[outcome.position, outcome.undo] = outcome
             held.defects, held.defect = 0, None
@@ -238,8 +268,19 @@ def record(session: Session, held: Held, *outcomes: Outcome) -> None:
     session.after_commit(know)
 
 
+_KEY = ("operation_id", "position", "undo")
+_AGAIN = (
+    update(StepRow)
+    .where(*(StepRow.__table__.c[name] == bindparam(f"_{name}") for name in _KEY))
+    .values({one.name: bindparam(f"_{one.name}") for one in StepRow.__table__.c if one.name not in ("id", *_KEY)})
+)
+"""A step that was begun before."""
+
+
 def _values(held: Held, outcome: Outcome) -> Values:
     return {
+        "operation_id": held.id,
+        "position": outcome.position,
         "undo": outcome.undo,
         "name": outcome.name,
         "key": outcome.key,
@@ -255,9 +296,24 @@ def _values(held: Held, outcome: Outcome) -> Values:
     }
 
 
-def show(session: Session, held: Held, task_state: str | None) -> None:
-    """What the operation's subjects show as their task_state from now on."""
-    session.change(update(SubjectRow).where(SubjectRow.operation_id == held.id).values(task_state=task_state))
+def conclude(session: Session, steps: Sequence[tuple[Held, Outcome, Ending]]) -> None:
+    """Write what steps of several operations came to, and what that ends or begins; nothing of those that failed."""
+    done = [(held, ending) for held, outcome, ending in steps if outcome.state == FINISHED]
+    ahead = [(held, ending.ahead) for held, ending in done if ending.ahead]
+    record_all(session, [*((held, outcome) for held, outcome, _ in steps), *ahead])
+    for then in {ending.then for _, ending in done} - {KEEP}:
+        show(session, [held for held, ending in done if ending.then == then], then)
+    for held, ending in done:
+        if ending.forward:
+            go_forward(session, held)
+    if last := [held for held, ending in done if ending.last]:
+        end(session, last, "succeeded")
+
+
+def show(session: Session, held: Sequence[Held], task_state: str | None) -> None:
+    """What the operations' subjects show as their task_state from now on."""
+    ids = [one.id for one in held]
+    session.change(update(SubjectRow).where(SubjectRow.operation_id.in_(ids)).values(task_state=task_state))
 
 
 def go_forward(session: Session, held: Held) -> None:
@@ -288,11 +344,18 @@ def show_progress(session: Session, progress: Progress) -> None:
     session.change(update(OperationRow).where(*this).values(progress=said))
 
 
-def end(session: Session, held: Held, state: str, error: Values | None) -> None:
-    """Finish the operation: it projects nothing any more, and has nothing to itself."""
-    _set(session, held, state=state, finished_at=utcnow(), error=error, lease_owner=None, progress=None)
-    session.change(delete(SubjectRow).where(SubjectRow.operation_id == held.id))
-    session.after_commit(lambda: setattr(held, "finished", True))
+def end(session: Session, held: Sequence[Held], state: str, error: Values | None = None) -> None:
+    """Finish operations: they project nothing any more, and have nothing to themselves."""
+    ids = [one.id for one in held]
+    done = {"state": state, "finished_at": utcnow(), "error": error, "lease_owner": None, "progress": None}
+    session.change(update(OperationRow).where(OperationRow.id.in_(ids)).values(**done))
+    session.change(delete(SubjectRow).where(SubjectRow.operation_id.in_(ids)))
+
+    def know() -> None:
+        for one in held:
+            one.finished = True
+
+    session.after_commit(know)
 
 
 def _set(session: Session, held: Held, **values: object) -> None:

@@ -10,11 +10,12 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.db import Base, Database, Session, new_id, utcnow
@@ -41,28 +42,22 @@ class Notification(Base):
     created_at: Mapped[datetime]
 
 
-def emit(session: Session, event_type: str, publisher_id: str, payload: Values, priority: str = "INFO") -> Values:
-    """Tell of something, if this transaction commits.
+def emit(session: Session, event_type: str, told: Sequence[tuple[str, Values]], priority: str = "INFO") -> Values:
+    """Tell of something that happened to one or several objects, if this transaction commits.
 
     Args:
         event_type: object.action.phase, such as "instance.create.end".
-        publisher_id: service:host.
+        told: of each its publisher (service:host) and payload.
 
     Returns:
-        A *notify* stage for the step's timeline.
+        A *notify* stage for the timeline of each one's step.
     """
     now = time.time()
-    session.add(
-        Notification(
-            message_id=new_id(),
-            event_type=event_type,
-            publisher_id=publisher_id,
-            priority=priority,
-            payload=payload,
-            created_at=utcnow(),
-        )
-    )
-    session.after_commit(wake.notices.ring)
+    common = {"event_type": event_type, "priority": priority, "created_at": utcnow()}
+    rows = [{"message_id": new_id(), "publisher_id": one, "payload": payload} | common for one, payload in told]
+    if rows:
+        session.execute(insert(Notification), rows)
+        session.after_commit(wake.notices.ring)
     detail = {"event": event_type}
     return {"name": "notify", "started": now, "finished": time.time(), "outcome": "finished", "detail": detail}
 

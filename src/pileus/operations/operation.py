@@ -14,19 +14,19 @@ from contextlib import contextmanager
 
 import msgspec
 
-from pileus.agent.commands import Answer, Envelope
+from pileus.agent.commands import Answer
 from pileus.clock import utcnow
 from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
 from pileus.jsontypes import Values
 from pileus.operations import debts, journal
+from pileus.operations.dispatch import Parcel, Send, dispatch, key_of
 from pileus.operations.errors import CommandError
-from pileus.operations.journal import BEGUN, FAILED, FINISHED, Fenced, Held, Outcome, TakeBack
-from pileus.operations.owed import Actions, Owed, Result
+from pileus.operations.journal import BEGUN, FAILED, FINISHED, KEEP, Ending, Fenced, Held, Outcome, TakeBack
+from pileus.operations.owed import Actions, Owed
 from pileus.operations.start import ACCEPT
 from pileus.operations.steps import (
     DEADLINE_S,
-    KEEP,
     Asked,
     Diverged,
     Grouped,
@@ -36,7 +36,6 @@ from pileus.operations.steps import (
     StepFunction,
     Suspended,
     as_command_error,
-    envelope,
 )
 
 log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class Operation:
         shows: the task_states that its flow declares.
     """
 
-    def __init__(self, held: Held, db: Database, send: Callable[[Envelope], object], actions: Actions) -> None:
+    def __init__(self, held: Held, db: Database, send: Send, actions: Actions) -> None:
         self.id, self.subject_id, self.origin = held.id, held.subject_id, held.origin
         self._held, self._db, self._send, self._actions = held, db, send, actions
         self.shows: tuple[str, ...] = ()
@@ -92,22 +91,15 @@ class Operation:
         if known:
             return outcome.replay()
         outcome.take_back = TakeBack(undo) if undo else None
-        if limit := getattr(do, "group_limit", 0):
+        ending = Ending(then=then, last=last, forward=forward, ahead=self._begun(ahead) if ahead else None)
+        if hasattr(do, "group_limit"):
             outcome.started = utcnow()
-            if self._unwritten:
-                self._write()
-            self.waiting = Grouped(held=self._held, outcome=outcome, do=do, arguments=arguments, then=then, limit=limit)
+            self.waiting = Grouped(
+                held=self._held, outcome=outcome, do=do, arguments=arguments, ending=ending, ahead=ahead,
+                before=self._unwritten,
+            )  # fmt: skip
             raise Suspended
-
-        def work(session: Session) -> Result:
-            result = do(session, *arguments)
-            if then != KEEP:
-                journal.show(session, self._held, then)
-            if forward:
-                journal.go_forward(session, self._held)
-            return result
-
-        return self._run(outcome, work, last, ahead)
+        return self._run(outcome, lambda session: do(session, *arguments), ending)
 
     def command(
         self, name: str, host: Host, command: Owed, *, undo: Owed | None = None, deadline_s: float = DEADLINE_S
@@ -204,7 +196,7 @@ class Operation:
             journal.record(session, self._held, *self._unwritten)
             if hook:
                 hook(session)
-            journal.end(session, self._held, state, error)
+            journal.end(session, [self._held], state, error)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
@@ -238,10 +230,10 @@ class Operation:
     def _done(outcome: Outcome | None) -> bool:
         return outcome is not None and outcome.state != BEGUN
 
-    def _run(self, outcome: Outcome, work: StepFunction, last: bool, ahead: Asked | None) -> Values:
+    def _run(self, outcome: Outcome, work: StepFunction, ending: Ending) -> Values:
         hold(f"{outcome.name}:before")
         try:
-            self._commit(outcome, work, last, ahead)
+            self._commit(outcome, work, ending)
         except StepFailed as error:
             # Also a defect of ours is journaled: the flow must fail the same way when it is replayed.
             outcome.result, outcome.error, outcome.state = None, error.record(), FAILED
@@ -250,7 +242,7 @@ class Operation:
         hold(f"{outcome.name}:after")
         return outcome.result or {}
 
-    def _commit(self, outcome: Outcome, work: StepFunction, last: bool = False, ahead: Asked | None = None) -> None:
+    def _commit(self, outcome: Outcome, work: StepFunction, ending: Ending = Ending()) -> None:
         """Do a step's work and journal it, in one transaction.
 
         Raises:
@@ -261,9 +253,7 @@ class Operation:
             journal.fence(session, self._held)
             journal.record(session, self._held, *self._unwritten)
             outcome.result, outcome.state = work(session) or {}, FINISHED
-            journal.record(session, self._held, outcome, *([self._begun(ahead)] if ahead else []))
-            if last:
-                journal.end(session, self._held, "succeeded", None)
+            journal.conclude(session, [(self._held, outcome, ending)])
         self._unwritten = []
 
     @contextmanager
@@ -298,7 +288,7 @@ class Operation:
         for one, outcome in asked:
             _address(outcome, one)
         begun = [outcome for _, outcome in asked if outcome.take_back and not outcome.written]
-        unsent = [(one, outcome) for one, outcome in asked if self._key(outcome) not in self._held.sent]
+        unsent = [(one, outcome) for one, outcome in asked if key_of(self._held, outcome) not in self._held.sent]
         if begun or (unsent and self._unwritten):
             self._write(*begun)
         for one, outcome in unsent:
@@ -309,7 +299,7 @@ class Operation:
                 outcome.error, outcome.state = error.record(), FAILED
                 self._write(outcome)
                 raise
-        answers = [self._held.answers.get(self._key(outcome)) for _, outcome in asked]
+        answers = [self._held.answers.get(key_of(self._held, outcome)) for _, outcome in asked]
         if not all(answers):
             return False
         for (_, outcome), answer in zip(asked, answers, strict=True):
@@ -319,27 +309,15 @@ class Operation:
             hold(f"{outcome.name}:after")
         return True
 
-    def _key(self, outcome: Outcome) -> str:
-        return f"{self.id}:{outcome.key}{':undo' if outcome.undo else ''}"
-
     def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> bool:
         """Send a command; False if there is nothing to be taken back any more."""
-        with self._told_apart(outcome), self._db.read() as session:
-            host = to if isinstance(to, str) else to(session)
-            command = self._actions.carry_out(session, owed)
-            if command is None and outcome.undo:
-                return False
-            due = debts.due(session, host, command.subject, self._actions)
-        key = self._key(outcome)
-        for debt in due:
-            self._send(debt)
-        self._held.sent[key] = utcnow()
-        self._send(envelope(key, self.id, self._held.attempt, host, command, deadline_s))
-        return True
+        parcel = Parcel(self._held, outcome, to, owed, deadline_s)
+        with self._told_apart(outcome):
+            return bool(dispatch(self._db, self._actions, self._send, [parcel]))
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
         outcome.host = answer.host
-        outcome.started = self._held.sent[self._key(outcome)]
+        outcome.started = self._held.sent[key_of(self._held, outcome)]
         # "_events" is for our own steps to say.
         said = {name: value for name, value in answer.result.items() if name != "_events"}
         outcome.result = None if answer.failure else said | {"at": answer.at}
@@ -354,14 +332,14 @@ class Operation:
         assert step.take_back is not None
         owed, host = step.take_back.owed, step.take_back.host
         undo = Outcome(position=step.position, name=step.name, key=step.key, undo=True, host=host, started=utcnow())
-        answer = self._held.answers.get(self._key(undo))
+        answer = self._held.answers.get(key_of(self._held, undo))
         try:
             if not tried:
                 raise StepFailed("defect", "The operation could not be undone in order.")
             if host is None:
                 self._commit(undo, lambda session: self._actions.carry_out(session, owed))
                 return
-            if answer is None and self._key(undo) not in self._held.sent:
+            if answer is None and key_of(self._held, undo) not in self._held.sent:
                 if self._unwritten:
                     self._write()
                 if not self._post(undo, host, owed, DEADLINE_S):

@@ -21,7 +21,7 @@ from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
 from pileus.operations import journal, leases, wake
 from pileus.operations.errors import CommandError
-from pileus.operations.groups import FairQueue, carry_out, fail
+from pileus.operations.groups import Groups, Ready, carry_out, fail, send_ahead
 from pileus.operations.journal import CANCELLED, Fenced, Held
 from pileus.operations.operation import Operation
 from pileus.operations.post import Post
@@ -70,8 +70,8 @@ class Runner:
         self._db, self._owner, self._post, self._down, self._registry = db, owner, post, down, registry
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
-        self._ready: FairQueue[Run] = FairQueue()
-        self._groups: FairQueue[Grouped] = FairQueue()
+        self._ready: Ready[Run] = Ready()
+        self._groups = Groups()
         self._later: list[tuple[float, int, Run]] = []
         self._order = itertools.count()
         self._began = clock.monotonic()
@@ -141,17 +141,10 @@ class Runner:
 
     def work_group(self, timeout_s: float) -> bool:
         """Carry out one grouped step of as many operations as wait for it; False if none did."""
-        first = self._groups.get(timeout_s)
-        if first is None:
-            return False
-        calls: list[Grouped] = [first]
-        others: list[Grouped] = []
-        while len(calls) < first.limit and (more := self._groups.get(0)) is not None:
-            (calls if more.do is first.do else others).append(more)
-        for call in others:
-            self._put_group(call)
-        self._carry_out_group(calls)
-        return True
+        calls = self._groups.round(timeout_s)
+        if calls:
+            self._carry_out_group(calls)
+        return bool(calls)
 
     def _carry_out_group(self, calls: list[Grouped]) -> None:
         """One transaction for all; if it hits a defect, one for each, so that only its own operation fails."""
@@ -167,6 +160,7 @@ class Runner:
             else:
                 log.exception("a grouped step hit a defect")
                 self._fail(calls[0], as_command_error(error))
+        send_ahead(self._db, self._registry, self._post.send, [call for call in calls if call.outcome.written])
         for call in calls:
             run = self._runs.get(call.held.id)
             if run is not None and run.held is call.held:
@@ -236,9 +230,6 @@ class Runner:
             if self._runs.get(run.held.id) is run:
                 self._enqueue(run)
 
-    def _put_group(self, call: Grouped) -> None:
-        self._groups.put(call.held.origin.project_id or "", call)
-
     def _let_go(self, run: Run) -> None:
         """Forget an operation that is finished, lost or waiting for a time; one taken up again meanwhile stays."""
         if self._runs.get(run.held.id) is run:
@@ -265,7 +256,7 @@ class Runner:
             self._let_go(run)
         except Suspended:
             if operation.waiting is not None:
-                self._put_group(operation.waiting)
+                self._groups.put(operation.waiting)
                 return True
         except Released:
             self._let_go(run)

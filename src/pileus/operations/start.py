@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, union, update
+from sqlalchemy import insert, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from pileus.db import Contended, Session, new_id, utcnow
+from pileus.db.among import among
 from pileus.errors import Conflict
 from pileus.jsontypes import Values
 from pileus.operations import wake
@@ -163,9 +164,7 @@ def live(session: Session, subject_id: str, lock: bool = False) -> list[Operatio
     return list(session.scalars(query.with_for_update() if lock else query))
 
 
-_TASK_STATES = select(SubjectRow.subject_id, SubjectRow.task_state).where(
-    SubjectRow.subject_id.in_(bindparam("ids", expanding=True))
-)
+_TASK_STATES = select(SubjectRow.subject_id, SubjectRow.task_state).where(among(SubjectRow.subject_id, "ids"))
 
 
 def task_states(session: Session, subject_ids: Iterable[str]) -> dict[str, str | None]:

@@ -11,11 +11,9 @@ from pileus.agent.commands import Command, Envelope
 from pileus.db import Session
 from pileus.errors import PileusError
 from pileus.operations.errors import CommandError
-from pileus.operations.journal import Held, Outcome
+from pileus.operations.journal import Ending, Held, Outcome
 from pileus.operations.owed import Owed
 
-KEEP = "<keep>"
-"""`then` of a step that leaves the task_state as it is."""
 DEADLINE_S = 300.0
 """How long a host may take for a command, unless the flow says otherwise."""
 
@@ -55,14 +53,20 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Grouped(msgspec.Struct, kw_only=True):
-    """One operation's call of a grouped step."""
+    """One operation's call of a grouped step.
+
+    Attributes:
+        ahead: the command that the flow goes on with, to be sent once the step is committed.
+        before: what came of earlier steps and is to be journaled with this one.
+    """
 
     held: Held
     outcome: Outcome
     do: Any
     arguments: tuple[Any, ...]
-    then: str | None
-    limit: int
+    ending: Ending
+    ahead: Asked | None
+    before: list[Outcome]
 
 
 def envelope(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
 
-from pileus.db import Session, utcnow
+from pileus.db import Contended, Session, utcnow
 from pileus.placement.model import Allocation, Consumer, ResourceProvider
 
 LOCK = "placement"
+"""Held by whoever claims, or changes what is looked at when servers are placed. Who gives something back need not hold
+it: that moves a provider's generation, and a claim that reckons with the former one fails."""
 
 
 class Claim(msgspec.Struct):
@@ -40,10 +42,23 @@ def usages(session: Session, provider_ids: list[str] | None = None) -> dict[str,
     return found
 
 
-def claim(session: Session, claims: list[Claim]) -> None:
-    """Record claims that were checked under the lock LOCK in this transaction; providers' generations move on."""
+def claim(session: Session, claims: list[Claim], generations: Mapping[str, int] | None = None) -> None:
+    """Record claims that were checked under the lock LOCK in this transaction; providers' generations move on.
+
+    Args:
+        generations: those that the providers had when the claims were checked, by id; None: they are not checked.
+
+    Raises:
+        Contended: one has another generation now.
+    """
     if not claims:
         return
+    if generations is None:
+        _move_on(session, ResourceProvider.id.in_({one.provider_id for one in claims}))
+    else:
+        known = tuple_(ResourceProvider.id, ResourceProvider.generation).in_(list(generations.items()))
+        if _move_on(session, known) != len(generations):
+            raise Contended("a host changed while servers were placed on it")
     session.execute(
         insert(Consumer),
         [
@@ -70,25 +85,32 @@ def claim(session: Session, claims: list[Claim]) -> None:
             if amount
         ],
     )
-    _move_on(session, {one.provider_id for one in claims})
 
 
-def release(session: Session, consumer_id: str) -> None:
-    """Give back all that a consumer holds. Idempotent."""
-    providers = set(session.scalars(select(Allocation.provider_id).where(Allocation.consumer_id == consumer_id)))
-    session.execute(delete(Allocation).where(Allocation.consumer_id == consumer_id))
-    session.execute(delete(Consumer).where(Consumer.id == consumer_id))
-    _move_on(session, providers)
+def release(session: Session, consumer_ids: Collection[str]) -> None:
+    """Give back all that consumers hold. Idempotent."""
+    held = Allocation.consumer_id.in_(consumer_ids)
+    providers = set(session.scalars(select(Allocation.provider_id).where(held)))
+    session.change(delete(Allocation).where(held))
+    session.change(delete(Consumer).where(Consumer.id.in_(consumer_ids)))
+    if providers:
+        _move_on(session, ResourceProvider.id.in_(providers))
 
 
-def _move_on(session: Session, provider_ids: set[str]) -> None:
+def move_on(session: Session, provider_ids: Collection[str]) -> None:
+    """Note that something changed that is looked at when servers are placed: the providers' generations move on.
+
+    Call it before anything of the hosts themselves is written (order of locks: operations/model.py).
+    """
     if provider_ids:
-        session.execute(
-            update(ResourceProvider)
-            .where(ResourceProvider.id.in_(provider_ids))
-            .values(generation=ResourceProvider.generation + 1, updated_at=utcnow())
-            .execution_options(synchronize_session=False)
-        )
+        session.lock(LOCK)
+        _move_on(session, ResourceProvider.id.in_(provider_ids))
+
+
+def _move_on(session: Session, which: ColumnElement[bool]) -> int:
+    """How many providers that were."""
+    moved = {"generation": ResourceProvider.generation + 1, "updated_at": utcnow()}
+    return session.change(update(ResourceProvider).where(which).values(**moved))
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -3,69 +3,99 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, delete, insert, select
+import msgspec
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select
 
-from pileus.agent.commands import Inventory
+from pileus.agent.commands import HostReport
 from pileus.db import Session, utcnow
 from pileus.errors import NotFound
+from pileus.placement import allocations
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
+_IDS = select(ResourceProvider.name, ResourceProvider.id).where(
+    ResourceProvider.name.in_(bindparam("names", expanding=True))
+)
+_COUNTED = ("total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio")
+_INVENTORIES = select(
+    InventoryRow.provider_id, InventoryRow.resource_class, *(getattr(InventoryRow, name) for name in _COUNTED)
+).where(InventoryRow.provider_id.in_(bindparam("ids", expanding=True)))
+_TRAITS = select(ProviderTrait.provider_id, ProviderTrait.trait).where(
+    ProviderTrait.provider_id.in_(bindparam("ids", expanding=True))
+)
 
-def report(
-    session: Session, name: str, inventories: Mapping[str, Inventory], traits: tuple[str, ...]
-) -> ResourceProvider:
-    """Make the provider `name` have exactly these inventories and traits; its generation moves only if they changed."""
-    provider = session.scalar(select(ResourceProvider).where(ResourceProvider.name == name))
+
+class Stock(msgspec.Struct):
+    """What a provider has: the values of each resource class's inventory, in the order of _COUNTED, and its traits."""
+
+    inventories: dict[str, tuple[float, ...]]
+    traits: set[str]
+
+
+def report(session: Session, hosts: Sequence[HostReport]) -> dict[str, str]:
+    """Make the providers of these hosts have exactly what is reported; one's generation moves only if that changed.
+
+    Returns:
+        The providers' ids by name.
+    """
+    ids = dict(session.fetch(_IDS, names=[host.name for host in hosts]))
+    new = [host.name for host in hosts if host.name not in ids]
+    _add(session, new)
+    ids |= {name: _id_of(name) for name in new}
+    had = _stocks(session, list(ids.values()))
+    told = {ids[host.name]: _told(host) for host in hosts}
+    changed = {provider_id: stock for provider_id, stock in told.items() if stock != had[provider_id]}
+    allocations.move_on(session, changed.keys())
+    _replace(session, changed)
+    return ids
+
+
+def _id_of(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"pileus/{name}"))
+
+
+def _add(session: Session, names: Sequence[str]) -> None:
     now = utcnow()
-    if provider is None:
-        provider = ResourceProvider(
-            id=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"pileus/{name}")),
-            name=name,
-            generation=0,
-            created_at=now,
-            updated_at=now,
-        )
-        session.add(provider)
-        session.flush()
-    had = {
-        row.resource_class: row
-        for row in session.scalars(select(InventoryRow).where(InventoryRow.provider_id == provider.id))
+    same = {"generation": 0, "created_at": now, "updated_at": now}
+    if names:
+        session.execute(insert(ResourceProvider), [{"id": _id_of(name), "name": name, **same} for name in names])
+
+
+def _told(host: HostReport) -> Stock:
+    counted: dict[str, tuple[float, ...]] = {
+        name: (one.total, one.reserved, one.min_unit, one.max_unit or one.total, one.step_size, one.allocation_ratio)
+        for name, one in host.inventories.items()
     }
-    had_traits = set(session.scalars(select(ProviderTrait.trait).where(ProviderTrait.provider_id == provider.id)))
-    same = had.keys() == inventories.keys() and all(_same(had[name], inventories[name]) for name in had)
-    if same and had_traits == set(traits):
-        return provider
-    _replace(session, provider.id, inventories, traits)
-    provider.generation += 1
-    provider.updated_at = now
-    return provider
+    return Stock(counted, set(host.traits))
 
 
-def _replace(session: Session, provider_id: str, inventories: Mapping[str, Inventory], traits: tuple[str, ...]) -> None:
-    session.execute(delete(InventoryRow).where(InventoryRow.provider_id == provider_id))
-    session.execute(delete(ProviderTrait).where(ProviderTrait.provider_id == provider_id))
-    rows = [{"provider_id": provider_id, "resource_class": name, **_values(one)} for name, one in inventories.items()]
-    if rows:
-        session.execute(insert(InventoryRow), rows)
-    if traits:
-        session.execute(insert(ProviderTrait), [{"provider_id": provider_id, "trait": name} for name in set(traits)])
+def _stocks(session: Session, provider_ids: Sequence[str]) -> dict[str, Stock]:
+    """What providers have, by id."""
+    found = {provider_id: Stock({}, set()) for provider_id in provider_ids}
+    for provider_id, name, *values in session.fetch(_INVENTORIES, ids=provider_ids):
+        found[provider_id].inventories[name] = tuple(values)
+    for provider_id, trait in session.fetch(_TRAITS, ids=provider_ids):
+        found[provider_id].traits.add(trait)
+    return found
 
 
-def _values(inventory: Inventory) -> dict[str, int | float]:
-    return {
-        "total": inventory.total,
-        "reserved": inventory.reserved,
-        "min_unit": inventory.min_unit,
-        "max_unit": inventory.max_unit or inventory.total,
-        "step_size": inventory.step_size,
-        "allocation_ratio": inventory.allocation_ratio,
-    }
-
-
-def _same(row: InventoryRow, inventory: Inventory) -> bool:
-    return all(getattr(row, name) == value for name, value in _values(inventory).items())
+def _replace(session: Session, stocks: Mapping[str, Stock]) -> None:
+    if not stocks:
+        return
+    session.change(delete(InventoryRow).where(InventoryRow.provider_id.in_(stocks)))
+    session.change(delete(ProviderTrait).where(ProviderTrait.provider_id.in_(stocks)))
+    inventories = [
+        {"provider_id": provider_id, "resource_class": name, **dict(zip(_COUNTED, values, strict=True))}
+        for provider_id, stock in stocks.items()
+        for name, values in stock.inventories.items()
+    ]
+    traits = [
+        {"provider_id": provider_id, "trait": name} for provider_id, stock in stocks.items() for name in stock.traits
+    ]
+    for table, rows in ((InventoryRow, inventories), (ProviderTrait, traits)):
+        if rows:
+            session.execute(insert(table), rows)
 
 
 def inventories(session: Session, provider_ids: Iterable[str]) -> dict[str, dict[str, InventoryRow]]:

@@ -97,7 +97,9 @@ class World:
         assert seen
         with self.db.engine.connect() as connection:
             return {
-                statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+                statement: [
+                    row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(values))
+                ]
                 for statement, values in seen
             }
 

@@ -145,3 +145,14 @@ def test_a_token_of_another_scope_may_nothing(policy: Policy, tmp_path: Path) ->
         assert not policy.credentials(who).is_admin and not allows(policy, "os_compute_api:servers:show", MINE, who)
     everything = made(tmp_path, ("project", "domain", "system"))
     assert everything.credentials(caller("admin", project_id=None, system=True)).is_admin
+
+
+def test_what_an_operator_adds_is_found_by_its_beginning(tmp_path: Path) -> None:
+    policy = made(tmp_path)
+    policy.credentials(caller())
+    known = policy.under("os_compute_api:limits")
+    assert known[""] == "os_compute_api:limits"
+    assert known is policy.under("os_compute_api:limits")
+    (tmp_path / "compute.yaml").write_text('"os_compute_api:limits:mine": "role:admin"\n')
+    policy.credentials(caller())
+    assert policy.under("os_compute_api:limits") == {**known, ":mine": "os_compute_api:limits:mine"}

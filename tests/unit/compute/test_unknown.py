@@ -319,7 +319,7 @@ def wired(session: Session) -> Callable[..., tuple[GuestPort, ...]]:
         for position, port in enumerate(made):
             server_ports.give(port, GUEST, position)
         session.flush()
-        remembered = wiring.guest_ports(session, GUEST)
+        remembered = wiring.guest_ports(session, [GUEST])[GUEST]
         for port in made:
             session.delete(port)
         session.flush()
@@ -334,7 +334,7 @@ def test_ports_are_had_again(session: Session, wired: Callable[..., tuple[GuestP
     report(session, running())
     adopted = adopt(session, told(session, ports=before))
     assert (adopted.ports, adopted.lost) == (2, [])
-    after = wiring.guest_ports(session, GUEST)
+    after = wiring.guest_ports(session, [GUEST])[GUEST]
     for old, new in zip(before, after, strict=True):
         assert (new.port.id, new.port.mac_address, new.port.fixed_ips) == (
             old.port.id, old.port.mac_address, old.port.fixed_ips,

@@ -112,6 +112,11 @@ class Edge:
         """How many there are."""
         return len(self._state.connections)
 
+    def delays(self) -> list[bool]:
+        """Of each connection, whether small pieces wait for the acknowledgement of the former ones (Nagle)."""
+        sockets = [one.transport.get_extra_info("socket") for one in self._state.connections]
+        return [not one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets]
+
     def stalled(self) -> int:
         """How many wait for their clients in the middle of a request or an answer."""
         return sum(not one.idle and not one.working for one in self._state.connections)  # type: ignore[union-attr]

@@ -44,6 +44,12 @@ def test_a_connection_is_kept_for_a_while(edge: Edge) -> None:
     assert client.ended()
 
 
+def test_an_answer_in_two_pieces_does_not_wait_for_an_acknowledgement(edge: Edge) -> None:
+    client = edge.connect(GET)
+    assert client.answer().endswith(b"fine")
+    assert edge.delays() == [False]
+
+
 def test_a_header_has_a_longest_length(edge: Edge) -> None:
     client = edge.connect(b"GET /fine HTTP/1.1\r\n")
     with pytest.raises((ConnectionError, AssertionError)):

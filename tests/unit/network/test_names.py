@@ -38,7 +38,8 @@ def test_labels(name: str, label: str) -> None:
 
 def _boot(cloud: Cloud, project: str, server: str, network: str, name: str) -> None:
     with cloud.db.write() as session:
-        server_ports.allocate_for_server(session, server, project, "h", [NetworkRequest(network_id=network)], [], name)
+        want = server_ports.Want(server, project, "h", [NetworkRequest(network_id=network)], [], name)
+        server_ports.allocate(session, [want])
 
 
 def _name(cloud: Cloud, server: str) -> str:
@@ -58,7 +59,7 @@ def test_a_name_on_a_shared_network_stays_with_who_had_it(cloud: Cloud, admin: C
     assert _name(cloud, "git2") == "git"
     with cloud.db.write() as session:
         for server in ("git", "git2", "thief"):
-            server_ports.release_for_server(session, server)
+            server_ports.release(session, {server: ""})
     _boot(cloud, demo.project_id, "heir", network, "git")
     assert _name(cloud, "heir") == "git"
 
@@ -69,7 +70,7 @@ def test_a_port_of_ones_own_is_named_by_the_same_rule(cloud: Cloud, admin: Calle
     port = demo.make("port", network_id=network)["id"]
     with cloud.db.write() as session:
         request = NetworkRequest(port_id=port)
-        server_ports.allocate_for_server(session, "s", demo.project_id, "h", [request], [], "git")
+        server_ports.allocate(session, [server_ports.Want("s", demo.project_id, "h", [request], [], "git")])
     assert _name(cloud, "s") == ""
 
 

@@ -33,7 +33,8 @@ def member(cloud: Cloud, project_id: str) -> Requester:
 
 
 def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    return server_ports.allocate_for_server(session, server, project, host, list(wanted), [], f"name-{server}")
+    want = server_ports.Want(server, project, host, wanted, [], f"name-{server}")
+    return server_ports.allocate(session, [want])[0]
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:
@@ -48,7 +49,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert allocate(session, demo.project_id, "s1", "h1", *wanted) == ids
         assert ids[0] == own["id"]
     with cloud.db.read() as session:
-        first, second = wiring.guest_ports(session, "s1")
+        first, second = wiring.guest_ports(session, ["s1"])["s1"]
         assert (first.port.host, first.port.dns_name, first.port.device_owner) == (
             "h1",
             "name-s1",
@@ -70,7 +71,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         ]
         assert security_groups.names_for_servers(session, ["s1"]) == {"s1": ["default"]}
     with cloud.db.write() as session:
-        server_ports.set_up(session, "s1", True)
+        server_ports.set_up(session, ["s1"], True)
     assert demo("GET", f"/ports/{own['id']}")[1]["port"]["status"] == "ACTIVE"
     assert admin("GET", f"/ports/{own['id']}")[1]["port"]["binding:vif_type"] == "ovs"
     with cloud.db.write() as session:
@@ -78,7 +79,7 @@ def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, adm
         assert [port.host for port in server_ports.of_server(session, "s1")] == ["h2", "h2"]
     for _ in range(2):
         with cloud.db.write() as session:
-            server_ports.release_for_server(session, "s1")
+            server_ports.release(session, {"s1": ""})
     kept = demo("GET", "/ports?device_owner=")[1]["ports"]
     assert [(port["id"], port["device_id"], port["status"]) for port in kept] == [(own["id"], "", "DOWN")]
 
@@ -175,7 +176,7 @@ def test_a_bound_port_may_be_deleted_by_its_owner(cloud: Cloud, demo: Caller) ->
         (id,) = allocate(session, demo.project_id, "s1", "h1", NetworkRequest(network_id=network["id"]))
     assert demo("DELETE", f"/ports/{id}")[0] == 204
     with cloud.db.read() as session:
-        assert session.get(Port, id) is None and wiring.guest_ports(session, "s1") == ()
+        assert session.get(Port, id) is None and wiring.guest_ports(session, ["s1"])["s1"] == ()
 
 
 def test_what_a_client_writes_says_of_no_port_whose_it_is() -> None:

@@ -83,7 +83,7 @@ def northbound(cloud: Cloud) -> Northbound:
 def bind(cloud: Cloud, demo: Caller, port: dict[str, Any], server: str = "s", host: str = "h") -> None:
     with cloud.db.write() as session:
         request = [NetworkRequest(port_id=port["id"])]
-        server_ports.allocate_for_server(session, server, demo.project_id, host, request, [], "n", "req-1")
+        server_ports.allocate(session, [server_ports.Want(server, demo.project_id, host, request, [], "n", "req-1")])
 
 
 def test_only_what_is_wired_is_synced(cloud: Cloud, demo: Caller, northbound: Northbound) -> None:
@@ -160,7 +160,7 @@ def test_an_owners_port_leaves_the_network_with_its_server(cloud: Cloud, demo: C
     bind(cloud, demo, port)
     northbound.settle()
     with cloud.db.write() as session:
-        server_ports.release_for_server(session, "s", "req-2")
+        server_ports.release(session, {"s": "req-2"})
     assert northbound.settle() == ["sync port", "drop port"] and northbound.ports == {}, "unbound, it has no record"
     assert demo("GET", f"/ports/{port['id']}")[0] == 200
 

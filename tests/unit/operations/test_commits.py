@@ -153,6 +153,33 @@ def test_a_command_that_a_step_announces_is_journaled_with_it_and_behind_it(
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["refused", "unacknowledged"])
+def test_a_group_announces_and_ends_in_its_commit(
+    db: Database, replica: Replica, hosts: Hosts, commits: Commits, fake_clock: FakeClock, done: bool
+) -> None:
+    @flow("t.together", shows=("placing", "building"))
+    def together(op: Operation) -> None:
+        build = Asked("build", "h", command.owed(name="s"), undo=command.owed(name="back"))
+        op.step("place", place, "one", then="building", ahead=build)
+        op.ask(build)
+        op.step("end", place, "two", last=True)
+
+    def round_of() -> Callable[[], None]:
+        before, sent = len(effects(db)), len(hosts.sent)
+        operation_id = begin(db, "t.together")
+
+        def check() -> None:
+            assert row(db, operation_id).state == "succeeded" and effects(db)[before:] == ["one", "two"]
+            assert steps(db, operation_id) == ["place finished", "build finished", "end finished"]
+            assert {envelope.key for envelope in hosts.sent[sent:]} == {f"{operation_id}:build"}
+            assert subjects(db) == {} and not hosts.posted()
+
+        return check
+
+    # Taking up, place with build begun, and the end with build's outcome.
+    assert one_after_another(commits, replica, fake_clock, done, round_of) == 3
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["refused", "unacknowledged"])
 def test_no_undo_is_skipped_or_done_twice(
     db: Database, replica: Replica, hosts: Hosts, commits: Commits, fake_clock: FakeClock, done: bool
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import select
+
 from pileus.agent.commands import BuildGuest
 from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
@@ -10,13 +14,15 @@ from pileus.compute.states import ACTIVE, BUILDING, ERROR
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
+from pileus.network.server_ports import Want
 from pileus.operations import Asked, CommandError, Operation, Origin, recorded
+from pileus.operations.groups import apart, grouped
 
 
 def show(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
     """No host could build it: nothing of a guest is left, and whoever listens is told."""
     server.power_state = 0
-    notifications.create(session, origin, server, "error", error)
+    notifications.create(session, [(server, origin)], "error", error)
 
 
 @action(
@@ -75,12 +81,29 @@ def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, de
     raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
 
 
-def allocate_network(session: Session, server_id: str, host: str, origin: Origin) -> Values:
-    """Ports with MAC and addresses, bound to the host; what was requested by port is only bound."""
-    server = session.get_one(Server, server_id)
-    made = server_ports.allocate_for_server(
-        session,
-        server_id,
+@grouped(limit=scheduler.PASS_SIZE)
+def allocate_network(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    """Ports with MAC and addresses, bound to the hosts; what was requested by port is only bound.
+
+    Args:
+        calls: (server id, host, the request's origin) of each.
+    """
+    rows = session.scalars(select(Server).where(Server.id.in_([server_id for server_id, _, _ in calls])))
+    servers = {row.id: row for row in rows}
+    wants = [_want(servers[server_id], host, origin) for server_id, host, origin in calls]
+    made = apart(session, wants, server_ports.allocate)
+    given = [
+        (servers[server_id], origin)
+        for (server_id, _, origin), ids in zip(calls, made, strict=True)
+        if not isinstance(ids, CommandError)
+    ]
+    told = notifications.create(session, given, "start")
+    return [ids if isinstance(ids, CommandError) else {"ports": ids, "_events": [told]} for ids in made]
+
+
+def _want(server: Server, host: str, origin: Origin) -> Want:
+    return Want(
+        server.id,
         server.project_id,
         host,
         server.networks,
@@ -88,19 +111,25 @@ def allocate_network(session: Session, server_id: str, host: str, origin: Origin
         server.hostname,
         origin.request_id,
     )
-    return {"ports": made, "_events": [notifications.create(session, origin, server, "start")]}
 
 
 @recorded("give up network")
 def give_up_network(session: Session, server_id: str) -> None:
     """Ports made for the server go, the owner's own are unbound."""
-    server_ports.release_for_server(session, server_id)
+    server_ports.release(session, {server_id: ""})
 
 
-def activate(session: Session, server_id: str, built: Values, origin: Origin) -> Values:
-    """The guest runs: the server is ACTIVE."""
-    with boot.arriving(session, server_id, built) as server:
-        server.launched_at = utcnow()
-        server.admin_pass = None
-        server_ports.set_up(session, server_id, True)
-        return {"_events": [notifications.create(session, origin, server, "end")]}
+@grouped(limit=scheduler.PASS_SIZE)
+def activate(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    """The guests run: the servers are ACTIVE.
+
+    Args:
+        calls: (server id, what its host said, the request's origin) of each.
+    """
+    with boot.all_arriving(session, {server_id: built for server_id, built, _ in calls}) as held:
+        for server in held.values():
+            server.launched_at = utcnow()
+            server.admin_pass = None
+        server_ports.set_up(session, held, True)
+        told = notifications.create(session, [(held[server_id], origin) for server_id, _, origin in calls], "end")
+    return [{"_events": [told]} for _ in calls]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import select
+
 from pileus.api import Requester
 from pileus.compute import scheduler, spec
 from pileus.compute.action import action
@@ -10,8 +14,9 @@ from pileus.compute.states import ANY, DELETED, ERROR
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
-from pileus.operations import CommandError, Operation, Origin, Owed
-from pileus.operations.debts import owe
+from pileus.operations import CommandError, Operation
+from pileus.operations.debts import Owing, owe_all
+from pileus.operations.groups import grouped
 
 
 @action(
@@ -49,19 +54,33 @@ def request(session: Session, asks: Requester, server_id: str, rule: str) -> Non
     delete.ask(session, asks, server_id, rule=rule)
 
 
-def find_host(session: Session, server_id: str) -> Values:
-    """The host the server is on, if it ever got that far."""
-    server = session.get_one(Server, server_id)
-    return {"host": server.host, "incarnation": server.incarnation}
+@grouped(limit=scheduler.PASS_SIZE)
+def find_host(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    """The hosts that servers are on, if they ever got that far.
+
+    Args:
+        calls: (server id) of each.
+    """
+    ids = [server_id for (server_id,) in calls]
+    rows = session.execute(select(Server.id, Server.host, Server.incarnation).where(Server.id.in_(ids)))
+    found = {row.id: {"host": row.host, "incarnation": row.incarnation} for row in rows}
+    return [found[server_id] for server_id in ids]
 
 
-def release(session: Session, server_id: str, left_behind: tuple[str, Owed] | None, origin: Origin) -> None:
-    """Ports, allocations and the server itself go in one commit; a host that did not answer is owed the discarding."""
-    scheduler.release(session, server_id)
-    with delete.arriving(session, server_id, {"power_state": 0}) as server:
-        server.host = server.admin_pass = server.news = None
-        server.deleted_at = utcnow()
-        server_ports.release_for_server(session, server_id, origin.request_id)
-    if left_behind:
-        host, discard = left_behind
-        owe(session, host, server_id, discard, origin.request_id)
+@grouped(limit=scheduler.PASS_SIZE)
+def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    """Ports, allocations and the servers go in one commit; a host that did not answer is owed the discarding.
+
+    Args:
+        calls: (server id, (host, discarding) where it is owed, the request's origin) of each.
+    """
+    ids = [server_id for server_id, _, _ in calls]
+    scheduler.release_all(session, ids)
+    with delete.all_arriving(session, {server_id: {"power_state": 0} for server_id in ids}) as held:
+        for server in held.values():
+            server.host = server.admin_pass = server.news = None
+            server.deleted_at = utcnow()
+        server_ports.release(session, {server_id: origin.request_id for server_id, _, origin in calls})
+    left_behind = [(server_id, *left, origin.request_id) for server_id, left, origin in calls if left]
+    owe_all(session, [Owing(host, server_id, discard, request) for server_id, host, discard, request in left_behind])
+    return [{} for _ in calls]

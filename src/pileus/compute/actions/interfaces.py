@@ -104,7 +104,7 @@ def bind(session: Session, server_id: str, port_id: str, origin: Origin) -> Valu
     """The network learns where the port is. What it is stays in the journal: it may be gone when it is unplugged."""
     host = servers.host_of(server_id)(session)
     server_ports.bind_port(session, server_id, port_id, host, origin.request_id)
-    (port,) = (one for one in wiring.guest_ports(session, server_id) if one.port.id == port_id)
+    (port,) = (one for one in wiring.guest_ports(session, [server_id])[server_id] if one.port.id == port_id)
     return {"host": host, "port": msgspec.to_builtins(port)}
 
 
@@ -118,7 +118,7 @@ def carry(session: Session, server_id: str, port_id: str) -> None:
     """The port carries traffic as the server's others do; raises NotFound: it was deleted meanwhile."""
     server_ports.one_of_server(session, server_id, port_id)
     with attach_interface.arriving(session, server_id, {}) as server:
-        server_ports.set_up(session, server_id, server.vm_state in (ACTIVE, PAUSED))
+        server_ports.set_up(session, [server.id], server.vm_state in (ACTIVE, PAUSED))
 
 
 def release(session: Session, server_id: str, port_id: str, origin: Origin) -> None:

@@ -120,4 +120,4 @@ def arrived(session: Session, server_id: str, done: Values) -> None:
     with rebuild.arriving(session, server_id, done) as server:
         server.admin_pass = None
         server.launched_at = utcnow()
-        server_ports.set_up(session, server_id, server.vm_state == ACTIVE)
+        server_ports.set_up(session, [server.id], server.vm_state == ACTIVE)

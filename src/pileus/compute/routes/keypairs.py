@@ -45,7 +45,7 @@ class KeyPairStyle(ComputeStyle):
     """Key pairs belong to users: rules are judged against the user whose keys a request is about."""
 
     def about(self, ctx: Context, noun: Noun, row: object) -> Values:
-        return {"user_id": row.user_id if isinstance(row, KeyPair) else owner(ctx)}
+        return {"user_id": getattr(row, "user_id", None) or owner(ctx)}
 
     def bad_marker(self, marker: str) -> PileusError:
         return Invalid(f"Marker {marker} could not be found.")

@@ -12,7 +12,7 @@ from pileus.compute import create, listing, schemas, servers, views
 from pileus.compute.actions.delete import request as delete_server
 from pileus.compute.model import Server
 from pileus.compute.style import ComputeStyle
-from pileus.db.reading import Load
+from pileus.db.reading import Load, Reader
 from pileus.errors import Forbidden, Invalid, PileusError
 from pileus.values import truth
 
@@ -96,7 +96,12 @@ SERVERS = Resource(
     sortable=SORTABLE,
     loads=[Load(Server.tag_rows)],
 )
-SERVERS.index(view=brief, loads=(), query=schemas.LIST, asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"))
+SERVERS.index(
+    view=brief,
+    reader=Reader(Server, only=[Server.id, Server.name]),
+    query=schemas.LIST,
+    asks=(listing.ALL_FILTERS, POLICY + "index:get_all_tenants"),
+)
 SERVERS.index(
     "/detail",
     verb="detail",

@@ -82,7 +82,7 @@ routes = SERVICES.routes
 def update_by_host(ctx: Context, service_id: str) -> Values:
     """PUT os-services/enable, disable, disable-log-reason and (2.11) force-down."""
     change = _legacy_change(ctx, service_id)
-    services.change(services.by_name(ctx.session, ctx.body["host"], ctx.body["binary"]), change)
+    services.change(ctx.session, services.by_name(ctx.session, ctx.body["host"], ctx.body["binary"]), change)
     shown: Values = {"host": ctx.body["host"], "binary": ctx.body["binary"]}
     if change.forced_down is not None:
         return {"service": shown | {"forced_down": change.forced_down}}

@@ -1,5 +1,5 @@
 """The scheduler: filter, weigh and claim in one transaction."""
 
-from pileus.compute.scheduler.place import place, release
+from pileus.compute.scheduler.place import PASS_SIZE, place, release, release_all
 
-__all__ = ["place", "release"]
+__all__ = ["PASS_SIZE", "place", "release", "release_all"]

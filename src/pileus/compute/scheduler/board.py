@@ -1,151 +1,202 @@
-"""The hosts of one scheduling pass: the best one for each request in turn, as the claims before it left them."""
+"""The scheduler's board: every host in arrays, a column each.
+
+A column is known to be right at the generation that its provider has. What a pass reads or claims is known when its
+transaction is committed, and not before: one that is rolled back leaves hosts which the next pass reads again.
+"""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
-from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
-from pileus.compute.scheduler import filters
-from pileus.compute.scheduler.filters import Request
-from pileus.compute.scheduler.hoststate import HostState
-from pileus.compute.scheduler.weighers import Scale
-from pileus.jsontypes import Values
-from pileus.operations import CommandError
+import numpy as np
+from numpy.typing import NDArray
 
-NAMED_HOSTS = 20
-"""At most so many hosts are named in a failure."""
+from pileus.compute.scheduler.hosts import HostState, Room
+from pileus.compute.scheduler.request import Request
+
+CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
+"""The resource classes that servers ask for."""
+FIELDS = Room.__struct_fields__
+UNKNOWN = -1
+"""In place of a generation: not to be relied on."""
+
+Mask = NDArray[np.bool_]
+"""Whether, for each host."""
+Rows = list[int] | NDArray[np.intp]
+K = TypeVar("K", bound=Hashable)
 
 
-class Ranking:
-    """The hosts that fit equal requests, whatever their groups, the best on top of a heap.
+class Kinds(Generic[K]):
+    """A column whose values many hosts share: each has the number of its value."""
 
-    Claims only make a host worse, or full: that is seen when it comes to the top. Server groups are looked at for each
-    request anew, as they change with every claim of their servers. A soft policy comes before every weight: to be on
-    as few hosts as possible, or on as many, is what it promises (user guide compute, Server groups).
-    """
+    def __init__(self) -> None:
+        self._values: list[K] = []
+        self._numbers: dict[K, int] = {}
+        self._column = np.zeros(0, np.intp)
 
-    def __init__(self, hosts: list[HostState], request: Request) -> None:
-        self.outcome = filters.run(hosts, request)
-        self._scale = Scale(self.outcome.hosts)
-        self._fitting = {host.name: host for host in self.outcome.hosts}
-        self._tie = itertools.count()
-        self._heap = [(-self._scale.weight(host), next(self._tie), host) for host in self.outcome.hosts]
-        heapq.heapify(self._heap)
+    def __getitem__(self, row: int) -> K:
+        return self._values[int(self._column[row])]
 
-    def best(self, request: Request) -> HostState | None:
-        """The best host for a request that is still one, if there is any."""
-        group = request.group
-        if group is None or not group.hosts:
-            return self._top(request)
-        if group.policy == AFFINITY:
-            return self._member(request)
-        if group.policy == SOFT_AFFINITY:
-            return self._member(request) or self._top(request)
-        if group.policy == ANTI_AFFINITY:
-            return self._top(request, [name for name, count in group.hosts.items() if count >= group.most])
-        assert group.policy == SOFT_ANTI_AFFINITY
-        return self._top(request, group.hosts) or self._member(request)
+    def grow(self, count: int) -> None:
+        """Have room for so many hosts in all."""
+        self._column = _grown(self._column, count)
 
-    def weight(self, host: HostState) -> float:
-        """What the host is worth now."""
-        return self._scale.weight(host)
+    def put(self, rows: Rows, values: Sequence[K]) -> None:
+        """Set the values of hosts."""
+        numbers = [self._numbers.setdefault(value, len(self._numbers)) for value in values]
+        self._values += list(self._numbers)[len(self._values) :]
+        self._column[rows] = numbers
 
-    def why_not(self, request: Request) -> Iterator[tuple[str, str]]:
-        """Every host with the reason that there is against it, where there is no best one."""
-        for host in self.outcome.hosts:
-            yield host.name, filters.taken(host, request) or ""
-        yield from self.outcome.reasons.items()
-
-    def _top(self, request: Request, avoided: Collection[str] = ()) -> HostState | None:
-        """The host of the greatest weight but for the avoided ones."""
-        aside, found = [], None
-        while self._heap and found is None:
-            former, _, host = self._heap[0]
-            weight = -self._scale.weight(host)
-            if filters.is_full(host, request):
-                heapq.heappop(self._heap)
-            elif host.name in avoided:
-                aside.append(heapq.heappop(self._heap))
-            elif weight > former:
-                heapq.heapreplace(self._heap, (weight, next(self._tie), host))
-            else:
-                # Behind its equals, so that these have their turn.
-                heapq.heapreplace(self._heap, (weight, next(self._tie), found := host))
-        for entry in aside:
-            heapq.heappush(self._heap, entry)
+    def where(self, fits: Callable[[K], bool]) -> Mask:
+        """The hosts whose value fits: asked once a value, not once a host."""
+        found: Mask = np.array([fits(value) for value in self._values] or [False])[self._column]
         return found
 
-    def _member(self, request: Request) -> HostState | None:
-        """The best of the hosts that have servers of the request's group."""
-        group = request.group
-        assert group is not None
-        hosts = [self._fitting[name] for name in group.hosts if name in self._fitting]
-        return max(
-            (host for host in hosts if not filters.is_full(host, request)),
-            key=lambda host: (group.preference(host.name), self._scale.weight(host)),
-            default=None,
-        )
+
+class Touched:
+    """The rows that one pass read or claimed of, with the generation that each had then."""
+
+    def __init__(self) -> None:
+        self.read: dict[int, int] = {}
+        self.claimed: dict[int, int] = {}
 
 
 class Board:
-    """The hosts of one pass. Equal requests share one ranking."""
+    """Hosts by row. What no provider's generation tells of is of the pass under way: `up`, `building`, `placed`.
 
-    def __init__(self, hosts: list[HostState]) -> None:
-        self._hosts = hosts
-        self._rankings: dict[bytes, Ranking] = {}
+    Attributes:
+        rows: by name.
+        has: whether a host has a resource class at all; this, total, limit, used and max_unit have a line for each of
+            CLASSES.
+        building: how many servers are being built on each host.
+        placed: hosts by project and id of the servers that hints name.
+        alphabetical: the rows in the order of the hosts' names.
+    """
 
-    def choose(self, request: Request) -> Values | CommandError:
-        """Claim the best host for a request, or say why there is none."""
-        started = time.time()
-        key = request.key()
-        if (ranking := self._rankings.get(key)) is None:
-            ranking = self._rankings[key] = Ranking(self._hosts, request.alone())
-        host = ranking.best(request)
-        if host is None:
-            return self._refused(ranking, request)
-        weight, counts = ranking.weight(host), ranking.outcome.counted(request.group)
-        host.take(request.server_id, request.project_id, request.resources)
-        if request.group:
-            request.group.take(host.name)
-        return _chosen(request, host, counts, weight, started)
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.rows: dict[str, int] = {}
+        self.provider_ids: list[str] = []
+        self.zone, self.hypervisor_type, self.architecture = Kinds[str](), Kinds[str](), Kinds[str]()
+        self.traits = Kinds[frozenset[str]]()
+        self.placed: dict[tuple[str, str], str] = {}
+        self.up: Mask = np.zeros(0, bool)
+        self.disabled, self._forced_down = self.up.copy(), self.up.copy()
+        self.building, self._generation = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._rooms = np.zeros((len(FIELDS), len(CLASSES), 0), np.int64)
+        self.has: Mask = np.zeros((len(CLASSES), 0), bool)
+        self.alphabetical = np.zeros(0, np.intp)
+        self._unsettled: dict[int, Touched] = {}
+        self._split()
 
-    def _refused(self, ranking: Ranking, request: Request) -> CommandError:
-        named = [f"{name} ({why})" for name, why in itertools.islice(ranking.why_not(request), NAMED_HOSTS)]
-        more = len(self._hosts) - len(named)
-        why = "; ".join(named) + (f"; and {more} more" if more > 0 else "") if named else "no host is known"
-        return CommandError("no-valid-host", f"No valid host was found. There are not enough hosts available: {why}.")
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _split(self) -> None:
+        self.total, self.limit, self.used, self.max_unit = (self._rooms[field] for field in range(len(FIELDS)))
+
+    # --- following the database -------------------------------------------------------------------------------
+
+    def is_current(self, count: int, total: int) -> bool:
+        """Whether nothing changed, by the number of providers and the sum of their generations.
+
+        Generations only grow, and UNKNOWN is less than any: with a sum that is the same each of them is.
+        """
+        return len(self) == count and int(self._generation.sum()) == total
+
+    def changed(self, generations: Sequence[tuple[str, int]]) -> list[str] | None:
+        """The ids of providers that are new or have another generation; None if some are gone."""
+        known = dict(zip(self.provider_ids, self._generation.tolist(), strict=True))
+        changed = [provider_id for provider_id, generation in generations if known.get(provider_id) != generation]
+        new = sum(provider_id not in known for provider_id in changed)
+        return changed if len(generations) == len(known) + new else None
+
+    def put(self, hosts: Sequence[HostState], touched: Touched) -> None:
+        """Take over hosts as a pass reads them, new ones among them."""
+        new = [host for host in hosts if host.name not in self.rows]
+        self.rows |= {host.name: len(self) + number for number, host in enumerate(new)}
+        self.names += [host.name for host in new]
+        self.provider_ids += [host.provider_id for host in new]
+        self._grow()
+        rows = [self.rows[host.name] for host in hosts]
+        self._generation[rows] = UNKNOWN
+        touched.read |= {row: host.generation for row, host in zip(rows, hosts, strict=True)}
+        self._unsettled |= dict.fromkeys(rows, touched)
+        for name in ("zone", "hypervisor_type", "architecture", "traits"):
+            getattr(self, name).put(rows, [getattr(host, name) for host in hosts])
+        self.disabled[rows] = [host.disabled for host in hosts]
+        self._forced_down[rows] = [host.forced_down for host in hosts]
+        none = Room(0, 0, 0, 0)
+        rooms = [[host.rooms.get(name, none) for host in hosts] for name in CLASSES]
+        self._rooms[:, :, rows] = [[[getattr(room, field) for room in line] for line in rooms] for field in FIELDS]
+        self.has[:, rows] = [[room is not none for room in line] for line in rooms]
+
+    def _grow(self) -> None:
+        count = len(self.names)
+        if count == len(self._generation):
+            return
+        for name in ("up", "disabled", "_forced_down", "building", "_generation", "_rooms", "has"):
+            setattr(self, name, _grown(getattr(self, name), count))
+        for kinds in (self.zone, self.hypervisor_type, self.architecture, self.traits):
+            kinds.grow(count)
+        self.alphabetical = np.argsort(np.array(self.names))
+        self._split()
+
+    def begin(self, silent: Sequence[str], building: Mapping[str, int], placed: dict[tuple[str, str], str]) -> None:
+        """A pass begins: these hosts are silent, these build servers, and these servers are named by hints."""
+        self.up = ~self._forced_down
+        self.up[self.rows_of(silent)] = False
+        self.building[:] = 0
+        for name, count in building.items():
+            self.building[self.rows_of([name])] = count
+        self.placed = placed
+
+    # --- claims -----------------------------------------------------------------------------------------------
+
+    def has_room(self, row: int, resources: Mapping[str, int]) -> bool:
+        """Whether resources fit into what is free of a host."""
+        return all(self.free(name, row) >= amount for name, amount in resources.items() if amount)
+
+    def free(self, resource_class: str, row: int) -> int:
+        """How much of a resource class is free; less than nothing where more is used than may be."""
+        line = CLASSES.index(resource_class)
+        return int(self.limit[line, row] - self.used[line, row])
+
+    def take(self, row: int, request: Request, touched: Touched) -> None:
+        """Note a claim of a pass."""
+        if row not in touched.claimed:
+            touched.claimed[row] = touched.read.get(row, int(self._generation[row]))
+            self._unsettled[row] = touched
+            self._generation[row] = UNKNOWN
+        for name, amount in request.resources.items():
+            self.used[CLASSES.index(name), row] += amount
+        self.building[row] += 1
+        self.placed[request.project_id, request.server_id] = self.names[row]
+
+    def settle(self, touched: Touched) -> None:
+        """A pass was committed, and its claims moved generations on by one."""
+        after = touched.read | {row: generation + 1 for row, generation in touched.claimed.items()}
+        for row, generation in after.items():
+            if self._unsettled.get(row) is touched:  # else another pass has read it since
+                del self._unsettled[row]
+                self._generation[row] = generation
+
+    # --- rows -------------------------------------------------------------------------------------------------
+
+    def rows_of(self, names: Sequence[str]) -> list[int]:
+        """The rows of hosts; those that are not on the board have none."""
+        return [self.rows[name] for name in names if name in self.rows]
+
+    def among(self, names: Sequence[str]) -> Mask:
+        """Whether a host is one of these."""
+        found: Mask = np.zeros(len(self), bool)
+        found[self.rows_of(names)] = True
+        return found
 
 
-def _chosen(request: Request, host: HostState, counts: list[tuple[str, int]], weight: float, started: float) -> Values:
-    filtered = [_event(f"filter {name}", started, {"hosts": count}) for name, count in counts]
-    claim = {
-        name: {
-            "requested": amount,
-            "total": host.rooms[name].total,
-            "limit": host.rooms[name].limit,
-            "used": host.rooms[name].used - amount,
-        }
-        for name, amount in request.resources.items()
-    }
-    return {
-        "host": host.name,
-        "provider_id": host.provider_id,
-        "_events": [
-            *filtered,
-            _event("weigh", started, {"host": host.name, "weight": round(weight, 3)}),
-            _event("claim", started, claim),
-        ],
-    }
-
-
-def _event(name: str, started: float, detail: Values) -> Values:
-    return {
-        "name": name,
-        "started": started,
-        "finished": time.time(),
-        "outcome": "finished",
-        "detail": detail,
-    }
+def _grown(column: NDArray[Any], count: int) -> NDArray[Any]:
+    """A copy with room for so many hosts in all."""
+    wider = np.zeros((*column.shape[:-1], count), column.dtype)
+    wider[..., : column.shape[-1]] = column
+    return wider

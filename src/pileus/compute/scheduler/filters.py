@@ -5,184 +5,215 @@ Sources: compute admin guide, Compute schedulers.
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import msgspec
+import numpy as np
 
 from pileus.compute.placement_model import AFFINITY, ANTI_AFFINITY
+from pileus.compute.scheduler.board import CLASSES, Board, Mask
 from pileus.compute.scheduler.groups import Group
-from pileus.compute.scheduler.hoststate import HostState
+from pileus.compute.scheduler.request import AWAY, NEAR, Request
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What a server needs of its host. Resources by placement's classes: VCPU, MEMORY_MB (MiB), DISK_GB (GiB)."""
+class Filter(msgspec.Struct, frozen=True):
+    """A filter.
 
-    server_id: str
-    project_id: str
-    user_id: str
-    resources: Mapping[str, int]
-    zone: str | None
-    host: str | None
-    hints: Mapping[str, Any]
-    extra_specs: Mapping[str, str]
-    image_properties: Mapping[str, str]
-    excluded: tuple[str, ...] = ()
-    group: Group | None = None
+    Attributes:
+        fits: which hosts it leaves; None: all.
+        why: the reason that there is against a host that it does not leave.
+    """
 
-    def key(self) -> bytes:
-        """Requests with the same key fit the same hosts, but for what their groups say."""
-        hints = {name: value for name, value in self.hints.items() if name != "group"}
-        named = self.project_id if hints else None  # hints name servers of the project
-        return msgspec.msgpack.encode(
-            [
-                self.resources,
-                self.zone,
-                self.host,
-                hints,
-                named,
-                self.extra_specs,
-                self.image_properties,
-                self.excluded,
-            ]
-        )
-
-    def alone(self) -> Request:
-        """The same of a server that is in no group."""
-        return msgspec.structs.replace(self, group=None)
+    name: str
+    fits: Callable[[Board, Request], Mask | None]
+    why: Callable[[Board, int, Request], str]
 
 
-Check = Callable[[HostState, Request], str | None]
-"""Why a host falls out; None: it does not."""
+def _retry(board: Board, request: Request) -> Mask | None:
+    return ~board.among(request.excluded) if request.excluded else None
 
 
-def _retry(host: HostState, request: Request) -> str | None:
-    return "building there was tried and failed" if host.name in request.excluded else None
+def _availability_zone(board: Board, request: Request) -> Mask | None:
+    return board.zone.where(lambda zone: zone == request.zone) if request.zone else None
 
 
-def _availability_zone(host: HostState, request: Request) -> str | None:
-    if request.zone and host.zone != request.zone:
-        return f"in zone {host.zone}, not {request.zone}"
-    return None
+def _room(name: str, resource_class: str, unit: str) -> Filter:
+    line = CLASSES.index(resource_class)
 
-
-def _room(resource_class: str, unit: str) -> Check:
-    def check(host: HostState, request: Request) -> str | None:
+    def fits(board: Board, request: Request) -> Mask | None:
         wanted = request.resources.get(resource_class, 0)
         if not wanted:
             return None
-        room = host.rooms.get(resource_class)
-        if room is None:
+        free = board.limit[line] - board.used[line]
+        found: Mask = board.has[line] & (free >= wanted) & (board.max_unit[line] >= wanted)
+        return found
+
+    def why(board: Board, row: int, request: Request) -> str:
+        if not board.has[line, row]:
             return f"has no {resource_class}"
-        if wanted > room.free:
-            return f"{wanted} {unit} wanted, {max(0, room.free)} of {room.limit} free"
-        return f"{wanted} {unit} wanted, at most {room.max_unit} for one server" if wanted > room.max_unit else None
+        wanted, free = request.resources[resource_class], board.free(resource_class, row)
+        if wanted > free:
+            return f"{wanted} {unit} wanted, {max(0, free)} of {board.limit[line, row]} free"
+        return f"{wanted} {unit} wanted, at most {board.max_unit[line, row]} for one server"
 
-    return check
-
-
-def _compute(host: HostState, request: Request) -> str | None:
-    if host.disabled:
-        return "disabled"
-    return None if host.up else "down"
+    return Filter(name, fits, why)
 
 
-def _capabilities(host: HostState, request: Request) -> str | None:
+def _compute(board: Board, request: Request) -> Mask | None:
+    return board.up & ~board.disabled
+
+
+Condition = tuple[Mask, Callable[[int], str]]
+"""Who fits, and why who does not."""
+
+
+def _capable(board: Board, request: Request) -> Iterator[Condition]:
     """Extra specs trait:NAME=required|forbidden and capabilities:hypervisor_type."""
     for name, value in request.extra_specs.items():
         kind, _, trait = name.partition(":")
-        if kind == "trait" and value == "required" and trait not in host.traits:
-            return f"lacks trait {trait}"
-        if kind == "trait" and value == "forbidden" and trait in host.traits:
-            return f"has trait {trait}"
-        if name == "capabilities:hypervisor_type" and value.lower() != host.hypervisor_type.lower():
-            return f"hypervisor is {host.hypervisor_type}"
-    return None
+        if kind == "trait" and value in ("required", "forbidden"):
+            yield _with(board, trait) if value == "required" else _without(board, trait)
+        if name == "capabilities:hypervisor_type":
+            yield _hypervisor(board, {value.lower()})
 
 
-def _image_properties(host: HostState, request: Request) -> str | None:
-    architecture = request.image_properties.get("hw_architecture") or request.image_properties.get("architecture")
-    own = str(host.cpu_info.get("arch") or platform.machine())
-    if architecture and architecture != own:
-        return f"architecture is {own}"
-    wanted = request.image_properties.get("img_hv_type") or request.image_properties.get("hypervisor_type")
-    if wanted and wanted.lower() not in (host.hypervisor_type.lower(), "qemu", "kvm"):
-        return f"hypervisor is {host.hypervisor_type}"
-    return None
+def _with(board: Board, trait: str) -> Condition:
+    return board.traits.where(lambda traits: trait in traits), lambda _: f"lacks trait {trait}"
 
 
-def _anti_affinity(host: HostState, request: Request) -> str | None:
+def _without(board: Board, trait: str) -> Condition:
+    return board.traits.where(lambda traits: trait not in traits), lambda _: f"has trait {trait}"
+
+
+def _hypervisor(board: Board, wanted: set[str]) -> Condition:
+    fits = board.hypervisor_type.where(lambda own: own.lower() in wanted)
+    return fits, lambda row: f"hypervisor is {board.hypervisor_type[row]}"
+
+
+def _for_image(board: Board, request: Request) -> Iterator[Condition]:
+    """Properties of the image."""
+    properties = request.image_properties
+    architecture = properties.get("hw_architecture") or properties.get("architecture")
+    if architecture:
+        fits = board.architecture.where(lambda own: own == architecture)
+        yield fits, lambda row: f"architecture is {board.architecture[row]}"
+    wanted = properties.get("img_hv_type") or properties.get("hypervisor_type")
+    if wanted and wanted.lower() not in ("qemu", "kvm"):  # of which every host is one
+        yield _hypervisor(board, {wanted.lower()})
+
+
+def _each(name: str, conditions: Callable[[Board, Request], Iterator[Condition]]) -> Filter:
+    """A filter of several conditions; it names the first that a host does not meet."""
+
+    def fits(board: Board, request: Request) -> Mask | None:
+        masks = [mask for mask, _ in conditions(board, request)]
+        return np.logical_and.reduce(masks) if masks else None
+
+    def why(board: Board, row: int, request: Request) -> str:
+        return next(said(row) for mask, said in conditions(board, request) if not mask[row])
+
+    return Filter(name, fits, why)
+
+
+def _anti_affinity(board: Board, request: Request) -> Mask | None:
     group = request.group
-    if group is None or group.policy != ANTI_AFFINITY or (here := group.count(host.name)) < group.most:
+    if group is None or group.policy != ANTI_AFFINITY:
         return None
-    return f"has {here} of the group's servers, at most {group.most} allowed"
+    return ~board.among([host for host, count in group.hosts.items() if count >= group.most])
 
 
-def _affinity(host: HostState, request: Request) -> str | None:
+def _too_many(board: Board, row: int, request: Request) -> str:
+    assert request.group is not None
+    here = request.group.count(board.names[row])
+    return f"has {here} of the group's servers, at most {request.group.most} allowed"
+
+
+def _affinity(board: Board, request: Request) -> Mask | None:
     group = request.group
-    if group is None or group.policy != AFFINITY or not group.hosts or host.name in group.hosts:
+    if group is None or group.policy != AFFINITY or not group.hosts:
         return None
-    return f"the group's servers are on {', '.join(sorted(group.hosts))}"
+    return board.among(list(group.hosts))
 
 
-def _hinted(request: Request, name: str) -> set[tuple[str, str]]:
-    """The servers that a hint names. Another project's is none: where it is, is nobody else's to find out."""
-    value = request.hints.get(name) or []
-    return {(request.project_id, one) for one in ([value] if isinstance(value, str) else value)}
+def _elsewhere(_board: Board, _row: int, request: Request) -> str:
+    assert request.group is not None
+    return f"the group's servers are on {', '.join(sorted(request.group.hosts))}"
 
 
-def _same_host(host: HostState, request: Request) -> str | None:
-    wanted = _hinted(request, "same_host")
-    return "none of the servers named by same_host is here" if wanted and not wanted & host.servers else None
+def _hosts_of(board: Board, request: Request, hint: str) -> Mask:
+    """The hosts of the servers that a hint names. Another project's is none: where it is, is nobody else's to know."""
+    servers = [(request.project_id, server_id) for server_id in request.named(hint)]
+    return board.among([board.placed[one] for one in servers if one in board.placed])
 
 
-def _different_host(host: HostState, request: Request) -> str | None:
-    return "a server named by different_host is here" if _hinted(request, "different_host") & host.servers else None
+def _same_host(board: Board, request: Request) -> Mask | None:
+    return _hosts_of(board, request, NEAR) if request.named(NEAR) else None
 
 
-def _forced_host(host: HostState, request: Request) -> str | None:
-    return None if not request.host or request.host == host.name else f"host {request.host} was asked for"
+def _different_host(board: Board, request: Request) -> Mask | None:
+    return ~_hosts_of(board, request, AWAY) if request.named(AWAY) else None
+
+
+def _requested(board: Board, request: Request) -> Mask | None:
+    return board.among([request.host]) if request.host else None
 
 
 BY_POLICY = {ANTI_AFFINITY: "ServerGroupAntiAffinityFilter", AFFINITY: "ServerGroupAffinityFilter"}
-GROUP_FILTERS: tuple[tuple[str, Check], ...] = (
-    (BY_POLICY[ANTI_AFFINITY], _anti_affinity),
-    (BY_POLICY[AFFINITY], _affinity),
+GROUP_FILTERS = (
+    Filter(BY_POLICY[ANTI_AFFINITY], _anti_affinity, _too_many),
+    Filter(BY_POLICY[AFFINITY], _affinity, _elsewhere),
 )
-FILTERS: tuple[tuple[str, Check], ...] = (
-    ("RetryFilter", _retry),
-    ("AvailabilityZoneFilter", _availability_zone),
-    ("RamFilter", _room("MEMORY_MB", "MiB")),
-    ("DiskFilter", _room("DISK_GB", "GiB")),
-    ("ComputeFilter", _compute),
-    ("ComputeCapabilitiesFilter", _capabilities),
-    ("ImagePropertiesFilter", _image_properties),
+FILTERS = (
+    Filter("RetryFilter", _retry, lambda *_: "building there was tried and failed"),
+    Filter(
+        "AvailabilityZoneFilter",
+        _availability_zone,
+        lambda board, row, request: f"in zone {board.zone[row]}, not {request.zone}",
+    ),
+    _room("RamFilter", "MEMORY_MB", "MiB"),
+    _room("DiskFilter", "DISK_GB", "GiB"),
+    Filter("ComputeFilter", _compute, lambda board, row, _: "disabled" if board.disabled[row] else "down"),
+    _each("ComputeCapabilitiesFilter", _capable),
+    _each("ImagePropertiesFilter", _for_image),
     *GROUP_FILTERS,
-    ("SameHostFilter", _same_host),
-    ("DifferentHostFilter", _different_host),
-    ("CoreFilter", _room("VCPU", "vCPUs")),
-    ("RequestedHostFilter", _forced_host),
+    Filter("SameHostFilter", _same_host, lambda *_: "none of the servers named by same_host is here"),
+    Filter("DifferentHostFilter", _different_host, lambda *_: "a server named by different_host is here"),
+    _room("CoreFilter", "VCPU", "vCPUs"),
+    Filter("RequestedHostFilter", _requested, lambda _board, _row, request: f"host {request.host} was asked for"),
 )
+NAMES = [one.name for one in FILTERS]
 
 
-class Outcome(msgspec.Struct):
-    """What filtering came to: the hosts left, how many each filter left, and why each other host fell out."""
+class Outcome:
+    """What filtering came to.
 
-    hosts: list[HostState]
-    counts: list[tuple[str, int]]
-    reasons: dict[str, str]
+    Attributes:
+        left: the hosts that fit.
+        counts: how many each filter left.
+    """
+
+    def __init__(self, board: Board, request: Request) -> None:
+        """Ask every filter in turn."""
+        self._board = board
+        self.left: Mask = np.ones(len(board), bool)
+        self.counts: list[tuple[str, int]] = []
+        self._fell = np.full(len(board), len(FILTERS), np.int8)  # at which filter
+        count = len(board)
+        for position, one in enumerate(FILTERS):
+            fits = one.fits(board, request) if count else None
+            if fits is not None:
+                self._fell[self.left & ~fits] = position
+                self.left &= fits
+                count = int(np.count_nonzero(self.left))
+            self.counts.append((one.name, count))
 
     def counted(self, group: Group | None) -> list[tuple[str, int]]:
         """How many hosts each filter would have left to a server of a group, if this is of servers without one."""
-        names = [name for name, _ in self.counts]
         if group is None or group.policy not in BY_POLICY or not group.hosts:
             return self.counts
-        fell = {host.name: len(names) for host in self.hosts if host.name in group.hosts}
-        fell |= {
-            host: names.index(self.reasons[host].partition(":")[0]) for host in group.hosts if host in self.reasons
-        }
-        first = names.index(BY_POLICY[group.policy])
+        board = self._board
+        fell = {board.names[row]: int(self._fell[row]) for row in board.rows_of(list(group.hosts))}
+        first = NAMES.index(BY_POLICY[group.policy])
         full = {host for host in fell if group.count(host) >= group.most}
 
         def left(index: int, count: int) -> int:
@@ -192,32 +223,23 @@ class Outcome(msgspec.Struct):
 
         return [(name, left(n, count) if n >= first else count) for n, (name, count) in enumerate(self.counts)]
 
+    def reasons(self, request: Request, most: int) -> list[tuple[str, str]]:
+        """Hosts, at most so many, with the reason against each: first those that fitted until others claimed them."""
+        board = self._board
+        rows = board.alphabetical
+        ranks = (self._fell[rows] + 1) % (len(FILTERS) + 1)
+        named = rows[np.argsort(ranks, kind="stable")[:most]].tolist()
+        return [(board.names[row], self._why(row, request)) for row in named]
 
-def run(hosts: list[HostState], request: Request) -> Outcome:
-    """Ask every filter in turn."""
-    counts: list[tuple[str, int]] = []
-    reasons: dict[str, str] = {}
-    left = hosts
-    for name, check in FILTERS:
-        passed = []
-        for host in left:
-            reason = check(host, request)
-            if reason is None:
-                passed.append(host)
-            else:
-                reasons[host.name] = f"{name}: {reason}"
-        left = passed
-        counts.append((name, len(left)))
-    return Outcome(left, counts, reasons)
-
-
-def is_full(host: HostState, request: Request) -> bool:
-    """Whether a host that fitted has no room any more, after other claims of the pass."""
-    return any(host.rooms[name].free < amount for name, amount in request.resources.items() if amount)
-
-
-def taken(host: HostState, request: Request) -> str | None:
-    """Why a host that fits the request but for its group is none for it now."""
-    if is_full(host, request):
-        return "claimed by other servers of the same pass"
-    return next((f"{name}: {why}" for name, check in GROUP_FILTERS if (why := check(host, request))), None)
+    def _why(self, row: int, request: Request) -> str:
+        position = int(self._fell[row])
+        if position < len(FILTERS):
+            return f"{NAMES[position]}: {FILTERS[position].why(self._board, row, request)}"
+        if not self._board.has_room(row, request.resources):
+            return "claimed by other servers of the same pass"
+        against = ((one, one.fits(self._board, request)) for one in GROUP_FILTERS)
+        return next(
+            f"{one.name}: {one.why(self._board, row, request)}"
+            for one, fits in against
+            if fits is not None and not fits[row]
+        )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import select, update
 
 from pileus.compute.model import Server
-from pileus.compute.scheduler import groups, hoststate
-from pileus.compute.scheduler.board import Board
-from pileus.compute.scheduler.filters import Request
+from pileus.compute.scheduler import groups
 from pileus.compute.scheduler.groups import Group
-from pileus.db import Session
+from pileus.compute.scheduler.request import AWAY, NEAR, Request
+from pileus.db import Contended, Session
 from pileus.jsontypes import Values
 from pileus.operations import CommandError, recorded
 from pileus.operations.groups import grouped
@@ -19,6 +21,7 @@ from pileus.placement import allocations
 from pileus.placement.allocations import Claim
 
 PASS_SIZE = 128
+TRIES = 3
 
 
 @grouped(limit=PASS_SIZE)
@@ -31,37 +34,69 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
     Returns:
         {"host": name, "incarnation": of the guest to be built there} or a CommandError "no-valid-host" for each, in
         order.
+
+    Raises:
+        Contended: chosen hosts kept changing meanwhile.
     """
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
-    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
-    board = Board(hoststate.load(session))
-    results: list[Values | CommandError] = []
-    claims: list[Claim] = []
-    for server_id, excluded in calls:
-        server = servers[server_id]
-        request = request_of(server, tuple(excluded), known.get(server.group_id or ""))
-        result = board.choose(request)
-        results.append(result)
+    results = _choose(session, servers, calls)
+    for (server_id, _), result in zip(calls, results, strict=True):
         if isinstance(result, dict):
-            provider_id = result.pop("provider_id")
-            claims.append(Claim(server_id, provider_id, request.project_id, request.user_id, request.resources))
-    allocations.claim(session, claims)
-    placed = [
-        (servers[call[0]], result) for call, result in zip(calls, results, strict=True) if isinstance(result, dict)
+            server = servers[server_id]
+            server.host = result["host"]
+            server.incarnation = result["incarnation"] = server.incarnation + 1
+    return results
+
+
+def _choose(
+    session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]
+) -> list[Values | CommandError]:
+    """Choose and claim a host for each server; again if something was released on a chosen one meanwhile.
+
+    A try that fails has locked the other chosen hosts: the next one hardly fails.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(Contended):
+            return _try(session, servers, calls)
+    return _try(session, servers, calls)
+
+
+def _try(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
+    # NumPy and the threads of its libraries are for those who schedule: other processes never get here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from pileus.compute.scheduler import boards
+    from pileus.compute.scheduler.passes import Pass
+
+    known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
+    requests = [
+        request_of(servers[server_id], tuple(excluded), known.get(servers[server_id].group_id or ""))
+        for server_id, excluded in calls
     ]
-    for server, result in placed:
-        server.host = result["host"]
-        server.incarnation = result["incarnation"] = server.incarnation + 1
+    hinted = {server_id for request in requests for hint in (NEAR, AWAY) for server_id in request.named(hint)}
+    with boards.current(session, hinted) as (board, touched):
+        this = Pass(board, touched)
+        results = [this.choose(request) for request in requests]
+    claims = [
+        Claim(one.server_id, result.pop("provider_id"), one.project_id, one.user_id, one.resources)
+        for one, result in zip(requests, results, strict=True)
+        if isinstance(result, dict)
+    ]
+    allocations.claim(session, claims, this.generations)
     return results
 
 
 @recorded("release claim")
 def release(session: Session, server_id: str) -> None:
     """Take a claim back: the server is on no host."""
-    allocations.release(session, server_id)
-    session.execute(update(Server).where(Server.id == server_id).values(host=None))
+    release_all(session, [server_id])
+
+
+def release_all(session: Session, server_ids: Collection[str]) -> None:
+    """Take claims back: the servers are on no host."""
+    allocations.release(session, server_ids)
+    session.execute(update(Server).where(Server.id.in_(server_ids)).values(host=None))
 
 
 def request_of(server: Server, excluded: tuple[str, ...], group: Group | None = None) -> Request:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pileus.compute.scheduler.hoststate import HostState
+import numpy as np
+from numpy.typing import NDArray
+
+from pileus.compute.scheduler.board import CLASSES, Board, Mask
+
+Raw = NDArray[np.int64]
+Weights = NDArray[np.float64]
 
 
-def _free(resource_class: str) -> Callable[[HostState], float]:
-    def weigh(host: HostState) -> float:
-        room = host.rooms.get(resource_class)
-        return float(room.free) if room else 0.0
-
-    return weigh
+def _free(resource_class: str) -> Callable[[Board], Raw]:
+    line = CLASSES.index(resource_class)
+    return lambda board: board.limit[line] - board.used[line]
 
 
-WEIGHERS: tuple[tuple[str, float, Callable[[HostState], float]], ...] = (
+WEIGHERS: tuple[tuple[str, float, Callable[[Board], Raw]], ...] = (
     ("RAMWeigher", 1.0, _free("MEMORY_MB")),
     ("CPUWeigher", 1.0, _free("VCPU")),
     ("DiskWeigher", 1.0, _free("DISK_GB")),
-    ("IoOpsWeigher", -1.0, lambda host: float(host.building)),
+    ("IoOpsWeigher", -1.0, lambda board: board.building),
 )
 
 
-class Scale:
-    """Each weigher's span over the hosts of one filtering, to which raw weights are normalised."""
+def weigh(board: Board, left: Mask) -> Weights:
+    """Each host's sum of weights, normalised over those that are left and multiplied: higher is better.
 
-    def __init__(self, hosts: list[HostState]) -> None:
-        raw = [[weigh(host) for host in hosts] for _, _, weigh in WEIGHERS]
-        self._spans = [(min(values), max(values)) if values else (0.0, 0.0) for values in raw]
-
-    def weight(self, host: HostState) -> float:
-        """Sum of the host's normalised, multiplied weights: higher is better."""
-        total = 0.0
-        for (_, multiplier, weigh), (low, high) in zip(WEIGHERS, self._spans, strict=True):
-            if high > low:
-                total += multiplier * (weigh(host) - low) / (high - low)
-        return total
+    What is not left weighs less than anything.
+    """
+    total: Weights = np.zeros(len(board))
+    for _, multiplier, weigher in WEIGHERS:
+        raw = weigher(board)
+        those = raw[left]
+        low, high = (those.min(), those.max()) if len(those) else (0, 0)
+        if high > low:
+            total += (raw - low) * (multiplier / (high - low))
+    total[~left] = -np.inf
+    return total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pileus.api import Context, Reply, Routes, Schema, Values
-from pileus.api.fields import micros_z
 from pileus.api.routes import OPEN
 from pileus.api.schema import obj
 from pileus.errors import NotFound, Unauthenticated
@@ -11,10 +10,10 @@ from pileus.identity import assignments
 from pileus.identity.authentication import authenticate
 from pileus.identity.catalog import catalog
 from pileus.identity.logins import Logins
-from pileus.identity.model import Domain, Project, Role, User
+from pileus.identity.model import Domain
 from pileus.identity.routes import projects
 from pileus.identity.routes.domains import DOMAINS
-from pileus.identity.tokens import TokenInfo, Tokens, times
+from pileus.identity.tokens import Tokens, described
 
 routes = Routes()
 
@@ -51,61 +50,37 @@ AUTH = Schema.wrapped(
 )
 
 
-def _named(thing: User | Domain | Project | Role) -> dict[str, str]:
-    return {"id": thing.id, "name": thing.name}
-
-
-def view(ctx: Context, info: TokenInfo, with_catalog: bool = True) -> Values:
-    """A token's body (api-ref identity, Password authentication with scoped authorization)."""
-    moments = times(info.payload)
-    token: Values = {
-        "methods": list(info.payload.methods),
-        "user": {**_named(info.user), "domain": _named(info.user_domain), "password_expires_at": None},
-        "audit_ids": list(info.payload.audit_ids),
-        "expires_at": micros_z(moments["expires_at"]),
-        "issued_at": micros_z(moments["issued_at"]),
-    }
-    if info.project and info.project_domain:
-        token["project"] = {**_named(info.project), "domain": _named(info.project_domain)}
-        token["is_domain"] = False
-    if info.domain:
-        token["domain"] = _named(info.domain)
-    if info.payload.scope == "system":
-        token["system"] = {"all": True}
-    if info.roles:
-        token["roles"] = [_named(role) for role in info.roles]
-        if with_catalog:
-            token["catalog"] = catalog(ctx.root, ctx.settings.region, info.project.id if info.project else None)
+def body(ctx: Context, token: Values) -> Values:
+    """A token's body, with the catalog of what it is for, if it has roles there and the catalog is wanted."""
+    if "roles" in token and "nocatalog" not in ctx.query:
+        project: Values = token.get("project", {})
+        token["catalog"] = catalog(ctx.root, ctx.settings.region, project.get("id"))
     return {"token": token}
-
-
-def _nocatalog(ctx: Context) -> bool:
-    return "nocatalog" in ctx.query
 
 
 @routes.post("/v3/auth/tokens", policy=OPEN, body=AUTH, status=201, transaction=None)
 def create(ctx: Context, auth: Values) -> Reply:
     parts = ctx.cloud.part(Tokens), ctx.cloud.part(Logins)
     token, info = authenticate(ctx.cloud.db, *parts, auth, ctx.request.remote_addr)
-    return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+    return Reply(body(ctx, described(info)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 
-def _subject(ctx: Context, rule: str) -> tuple[str, TokenInfo]:
+def _subject(ctx: Context, rule: str) -> tuple[str, Values]:
     token = ctx.request.get_header("X-Subject-Token")
     if not token:
         raise NotFound("Could not find token: the header X-Subject-Token is missing.")
     try:
-        info = ctx.cloud.part(Tokens).read(ctx.session, token)
+        stands_for, shown = ctx.cloud.part(Tokens).described(ctx.session, token)
     except Unauthenticated as error:
         raise NotFound("Could not find token.") from error
-    ctx.require(rule, {"target.token.user_id": info.user.id})
-    return token, info
+    ctx.require(rule, {"target.token.user_id": stands_for.user_id})
+    return token, shown
 
 
 @routes.get("/v3/auth/tokens", policy="identity:validate_token", deferred=True)
 def show(ctx: Context) -> Reply:
-    token, info = _subject(ctx, "identity:validate_token")
-    return Reply(view(ctx, info, not _nocatalog(ctx)), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+    token, shown = _subject(ctx, "identity:validate_token")
+    return Reply(body(ctx, shown), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 
 @routes.head("/v3/auth/tokens", policy="identity:check_token", deferred=True)

@@ -53,7 +53,7 @@ def test_lists_by_a_status_that_comes_of_a_task(serving: Serving, demo: Client, 
     with serving.db.write() as session:
         for server_id in (rebooting, idle):
             boot_flow.scheduler.place(session, [(server_id, [])])
-            boot_flow.activate(session, server_id, {"power_state": 1}, Origin("req-1", None, None))
+            boot_flow.activate(session, [(server_id, {"power_state": 1}, Origin("req-1", None, None))])
         end_all(session)
     assert (
         demo("POST", f"/compute/v2.1/servers/{rebooting}/action", json={"reboot": {"type": "HARD"}}).status_code == 202
@@ -88,7 +88,7 @@ def test_new_metadata_is_told_to_the_guest(serving: Serving, demo: Client, boot:
     with serving.db.write() as session:
         (placed,) = scheduler.place(session, [(server_id, [])])
         assert isinstance(placed, dict)
-        boot_flow.activate(session, server_id, {"power_state": 1}, Origin("req-1", None, None))
+        boot_flow.activate(session, [(server_id, {"power_state": 1}, Origin("req-1", None, None))])
         end_all(session)
     path = f"/compute/v2.1/servers/{server_id}/metadata"
     for value in ("2", "3"):
