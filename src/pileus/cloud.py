@@ -12,7 +12,7 @@ import msgspec
 
 from pileus import clock, compute, identity, image, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
-from pileus.api import app
+from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
@@ -110,7 +110,13 @@ class Cloud:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            for chore in (self._rotate_keys, self._purge, self._sweep_images, self._compare_network):
+            for chore in (
+                self._rotate_keys,
+                self._purge,
+                self._settle_quotas,
+                self._sweep_images,
+                self._compare_network,
+            ):
                 try:
                     chore()
                 except Exception:
@@ -126,6 +132,9 @@ class Cloud:
             recorded = self.northbound.recorded_ports()  # before the transaction: it may take seconds
             with self.db.write() as session:
                 sync.reconcile(session, recorded)
+
+    def _settle_quotas(self) -> None:
+        quota_uses.settle_all(self.db)
 
     def _sweep_images(self) -> None:
         with self.db.read() as session:
