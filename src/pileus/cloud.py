@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,12 +12,12 @@ import msgspec
 
 from pileus import clock, compute, identity, image, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
-from pileus.api import app
+from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
 from pileus.compute.model import Server
-from pileus.db import Database, Session, in_chunks
+from pileus.db import Database, in_chunks
 from pileus.identity.keys import KeyRing
 from pileus.identity.logins import Logins
 from pileus.identity.tokens import Tokens
@@ -109,7 +110,13 @@ class Cloud:
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
-            for chore in (self._rotate_keys, self._purge, self._sweep_images, self._compare_network):
+            for chore in (
+                self._rotate_keys,
+                self._purge,
+                self._settle_quotas,
+                self._sweep_images,
+                self._compare_network,
+            ):
                 try:
                     chore()
                 except Exception:
@@ -126,13 +133,16 @@ class Cloud:
             with self.db.write() as session:
                 sync.reconcile(session, recorded)
 
+    def _settle_quotas(self) -> None:
+        quota_uses.settle_all(self.db)
+
     def _sweep_images(self) -> None:
         with self.db.read() as session:
             store.sweep(session, self.settings.images)
 
     def _purge(self) -> None:
-        with self.db.write() as session:
-            purge(session, self.settings.keep_operations_s, self.settings.keep_deleted_s)
+        settings = self.settings
+        purge(self.db, settings.keep_operations_s, settings.keep_deleted_s, self._stopping.is_set)
 
 
 class Hearing:
@@ -174,10 +184,23 @@ class Hearing:
             journal.show_progress(session, progress)
 
 
-def purge(session: Session, operations_s: float, deleted_s: float) -> int:
-    """Forget finished operations and deleted servers that are older than that (0: never); returns how many rows."""
-    rows = forget(session, OperationRow.finished_at, operations_s) if operations_s else 0
-    return rows + (forget(session, Server.deleted_at, deleted_s) if deleted_s else 0)
+def purge(db: Database, operations_s: float, deleted_s: float, enough: Callable[[], bool] = lambda: False) -> int:
+    """Forget finished operations and deleted servers that are older than that (0: never); returns how many rows.
+
+    A transaction forgets a few, so that nobody waits long for it.
+
+    Args:
+        enough: asked before each transaction; the rest is left for the next time.
+    """
+    total = 0
+    while not enough():
+        with db.write() as session:
+            rows = forget(session, OperationRow.finished_at, operations_s) if operations_s else 0
+            rows += forget(session, Server.deleted_at, deleted_s) if deleted_s else 0
+        if not rows:
+            break
+        total += rows
+    return total
 
 
 def registry() -> Registry:

@@ -113,13 +113,12 @@ class Quotas:
 
     def lock(self, session: Session, project_id: str) -> None:
         """Let nobody else count this project's use until the transaction ends."""
-        session.lock(f"quota:{self.service}:{project_id}")
+        quota_uses.lock(session, self.service, project_id)
 
     def take(
         self, session: Session, project_id: str, each: Mapping[str, int], at_least: int = 1, at_most: int = 1
     ) -> int:
         """`fit`, in the transaction that adds the things: nobody else counts until it ends."""
-        self.lock(session, project_id)
         used = self._in_units(quota_uses.settled(session, self.service, project_id), each)
         return self.fit(session, project_id, each, at_least, at_most, used)
 

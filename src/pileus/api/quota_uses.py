@@ -2,7 +2,8 @@
 
 Triggers enter into a ledger what every change of a counted row adds to a project's use, or takes from it: whatever
 statement changes it, nothing is forgotten. Entries are only added, so that nobody waits for anybody; a use is their
-sum. Whoever takes quota has the project's lock, and replaces the entries by their sums when they have become many.
+sum. Whoever takes quota has the project's lock, and replaces the entries by their sums when they have become many; the
+housekeeping does it for projects that only give back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Column, Connection, Dialect, Index, Table, bindparam, del
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement, visitors
 
-from pileus.db import Base, Session
+from pileus.db import Base, Database, Session
 
 MANY = 200
 """Entries of a project at a service that are left as they are."""
@@ -48,8 +49,14 @@ def used(session: Session, service: str, project_id: str) -> dict[str, int]:
     return {row.resource: int(row.used) for row in rows}
 
 
+def lock(session: Session, service: str, project_id: str) -> None:
+    """Let nobody else take of a project's quota until the transaction ends."""
+    session.lock(f"quota:{service}:{project_id}")
+
+
 def settled(session: Session, service: str, project_id: str) -> dict[str, int]:
-    """`used`, for whoever has the project's lock: many entries become few."""
+    """`used`, once the project's lock is had: many entries become few."""
+    lock(session, service, project_id)
     rows = session.fetch(_SUMS, of_service=service, of_project=project_id)
     if sum(row.entries for row in rows) <= MANY:
         return {row.resource: int(row.used) for row in rows}
@@ -58,8 +65,20 @@ def settled(session: Session, service: str, project_id: str) -> dict[str, int]:
     for resource, amount in session.fetch(_TAKEN_OUT, of_service=service, of_project=project_id):
         sums[resource] = sums.get(resource, 0) + amount
     mine = {"service": service, "project_id": project_id}
-    session.execute(insert(QuotaUse), [mine | {"resource": name, "amount": sum_} for name, sum_ in sums.items()])
+    if entries := [mine | {"resource": name, "amount": amount} for name, amount in sums.items() if amount]:
+        session.execute(insert(QuotaUse), entries)
     return sums
+
+
+def settle_all(db: Database) -> int:
+    """Settle what projects have many entries of, each in a transaction of its own; returns how many there were."""
+    mine = (QuotaUse.service, QuotaUse.project_id)
+    with db.read() as session:
+        crowded = session.execute(select(*mine).group_by(*mine).having(func.count() > MANY)).all()
+    for service, project_id in crowded:
+        with db.write() as session:
+            settled(session, service, project_id)
+    return len(crowded)
 
 
 class Counted:

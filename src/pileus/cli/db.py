@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from pileus.cli.common import database, settings_of, state_option
-from pileus.db import Database
 
 
 @click.group()
@@ -58,22 +57,11 @@ def backup(state: str) -> None:
 )
 def purge(state: str, days: int | None) -> None:
     """Forget finished operations and deleted servers now; the running cloud does it, too, little by little."""
+    from pileus import cloud
+
     settings = settings_of(state)
     found = database(settings)
     seconds = days * 86400.0 if days else None
-    operations = _purge(found, settings.keep_operations_s if seconds is None else seconds, 0.0)
-    servers = _purge(found, 0.0, settings.keep_deleted_s if seconds is None else seconds)
+    operations = cloud.purge(found, settings.keep_operations_s if seconds is None else seconds, 0.0)
+    servers = cloud.purge(found, 0.0, settings.keep_deleted_s if seconds is None else seconds)
     click.echo(f"forgotten: {operations} operations, {servers} deleted servers")
-
-
-def _purge(found: Database, operations_s: float, deleted_s: float) -> int:
-    """A transaction for each thousand, so that a running cloud never waits long; returns how many."""
-    from pileus.cloud import purge
-
-    total = 0
-    while True:
-        with found.write() as session:
-            count = purge(session, operations_s, deleted_s)
-        if not count:
-            return total
-        total += count

@@ -12,8 +12,8 @@ from pileus.clock import utcnow
 from pileus.db import Session
 from pileus.db.tags import Tag, Tagged
 
-AT_ONCE = 1000
-"""Rows forgotten in one transaction, so that nobody waits long for it."""
+AT_ONCE = 200
+"""Rows forgotten in one transaction, so that nobody waits long for it: an operation has ten steps or more."""
 
 
 def forget(session: Session, ended: InstrumentedAttribute[datetime | None], older_than_s: float) -> int:

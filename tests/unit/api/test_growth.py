@@ -97,7 +97,9 @@ class World:
         assert seen
         with self.db.engine.connect() as connection:
             return {
-                statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+                statement: [
+                    row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(values))
+                ]
                 for statement, values in seen
             }
 
@@ -160,8 +162,7 @@ def test_the_journal_is_read_and_forgotten_by_indexes(world: World) -> None:
                 views.stages(session, operation)
 
     def forget() -> None:
-        with world.db.write() as session:
-            purge(session, 3600.0, 3600.0)
+        purge(world.db, 3600.0, 3600.0)
 
     for call in (trace, forget):
         for statement, plan in world.plans(call).items():

@@ -73,6 +73,17 @@ def test_many_entries_become_few(db: Database, monkeypatch: pytest.MonkeyPatch) 
     uses.compare(db)
 
 
+def test_entries_of_projects_that_only_give_back_become_few(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota_uses, "MANY", 10)
+    with db.write() as session:
+        session.execute(insert(Image), [image(owner=P)] + [image(owner=Q) for _ in range(11)])
+        session.execute(delete(Image).where(Image.owner == Q))
+    assert (quota_uses.settle_all(db), quota_uses.settle_all(db)) == (1, 0)
+    with db.read() as session:
+        assert session.scalar(select(func.count()).where(QuotaUse.project_id == Q)) == 0
+    uses.compare(db)
+
+
 def test_counting_reads_no_rows(db: Database) -> None:
     """Nothing that a project asks for depends on how much it has."""
     with db.write() as session:
