@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pileus import clock
@@ -35,7 +35,8 @@ SLOW_S = 5.0
 """After this long, what has been tried is settled before more is tried."""
 TAKEN_S = DEADLINE_S + 30.0
 """How long a host's answer is waited for before the next try."""
-
+_KEY = (DebtRow.subject_id, DebtRow.host, DebtRow.name, DebtRow.key)
+"""What a debt is known by; and the order in which everybody takes several (operations/model.py)."""
 
 Apply = Callable[[Any], None]
 """Makes a change of the network's database; raises PileusError."""
@@ -84,7 +85,7 @@ def owe_all(session: Session, owing: Sequence[Owing]) -> None:
         {"host": one.host, "subject_id": one.subject_id, "name": one.owed.do, "key": one.key}
         | {"arguments": one.owed.arguments, "token": new_id(), "tries": 0}
         | {"request_id": one.request_id, "error": one.error, "created_at": utcnow()}
-        for one in owing
+        for one in sorted(owing, key=lambda one: (one.subject_id, one.host))
     ]
     session.flush()
     unique = ["host", "subject_id", "name", "key"]
@@ -111,8 +112,14 @@ def forget(session: Session, debt_id: int) -> bool:
 
 def hurry(session: Session, hosts: Iterable[str]) -> None:
     """These hosts were heard of: what they are owed is due now."""
-    session.change(update(DebtRow).where(DebtRow.host.in_(list(hosts))).values(next_try=in_seconds(0)))
+    theirs = _taken(DebtRow.host.in_(list(hosts)))
+    session.change(update(DebtRow).where(DebtRow.id.in_(theirs)).values(next_try=in_seconds(0)))
     session.after_commit(wake.debts.ring)
+
+
+def _taken(which: ColumnElement[bool]) -> Select[int]:
+    """The ids of debts, taken for this transaction."""
+    return select(DebtRow.id).where(which).order_by(*_KEY).with_for_update()
 
 
 def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: int | None = None) -> Sequence[DebtRow]:
@@ -187,7 +194,8 @@ class Collector:
         """Hosts answer later: until then these are not tried again."""
         tried = {"next_try": in_seconds(TAKEN_S), "tries": DebtRow.tries + 1}
         with self._db.write() as session:
-            session.change(update(DebtRow).where(DebtRow.token.in_([row.token for row in rows])).values(**tried))
+            taken = _taken(DebtRow.token.in_([row.token for row in rows]))
+            session.change(update(DebtRow).where(DebtRow.id.in_(taken)).values(**tried))
 
     def _try(self, row: DebtRow, built: Result) -> str | _Sent | None:
         """None: paid; SENT: the answer will tell; else why not."""
@@ -217,6 +225,9 @@ class Collector:
             return
         paid = [row for row, error in tried if error is None]
         with self._db.write() as session:
+            # Also those that are of a newer state by now.
+            keys = [(row.subject_id, row.host, row.name, row.key) for row, _ in tried]
+            session.execute(_taken(tuple_(*_KEY).in_(keys)))
             tokens = [row.token for row in paid]
             struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
             for row in paid:
