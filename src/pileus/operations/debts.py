@@ -230,10 +230,9 @@ class Collector:
             session.execute(_taken(tuple_(*_KEY).in_(keys)))
             tokens = [row.token for row in paid]
             struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
-            for row in paid:
-                if row.token not in struck:
-                    # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
-                    owe(session, row.host, row.subject_id, _newest(session, row), row.request_id, key=row.key)
+            # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
+            older = [row for row in paid if row.token not in struck]
+            owe_all(session, [_again(row, _newest(session, row)) for row in older])
             for row, error in tried:
                 if error is not None:
                     self._put_off(session, row, str(error))
@@ -250,6 +249,10 @@ def _newest(session: Session, row: DebtRow) -> Owed:
     query = select(DebtRow.arguments).where(DebtRow.host == row.host, DebtRow.subject_id == row.subject_id)
     arguments = session.scalar(query.where(DebtRow.name == row.name, DebtRow.key == row.key))
     return Owed(row.name, row.arguments if arguments is None else arguments)
+
+
+def _again(row: DebtRow, owed: Owed) -> Owing:
+    return Owing(row.host, row.subject_id, owed, row.request_id, row.key)
 
 
 class _Sent:
