@@ -113,7 +113,8 @@ def heard_of(session: Session, names: Collection[str]) -> None:
 
 def _note(session: Session, names: Collection[str], **values: object) -> None:
     """Write something of many hosts. Every replica hears of the same ones: their rows are taken in one order."""
-    taken = select(Host.name).where(Host.name.in_(names)).order_by(Host.name).with_for_update()
+    # Not what references to them wait for: servers are placed meanwhile.
+    taken = select(Host.name).where(Host.name.in_(names)).order_by(Host.name).with_for_update(key_share=True)
     session.change(update(Host).where(Host.name.in_(taken)).values(**values))
 
 

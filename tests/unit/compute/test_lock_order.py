@@ -70,6 +70,13 @@ def test_replicas_that_hear_of_the_same_hosts_take_them_by_name(
     done.result(10)
 
 
+def test_a_sign_of_life_does_not_wait_for_servers_being_placed(db: Database, pool: ThreadPoolExecutor) -> None:
+    with db.write() as session:
+        # As a server that refers to its host does.
+        session.execute(select(Host).where(Host.name == "h1").with_for_update(read=True, key_share=True))
+        pool.submit(hear, db).result(10)
+
+
 def test_who_changes_a_service_has_placement_before_the_host(
     db: Database, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
