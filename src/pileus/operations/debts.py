@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus import clock
 from pileus.agent.commands import Answer, Command, Envelope
@@ -117,9 +118,9 @@ def hurry(session: Session, hosts: Iterable[str]) -> None:
     session.after_commit(wake.debts.ring)
 
 
-def _taken(which: ColumnElement[bool]) -> Select[int]:
-    """The ids of debts, taken for this transaction."""
-    return select(DebtRow.id).where(which).order_by(*_KEY).with_for_update()
+def _taken(which: ColumnElement[bool], *columns: InstrumentedAttribute[Any]) -> Select[*tuple[Any, ...]]:
+    """Debts, taken for this transaction: their ids, or these columns."""
+    return select(*columns or (DebtRow.id,)).where(which).order_by(*_KEY).with_for_update()
 
 
 def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: int | None = None) -> Sequence[DebtRow]:
@@ -221,21 +222,28 @@ class Collector:
     def _settle(self, tried: list[Tried]) -> None:
         """Strike out what is paid, put off what is not. Each try is of the row as it was taken."""
         tried = [(row, error) for row, error in tried if error is not SENT]
-        if not tried:
-            return
+        while tried:
+            with self._db.write() as session:
+                keys = [_key(row) for row, _ in tried]
+                known = {tuple(key) for key in session.execute(_taken(tuple_(*_KEY).in_(keys), *_KEY))}
+                gone = {_key(row): row for row, error in tried if error is None and _key(row) not in known}
+                if not gone:
+                    self._strike(session, tried)
+                    return
+            # Owed again by themselves: who holds others must not wait for these.
+            with self._db.write() as session:
+                owe_all(session, [_again(_newest(session, row)) for row in gone.values()])
+            tried = [(row, error) for row, error in tried if _key(row) not in gone]
+
+    def _strike(self, session: Session, tried: list[Tried]) -> None:
         paid = [row for row, error in tried if error is None]
-        with self._db.write() as session:
-            # Also those that are of a newer state by now.
-            keys = [(row.subject_id, row.host, row.name, row.key) for row, _ in tried]
-            session.execute(_taken(tuple_(*_KEY).in_(keys)))
-            tokens = [row.token for row in paid]
-            struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
-            # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
-            older = [row for row in paid if row.token not in struck]
-            owe_all(session, [_again(row, _newest(session, row)) for row in older])
-            for row, error in tried:
-                if error is not None:
-                    self._put_off(session, row, str(error))
+        tokens = [row.token for row in paid]
+        struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
+        # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
+        owe_all(session, [_again(_newest(session, row)) for row in paid if row.token not in struck])
+        for row, error in tried:
+            if error is not None:
+                self._put_off(session, row, str(error))
 
     def _put_off(self, session: Session, row: DebtRow, error: str) -> None:
         log.warning("debt %d (%s, %s) is still open: %s", row.id, row.name, row.host, error)
@@ -244,15 +252,17 @@ class Collector:
         session.change(update(DebtRow).where(DebtRow.token == row.token).values(**values))
 
 
-def _newest(session: Session, row: DebtRow) -> Owed:
+def _newest(session: Session, row: DebtRow) -> DebtRow:
     """A debt as it was last owed; as it was taken, if it is struck out."""
-    query = select(DebtRow.arguments).where(DebtRow.host == row.host, DebtRow.subject_id == row.subject_id)
-    arguments = session.scalar(query.where(DebtRow.name == row.name, DebtRow.key == row.key))
-    return Owed(row.name, row.arguments if arguments is None else arguments)
+    return session.scalar(select(DebtRow).where(tuple_(*_KEY) == _key(row))) or row
 
 
-def _again(row: DebtRow, owed: Owed) -> Owing:
-    return Owing(row.host, row.subject_id, owed, row.request_id, row.key)
+def _again(row: DebtRow) -> Owing:
+    return Owing(row.host, row.subject_id, Owed(row.name, row.arguments), row.request_id, row.key)
+
+
+def _key(row: DebtRow) -> tuple[str, str, str, str]:
+    return row.subject_id, row.host, row.name, row.key
 
 
 class _Sent:

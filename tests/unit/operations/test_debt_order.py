@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
+from pileus.agent.commands import DiscardGuest
 from pileus.db import Database, Session
 from pileus.operations import debts
 from pileus.operations.debts import NETWORK, Owing
@@ -61,3 +63,25 @@ def test_several_debts_are_taken_by_subject(
             free = select(DebtRow.subject_id).with_for_update(skip_locked=True)
             assert other.scalars(free).all() == ["c"]
     done.result(10)
+
+
+def test_what_another_replica_struck_out_is_owed_again_by_itself(db: Database, pool: ThreadPoolExecutor) -> None:
+    if db.sqlite:
+        pytest.skip("SQLite's writers are alone")
+    with ExitStack() as elsewhere:
+
+        def apply(told: DiscardGuest) -> None:
+            """Meanwhile another replica has paid one of them, and somebody is about to owe it again."""
+            if told.server_id == "b":
+                with db.write() as session:
+                    session.change(delete(DebtRow).where(DebtRow.subject_id == "b"))
+                debts.owe(elsewhere.enter_context(db.write()), NETWORK, "b", command.owed(name="b"))
+
+        owe_again(db, NETWORK)
+        done = pool.submit(Replica(db, Hosts(), apply=apply).collector.collect)
+        waits(db, done)
+        with db.write() as other:
+            assert other.scalars(select(DebtRow.subject_id).with_for_update(skip_locked=True)).all() == ["a", "c"]
+    done.result(10)
+    with db.read() as session:
+        assert session.scalars(select(DebtRow.subject_id)).all() == ["b"]
