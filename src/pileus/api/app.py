@@ -35,7 +35,7 @@ Application = falcon.App[falcon.Request, falcon.Response]
 """The WSGI callable."""
 RETRIES = 3
 MOST_KEPT = 20
-"""Values in a query whose statements are kept as they are written: 500 of them are megabytes, in hundreds of variants."""
+"""Values in a query whose statements are kept as they are written: with 500 each of many variants takes megabytes."""
 R = TypeVar("R")
 
 
