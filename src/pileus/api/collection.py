@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, inspect, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus.api.context import Context
@@ -214,8 +214,9 @@ class Collection(Generic[M]):
     def fresh(self, ctx: Context, row: M) -> M:
         """A row as the database has it now, with what its view needs."""
         ctx.session.flush()
-        key = self.key_for(ctx)
-        values, query = {_KEY: getattr(row, key.key)}, made(self._entities, (_is(key),))
+        keys = inspect(self.model).primary_key  # that of URLs is unique only beneath one parent
+        values = {column.key: value for column, value in zip(keys, inspect(row).identity, strict=True)}
+        query = made(self._entities, tuple(_is(column, column.key) for column in keys))
         found: M = ctx.session.scalars(query, values, execution_options=_again(True)).one()
         return found
 
@@ -241,10 +242,10 @@ class Collection(Generic[M]):
 _KEY = "key"
 
 
-@lru_cache
-def _is(column: Column) -> ColumnElement[bool]:
+@cache
+def _is(column: Any, parameter: str = _KEY) -> ColumnElement[bool]:
     """The row whose key is the parameter."""
-    condition: ColumnElement[bool] = column == bindparam(_KEY, type_=column.type)
+    condition: ColumnElement[bool] = column == bindparam(parameter, type_=column.type)
     return condition
 
 

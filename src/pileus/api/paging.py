@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_
@@ -19,7 +20,7 @@ M = TypeVar("M")
 SortKey = tuple[Column, bool]
 """A column and whether it descends."""
 MADE = 512
-"""Statements that are kept: some for each noun, and the newest of those that are asked once."""
+"""Statements that are kept: some for each noun."""
 Sortable = ColumnElement[Any]
 """What a page is ordered by, of whatever type."""
 
@@ -109,7 +110,10 @@ def paginate(query: Select[M], keys: list[SortKey], marker: M | None, limit: int
     return query if limit is None else query.limit(limit)
 
 
-@lru_cache(MADE)
+_seen: WeakValueDictionary[int, ColumnElement[bool]] = WeakValueDictionary()
+"""Conditions by their id, as long as somebody has them."""
+
+
 def made(
     query: Select[Any],
     conditions: tuple[ColumnElement[bool], ...],
@@ -119,8 +123,23 @@ def made(
 ) -> Select[Any]:
     """`query` with conditions, in order of `keys`; a statement that was made of the same ones is used again.
 
-    Conditions are the same if they are one object: those that are made once are recognized.
+    Conditions are the same if they are one object. What is made of any that was not there at an earlier call is not
+    kept: a client could fill the memory with conditions of its own, for a query's filters may be many.
     """
+    lasting = all(_seen.get(id(one)) is one for one in conditions)
+    _seen.update((id(one), one) for one in conditions)
+    make = _kept if lasting else _kept.__wrapped__
+    return make(query, conditions, keys, limit, offset)
+
+
+@lru_cache(MADE)
+def _kept(
+    query: Select[Any],
+    conditions: tuple[ColumnElement[bool], ...],
+    keys: tuple[SortKey, ...],
+    limit: int | None,
+    offset: int,
+) -> Select[Any]:
     return paginate(query.where(*conditions), list(keys), None, limit).offset(offset or None)
 
 

@@ -17,6 +17,8 @@ from pileus.jsontypes import Values
 
 MOST = 1000
 """Callers that are remembered, and decisions about each."""
+MOST_DECISIONS, LONGEST = 10_000, 1000
+"""Decisions that are remembered of all callers together, and characters that one may be about: clients choose them."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class Policy:
         self._message, self._admin, self._scopes = message, admin, frozenset(scopes)
         self._known: dict[Caller, Credentials] = {}
         self._under: dict[str, dict[str, str]] = {}
-        self._reading = 0
+        self._reading = self._decisions = 0
         self._narrower = {rule: self._scopes & set(few) for rule, few in (narrower or {}).items()}
 
     def declare(self, rule: str, check: str) -> None:
@@ -101,8 +103,10 @@ class Policy:
 
     def _remembered(self) -> tuple[dict[Caller, Credentials], dict[str, dict[str, str]]]:
         """What is remembered of the rules as they were last read."""
-        if self._reading != self._enforcer.readings or len(self._known) >= MOST:
+        full = len(self._known) >= MOST or self._decisions >= MOST_DECISIONS
+        if full or self._reading != self._enforcer.readings:
             self._reading, self._known, self._under = self._enforcer.readings, {}, {}
+            self._decisions = 0
         return self._known, self._under
 
     def _credentials(self, caller: Caller) -> Credentials:
@@ -117,13 +121,15 @@ class Policy:
         if credentials.scope not in self._narrower.get(rule, self._scopes):
             return False
         # What checks make of a value is its text, and 1 == True.
-        texts = ((name, value if isinstance(value, str) else repr(value)) for name, value in target.items())
+        texts = [(name, value if isinstance(value, str) else repr(value)) for name, value in target.items()]
         question = (rule, *texts)
         known = credentials.decided.get(question)
         if known is None:
             known = bool(self._enforcer.enforce(rule, dict(target), credentials.values))
-            if len(credentials.decided) < MOST and self._enforcer.is_pure:
+            length = sum(len(name) + len(value) for name, value in texts)
+            if length <= LONGEST and len(credentials.decided) < MOST and self._enforcer.is_pure:
                 credentials.decided[question] = known
+                self._decisions += 1
         return known
 
     def refusal(self, rule: str) -> Forbidden:

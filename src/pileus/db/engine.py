@@ -74,6 +74,11 @@ class Session(orm.Session):
         for start in range(0, len(rest), MOST_PARAMETERS):
             yield from self.fetch(statement, **{name: rest[start : start + MOST_PARAMETERS]}, **values)
 
+    def keep_no_statements(self) -> None:
+        """SQLAlchemy does not remember from here on how this reading transaction's statements are written."""
+        if self.reading is not None:
+            self.reading.execution_options(compiled_cache=None)
+
     def change(self, statement: Executable) -> int:
         """Run an INSERT, UPDATE or DELETE past the objects that this session has loaded; how many rows it changed."""
         done = self.execute(statement, execution_options={"synchronize_session": False})

@@ -168,3 +168,15 @@ def test_a_requester_who_becomes_another_is_judged_as_that_one(policy: Policy) -
     assert not asks.is_admin
     assert asks.parameters == {"caller_project": "q"}
     assert asks.asked == set()
+
+
+def test_what_is_remembered_is_bounded(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules are asked about what clients send: of long texts nothing is kept, and of short ones not too much."""
+    monkeypatch.setattr("pileus.api.policy.MOST_DECISIONS", 20)
+    rule, who = "os_compute_api:servers:show", [caller("reader", user_id=f"u{number}") for number in range(10)]
+    assert allows(policy, rule, MINE | {"name": "x" * 100_000}, who[0])
+    assert not policy.credentials(who[0]).decided
+    for one in who:
+        for number in range(5):
+            assert allows(policy, rule, MINE | {"name": str(number)}, one)
+    assert sum(len(policy.credentials(one).decided) for one in who) <= 20

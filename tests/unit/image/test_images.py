@@ -250,6 +250,17 @@ def test_tags(demo: Client, alt: Client) -> None:
     assert demo("DELETE", f"/images/{image['id']}/tags/good").status_code == 404
 
 
+def test_a_project_is_a_member_of_several_images(serving: Serving, demo: Client, alt: Client) -> None:
+    alt_id = serving.login("alt_demo").json["token"]["project"]["id"]
+    images = [make(demo)["id"] for _ in range(3)]
+    for image in images:
+        assert demo("POST", f"/images/{image}/members", json={"member": alt_id}).json["image_id"] == image
+    for image in images[1:]:
+        said = alt("PUT", f"/images/{image}/members/{alt_id}", json={"status": "accepted"})
+        assert (said.json["image_id"], said.json["status"]) == (image, "accepted")
+    assert {image["id"] for image in alt("GET", "/images").json["images"]} == set(images[1:])
+
+
 def test_members(serving: Serving, demo: Client, alt: Client, admin: Client) -> None:
     projects = serving.user("alt_demo", "/identity")("GET", "/v3/auth/projects").json["projects"]
     alt_id = projects[0]["id"]
