@@ -10,6 +10,8 @@ from sqlalchemy import case, func, select
 from pileus.compute.model import Host, Server
 from pileus.compute.states import BUILDING
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import NotFound
 from pileus.placement import allocations, providers
 
@@ -38,6 +40,9 @@ class Use(msgspec.Struct, kw_only=True):
         return self.local_gb - self.local_gb_used
 
 
+_NAMES = Reader(Server, only=[Server.number, Server.id, Server.host, Server.deleted_at])
+# Without a condition on deleted_at: SQLite would go by the index that begins with it, and read every server.
+_PLACED = _NAMES.query.where(among(Server.host, "names"))
 _FIELDS = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "local_gb"}
 
 
@@ -65,12 +70,13 @@ def unmatched(pattern: str) -> NotFound:
 
 
 def servers(session: Session, hosts: Sequence[Host]) -> dict[str, list[Server]]:
-    """The servers by host."""
+    """The servers by host: what tells them from each other, to be shown."""
     names = [host.name for host in hosts]
-    query = select(Server).where(Server.host.in_(names), Server.deleted_at.is_(None)).order_by(Server.number)
     found: dict[str, list[Server]] = {name: [] for name in names}
-    for server in session.scalars(query):
-        found[server.host or ""].append(server)
+    placed = _NAMES.fetch(session, _PLACED, {"names": names})
+    for server in sorted(placed, key=lambda server: server.number):
+        if server.deleted_at is None:
+            found[server.host or ""].append(server)
     return found
 
 
