@@ -33,6 +33,7 @@ from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.db import Database, new_id, utcnow
 from pileus.db.migrate import upgrade
+from pileus.replica import keep
 
 PASS = 128
 
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=1000)
     options = parser.parse_args()
     prepared = {"import": round(cost_ms(scheduler.prepare), 1)}
+    keep()
     print(json.dumps(prepared | {str(count): measure(count, options.servers) for count in options.hosts}, indent=1))
 
 

@@ -15,6 +15,7 @@ from alembic.config import Config
 
 from pileus.agent.commands import Answer, BuildGuest, DiscardGuest, Envelope
 from pileus.cloud import Cloud
+from pileus.compute import quotas as compute_quotas
 from pileus.compute.actions.delete import delete
 from pileus.compute.model import Server, ServerFault
 from pileus.db import Database
@@ -26,6 +27,7 @@ from pileus.operations.model import DebtRow, SubjectRow, WaitRow
 from pileus.operations.start import start
 from pileus.placement.model import Allocation, Consumer
 from pileus.settings import Settings
+from tests.unit import uses
 from tests.unit.operations.world import ORIGIN
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -182,6 +184,19 @@ def booting(former: Former, *done: str, **values: Any) -> None:
     former.step("boot", -1, "accept", events=[])
     for position, name in enumerate(done):
         former.step("boot", position, name, **results[name])
+
+
+def test_what_projects_use_is_counted(former: Former) -> None:
+    """Of the rows that there are, and of what becomes of them."""
+    now = former.upgraded()
+    uses.compare(now.db)
+    with now.db.write() as session:
+        assert compute_quotas.QUOTAS.used(session, "p", "instances", "cores", "ram") == {
+            "instances": 1, "cores": 1, "ram": 64
+        }  # fmt: skip
+        session.execute(sa.delete(Server))
+        assert compute_quotas.QUOTAS.used(session, "p", "instances") == {"instances": 0}
+    uses.compare(now.db)
 
 
 def test_a_boot_with_three_steps_done_goes_on(former: Former) -> None:

@@ -29,6 +29,12 @@ WINDOW = 64
 """How many addresses one look takes in, beyond those wanted."""
 LARGEST = 2**63 - 1
 """Offsets above this are not recorded, and not given out by themselves (the far half of an IPv6 /64)."""
+_NETWORKS = (
+    select(Network)
+    .where(Network.id.in_(bindparam("ids", expanding=True)))
+    .options(joinedload(Network.subnets).joinedload(Subnet.pools))
+    .execution_options(populate_existing=True)
+)
 _OFFSETS = select(FixedIP.offset).where(
     FixedIP.subnet_id == bindparam("subnet_id"), FixedIP.offset.between(bindparam("first"), bindparam("edge"))
 )
@@ -51,10 +57,7 @@ def locked(session: Session, network_ids: Iterable[str]) -> dict[str, Network]:
     wanted = sorted(network_ids)
     for network_id in wanted:
         lock(session, network_id)
-    query = select(Network).where(Network.id.in_(wanted))
-    query = query.options(joinedload(Network.subnets).joinedload(Subnet.pools))
-    rows = session.scalars(query.execution_options(populate_existing=True)).unique()
-    return {row.id: row for row in rows}
+    return {row.id: row for row in session.scalars(_NETWORKS, {"ids": wanted}).unique()}
 
 
 class Asked(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import joinedload
 
 from pileus.api import Requester, Values
@@ -13,6 +13,10 @@ from pileus.network import ipam, literals, quotas
 from pileus.network.model import FixedIP, Network, Port, Subnet
 
 _SUBNETS = joinedload(Network.subnets).lazyload(Subnet.pools)
+_NAMED = select(Network).where(Network.id.in_(bindparam("ids", expanding=True))).options(_SUBNETS)
+_SEEN = _NAMED.where(
+    or_(Network.project_id == bindparam("project_id"), Network.shared.is_(True), Network.external.is_(True))
+)
 
 
 class NetworkRequest(msgspec.Struct):
@@ -90,10 +94,11 @@ def _only_network(session: Session, asks: Requester, project_id: str, automatic:
 
 
 def _visible(session: Session, project_id: str, is_admin: bool, ids: set[str | None]) -> dict[str, Network]:
-    query = select(Network).where(Network.id.in_([id for id in ids if id])).options(_SUBNETS)
-    if not is_admin:
-        query = query.where(or_(Network.project_id == project_id, Network.shared.is_(True), Network.external.is_(True)))
-    return {row.id: row for row in session.scalars(query).unique()}
+    wanted = [id for id in ids if id]
+    found = (
+        session.scalars(_NAMED if is_admin else _SEEN, {"ids": wanted, "project_id": project_id}) if wanted else None
+    )
+    return {row.id: row for row in found.unique()} if found else {}
 
 
 def _may_attach(asks: Requester, network: Network) -> bool:

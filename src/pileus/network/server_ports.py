@@ -162,8 +162,12 @@ def _take_or_make_all(session: Session, wants: Sequence[Want], first: int = 0, a
     Args:
         first: position of each server's first port.
     """
-    named = {one.port_id: want for want in wants for one in want.requests if one.port_id}
-    taken = {id: _take(session, id, want.server_id, want.project_id) for id, want in sorted(named.items())}
+    named = [(one.port_id, want) for want in wants for one in want.requests if one.port_id]
+    taken: dict[str, Port] = {}
+    for port_id, want in sorted(named, key=lambda pair: pair[0]):
+        if port_id in taken:
+            raise _in_use(port_id)  # by another one of these servers
+        taken[port_id] = _take(session, port_id, want.server_id, want.project_id)
     if common := {port.network_id for port in taken.values() if names.is_common(port)}:
         for project_id in sorted({want.project_id for want in wants}):
             quotas.QUOTAS.lock(session, project_id)
@@ -222,5 +226,9 @@ def _take(session: Session, port_id: str, server_id: str, project_id: str) -> Po
     if port.project_id != project_id:
         raise Invalid(f"Port {port_id} not usable for instance {server_id}.", "PortNotUsable")
     if port.server_id not in (None, server_id) or port.device_id not in ("", server_id):
-        raise Conflict(f"Port {port_id} is still in use.", "PortInUse")
+        raise _in_use(port_id)
     return port
+
+
+def _in_use(port_id: str) -> Conflict:
+    return Conflict(f"Port {port_id} is still in use.", "PortInUse")

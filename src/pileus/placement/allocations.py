@@ -90,7 +90,9 @@ def claim(session: Session, claims: list[Claim], generations: Mapping[str, int] 
 def release(session: Session, consumer_ids: Collection[str]) -> None:
     """Give back all that consumers hold. Idempotent."""
     held = Allocation.consumer_id.in_(consumer_ids)
-    providers = set(session.scalars(select(Allocation.provider_id).where(held)))
+    # In one order: others give something back beside this.
+    query = select(ResourceProvider.id).where(ResourceProvider.id.in_(select(Allocation.provider_id).where(held)))
+    providers = session.scalars(query.order_by(ResourceProvider.id).with_for_update()).all()
     session.change(delete(Allocation).where(held))
     session.change(delete(Consumer).where(Consumer.id.in_(consumer_ids)))
     if providers:

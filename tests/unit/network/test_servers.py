@@ -19,6 +19,8 @@ from pileus.network import addresses, requests, security_groups, server_ports, w
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.quotas import QUOTAS
 from pileus.network.requests import NetworkRequest, validate
+from pileus.operations import CommandError
+from pileus.operations.groups import apart
 from tests.unit.network.conftest import Caller
 
 Count = Callable[[Callable[[], Any]], int]
@@ -160,6 +162,33 @@ def test_security_groups_by_name(cloud: Cloud, demo: Caller, alt: Caller) -> Non
             security_groups.resolve(session, alt.project_id, ["web"])
         with pytest.raises(Conflict):
             security_groups.resolve(session, demo.project_id, ["twin"])
+
+
+@pytest.mark.parametrize("what", ["port", "address", "quota"])
+def test_servers_of_a_pass_that_want_the_same_do_not_share_it(
+    cloud: Cloud, demo: Caller, admin: Caller, what: str
+) -> None:
+    """Two of three can be served, or one of the two that want the same; nobody is served by half."""
+    network = demo.network("10.0.0.0/24")
+    other = NetworkRequest(network_id=network["id"])
+    same = {
+        "port": NetworkRequest(port_id=demo.make("port", network_id=network["id"])["id"]),
+        "address": NetworkRequest(network_id=network["id"], fixed_ip="10.0.0.77"),
+        "quota": other,
+    }[what]
+    if what == "quota":
+        assert admin("PUT", f"/quotas/{demo.project_id}", {"quota": {"port": 5}})[0] == 200
+    wants = [
+        server_ports.Want(name, demo.project_id, "h", [other, same if name != "b" else other], [], name)
+        for name in ("a", "b", "c")
+    ]
+    with cloud.db.write() as session:
+        first, second, third = apart(session, wants, server_ports.allocate)
+        assert isinstance(first, list) and isinstance(second, list) and isinstance(third, CommandError)
+        assert third.code == {"port": "PortInUse", "address": "IpAddressAlreadyAllocated", "quota": "OverQuota"}[what]
+    with cloud.db.read() as session:
+        held = server_ports.of_servers(session, ["a", "b", "c"])
+        assert [[port.id for port in held[name]] for name in ("a", "b", "c")] == [first, second, []]
 
 
 def test_port_quota(cloud: Cloud, demo: Caller) -> None:

@@ -383,16 +383,3 @@ def test_who_schedules_imports_nothing_later() -> None:
         "assert [isinstance(one, dict) for one in results] == [True, True, False], results",
         "assert set(sys.modules) == before, set(sys.modules) - before",
     )
-
-
-def test_the_conductor_imports_it_before_it_becomes_an_ordinary_user() -> None:
-    run(
-        "import os, sys",
-        "from pileus import replica",
-        "from pileus.settings import Settings",
-        "def become(user):",
-        "    sys.exit('numpy' not in sys.modules)",
-        "os.geteuid, replica.become = lambda: 0, become",
-        "replica.conduct(Settings(state='/nowhere'), {}, 0, print)",
-        "sys.exit('it remained root')",
-    )
