@@ -14,6 +14,8 @@ from sqlalchemy import event
 from pileus.cloud import purge
 from pileus.db import new_id
 from pileus.image.model import Image
+from pileus.network import names
+from pileus.network.model import Port
 from pileus.operations import views
 from tests.client import Client
 from tests.unit.nouns import Nouns
@@ -176,3 +178,16 @@ def test_the_journal_is_read_and_forgotten_by_indexes(world: World) -> None:
     for call in (trace, forget):
         for statement, plan in world.plans(call).items():
             assert not scanned(plan), (statement, plan)
+
+
+def test_who_has_a_name_on_a_common_network_is_found_by_an_index(world: World) -> None:
+    """A boot asks it under the network's lock, however many ports are there."""
+    admin, port = world.callers["admin"], world.names["PORT"]
+    admin.ok("PUT", f"/network/v2.0/networks/{world.names['NETWORK']}", {"network": {"shared": True}})
+
+    def name() -> None:
+        with world.db.write() as session:
+            names.give(session, [(session.get_one(Port, port), "web")])
+
+    asked = [" ".join(plan) for statement, plan in world.plans(name).items() if "DISTINCT" in statement]
+    assert asked and all("network_id=? AND dns_name=?" in plan for plan in asked)

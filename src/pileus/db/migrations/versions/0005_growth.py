@@ -44,6 +44,8 @@ def upgrade() -> None:
     op.create_index("ix_servers_updated", "servers", ["updated_at"])
     op.create_index("ix_ports_list", "ports", ["created_at", "id"])
     op.create_index("ix_ports_mac", "ports", ["mac_address"])
+    op.create_index("ix_ports_names", "ports", ["network_id", "dns_name"])
+    op.drop_index("ix_ports_network_id", "ports")
     op.create_table(
         "quota_uses",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
