@@ -151,6 +151,8 @@ class Endpoint:
                 # A request that may have been committed is not run again: that is found out.
                 begin = db.write(certain=True) if route.transaction == "write" else db.read()
                 ctx.session = stack.enter_context(begin)
+            if route.lock:
+                ctx.session.lock(route.lock)
             return self._call(ctx, route, **prepared)
 
     def _call(self, ctx: Context, route: Route, **prepared: object) -> object:

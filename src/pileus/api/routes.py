@@ -49,6 +49,7 @@ class Options(TypedDict, total=False):
     action: str | None
     fits: Callable[[Json], bool] | None
     before: Callable[..., None] | None
+    lock: str | None
     prepare: Callable[..., Any] | None
     since: str | None
     until: str | None
@@ -68,6 +69,7 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
         status: of success; by version it is given as {"2.1": 200, "2.2": 201}.
         transaction: "read", "write", or None for a handler that opens its own.
         before: called before the transaction, for what takes long.
+        lock: what the transaction locks (`Session.lock`) before any row, where the order of locks asks for that.
         prepare: called like the handler, in a transaction of its own that only reads: what is checked there keeps no
             writer waiting. The handler gets what it returns as `prepared`, and checks again what may not have changed.
         action: for POST .../action, the body's key that selects this verb; `fits`: whether its value does.
@@ -86,6 +88,7 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     action: str | None = None
     fits: Callable[[Json], bool] | None = None
     before: Callable[..., None] | None = None
+    lock: str | None = None
     prepare: Callable[..., Any] | None = None
     since: str | None = None
     until: str | None = None

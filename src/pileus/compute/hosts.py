@@ -68,10 +68,10 @@ def register(session: Session, report: AgentReport, asked: datetime) -> None:
     changed = [name for name, (_, had) in known.items() if had != shown[name]]
     allocations.move_on(session, [known[name][0] for name in changed])
     provider_ids = providers.report(session, list(told.values()))
+    _note(session, told, last_seen=_NOW, updated_at=utcnow())
     for name in changed:
         session.change(update(Host).where(Host.name == name).values(**msgspec.structs.asdict(shown[name])))
     _add(session, {name: one for name, one in shown.items() if name not in known}, provider_ids)
-    session.change(update(Host).where(Host.name.in_(told)).values(last_seen=_NOW, updated_at=utcnow()))
     _compare_guests(session, told, asked)
     debts.hurry(session, told)
 
@@ -107,7 +107,14 @@ def _add(session: Session, hosts: Mapping[str, Shown], provider_ids: Mapping[str
 
 def heard_of(session: Session, names: Collection[str]) -> None:
     """The agent of these hosts gave a sign of life."""
-    session.change(update(Host).where(Host.name.in_(names)).values(last_seen=_NOW))
+    _note(session, names, last_seen=_NOW)
+
+
+def _note(session: Session, names: Collection[str], **values: object) -> None:
+    """Write something of many hosts. Every replica hears of the same ones: their rows are taken in one order."""
+    # Not what references to them wait for: servers are placed meanwhile.
+    taken = select(Host.name).where(Host.name.in_(names)).order_by(Host.name).with_for_update(key_share=True)
+    session.change(update(Host).where(Host.name.in_(taken)).values(**values))
 
 
 def down(session: Session, names: Iterable[str]) -> set[str]:

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
 
 from pileus import clock
 from pileus.agent.commands import Answer, Command, Envelope
@@ -35,7 +36,8 @@ SLOW_S = 5.0
 """After this long, what has been tried is settled before more is tried."""
 TAKEN_S = DEADLINE_S + 30.0
 """How long a host's answer is waited for before the next try."""
-
+_KEY = (DebtRow.subject_id, DebtRow.host, DebtRow.name, DebtRow.key)
+"""What a debt is known by; and the order in which everybody takes several (operations/model.py)."""
 
 Apply = Callable[[Any], None]
 """Makes a change of the network's database; raises PileusError."""
@@ -84,7 +86,7 @@ def owe_all(session: Session, owing: Sequence[Owing]) -> None:
         {"host": one.host, "subject_id": one.subject_id, "name": one.owed.do, "key": one.key}
         | {"arguments": one.owed.arguments, "token": new_id(), "tries": 0}
         | {"request_id": one.request_id, "error": one.error, "created_at": utcnow()}
-        for one in owing
+        for one in sorted(owing, key=lambda one: (one.subject_id, one.host))
     ]
     session.flush()
     unique = ["host", "subject_id", "name", "key"]
@@ -111,8 +113,14 @@ def forget(session: Session, debt_id: int) -> bool:
 
 def hurry(session: Session, hosts: Iterable[str]) -> None:
     """These hosts were heard of: what they are owed is due now."""
-    session.change(update(DebtRow).where(DebtRow.host.in_(list(hosts))).values(next_try=in_seconds(0)))
+    theirs = _taken(DebtRow.host.in_(list(hosts)))
+    session.change(update(DebtRow).where(DebtRow.id.in_(theirs)).values(next_try=in_seconds(0)))
     session.after_commit(wake.debts.ring)
+
+
+def _taken(which: ColumnElement[bool], *columns: InstrumentedAttribute[Any]) -> Select[*tuple[Any, ...]]:
+    """Debts, taken for this transaction: their ids, or these columns."""
+    return select(*columns or (DebtRow.id,)).where(which).order_by(*_KEY).with_for_update()
 
 
 def open_debts(session: Session, subjects: Iterable[str] | None = None, limit: int | None = None) -> Sequence[DebtRow]:
@@ -187,7 +195,8 @@ class Collector:
         """Hosts answer later: until then these are not tried again."""
         tried = {"next_try": in_seconds(TAKEN_S), "tries": DebtRow.tries + 1}
         with self._db.write() as session:
-            session.change(update(DebtRow).where(DebtRow.token.in_([row.token for row in rows])).values(**tried))
+            taken = _taken(DebtRow.token.in_([row.token for row in rows]))
+            session.change(update(DebtRow).where(DebtRow.id.in_(taken)).values(**tried))
 
     def _try(self, row: DebtRow, built: Result) -> str | _Sent | None:
         """None: paid; SENT: the answer will tell; else why not."""
@@ -213,19 +222,28 @@ class Collector:
     def _settle(self, tried: list[Tried]) -> None:
         """Strike out what is paid, put off what is not. Each try is of the row as it was taken."""
         tried = [(row, error) for row, error in tried if error is not SENT]
-        if not tried:
-            return
+        while tried:
+            with self._db.write() as session:
+                keys = [_key(row) for row, _ in tried]
+                known = {tuple(key) for key in session.execute(_taken(tuple_(*_KEY).in_(keys), *_KEY))}
+                gone = {_key(row): row for row, error in tried if error is None and _key(row) not in known}
+                if not gone:
+                    self._strike(session, tried)
+                    return
+            # Owed again by themselves: who holds others must not wait for these.
+            with self._db.write() as session:
+                owe_all(session, [_again(_newest(session, row)) for row in gone.values()])
+            tried = [(row, error) for row, error in tried if _key(row) not in gone]
+
+    def _strike(self, session: Session, tried: list[Tried]) -> None:
         paid = [row for row, error in tried if error is None]
-        with self._db.write() as session:
-            tokens = [row.token for row in paid]
-            struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
-            for row in paid:
-                if row.token not in struck:
-                    # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
-                    owe(session, row.host, row.subject_id, _newest(session, row), row.request_id, key=row.key)
-            for row, error in tried:
-                if error is not None:
-                    self._put_off(session, row, str(error))
+        tokens = [row.token for row in paid]
+        struck = set(session.scalars(delete(DebtRow).where(DebtRow.token.in_(tokens)).returning(DebtRow.token)))
+        # A newer state was owed meanwhile, and perhaps paid by another replica, before this older one.
+        owe_all(session, [_again(_newest(session, row)) for row in paid if row.token not in struck])
+        for row, error in tried:
+            if error is not None:
+                self._put_off(session, row, str(error))
 
     def _put_off(self, session: Session, row: DebtRow, error: str) -> None:
         log.warning("debt %d (%s, %s) is still open: %s", row.id, row.name, row.host, error)
@@ -234,11 +252,17 @@ class Collector:
         session.change(update(DebtRow).where(DebtRow.token == row.token).values(**values))
 
 
-def _newest(session: Session, row: DebtRow) -> Owed:
+def _newest(session: Session, row: DebtRow) -> DebtRow:
     """A debt as it was last owed; as it was taken, if it is struck out."""
-    query = select(DebtRow.arguments).where(DebtRow.host == row.host, DebtRow.subject_id == row.subject_id)
-    arguments = session.scalar(query.where(DebtRow.name == row.name, DebtRow.key == row.key))
-    return Owed(row.name, row.arguments if arguments is None else arguments)
+    return session.scalar(select(DebtRow).where(tuple_(*_KEY) == _key(row))) or row
+
+
+def _again(row: DebtRow) -> Owing:
+    return Owing(row.host, row.subject_id, Owed(row.name, row.arguments), row.request_id, row.key)
+
+
+def _key(row: DebtRow) -> tuple[str, str, str, str]:
+    return row.subject_id, row.host, row.name, row.key
 
 
 class _Sent:

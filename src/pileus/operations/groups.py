@@ -137,7 +137,7 @@ def carry_out(db: Database, calls: list[Grouped]) -> None:
     hold(f"{calls[0].outcome.name}:before")
     with db.write() as session:
         mine = journal.fenced(session, [call.held for call in calls])
-        current = [call for call in calls if call.held.id in mine]
+        current = [call for call in calls if (call.held.id, call.held.attempt) in mine]
         results = current[0].do(session, [call.arguments for call in current]) if current else []
         for call, result in zip(current, results, strict=True):
             outcome = call.outcome
@@ -173,5 +173,5 @@ def fail(db: Database, call: Grouped, error: CommandError) -> None:
     """Record that a call hit a defect: its flow fails when it is replayed."""
     call.outcome.state, call.outcome.error, call.outcome.result = FAILED, error.record(), None
     with db.write() as session:
-        if journal.fenced(session, [call.held]):
+        if (call.held.id, call.held.attempt) in journal.fenced(session, [call.held]):
             journal.record(session, call.held, *call.before, call.outcome)

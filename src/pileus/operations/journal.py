@@ -218,14 +218,13 @@ def _outcome(step: StepRow) -> Outcome:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def fenced(session: Session, held: Sequence[Held]) -> set[str]:
-    """Take the rows of those operations that are still this runner's for this transaction, in one order; their ids."""
-    attempts = {one.id: one.attempt for one in held}
+def fenced(session: Session, held: Sequence[Held]) -> set[tuple[str, int]]:
+    """Take the rows of operations for this transaction, in one order; the id and attempt of those that are live: who
+    holds another attempt has lost it."""
     query = select(OperationRow.id, OperationRow.attempt).where(
-        OperationRow.id.in_(list(attempts)), OperationRow.finished_at.is_(None)
+        OperationRow.id.in_({one.id for one in held}), OperationRow.finished_at.is_(None)
     )
-    rows = session.execute(query.order_by(OperationRow.id).with_for_update())
-    return {row.id for row in rows if attempts[row.id] == row.attempt}
+    return {(row.id, row.attempt) for row in session.execute(query.order_by(OperationRow.id).with_for_update())}
 
 
 def fence(session: Session, held: Held) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Asked, CommandError, Operation, Origin
+from pileus.operations import Asked, CommandError, Operation, OperationRow, Origin
 from pileus.operations.groups import Groups, Ready, apart, grouped
 from pileus.operations.journal import Ending, Held, Outcome
 from pileus.operations.steps import Grouped
@@ -164,3 +164,18 @@ def test_what_a_host_answered_is_journaled_with_the_round_behind_it(
     assert [row(db, one).state for one in ids] == ["failed", "succeeded"]
     assert steps(db, ids[0]) == ["place finished", "build failed", "-build finished"]
     assert hosts.commands() == ["a@h", "b@h", "a back@h"]
+
+
+def test_a_call_from_before_its_operation_was_taken_up_again_is_left_out(db: Database, replica: Replica) -> None:
+    each: list[int] = []
+    flow("t.again", shows=("placing", "building"))(_built(each))
+    with db.write() as session:
+        operation_id = accept(session, "t.again", "a", name="a").id
+    assert replica.runner.take_up() and replica.runner.work(0)
+    with db.write() as session:  # as another replica does once the lease has run out
+        session.get_one(OperationRow, operation_id).lease_owner = None
+    assert replica.runner.take_up() and replica.runner.work(0)
+    _play(replica)
+    replica.run()
+    assert each == [1, 1] and effects(db) == ["a", "a done"]
+    assert row(db, operation_id).state == "succeeded"

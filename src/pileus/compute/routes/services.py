@@ -15,6 +15,7 @@ from pileus.compute.parameters import ANY, require_uuid
 from pileus.compute.services import BINARY, Change
 from pileus.compute.style import STYLE
 from pileus.errors import Invalid, NotFound
+from pileus.placement.allocations import LOCK
 from pileus.values import truth
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -74,7 +75,8 @@ SERVICES = Resource(
     paged=False,
 )
 SERVICES.index(query=LIST)
-SERVICES.update(body=UPDATE, since="2.53", deferred=False, before=_check_id)(services.update)
+# The service's row is locked before the verb is called, and placement comes before hosts (operations/model.py).
+SERVICES.update(body=UPDATE, since="2.53", deferred=False, before=_check_id, lock=LOCK)(services.update)
 routes = SERVICES.routes
 
 
