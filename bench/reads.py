@@ -1,6 +1,6 @@
 """What reading requests cost the application: processor time and SQL statements, in one process, without HTTP.
 
-    python -m bench.reads [ROWS]
+    python bench/reads.py [ROWS]
 
 Asks a cloud on SQLite with ROWS (100) servers on a network, each with a port, and prints JSON: by request, the median of
 the processor time in milliseconds and the number of statements. What the HTTP edge takes comes on top (0.4 ms).
@@ -16,6 +16,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from falcon.testing import create_environ
 from sqlalchemy import event

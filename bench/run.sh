@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All figures, on a quiet machine; the result is printed and kept in bench/results/latest.json.
+# What clients notice (bench/measure.py), on a quiet machine; the result is printed and kept in bench/results/latest.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 client=${BENCH_CLIENT:-../shared/bench/bench.py}

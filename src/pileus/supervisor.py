@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import logging
@@ -54,6 +55,7 @@ class Child:
         self._reader, writer = os.pipe()
         self.ready = False
         sys.stdout.flush()
+        gc.freeze()  # what there is stays shared: a child's collections do not look at it, which would write to it
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._reader)

@@ -44,3 +44,15 @@ def test_what_is_there_at_the_start_is_not_collected_again_and_again(process: st
         "os.geteuid = lambda: 1",
         process,
     )
+
+
+def test_what_was_there_before_a_fork_stays_shared() -> None:
+    """A collection writes to everything that it looks at: each process would have a copy of all modules."""
+    run(
+        "from pileus.supervisor import Child",
+        "before = len(gc.get_objects())",
+        "child = Child('part', lambda tell: tell(str(len(gc.get_objects()))))",
+        "child.start()",
+        "(seen,) = child.lines(10.0)",
+        "sys.exit(not int(seen) < before / 10)",
+    )

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from weakref import WeakValueDictionary
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, or_
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_
 
 from pileus.api.context import Context
 from pileus.api.filters import Column
@@ -161,7 +161,8 @@ def _behind(keys: list[SortKey], marker: object) -> ColumnElement[bool]:
     equal: list[ColumnElement[bool]] = []
     for column, down in keys:
         value, sortable = getattr(marker, column.key), _sortable(column)
-        value = _blank(column) if value is None else value
+        # As a parameter: SQL's own TRUE and FALSE are not compared by their order.
+        value = literal(_blank(column) if value is None else value, column.type)
         options.append(and_(*equal, sortable < value if down else sortable > value))
         if not equal:
             # Follows from the others, and is what an index goes by: databases do not see it in them.

@@ -47,8 +47,7 @@ _OURS = select(
     Server.news.is_not(None).label("has_news"),
     Server.launched_at,
     Server.updated_at,
-    Server.deleted_at,  # a condition on it would make SQLite read every server that was not deleted
-).where(Server.host.in_(bindparam("hosts", expanding=True)))
+).where(Server.host.in_(bindparam("hosts", expanding=True)), Server.deleted_at.is_(None))
 
 Guests = dict[tuple[str, str], GuestReport]
 """By host and server id."""
@@ -136,7 +135,7 @@ def observe(session: Session, event: GuestEvent) -> None:
 def _compare_guests(session: Session, told: Mapping[str, HostReport], asked: datetime) -> None:
     """Bring servers' power states up to date; what no server accounts for is shown, never touched."""
     guests = [(name, guest) for name, report in told.items() for guest in report.guests]
-    ours = {(row.host, row.id): row for row in session.fetch(_OURS, hosts=list(told)) if row.deleted_at is None}
+    ours = {(row.host, row.id): row for row in session.fetch(_OURS, hosts=list(told))}
     here = {
         (name, guest.server_id): guest for name, guest in guests if _is_ours(ours.get((name, guest.server_id)), guest)
     }

@@ -10,6 +10,8 @@ from sqlalchemy import case, func, select
 from pileus.compute.model import Host, Server
 from pileus.compute.states import BUILDING
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import NotFound
 from pileus.placement import allocations, providers
 
@@ -38,6 +40,8 @@ class Use(msgspec.Struct, kw_only=True):
         return self.local_gb - self.local_gb_used
 
 
+_NAMES = Reader(Server, only=[Server.number, Server.id, Server.host])
+_PLACED = _NAMES.query.where(among(Server.host, "names"), Server.deleted_at.is_(None)).order_by(Server.number)
 _FIELDS = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "local_gb"}
 
 
@@ -65,11 +69,10 @@ def unmatched(pattern: str) -> NotFound:
 
 
 def servers(session: Session, hosts: Sequence[Host]) -> dict[str, list[Server]]:
-    """The servers by host."""
+    """The servers by host: what tells them from each other, to be shown."""
     names = [host.name for host in hosts]
-    query = select(Server).where(Server.host.in_(names), Server.deleted_at.is_(None)).order_by(Server.number)
     found: dict[str, list[Server]] = {name: [] for name in names}
-    for server in session.scalars(query):
+    for server in _NAMES.fetch(session, _PLACED, {"names": names}):
         found[server.host or ""].append(server)
     return found
 

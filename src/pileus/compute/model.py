@@ -16,7 +16,7 @@ from pileus.network.requests import NetworkRequest
 
 UP_FOR_S = 60.0
 """A host not heard of for this long counts as down."""
-_BUILDING = text("vm_state = 'building'")
+_BUILDING, _THERE, _GONE = text("vm_state = 'building'"), text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 
 
 class Host(Base):
@@ -165,8 +165,11 @@ class Server(Tagged, Base):
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("ix_servers_list", "deleted_at", "project_id", "created_at", "id"),
-        Index("ix_servers_everybodys", "deleted_at", "created_at", "id"),
+        # Partial ones, none that begins with deleted_at: SQLite would prefer that to one on a host or a server group,
+        # and read every server.
+        Index("ix_servers_list", "project_id", "created_at", "id", sqlite_where=_THERE, postgresql_where=_THERE),
+        Index("ix_servers_everybodys", "created_at", "id", sqlite_where=_THERE, postgresql_where=_THERE),
+        Index("ix_servers_deleted", "deleted_at", sqlite_where=_GONE, postgresql_where=_GONE),
         Index("ix_servers_updated", "updated_at"),
         Index("ix_servers_reservation", "reservation_id"),
         Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),

@@ -103,11 +103,12 @@ class Port(Standard, Base):
         UniqueConstraint("network_id", "mac_address"),
         Index("ix_ports_list", "created_at", "id"),
         Index("ix_ports_mac", "mac_address"),
+        Index("ix_ports_names", "network_id", "dns_name"),
         Index("ix_ports_device", "device_id"),
         Index("ix_ports_server", "server_id", "position"),
     )
 
-    network_id: Mapped[str] = mapped_column(ForeignKey("networks.id"), index=True)
+    network_id: Mapped[str] = mapped_column(ForeignKey("networks.id"))
     name: Mapped[str] = mapped_column(default="", index=True)
     mac_address: Mapped[str]
     admin_state_up: Mapped[bool] = mapped_column(default=True)

@@ -95,14 +95,14 @@ def delete(session: Session, row: Network, asks: Asks = ITSELF) -> None:
     Raises:
         Conflict: other ports are on it.
     """
-    ports = list(session.scalars(select(Port).where(Port.network_id == row.id)))
-    if any(port.device_owner != METADATA_OWNER for port in ports):
+    on_it = Port.network_id == row.id
+    if session.scalar(select(Port.id).where(on_it, Port.device_owner != METADATA_OWNER).limit(1)) is not None:
         raise Conflict(
             f"Unable to complete operation on network {row.id}. There are one or more ports still in use "
             "on the network.",
             "NetworkInUse",
         )
-    for port in ports:
+    for port in session.scalars(select(Port).where(on_it)):
         session.delete(port)
     session.flush()
     sync.network_changed(session, row, asks.request_id)

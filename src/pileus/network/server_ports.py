@@ -143,7 +143,7 @@ def set_up(session: Session, server_ids: Collection[str], up: bool) -> None:
 
 
 def _release(session: Session, released: Sequence[tuple[Port, str]]) -> None:
-    sync.ports_changed(session, [(port, request_id) for port, request_id in released if port.host])
+    sync.ports_changed(session, released)
     ports.discard(session, [port for port, _ in released if port.created_by_compute])
     for port, _ in released:
         if not port.created_by_compute:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
@@ -88,18 +88,19 @@ def delete(session: Session, row: Subnet, asks: Asks = ITSELF) -> None:
     """
     ipam.lock(session, row.network_id)
     network = networks.locked(session, row.network_id)
-    users = list(session.scalars(select(Port).join(FixedIP).where(FixedIP.subnet_id == row.id)))
-    if any(not _automatic_use(row, port) for port in users):
+    users = select(Port).join(FixedIP).where(FixedIP.subnet_id == row.id)
+    if session.scalar(users.with_only_columns(Port.id).where(_holds(row)).limit(1)) is not None:
         raise Conflict(
             f"Unable to complete operation on subnet {row.id}: One or more ports have an IP allocation "
             "from this subnet.",
             "SubnetInUse",
         )
-    for port in users:
+    ports = list(session.scalars(users))
+    for port in ports:
         port.fixed_ips = ipam.numbered(one for one in port.fixed_ips if one.subnet_id != row.id)
         port.touch()
-        sync.port_changed(session, port, asks.request_id)
     session.flush()
+    sync.ports_changed(session, [(port, asks.request_id) for port in ports])
     network.subnets.remove(row)
     network.touch()
     session.flush()
@@ -107,10 +108,11 @@ def delete(session: Session, row: Subnet, asks: Asks = ITSELF) -> None:
     sync.network_changed(session, network, asks.request_id)
 
 
-def _automatic_use(subnet: Subnet, port: Port) -> bool:
-    return port.device_owner == METADATA_OWNER or (
-        subnet.automatic and not port.device_owner.startswith("network:router")
-    )
+def _holds(subnet: Subnet) -> ColumnElement[bool]:
+    """Which of the ports that have addresses of a subnet keep it from being deleted."""
+    if subnet.automatic:
+        return Port.device_owner.startswith("network:router")
+    return Port.device_owner != METADATA_OWNER
 
 
 def _check_block(network: Network, values: Values) -> Block:
@@ -170,5 +172,4 @@ def _address_existing_ports(session: Session, network: Network, subnet: Subnet, 
     ports = [port for port in session.scalars(query) if not port.device_owner.startswith("network:router")]
     ipam.add_automatic(session, subnet, ports)
     session.flush()
-    for port in ports:
-        sync.port_changed(session, port, request_id)
+    sync.ports_changed(session, [(port, request_id) for port in ports])

@@ -61,16 +61,12 @@ def network_changed(session: Session, network: Network, request_id: str) -> None
 
 def port_changed(session: Session, port: Port, request_id: str, was_bound: bool = False) -> None:
     """A port was changed, unbound, or is about to be deleted; one that never was bound is not known."""
-    if port.host or was_bound:
-        owe(session, NETWORK, port.id, sync_port.owed(port_id=port.id), request_id)
+    _owe_ports(session, [(port.id, request_id)] if port.host or was_bound else [])
 
 
 def ports_changed(session: Session, changed: Iterable[tuple[Port, str]]) -> None:
-    """Ports were bound, each for a request: as `port_changed`, at the cost of one statement."""
-    owe_all(
-        session,
-        [Owing(NETWORK, port.id, sync_port.owed(port_id=port.id), request_id) for port, request_id in changed],
-    )
+    """As `port_changed`, of several, each for a request: at the cost of one statement."""
+    _owe_ports(session, [(port.id, request_id) for port, request_id in changed if port.host])
 
 
 def group_changed(session: Session, group: SecurityGroup, request_id: str) -> None:
@@ -86,6 +82,10 @@ def reconcile(session: Session, recorded: set[str]) -> int:
     """
     bound = select(Port.id).where(Port.host != "", Port.device_owner != METADATA_OWNER)
     differing = sorted(recorded ^ set(session.scalars(bound)))
-    for port_id in differing:
-        owe(session, NETWORK, port_id, sync_port.owed(port_id=port_id))
+    _owe_ports(session, [(port_id, "") for port_id in differing])
     return len(differing)
+
+
+def _owe_ports(session: Session, ports: Iterable[tuple[str, str]]) -> None:
+    """Each a port's id and the request."""
+    owe_all(session, [Owing(NETWORK, id, sync_port.owed(port_id=id), request_id) for id, request_id in ports])

@@ -14,6 +14,8 @@ from sqlalchemy import event
 from pileus.cloud import purge
 from pileus.db import new_id
 from pileus.image.model import Image
+from pileus.network import names
+from pileus.network.model import Port
 from pileus.operations import views
 from tests.client import Client
 from tests.unit.nouns import Nouns
@@ -54,6 +56,9 @@ FILTERED = [
     f"{NETWORK}?name=x",
     f"{NETWORK}?tags=x",
     "/compute/v2.1/limits",
+    "/compute/v2.1/os-hypervisors?with_servers=true",
+    "/compute/v2.1/os-server-groups",
+    "/compute/v2.1/os-server-groups/GROUP",
 ]
 """What is asked for some of many rows, which are found by an index."""
 OWNERS_PORTS = "MULTI-INDEX OR"
@@ -71,11 +76,13 @@ class World:
         with self.db.write() as session:
             session.add(Image(id=image, name="i", status="active", visibility="public", size=1000))
         server = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"}
+        group = {"name": "g", "policy": "anti-affinity"}
         network = demo.ok("POST", "/network/v2.0/networks", {"network": {"name": "n"}})["network"]["id"]
         self.names = {
             "SERVER": self.post(demo, COMPUTE, server={**server}),
             "PORT": self.post(demo, NETWORK, port={"network_id": network}),
             "NETWORK": network,
+            "GROUP": self.post(demo, "/compute/v2.1/os-server-groups", server_group=group),
         }
 
     @staticmethod
@@ -120,8 +127,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def scanned(plan: list[str]) -> list[str]:
-    """The tables of those that grow which a plan reads from one end to the other."""
-    return [words[1] for line in plan if (words := line.split())[0] == "SCAN" and words[1] in GROWING]
+    """The tables of those that grow which a plan reads from one end to the other, or all that was not deleted."""
+    return [
+        words[1]
+        for line in plan
+        if (words := line.split())[1] in GROWING and (words[0] == "SCAN" or line.endswith(" (deleted_at=?)"))
+    ]
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -167,3 +178,16 @@ def test_the_journal_is_read_and_forgotten_by_indexes(world: World) -> None:
     for call in (trace, forget):
         for statement, plan in world.plans(call).items():
             assert not scanned(plan), (statement, plan)
+
+
+def test_who_has_a_name_on_a_common_network_is_found_by_an_index(world: World) -> None:
+    """A boot asks it under the network's lock, however many ports are there."""
+    admin, port = world.callers["admin"], world.names["PORT"]
+    admin.ok("PUT", f"/network/v2.0/networks/{world.names['NETWORK']}", {"network": {"shared": True}})
+
+    def name() -> None:
+        with world.db.write() as session:
+            names.give(session, [(session.get_one(Port, port), "web")])
+
+    asked = [" ".join(plan) for statement, plan in world.plans(name).items() if "DISTINCT" in statement]
+    assert asked and all("network_id=? AND dns_name=?" in plan for plan in asked)

@@ -26,9 +26,10 @@ class Thing(Base):
     name: Mapped[str]
     size: Mapped[int | None]
     owner: Mapped[str | None]
+    shared: Mapped[bool]
 
 
-COLUMNS = {"id": Thing.id, "name": Thing.name, "size": Thing.size, "owner": Thing.owner}
+COLUMNS = {"id": Thing.id, "name": Thing.name, "size": Thing.size, "owner": Thing.owner, "shared": Thing.shared}
 ENGINE = create_engine("sqlite://")
 Base.metadata.create_all(ENGINE)
 
@@ -46,7 +47,12 @@ def context(most: int = 1000, **query: Any) -> Any:
 
 
 things = st.lists(
-    st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 3), st.none() | st.sampled_from(["", "x", "y"])),
+    st.tuples(
+        st.sampled_from("abc"),
+        st.none() | st.integers(0, 3),
+        st.none() | st.sampled_from(["", "x", "y"]),
+        st.booleans(),
+    ),
     max_size=25,
 )
 orders = st.lists(st.tuples(st.sampled_from(list(COLUMNS)), st.sampled_from(["asc", "desc"])), min_size=1, max_size=4)
@@ -58,8 +64,9 @@ def test_pages_together_are_the_whole_list(rows: list[Any], order: list[tuple[st
     ctx = context(sort_key=[name for name, _ in order], sort_dir=[way for _, way in order])
     keys = sort_keys(ctx, COLUMNS, [("id", "asc")])
     with Session(ENGINE) as session:
-        for number, (name, size, owner) in enumerate(rows):
-            session.add(Thing(id=f"{(number * 7) % 100:02}-{number}", name=name, size=size, owner=owner))
+        for number, (name, size, owner, shared) in enumerate(rows):
+            key = f"{(number * 7) % 100:02}-{number}"
+            session.add(Thing(id=key, name=name, size=size, owner=owner, shared=shared))
         session.flush()
         whole = [one.id for one in session.scalars(paginate(select(Thing), keys, None, None))]
         pages: list[str] = []

@@ -33,10 +33,19 @@ NAMES = {"sqlite": "JSON_EXTRACT({row}.flavor, '$.\"%s\"')", "postgresql": "{row
 
 
 def upgrade() -> None:
-    op.create_index("ix_servers_everybodys", "servers", ["deleted_at", "created_at", "id"])
+    there, gone = sa.text("deleted_at IS NULL"), sa.text("deleted_at IS NOT NULL")
+    op.drop_index("ix_servers_list", "servers")
+    for name, columns, where in (
+        ("ix_servers_list", ["project_id", "created_at", "id"], there),
+        ("ix_servers_everybodys", ["created_at", "id"], there),
+        ("ix_servers_deleted", ["deleted_at"], gone),
+    ):
+        op.create_index(name, "servers", columns, sqlite_where=where, postgresql_where=where)
     op.create_index("ix_servers_updated", "servers", ["updated_at"])
     op.create_index("ix_ports_list", "ports", ["created_at", "id"])
     op.create_index("ix_ports_mac", "ports", ["mac_address"])
+    op.create_index("ix_ports_names", "ports", ["network_id", "dns_name"])
+    op.drop_index("ix_ports_network_id", "ports")
     op.create_table(
         "quota_uses",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
