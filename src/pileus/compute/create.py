@@ -134,6 +134,7 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
         Invalid: there is no such server group. QuotaExceeded: not even the smallest number of servers asked for fits.
     """
     settings, project_id, validated = asks.settings, asks.project_id, time.time()
+    quotas.QUOTAS.lock(session, project_id)  # before the network's, as every request for servers does
     shared = _shared(session, asks, wanted)
     count = quotas.take(
         session, project_id, wanted.at_least, wanted.at_most, wanted.flavor.vcpus, wanted.flavor.ram_mib
