@@ -141,7 +141,7 @@ class SimulatedHypervisor:
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         key = (host, command.server_id)
         with timeline.stage("destroy guest"):
-            self._trouble(0.3)
+            self._trouble()
             if found := self.guests.get(key):
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
         with timeline.stage("unplug port"):
@@ -264,10 +264,10 @@ class SimulatedHypervisor:
             raise CommandFailed("no-such-guest", "there is no such guest")
         return found
 
-    def _trouble(self, factor: float = 1.0) -> None:
+    def _trouble(self) -> None:
         if self._dice.strikes("host hangs"):
             raise Hangs
-        if self._dice.chance(factor) and self._dice.strikes("host refuses"):
+        if self._dice.strikes("host refuses"):
             raise CommandFailed("hypervisor", "the host is not well")
 
 

@@ -106,10 +106,10 @@ class Clients:
         idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
         if ready := list(session.scalars(idle.order_by(Server.number))):
             held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
-            server = self._dice.pick(held * 4 + ready)
+            server = self._dice.pick(held * 12 + ready)
             if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
                 back = [name for name in ("unpause", "resume") if name in fitting]
-                self._begin(session, server.id, self._dice.pick(fitting + back * 3))
+                self._begin(session, server.id, self._dice.pick(fitting + back * 8))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
         body: Json = None
