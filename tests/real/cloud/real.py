@@ -171,7 +171,7 @@ class RealCloud(CloudUnderTest):
     def process(self, program: str) -> int | None:
         """The pid of one of this cloud's daemons, or of its agent."""
         if program == "agent":
-            return next((child for child in self.children if Path(f"/proc/{child}").stat().st_uid == 0), None)
+            return next((child for child in self.children if _user_of(child) == 0), None)
         found = [*self.agent.glob(f"*/run/{program}.pid"), *self.agent.glob(f"*/{program}.pid")]
         return pid_of(found[0], program) if found else None
 
@@ -231,6 +231,14 @@ class RealCloud(CloudUnderTest):
         super().remove()
         for pid in self.processes():
             subprocess.run(["kill", "-9", str(pid)], check=False)
+
+
+def _user_of(pid: int) -> int | None:
+    """Whose process that is; None: it has ended."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def _room(process: Path, command: str) -> str:
