@@ -21,12 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openstack.connection import Connection
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.measure import first_token, furnish, memory
-from tests.support import eventually
+from bench.measure import all_active, first_token, furnish, memory, request, unlimited
 
 SINGLES, PAGES, PAUSE_S = 20, 200, 0.005
 
@@ -39,29 +36,10 @@ class Crowd:
         furnish(self.cloud)
         self.admin = self.cloud.connect("admin")
         unlimited(self.admin)
-        self._image = self.admin.image.find_image("bench-image").id
-        self._network = self.admin.network.find_network("bench-net").id
-
-    def post(self, count: int) -> str:
-        """Ask for servers; the id of the first one."""
-        body = {
-            "name": "crowd",
-            "imageRef": self._image,
-            "flavorRef": "42",
-            "networks": [{"uuid": self._network}],
-            "min_count": count,
-            "max_count": count,
-        }
-        answer = self.admin.compute.post("/servers", json={"server": body}, microversion="2.37")
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["server"]["id"])
 
     def all_active(self) -> None:
         """Wait until nothing is being built."""
-        left = "SELECT count(*) FROM servers WHERE vm_state = 'building' AND deleted_at IS NULL"
-        eventually(lambda: int(self.cloud.query(left)[0][0]) == 0, 600, "every server's ACTIVE")
-        broken = self.cloud.query("SELECT count(*) FROM servers WHERE vm_state = 'error'")[0][0]
-        assert not broken, f"{broken} servers in ERROR"
+        all_active(self.cloud, 600)
 
     def get(self, path: str) -> Callable[[], float]:
         """Asks for a path of compute over one connection; gives the milliseconds that took."""
@@ -77,14 +55,6 @@ class Crowd:
             return (time.perf_counter() - began) * 1000
 
         return ask
-
-
-def unlimited(admin: Connection) -> None:
-    """Take the quotas away."""
-    project = admin.current_project_id
-    limits = {"instances": -1, "cores": -1, "ram": -1}
-    admin.compute.put(f"/os-quota-sets/{project}", json={"quota_set": limits})
-    admin.network.put(f"/quotas/{project}", json={"quota": {"port": -1}})
 
 
 class Watch:
@@ -116,9 +86,10 @@ def spread(took: list[float]) -> dict[str, float]:
 
 def one_request(crowd: Crowd, servers: int, ask: Callable[[], float]) -> dict[str, Any]:
     """Many servers in one request, while another client watches one."""
+    post = request(crowd.admin, servers)
     with Watch(ask) as took:
         began = time.perf_counter()
-        crowd.post(servers)
+        post()
         accepted = time.perf_counter() - began
         crowd.all_active()
         active = time.perf_counter() - began
@@ -127,10 +98,11 @@ def one_request(crowd: Crowd, servers: int, ask: Callable[[], float]) -> dict[st
 
 def singles(crowd: Crowd) -> dict[str, float]:
     """Single servers: the request, and the time until it is ACTIVE."""
+    post = request(crowd.admin, 1)
     posts, actives = [], []
     for _ in range(SINGLES):
         began = time.perf_counter()
-        server_id = crowd.post(1)
+        server_id = post()
         posts.append((time.perf_counter() - began) * 1000)
         state = f"SELECT 1 FROM servers WHERE id = '{server_id}' AND vm_state = 'active'"
         while not crowd.cloud.query(state):
@@ -143,7 +115,7 @@ def grown(crowd: Crowd, count: int, batch: int) -> dict[str, Any]:
     """The same when there are very many servers, and pages of them."""
     began = time.perf_counter()
     while (left := count - int(crowd.cloud.query("SELECT count(*) FROM servers")[0][0])) > 0:
-        crowd.post(min(batch, left))
+        request(crowd.admin, min(batch, left))()
         crowd.all_active()
     took = time.perf_counter() - began
     page = crowd.get("/servers/detail?limit=100")
@@ -166,7 +138,7 @@ def main() -> None:
     crowd = Crowd(options.hosts)
     try:
         result: dict[str, Any] = {"hosts": options.hosts, "servers": options.servers, "single": singles(crowd)}
-        ask = crowd.get(f"/servers/{crowd.post(1)}")
+        ask = crowd.get(f"/servers/{request(crowd.admin, 1)()}")
         with Watch(ask) as took:
             time.sleep(3)
         result["get_quiet"] = spread(took)

@@ -15,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from openstack.connection import Connection
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -50,36 +53,51 @@ def first_token(hosts: int) -> tuple[CloudUnderTest, float]:
 def batch(cloud: CloudUnderTest, servers: int) -> dict[str, float]:
     """`servers` servers in one request: seconds until accepted, and until all are ACTIVE."""
     admin = cloud.connect("admin")
-    project = admin.current_project_id
-    admin.compute.put(f"/os-quota-sets/{project}", json={"quota_set": {"instances": -1, "cores": -1, "ram": -1}})
-    admin.network.put(f"/quotas/{project}", json={"quota": {"port": -1}})
-    image = admin.image.find_image("bench-image")
-    network = admin.network.find_network("bench-net")
+    unlimited(admin)
+    asked = request(admin, servers)
     began = time.perf_counter()
-    body = {
-        "name": "batch",
-        "imageRef": image.id,
-        "flavorRef": "42",
-        "networks": [{"uuid": network.id}],
-        "min_count": servers,
-        "max_count": servers,
-    }
-    answer = admin.compute.post("/servers", json={"server": body}, microversion="2.37")
-    assert answer.status_code == 202, answer.text
+    asked()
     accepted = time.perf_counter() - began
-
-    def active() -> bool:
-        left = "SELECT count(*) FROM servers WHERE vm_state = 'building' AND deleted_at IS NULL"
-        return int(cloud.query(left)[0][0]) == 0
-
-    eventually(active, 300, "every server's ACTIVE")
+    all_active(cloud, 300)
     elapsed = time.perf_counter() - began
-    broken = cloud.query("SELECT count(*) FROM servers WHERE vm_state = 'error'")[0][0]
-    assert not broken, f"{broken} servers in ERROR"
     for server in admin.compute.servers(details=False):
         admin.compute.delete_server(server.id)
     eventually(lambda: not cloud.query("SELECT 1 FROM servers WHERE deleted_at IS NULL LIMIT 1"), 300, "their end")
     return {"accepted_s": accepted, "active_s": elapsed, "servers_per_s": servers / elapsed}
+
+
+def unlimited(admin: Connection) -> None:
+    """Take the quotas of the administrator's project away."""
+    project, limits = admin.current_project_id, {"instances": -1, "cores": -1, "ram": -1}
+    admin.compute.put(f"/os-quota-sets/{project}", json={"quota_set": limits})
+    admin.network.put(f"/quotas/{project}", json={"quota": {"port": -1}})
+
+
+def request(admin: Connection, count: int) -> Callable[[], str]:
+    """Asks for so many servers in one request whenever it is called; gives the id of the first one."""
+    body = {
+        "name": "bench",
+        "imageRef": admin.image.find_image("bench-image").id,
+        "flavorRef": "42",
+        "networks": [{"uuid": admin.network.find_network("bench-net").id}],
+        "min_count": count,
+        "max_count": count,
+    }
+
+    def ask() -> str:
+        answer = admin.compute.post("/servers", json={"server": body}, microversion="2.37")
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["server"]["id"])
+
+    return ask
+
+
+def all_active(cloud: CloudUnderTest, timeout_s: float) -> None:
+    """Wait until nothing is being built."""
+    left = "SELECT count(*) FROM servers WHERE vm_state = 'building' AND deleted_at IS NULL"
+    eventually(lambda: int(cloud.query(left)[0][0]) == 0, timeout_s, "every server's ACTIVE")
+    broken = cloud.query("SELECT count(*) FROM servers WHERE vm_state = 'error'")[0][0]
+    assert not broken, f"{broken} servers in ERROR"
 
 
 def furnish(cloud: CloudUnderTest) -> None:

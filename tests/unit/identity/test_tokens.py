@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 from sqlalchemy import event
 
 from tests.client import Client
 from tests.unit.identity.conftest import ident
 from tests.unit.serving import Serving
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Serving:
-    return Serving(tmp_path)
-
-
-@pytest.fixture
-def admin(serving: Serving) -> Client:
-    return serving.user("admin", "/identity/v3")
 
 
 def shown(asks: Client, token: str | None, query: str = "") -> tuple[int, dict[str, object]]:
