@@ -136,20 +136,23 @@ class Client:
         self.socket.settimeout(20)
         self.socket.connect(address)
         self.socket.sendall(sent)
+        self._rest = b""
+        """What came behind the last answer: several may arrive at once."""
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def answer(self) -> bytes:
         """One answer whose length its header says."""
-        data = b""
+        data = self._rest
         while b"\r\n\r\n" not in data:
             data += self._more()
         head, _, body = data.partition(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         while len(body) < length:
             body += self._more()
-        return head + b"\r\n\r\n" + body
+        self._rest = body[length:]
+        return head + b"\r\n\r\n" + body[:length]
 
     def _more(self) -> bytes:
         data = self.socket.recv(65536)
