@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from pileus import clock
 from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
@@ -15,6 +15,7 @@ from pileus.compute import servers, spec
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.states import ERROR
 from pileus.db import Session, in_seconds, new_id, utcnow
+from pileus.db.among import among
 from pileus.operations import debts, task_states
 from pileus.placement import allocations, providers
 
@@ -36,7 +37,7 @@ class Shown(msgspec.Struct, frozen=True):
 _NOW = select(in_seconds(0)).scalar_subquery()
 """The same for every row of a statement, and asked for once."""
 _KNOWN = select(Host.name, Host.provider_id, *(getattr(Host, name) for name in Shown.__struct_fields__)).where(
-    Host.name.in_(bindparam("names", expanding=True))
+    among(Host.name, "names")
 )
 _OURS = select(
     Server.host,
@@ -47,7 +48,7 @@ _OURS = select(
     Server.news.is_not(None).label("has_news"),
     Server.launched_at,
     Server.updated_at,
-).where(Server.host.in_(bindparam("hosts", expanding=True)), Server.deleted_at.is_(None))
+).where(among(Server.host, "hosts"), Server.deleted_at.is_(None))
 
 Guests = dict[tuple[str, str], GuestReport]
 """By host and server id."""

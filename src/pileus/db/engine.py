@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ TRANSIENT_WORDS = ("locked", "connection", "disk is full", "disk I/O error", "un
 """What SQLite, or a driver that lost its server, says of something that may pass."""
 SHOWN_SQL = 500
 """Characters of a failed statement that are logged."""
-MOST_PARAMETERS = 10_000
-"""How many values one statement compares with: SQLite takes 32,766, PostgreSQL 65,535."""
 ASK_AGAIN_S = 15.0
 """How long a lost COMMIT is asked after."""
 
@@ -67,12 +65,6 @@ class Session(orm.Session):
         connection = self.reading or self.connection()
         prepared = self._queries.prepared(statement)
         return prepared.rows(connection, values) if prepared else connection.execute(statement, values).all()
-
-    def fetch_among(self, statement: Executable, name: str, among: Iterable[object], **values: object) -> Iterator[Any]:
-        """As `fetch`, of a query with a list for one of its parameters that may be longer than a statement's may."""
-        rest = list(among)
-        for start in range(0, len(rest), MOST_PARAMETERS):
-            yield from self.fetch(statement, **{name: rest[start : start + MOST_PARAMETERS]}, **values)
 
     def keep_no_statements(self) -> None:
         """SQLAlchemy does not remember from here on how this reading transaction's statements are written."""

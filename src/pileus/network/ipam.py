@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased, joinedload
 
 from pileus.db import Session
+from pileus.db.among import among
 from pileus.errors import Conflict, Invalid
 from pileus.jsontypes import Values
 from pileus.network import literals
@@ -31,7 +32,7 @@ LARGEST = 2**63 - 1
 """Offsets above this are not recorded, and not given out by themselves (the far half of an IPv6 /64)."""
 _NETWORKS = (
     select(Network)
-    .where(Network.id.in_(bindparam("ids", expanding=True)))
+    .where(among(Network.id, "ids"))
     .options(joinedload(Network.subnets).joinedload(Subnet.pools))
     .execution_options(populate_existing=True)
 )
@@ -39,8 +40,8 @@ _OFFSETS = select(FixedIP.offset).where(
     FixedIP.subnet_id == bindparam("subnet_id"), FixedIP.offset.between(bindparam("first"), bindparam("edge"))
 )
 _TAKEN = select(FixedIP.subnet_id, FixedIP.ip_address).where(
-    FixedIP.subnet_id.in_(bindparam("subnets", expanding=True)),
-    FixedIP.ip_address.in_(bindparam("ips", expanding=True)),
+    among(FixedIP.subnet_id, "subnets"),
+    among(FixedIP.ip_address, "ips"),
 )
 
 
@@ -251,7 +252,7 @@ def _taken(session: Session, asked: Iterable[Asked]) -> set[tuple[str, str]]:
         for subnet in network.subnets if requests != [] else ():
             wanted |= {(subnet.id, ip) for ip in ([eui64(subnet.cidr, mac)] if subnet.automatic else given)}
     subnets, ips = ({place[which] for place in wanted} for which in (0, 1))
-    return {(row.subnet_id, row.ip_address) for row in session.fetch_among(_TAKEN, "ips", ips, subnets=list(subnets))}
+    return {(row.subnet_id, row.ip_address) for row in session.fetch(_TAKEN, subnets=subnets, ips=ips)}
 
 
 def _subnet_for(network: Network, request: Request) -> Subnet:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from pileus.db import Session
+from pileus.db.among import among
 from pileus.errors import Unavailable
 from pileus.network.model import Port
 
 PREFIX = "fa:16:3e"
 ATTEMPTS = 16
 _TAKEN = select(Port.network_id, Port.mac_address).where(
-    Port.network_id.in_(bindparam("networks", expanding=True)), Port.mac_address.in_(bindparam("macs", expanding=True))
+    among(Port.network_id, "networks"), among(Port.mac_address, "macs")
 )
 _Place = tuple[str, str]
 """A network's id, and a MAC on it."""
@@ -80,5 +81,5 @@ def _draw(network_id: str, used: set[_Place]) -> _Place:
 def _taken(session: Session, places: Collection[_Place]) -> set[_Place]:
     """Those that ports have, of these and perhaps of others like them."""
     networks, macs = ({place[which] for place in places} for which in (0, 1))
-    rows = session.fetch_among(_TAKEN, "macs", macs, networks=list(networks))
+    rows = session.fetch(_TAKEN, networks=networks, macs=macs)
     return {(row.network_id, row.mac_address) for row in rows}

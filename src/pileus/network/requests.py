@@ -8,12 +8,13 @@ from sqlalchemy.orm import joinedload
 
 from pileus.api import Requester, Values
 from pileus.db import Session
+from pileus.db.among import among
 from pileus.errors import Conflict, Forbidden, Invalid, QuotaExceeded
 from pileus.network import ipam, literals, quotas
 from pileus.network.model import FixedIP, Network, Port, Subnet
 
 _SUBNETS = joinedload(Network.subnets).lazyload(Subnet.pools)
-_NAMED = select(Network).where(Network.id.in_(bindparam("ids", expanding=True))).options(_SUBNETS)
+_NAMED = select(Network).where(among(Network.id, "ids")).options(_SUBNETS)
 _SEEN = _NAMED.where(
     or_(Network.project_id == bindparam("project_id"), Network.shared.is_(True), Network.external.is_(True))
 )

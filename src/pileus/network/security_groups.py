@@ -16,18 +16,16 @@ from pileus.network import quotas, sync
 from pileus.network.model import DefaultGroup, Port, PortSecurityGroup, SecurityGroup, SecurityGroupRule
 
 DEFAULT = "default"
-_BY_ID = select(SecurityGroup.project_id, SecurityGroup.id).where(
-    SecurityGroup.id.in_(bindparam("ids", expanding=True))
-)
+_BY_ID = select(SecurityGroup.project_id, SecurityGroup.id).where(among(SecurityGroup.id, "ids"))
 _NAMED = select(SecurityGroup.id, SecurityGroup.name).where(
     SecurityGroup.project_id == bindparam("project_id"),
     or_(
-        SecurityGroup.id.in_(bindparam("names", expanding=True)),
-        SecurityGroup.name.in_(bindparam("names", expanding=True)),
+        among(SecurityGroup.id, "names"),
+        among(SecurityGroup.name, "names"),
     ),
 )
 _DEFAULTS = select(DefaultGroup.project_id, DefaultGroup.security_group_id).where(
-    DefaultGroup.project_id.in_(bindparam("projects", expanding=True))
+    among(DefaultGroup.project_id, "projects")
 )
 
 
@@ -143,7 +141,7 @@ class Wanted:
 
     def __init__(self, session: Session, project_ids: Iterable[str], ids: Iterable[str]) -> None:
         self._session = session
-        self._ids = {(row.project_id, row.id) for row in session.fetch_among(_BY_ID, "ids", set(ids))}
+        self._ids = {(row.project_id, row.id) for row in session.fetch(_BY_ID, ids=set(ids))}
         self._projects, self._defaults = set(project_ids), dict[str, str]()
 
     def require(self, project_id: str, ids: Iterable[str]) -> list[str]:
@@ -157,7 +155,7 @@ class Wanted:
     def default(self, project_id: str) -> str:
         """The id of the project's default group, which is made when it is first asked for."""
         if not self._defaults:
-            self._defaults.update(map(tuple, self._session.fetch_among(_DEFAULTS, "projects", self._projects)))
+            self._defaults.update(map(tuple, self._session.fetch(_DEFAULTS, projects=self._projects)))
         if project_id not in self._defaults:
             self._defaults[project_id] = default(self._session, project_id).id
         return self._defaults[project_id]

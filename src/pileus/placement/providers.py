@@ -6,24 +6,21 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 
 from pileus.agent.commands import HostReport
 from pileus.db import Session, utcnow
+from pileus.db.among import among
 from pileus.errors import NotFound
 from pileus.placement import allocations
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
-_IDS = select(ResourceProvider.name, ResourceProvider.id).where(
-    ResourceProvider.name.in_(bindparam("names", expanding=True))
-)
+_IDS = select(ResourceProvider.name, ResourceProvider.id).where(among(ResourceProvider.name, "names"))
 _COUNTED = ("total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio")
 _INVENTORIES = select(
     InventoryRow.provider_id, InventoryRow.resource_class, *(getattr(InventoryRow, name) for name in _COUNTED)
-).where(InventoryRow.provider_id.in_(bindparam("ids", expanding=True)))
-_TRAITS = select(ProviderTrait.provider_id, ProviderTrait.trait).where(
-    ProviderTrait.provider_id.in_(bindparam("ids", expanding=True))
-)
+).where(among(InventoryRow.provider_id, "ids"))
+_TRAITS = select(ProviderTrait.provider_id, ProviderTrait.trait).where(among(ProviderTrait.provider_id, "ids"))
 
 
 class Stock(msgspec.Struct):

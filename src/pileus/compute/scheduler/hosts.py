@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.orm import Mapped
 
 from pileus.compute.model import UP_FOR_S, Host, Server
 from pileus.db import Session, in_chunks, in_seconds
+from pileus.db.among import among
 from pileus.placement import allocations
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
@@ -48,7 +49,7 @@ Both = tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]
 
 def _both(query: Select[*tuple[Any, ...]], provider_id: ColumnElement[str] | Mapped[str]) -> Both:
     """A query of all providers, and of those whose ids are given."""
-    return query, query.where(provider_id.in_(bindparam("ids", expanding=True)))
+    return query, query.where(among(provider_id, "ids"))
 
 
 _SUM = select(func.count(), func.coalesce(func.sum(ResourceProvider.generation), 0))
@@ -89,7 +90,7 @@ _BUILDING = (
 )
 # Without a condition on deleted_at, with which SQLite would read every server that was not deleted.
 _PLACED = select(Server.project_id, Server.id, Server.host, Server.deleted_at).where(
-    Server.id.in_(bindparam("ids", expanding=True)), Server.host.is_not(None)
+    among(Server.id, "ids"), Server.host.is_not(None)
 )
 
 
