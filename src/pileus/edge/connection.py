@@ -138,6 +138,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()  # nothing more is read before what is here was answered
+        if self._header is not None:  # of a request behind this one: until now it may have waited for us
+            self._header.cancel()
+            self._header = self.loop.call_later(self._deadlines.header, self._header_late)
         if self.transport.is_closing():
             self._end_soon()
         elif self._in_body and self._discard is None:
@@ -174,10 +177,8 @@ class Connection(HttpToolsProtocol):
         self._header = self.loop.call_later(self._deadlines.header, self._header_late)
 
     def _header_late(self) -> None:
-        if self.idle:
+        if self.idle:  # otherwise it may be whole in a buffer that we do not read; its time begins with the answer
             self.transport.abort()
-        else:  # it waits behind a request that is being answered, and may be whole in a buffer that we do not read
-            self._header = self.loop.call_later(self._deadlines.header, self._header_late)
 
     def _keep_alive(self) -> None:
         self._unset_keepalive_if_required()
