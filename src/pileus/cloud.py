@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -10,22 +11,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pileus import clock, compute, identity, image, network, placement
+from pileus import clock, compute, identity, image, membership, network, placement
 from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
 from pileus.compute.model import Server
-from pileus.db import Database, in_chunks
+from pileus.db import Database, Session, in_chunks
 from pileus.identity.keys import KeyRing
 from pileus.identity.logins import Logins
 from pileus.identity.tokens import Tokens
 from pileus.image import store
+from pileus.membership import agents as joined
+from pileus.membership.members import Members
 from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
-from pileus.operations import OperationRow, ids, journal
+from pileus.operations import OperationRow, journal
 from pileus.operations.agents import Agents, Questions
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
@@ -40,7 +43,7 @@ from pileus.settings import Settings
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 30.0
-HEARTBEAT_S = 15.0
+HEARTBEAT_S = 8.0
 GREETING_S = 3.0
 """How long a start waits for the hosts that the first request may want to boot on."""
 COMPARE_S = 300.0
@@ -63,13 +66,14 @@ class Cloud:
         self.collector = Collector(db, self.post.offer, lambda change: change(self.northbound), known)
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self._hearing = Hearing(db, self.runner, self.collector)
-        self.agents = Agents(self.post, self._hearing, self._id)
+        self.members = Members(db, settings)
+        self.agents = Agents(self.post, self._hearing, self.members)
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {
             Tokens: self.tokens,
             Logins: self.logins,
-            Questions: Questions(settings.agent_socket, self._id),
+            Questions: Questions(self.members),
         }
         self._stopping = threading.Event()
         self._compared = clock.monotonic()
@@ -79,15 +83,23 @@ class Cloud:
         return app.build(self, self.services)
 
     def start(self) -> None:
-        """Begin to carry out operations and to keep house; back when the agent has said which hosts there are."""
+        """Begin to carry out operations and to keep house; back when an agent has said which hosts there are."""
         with self.db.write() as session:
             store.recover(session, self.settings.images)
+            if self.settings.role == "cloud":
+                self._enter_own_agent(session)
         self.loops.start()
-        self.agents.add(self.settings.agent_socket)
         self.agents.start()
         self.delivery.start()
         threading.Thread(target=self._keep_house, daemon=True, name="housekeeping").start()
-        self._hearing.heard.wait(GREETING_S)
+        if self.settings.role == "cloud":
+            self._hearing.heard.wait(GREETING_S)
+
+    def _enter_own_agent(self, session: Session) -> None:
+        """The agent of this machine belongs to the cloud without having joined."""
+        name = socket.gethostname()
+        hosts_of_it = "fake-*" if self.settings.hypervisor == "fake" else name
+        joined.enter_own(session, name, hosts_of_it, self.settings.replica_id)
 
     def stop(self) -> None:
         """Stop between steps."""
@@ -103,10 +115,6 @@ class Cloud:
         """One of the parts that requests use, by its class."""
         found: T = self._parts[kind]
         return found
-
-    def _id(self) -> str:
-        with self.db.read() as session:
-            return ids.cloud_id(session)
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
@@ -158,6 +166,8 @@ class Hearing:
         for some in in_chunks(report.hosts, hosts.REPORTS):
             with self._db.write() as session:
                 hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
+        with self._db.write() as session:
+            joined.note_address(session, report.name, report.address)
         self.heard.set()
 
     def alive(self, names: list[str]) -> None:
@@ -219,4 +229,4 @@ def northbound(settings: Settings) -> Northbound:
 
 def services(settings: Settings) -> list[Service]:
     """Every API that is served."""
-    return [module.service(settings) for module in (identity, compute, placement, image, network)]
+    return [module.service(settings) for module in (identity, compute, placement, image, network, membership)]

@@ -22,6 +22,8 @@ class Settings(msgspec.Struct, kw_only=True):
 
     state: str
     """The state directory."""
+    role: Literal["cloud", "replica", "agent"] = "cloud"
+    """What runs here: everything, a replica over a database that others share, or an agent that joined."""
     listen: str = "127.0.0.1:8780"
     """Address of all APIs."""
     hypervisor: Literal["auto", "libvirt", "fake"] = "auto"
@@ -30,6 +32,10 @@ class Settings(msgspec.Struct, kw_only=True):
     """What connects them; auto: OVN where it is installed and the guests are real."""
     fake_hosts: int = 1
     """How many hosts the fake hypervisor simulates."""
+    name: str = ""
+    """Of an agent that joined: its host's; empty: the machine's."""
+    agent_listen: str = ""
+    """Where an agent that joined awaits replicas; empty: on the address that it joined from, at any port."""
     netns: str | None = None
     """Network namespace to run in, made if missing."""
     outbound_nat: bool = False
@@ -42,6 +48,10 @@ class Settings(msgspec.Struct, kw_only=True):
     """Whose group guests run in, each as a user of its own, and as whom their images are converted; made if missing."""
     replica_id: str = msgspec.field(default_factory=lambda: str(uuid.uuid4()))
     """Names this replica in leases: the same after a restart, different from every other."""
+    certificate_lifetime_s: float = 90 * 86400.0
+    """How long an agent's certificate is valid; it gets a new one when a third of that is left."""
+    join_token_lifetime_s: float = 86400.0
+    """How long machines can join with a token."""
     region: str = "RegionOne"
     """Name of the region in the catalog."""
     token_lifetime_s: int = 3600
@@ -144,10 +154,7 @@ class Settings(msgspec.Struct, kw_only=True):
         Raises:
             ValueError: `listen` is not HOST:PORT.
         """
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"--listen wants HOST:PORT, not {self.listen!r}")
-        return host.strip("[]"), int(port)
+        return split_address(self.listen)
 
     @property
     def url(self) -> str:
@@ -163,6 +170,11 @@ class Settings(msgspec.Struct, kw_only=True):
     def ca_file(self) -> str:
         """What clients must be told to trust: a certificate that we signed ourselves; "" for any other."""
         return self.tls_cert if self.tls_cert and Path(self.tls_cert).parent == self.tls_folder else ""
+
+    @property
+    def shared_database(self) -> bool:
+        """Whether other replicas may use the database, too."""
+        return bool(self.database) and not self.database.startswith("sqlite")
 
     @property
     def database_url(self) -> str:
@@ -186,6 +198,14 @@ class Settings(msgspec.Struct, kw_only=True):
     @property
     def pidfile(self) -> Path:
         return self.directory / "pileus.pid"
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """The host and the port that HOST:PORT names; raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"--listen wants HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
 
 
 def default_state() -> str:

@@ -1,4 +1,5 @@
-"""The process that everything else descends from: starts replica and agent, restarts what dies, ends all in order."""
+"""The process that everything else descends from: starts what its machine is to be (a whole cloud, a replica of one, an
+agent of one), restarts what dies, ends all in order."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pileus import logs, replica
+from pileus import bootstrap, logs, replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.images import CacheLimits
@@ -27,8 +28,8 @@ from pileus.db.migrate import upgrade
 from pileus.edge.certificate import trusting
 from pileus.files import write_private
 from pileus.identity.bootstrap import USERS
-from pileus.operations.agents import UnixConnection
-from pileus.settings import PUBLIC_GATEWAY, Settings, save
+from pileus.operations.wires import Local, Question
+from pileus.settings import PUBLIC_GATEWAY, Settings, split_address
 from pileus.statedir import StartFailed, credentials_file, keep_guests, lay_out, log_file
 from pileus.users import give_folder, run_as, system_user
 
@@ -103,27 +104,33 @@ class Child:
 
 
 class Supervisor:
-    """One cloud on this machine.
+    """What of one cloud is on this machine.
 
     Args:
-        settings: of the cloud. listener: bound to the APIs' address.
+        settings: of the cloud. listener: bound to the APIs' address; None where there are none.
         progress: told in words what is being started.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket | None, progress: Progress) -> None:
         self._settings, self._progress = settings, progress
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
+        self._agent = [Child("agent", lambda tell: self._run_agent(tell))] if settings.role != "replica" else []
+        self._conductor, self._workers = self._replica(listener) if listener else ([], [])
+        self._stopping = False
+
+    def _replica(self, listener: socket.socket) -> tuple[list[Child], list[Child]]:
+        """The process that carries operations out, and those that answer requests."""
+        settings = self._settings
         passwords = _first_passwords(settings)
         hear, ring = os.pipe()
-        self._agent = Child("agent", lambda tell: self._run_agent(tell))
-        self._conductor = Child("conductor", lambda tell: replica.conduct(settings, passwords, hear, tell))
-        self._workers = [
+        conductor = Child("conductor", lambda tell: replica.conduct(settings, passwords, hear, tell))
+        workers = [
             Child(f"api-{number}", lambda tell: replica.answer(settings, listener, ring, tell))
             for number in range(1, (settings.api_workers or os.cpu_count() or 1) + 1)
         ]
-        self._stopping = False
+        return [conductor], workers
 
     def start(self) -> None:
         """Bring everything up.
@@ -132,12 +139,15 @@ class Supervisor:
             StartFailed: a part did not start; nothing is left running.
         """
         try:
-            services(self._settings)  # import all of it before anything is forked, for the memory and for the user
-            self._upgrade_database()
+            if self._conductor:
+                services(self._settings)  # import all of it before anything is forked, for the memory and for the user
+                self._upgrade_database()
             deadline = time.monotonic() + START_TIMEOUT_S
-            self._begin([self._agent, self._conductor], deadline)
+            self._begin([*self._agent, *self._conductor], deadline)
             self._begin(self._workers, deadline)
-            _await_apis(self._settings, deadline)
+            if self._conductor:
+                self._learn_passwords()
+                _await_apis(self._settings, deadline)
         except BaseException:
             self.stop(keep_guests=True, keep_engines=False)
             raise
@@ -156,21 +166,35 @@ class Supervisor:
         """Before the replica, whose user need not be able to read the migrations' files; as that user all the same:
         the folder of the database is that user's, and root opens nothing in it."""
         folder, user = self._settings.directory / "db", self._settings.replica_user
-
-        def work() -> str:
-            db = Database(self._settings.database_url, pool_size=1)
-            try:
-                return f"{db.engine.dialect.name}, {upgrade(db, folder / 'backups') or 'created'}"
-            finally:
-                db.dispose()
-
         try:
             if self._root:
                 give_folder(folder, pwd.getpwnam(user))  # what earlier releases left as root's
-            self._progress(f"database: {run_as(user, work) if self._root else work()}")
+            done = self._in_database(
+                lambda db: f"{db.engine.dialect.name}, {upgrade(db, folder / 'backups') or 'created'}"
+            )
+            self._progress(f"database: {done}")
         except Exception as error:
             log.exception("the database cannot be used")
             raise StartFailed(f"database: {error}") from error
+
+    def _in_database(self, work: Callable[[Database], str]) -> str:
+        """What is said of the database, as the user that serves."""
+
+        def whole() -> str:
+            db = Database(self._settings.database_url, pool_size=1)
+            try:
+                return work(db)
+            finally:
+                db.dispose()
+
+        return run_as(self._settings.replica_user, whole) if self._root else whole()
+
+    def _learn_passwords(self) -> None:
+        """Where replicas share a database, the first of them drew the passwords for all."""
+        if self._settings.shared_database:
+            known = json.loads(self._in_database(lambda db: json.dumps(bootstrap.first_passwords(db))))
+            if known:
+                write_private(credentials_file(self._settings), json.dumps(known).encode())
 
     def _listen(self, child: Child) -> None:
         for line in child.lines(0.05):
@@ -189,7 +213,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._asked_to_stop)
         while not self._stopping:
             logs.rotate(log_file(self._settings), self._settings.log_max_mib << 20, self._settings.log_keep)
-            children = [self._agent, self._conductor, *self._workers]
+            children = [*self._agent, *self._conductor, *self._workers]
             for child in children:
                 for line in child.lines(0.5 / len(children)):
                     log.info("%s: %s", child.name, line)
@@ -205,15 +229,15 @@ class Supervisor:
 
     def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
         """Orderly: the APIs first, then the guests and their engines, then the agent."""
-        self._end(*self._workers, self._conductor)
-        if self._agent.ready:
+        self._end(*self._workers, *self._conductor)
+        if any(one.ready for one in self._agent):
             try:
-                connection = UnixConnection(self._settings.agent_socket, STOP_TIMEOUT_S)
+                connection = Question(Local(self._settings.agent_socket), STOP_TIMEOUT_S)
                 connection.request("POST", "/stop", json.dumps({"keep_guests": keep_guests and keep_engines}))
                 connection.getresponse().read()
             except (OSError, http.client.HTTPException):
                 log.exception("the agent did not stop in order")
-        self._end(self._agent)
+        self._end(*self._agent)
 
     def _end(self, *children: Child) -> None:
         """All of them at once: in order, and if that takes too long, not in order."""
@@ -233,11 +257,14 @@ class Supervisor:
         agent.run(
             agent.AgentSettings(
                 state=settings.directory / "agent",
+                name=settings.name or socket.gethostname(),
                 socket=settings.agent_socket,
-                group=settings.replica_user if self._root else None,
+                listen=split_address(settings.agent_listen) if settings.agent_listen else (settings.address[0], 0),
+                group=settings.replica_user if self._root and settings.role == "cloud" else None,
                 hypervisor=settings.hypervisor,
                 network=settings.network,
                 fake_hosts=settings.fake_hosts,
+                fake_suffix=f".{settings.name}" if settings.role == "agent" else "",
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
                 northbound=settings.directory / "run" / "northbound.sock",
                 user=self._guest_user(),
@@ -257,8 +284,8 @@ class Supervisor:
         return system_user(self._settings.guest_user, group="kvm").pw_name
 
 
-def prepare(settings: Settings) -> socket.socket:
-    """Lay out the state directory, enter the network namespace, and listen there.
+def prepare(settings: Settings) -> socket.socket | None:
+    """Lay out the state directory, enter the network namespace, and listen there for clients if there are to be any.
 
     Raises:
         StartFailed: the address is taken, or the namespace cannot be entered.
@@ -266,8 +293,7 @@ def prepare(settings: Settings) -> socket.socket:
     lay_out(settings)
     if settings.netns:
         enter_netns(settings.netns)
-    listener = _listen(settings)
-    save(settings)
+    listener = _listen(settings) if settings.role != "agent" else None
     return listener
 
 

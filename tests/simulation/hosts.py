@@ -39,6 +39,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.journal import Journal
+from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
@@ -290,7 +291,9 @@ class SimulatedAgent:
         if self.agent is None:
             self.hypervisor.uploads.clear()
             executor = Executor(self.hypervisor, self.journal)
-            self.agent = Agent(self.hypervisor, "fake", executor, self.journal, self._folder / self.name)
+            papers = PapersFolder(self._folder / f"{self.name}-papers")
+            cloud = self._folder / self.name
+            self.agent = Agent(self.name, self.hypervisor, "fake", executor, self.journal, cloud, papers)
 
     def kill(self) -> None:
         self.agent = None

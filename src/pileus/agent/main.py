@@ -6,9 +6,9 @@ import grp
 import logging
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ import msgspec
 from pileus import clock
 from pileus.agent.account import Account
 from pileus.agent.commands import GuestEvent
+from pileus.agent.doors import open_tls, open_unix
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Hypervisor
@@ -26,7 +27,9 @@ from pileus.agent.journal import Journal
 from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.base import Network
 from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.server import Agent, serve
+from pileus.agent.papers import PapersFolder
+from pileus.agent.server import Agent
+from pileus.files import write_private
 
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 60.0
@@ -36,11 +39,17 @@ class AgentSettings(msgspec.Struct):
     """What an agent needs to know; `group` may open its socket. The drivers are chosen (`choose_...`)."""
 
     state: Path
+    name: str
+    """By which it is known; where the hypervisor is real, its host's name, too."""
     socket: Path
+    listen: tuple[str, int]
+    """Where replicas on other machines, and other agents, find it; port 0: the one that it had, or any."""
     group: str | None
     hypervisor: str
     network: str
     fake_hosts: int
+    fake_suffix: str = ""
+    """Behind the names of hosts that are simulated, to tell them from other agents'."""
     outbound: str | None = None
     """The external network's gateway, if it is to be NATed to the outside."""
     northbound: Path | None = None
@@ -88,17 +97,36 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     progress(f"guests are kept in by: {hypervisor.confinement}")
     executor = Executor(hypervisor, journal)
     executor.start()
-    agent = Agent(hypervisor, network.kind, executor, journal, settings.state / "cloud")
+    papers = PapersFolder(settings.state / "papers")
+    agent = Agent(settings.name, hypervisor, network.kind, executor, journal, settings.state / "cloud", papers)
 
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
         network.stop(keep_guests)
 
     agent.stop = stop
-    serve(agent, settings.socket, settings.group_id)
+    _open_tls(agent, settings)
+    open_unix(agent, settings.socket, settings.group_id)
     progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
     progress("ready")
     _keep_house(hypervisor, journal)  # until the supervisor ends this process
+
+
+def _open_tls(agent: Agent, settings: AgentSettings) -> None:
+    """At the port that others know; raises CommandFailed."""
+    host, port = settings.listen
+    kept = settings.state / "port"
+    try:
+        if port:
+            open_tls(agent, (host, port))
+            return
+        with suppress(OSError, ValueError):
+            open_tls(agent, (host, int(kept.read_text())))
+            return
+        door = open_tls(agent, (host, 0))
+        write_private(kept, str(door.server_address[1]).encode())
+    except OSError as error:
+        raise CommandFailed("listen", f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _keep_house(hypervisor: Hypervisor, journal: Journal) -> None:
@@ -141,7 +169,7 @@ def make_network(settings: AgentSettings) -> Network:
 
     return OvnNetwork(
         settings.state,
-        socket.gethostname(),
+        settings.name,
         outbound=settings.outbound,
         northbound=settings.northbound,
         group=settings.group_id,
@@ -155,16 +183,16 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metada
         CommandFailed: libvirt was asked for and its Python binding is missing.
     """
     if kind == "fake":
-        return FakeHypervisor(settings.state, network, settings.fake_hosts, uploads=settings.incoming)
+        count, suffix = settings.fake_hosts, settings.fake_suffix
+        return FakeHypervisor(settings.state, network, count, uploads=settings.incoming, suffix=suffix)
     try:
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
     except ImportError as error:
         raise CommandFailed("hypervisor", f"libvirt cannot be used: {error}") from error
-    host = socket.gethostname()
     return LibvirtHypervisor(
         settings.state,
         network,
-        host,
+        settings.name,
         metadata=metadata,
         uploads=settings.incoming,
         account=Account.of(settings.user),

@@ -1,11 +1,9 @@
-"""The agent's HTTP server on a unix socket. Who may open the socket may command the host: its mode is the guard."""
+"""The agent's HTTP: what replicas of its cloud may ask it, over whichever of its doors (`doors.py`) they came."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-import os
-import socketserver
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -18,18 +16,19 @@ import msgspec
 from msgspec.structs import replace
 
 from pileus import clock
-from pileus.agent.commands import CLOUD_HEADER, AgentReport, Greeting, HostReport, Parcel
+from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
+from pileus.agent.papers import PapersFolder
 from pileus.files import write_private
 
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024 * 1024
 LONGEST_WAIT_S = 30.0
-_FOR_ANYBODY = frozenset({"/stop"})
-"""What whoever may open the socket may ask for without naming the host's cloud."""
+_FOR_THE_MACHINE = frozenset({"/stop"})
+"""What only who may open the unix socket may ask for, and without naming the host's cloud."""
 
 
 class NewPassword(msgspec.Struct):
@@ -46,13 +45,22 @@ class Agent:
 
     Args:
         cloud: the file that keeps the id of the cloud that this host belongs to; the first one that asks is kept.
+        papers: its key and certificates.
     """
 
     def __init__(
-        self, hypervisor: Hypervisor, network_kind: str, executor: Executor, journal: Journal, cloud: Path
+        self,
+        name: str,
+        hypervisor: Hypervisor,
+        network_kind: str,
+        executor: Executor,
+        journal: Journal,
+        cloud: Path,
+        papers: PapersFolder,
     ) -> None:
         self.hypervisor, self.executor, self.journal = hypervisor, executor, journal
-        self.network_kind = network_kind
+        self.name, self.network_kind, self.papers = name, network_kind, papers
+        self.address = ""
         self.started = clock.time()
         self._cloud, self._belonging = cloud, threading.Lock()
         self.stop: Callable[[bool], None] = lambda keep_guests: None
@@ -68,7 +76,10 @@ class Agent:
     def report(self) -> AgentReport:
         """The agent and its hosts as they are now."""
         hosts = tuple(self._with_incarnations(host) for host in self.hypervisor.reports())
-        return AgentReport(started=self.started, network=self.network_kind, hosts=hosts)
+        address = self.address if self.papers.papers() else ""
+        return AgentReport(
+            started=self.started, network=self.network_kind, hosts=hosts, name=self.name, address=address
+        )
 
     def take(self, body: bytes) -> dict[str, Any]:
         """Commands, each by itself: one that cannot be read must not keep the others from the host.
@@ -97,13 +108,16 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest and POST /commands, /password for a replica of the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate and POST /commands, /password, /certificate for a replica of
+    the host's own cloud.
 
-    POST /stop is for whoever may open the socket.
+    POST /stop is for whoever may open the unix socket.
     """
 
     protocol_version = "HTTP/1.1"
     agent: Agent
+    local = True
+    """Whether it came over the unix socket."""
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -124,7 +138,9 @@ class Handler(BaseHTTPRequestHandler):
         act = self._acts().get(self.path)
         if act is None:
             self._reply(404, {"code": "not-found", "message": self.path})
-        elif self.path in _FOR_ANYBODY or self._is_ours():
+        elif self.path in _FOR_THE_MACHINE and not self.local:
+            self._reply(403, {"code": "forbidden", "message": "That is asked on the machine itself."})
+        elif self.path in _FOR_THE_MACHINE or self._is_ours():
             self._guarded(lambda: act(body))
 
     def _is_ours(self) -> bool:
@@ -134,10 +150,21 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def _questions(self) -> dict[str, Callable[..., Any]]:
-        return {"/feed": self._feed, "/report": self._report, "/console": self._console, "/guest": self._guest}
+        return {
+            "/feed": self._feed,
+            "/report": self._report,
+            "/console": self._console,
+            "/guest": self._guest,
+            "/certificate": self.agent.papers.request,
+        }
 
     def _acts(self) -> dict[str, Callable[[bytes], Any]]:
-        return {"/commands": self.agent.take, "/password": self._password, "/stop": self._stop}
+        return {
+            "/commands": self.agent.take,
+            "/password": self._password,
+            "/certificate": self._certificate,
+            "/stop": self._stop,
+        }
 
     # --- acts -------------------------------------------------------------------------------------------------
 
@@ -145,6 +172,10 @@ class Handler(BaseHTTPRequestHandler):
         """No command, for what is in a command may be kept, and no question, for addresses are logged."""
         new = msgspec.json.decode(body, type=NewPassword)
         self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
+        return {}
+
+    def _certificate(self, body: bytes) -> Any:
+        self.agent.papers.take(msgspec.json.decode(body, type=Certificate))
         return {}
 
     def _stop(self, body: bytes) -> Any:
@@ -165,19 +196,23 @@ class Handler(BaseHTTPRequestHandler):
         return self.agent.hypervisor.remembered(host, server_id)
 
     def _guarded(self, work: Callable[[], Any]) -> None:
-        """Answer with what `work` gives; whatever goes wrong is an answer, too."""
+        """Answer with what `work` gives."""
+        self._reply(*self._outcome(work))
+
+    def _outcome(self, work: Callable[[], Any]) -> tuple[int, Any]:
+        """Status and body: whatever goes wrong is an answer, too."""
         try:
-            self._reply(200, work())
+            return 200, work()
         except CommandFailed as error:
-            self._reply(409, {"code": error.code, "message": error.message})
+            return 409, {"code": error.code, "message": error.message}
         except (InvalidQuestion, msgspec.DecodeError) as error:
-            self._reply(400, {"code": "invalid", "message": str(error)})
+            return 400, {"code": "invalid", "message": str(error)}
         except sqlite3.Error as error:
             log.error("the agent's journal cannot be used: %s", error)
-            self._reply(503, {"code": "journal", "message": "The agent's journal cannot be written."})
+            return 503, {"code": "journal", "message": "The agent's journal cannot be written."}
         except Exception:
             log.exception("%s %s hit a defect", self.command, self.path)
-            self._reply(500, {"code": "internal", "message": "Internal error of the agent."})
+            return 500, {"code": "internal", "message": "Internal error of the agent."}
 
     def _reply(self, status: int, body: Any) -> None:
         content = msgspec.json.encode(body)
@@ -211,26 +246,3 @@ def _ask(question: Callable[..., Any], query: dict[str, str]) -> Any:
     except TypeError as error:
         raise InvalidQuestion(str(error)) from None
     return question(**query)
-
-
-class UnixServer(socketserver.ThreadingUnixStreamServer):
-    """One thread a connection; replicas keep theirs open."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-
-def serve(agent: Agent, path: Path, group: int | None) -> UnixServer:
-    """Listen on a unix socket that only this user and `group` may open; returns the running server."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    handler = type("BoundHandler", (Handler,), {"agent": agent})
-    mask = os.umask(0o117)
-    try:
-        server = UnixServer(str(path), handler)
-    finally:
-        os.umask(mask)
-    if group is not None:
-        os.chown(path, -1, group)
-    threading.Thread(target=server.serve_forever, daemon=True, name="agent-http").start()
-    return server

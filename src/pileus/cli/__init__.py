@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pileus import __version__
-from pileus.cli import credentials, db, debt, down, guest, host, status, trace, up
+from pileus.cli import agent, credentials, db, debt, down, guest, host, join_token, replica, status, trace, up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,6 +16,9 @@ def main() -> None:
 
 for command in (
     up.up,
+    replica.replica,
+    join_token.join_token,
+    agent.agent,
     down.down,
     status.status,
     credentials.openrc,

@@ -45,6 +45,8 @@ def database(settings: Settings) -> Database:
         except KeyError:
             raise click.ClickException(f"there is no user {settings.replica_user}: no cloud ran here") from None
         click.get_current_context().call_on_close(act_as_root)
+    if settings.role == "agent":
+        raise click.ClickException("an agent has no database: ask where a replica runs")
     path = settings.directory / "db"
     if not settings.database and not _readable(path):
         raise click.ClickException(f"{path} cannot be read by this user")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from pileus.errors import PileusError
 if TYPE_CHECKING:
     from pileus.agent.commands import GuestSpec
     from pileus.compute.unknown import Adopted
+    from pileus.operations.wires import Way
 
 
 @click.group()
@@ -75,6 +75,7 @@ def discard(state: str, host: str, server_id: str) -> None:
 def adopt(state: str, host: str, server_id: str, project: str | None, flavor: str | None, user: str) -> None:
     """Make a server of an unknown guest, as it runs: same id, disks, MACs and addresses. Needs the host's agent."""
     from pileus.compute import unknown
+    from pileus.membership.members import Members
     from pileus.operations.ids import cloud_id
 
     settings = settings_of(state)
@@ -83,7 +84,7 @@ def adopt(state: str, host: str, server_id: str, project: str | None, flavor: st
         with db.read() as session:
             unknown.get(session, host, server_id)
             cloud = cloud_id(session)
-        told = _remembered(settings.agent_socket, cloud, host, server_id)
+        told = _remembered(Members(db, settings).way_to(host), cloud, host, server_id)
         request_id = f"req-{uuid.uuid4()}"
         with db.write() as session:
             adopted = unknown.adopt(
@@ -92,7 +93,7 @@ def adopt(state: str, host: str, server_id: str, project: str | None, flavor: st
     _tell(adopted)
 
 
-def _remembered(agent: Path, cloud: str, host: str, server_id: str) -> GuestSpec:
+def _remembered(agent: Way, cloud: str, host: str, server_id: str) -> GuestSpec:
     """What the guest was last built with, as its agent remembers it."""
     import msgspec
 

@@ -71,9 +71,10 @@ def _announce(settings: Settings, theirs: str, session: Session) -> None:
 def _guests(settings: Settings, theirs: str) -> list[tuple[str, str]] | None:
     """Host and id of each guest that the agent has; None if it does not answer."""
     from pileus.operations.agents import ask
+    from pileus.operations.wires import Local
 
     try:
-        report: dict[str, Any] = ask(settings.agent_socket, "/report", theirs)["report"]
+        report: dict[str, Any] = ask(Local(settings.agent_socket), "/report", theirs)["report"]
     except PileusError:
         return None
     return [(one["name"], guest["server_id"]) for one in report["hosts"] for guest in one.get("guests", ())]

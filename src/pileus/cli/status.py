@@ -27,18 +27,25 @@ def status(state: str) -> None:
     """Show whether the cloud runs, its hosts and servers, and what is under way, owed or unknown. Exit 3 when down."""
     settings = settings_of(state)
     pid = running(settings)
-    click.echo(f"cloud      {'running, pid ' + str(pid) if pid else 'down'}")
+    click.echo(f"{settings.role:<10} {'running, pid ' + str(pid) if pid else 'down'}")
     click.echo(f"state      {settings.state}")
+    if settings.role == "agent":
+        click.echo(f"host       {settings.name}, of cloud {agents_cloud(settings) or '(none)'}")
+    else:
+        _show_cloud(settings, running=pid is not None)
+    if pid is None:
+        raise SystemExit(3)
+
+
+def _show_cloud(settings: Settings, running: bool) -> None:
     click.echo(f"identity   {settings.url}/identity" + (f" in namespace {settings.netns}" if settings.netns else ""))
     with database(settings).read() as session:
-        _show_hosts(session, running=pid is not None)
+        _show_hosts(session, running)
         _show_servers(session)
         _show_operations(session)
         _show_debts(session)
         _show_unknown(session)
         _show_other_cloud(session, settings)
-    if pid is None:
-        raise SystemExit(3)
 
 
 def _show_hosts(session: Session, running: bool) -> None:

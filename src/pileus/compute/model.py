@@ -14,7 +14,7 @@ from pileus.db.structs import AsStruct
 from pileus.db.tags import Tagged
 from pileus.network.requests import NetworkRequest
 
-UP_FOR_S = 60.0
+UP_FOR_S = 30.0
 """A host not heard of for this long counts as down."""
 _BUILDING, _THERE, _GONE = text("vm_state = 'building'"), text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
 

@@ -8,7 +8,7 @@ from pileus.settings import Settings
 
 def service(settings: Settings) -> Service:
     """The identity API."""
-    from pileus.identity.envelope import envelope
+    from pileus.api.envelope import titled
     from pileus.identity.policies import NOT_FOR_DOMAINS, RULES
     from pileus.identity.routes import NOUNS
 
@@ -17,7 +17,7 @@ def service(settings: Settings) -> Service:
         "/identity",
         NOUNS,
         RULES,
-        envelope,
+        titled,
         admin="admin_required",
         scopes=("project", "domain", "system"),
         narrower=dict.fromkeys(NOT_FOR_DOMAINS, ("project", "system")),

@@ -123,3 +123,13 @@ class TokenKey(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     key: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
+
+
+class FirstPassword(Base):
+    """The password that one of the first users was made with, where several replicas share the database: each shows it
+    to its operator."""
+
+    __tablename__ = "first_passwords"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password: Mapped[str]

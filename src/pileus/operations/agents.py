@@ -1,7 +1,7 @@
 """The replica's connections to agents: one I/O loop for all of them.
 
-Each agent has two connections: one reads its feed, the other delivers commands and asks for reports. The protocol is
-the agent's HTTP (`agent/server.py`); what to send is the post's business.
+Each agent has two connections: one reads its feed, the other delivers commands, asks for reports and renews the agent's
+certificate. The protocol is the agent's HTTP (`agent/server.py`); what to send is the post's business.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import asyncio
 import contextlib
 import http.client
 import logging
-import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlencode
 
 import h11
 import msgspec
 
-from pileus.agent.commands import CLOUD_HEADER
+from pileus import clock
+from pileus.agent.commands import CLOUD_HEADER, Certificate, CertificateRequest
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.jsontypes import Json, Values
 from pileus.operations.post import Link, Listener, Post, Refused
+from pileus.operations.wires import Question, Way, Wire
 from pileus.settings import REQUEST_THREADS
 
 log = logging.getLogger(__name__)
@@ -32,32 +33,49 @@ FEED_WAIT_S = 10.0
 QUESTIONS = REQUEST_THREADS * 3 // 8
 """Asked at a time: with those who wait for passwords they leave threads for other requests."""
 REPORT_EVERY_S = 60.0
-ANSWER_WITHIN_S = 30.0
-RECONNECT_S, REFUSED_S = 0.2, 5.0
+LOOK_S = 2.0
+"""How often a replica looks which agents there are."""
+RECONNECT_S, AWAY_S = 0.2, 5.0
+"""Before an agent is tried again: at first, and when it is away for longer, or refuses."""
+
+
+class Contact(msgspec.Struct, frozen=True):
+    """An agent that this replica talks to. `owns`: whether a host is its own."""
+
+    name: str
+    way: Way
+    owns: Callable[[str], bool]
+
+
+class Members(Protocol):
+    """Who belongs to the cloud (`membership.members`)."""
+
+    def cloud(self) -> str:
+        """The cloud's id; an agent that belongs to another refuses."""
+
+    def contacts(self) -> list[Contact]:
+        """Every agent that this replica can reach."""
+
+    def way_to(self, host: str) -> Way:
+        """The way to a host's agent; raises Unavailable."""
+
+    def certify(self, name: str, asked: CertificateRequest) -> Certificate | None:
+        """A new certificate of an agent, if the one that it has ends soon."""
 
 
 class Agents:
-    """Every agent that this replica talks to.
+    """Every agent that this replica talks to."""
 
-    Args:
-        cloud: id of this cloud; an agent that belongs to another refuses.
-    """
-
-    def __init__(self, post: Post, listener: Listener, cloud: Callable[[], str]) -> None:
-        self._post, self._listener, self._cloud = post, listener, cloud
+    def __init__(self, post: Post, listener: Listener, members: Members) -> None:
+        self._post, self._listener, self._members = post, listener, members
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, daemon=True, name="agents")
-        self._paths: list[Path] = []
-
-    def add(self, path: Path) -> None:
-        """Talk to the agent behind a unix socket, from `start` on."""
-        self._paths.append(path)
+        self._contacts: dict[str, Contact] = {}
 
     def start(self) -> None:
         self._loop = asyncio.new_event_loop()  # it holds sockets
         self._thread.start()
-        for path in self._paths:
-            asyncio.run_coroutine_threadsafe(self._keep(path), self._loop)
+        asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
 
     def _run(self) -> None:
         self._loop.run_forever()
@@ -77,30 +95,46 @@ class Agents:
             await asyncio.wait(talks, timeout=2)
         self._loop.stop()
 
-    async def _keep(self, path: Path) -> None:
-        """Be connected to an agent, whatever happens."""
+    async def _watch(self) -> None:
+        """Keep a conversation with each agent that belongs to the cloud, and with no other."""
+        talks: dict[str, asyncio.Task[None]] = {}
         while True:
-            pause = RECONNECT_S
             try:
-                cloud = await asyncio.to_thread(self._cloud)
-                await _Conversation(path, self._post, self._listener, cloud).hold()
-            except (OSError, h11.ProtocolError, TimeoutError, EOFError):
-                log.debug("the agent at %s is not reachable", path)
-            except Refused as error:
-                log.error("the agent at %s refuses: %s", path, error)
-                pause = REFUSED_S
+                self._contacts = {one.name: one for one in await asyncio.to_thread(self._members.contacts)}
             except Exception:
-                log.exception("the conversation with the agent at %s hit a defect; beginning again", path)
-                pause = REFUSED_S
+                log.exception("it is not known which agents there are; asking again")
+            for name in talks.keys() - self._contacts.keys():
+                talks.pop(name).cancel()
+            for name in self._contacts.keys() - talks.keys():
+                talks[name] = asyncio.create_task(self._keep(name))
+            await asyncio.sleep(LOOK_S)
+
+    async def _keep(self, name: str) -> None:
+        """Be connected to an agent, whatever happens."""
+        pause = RECONNECT_S
+        while contact := self._contacts.get(name):
+            began = clock.monotonic()
+            try:
+                await _Conversation(contact, self._post, self._listener, self._members).hold()
+            except (OSError, h11.ProtocolError, TimeoutError, EOFError) as error:
+                log.debug("agent %s is not reachable: %s", name, error)
+            except Refused as error:
+                log.error("agent %s refuses, or is refused: %s", name, error)
+                pause = AWAY_S
+            except Exception:
+                log.exception("the conversation with agent %s hit a defect; beginning again", name)
+                pause = AWAY_S
+            pause = RECONNECT_S if clock.monotonic() - began > AWAY_S else pause
             await asyncio.sleep(pause)
+            pause = min(2 * pause, AWAY_S)
 
 
 class _Conversation:
     """One time of being connected to an agent."""
 
-    def __init__(self, path: Path, post: Post, listener: Listener, cloud: str) -> None:
-        self._path, self._post, self._cloud = path, post, cloud
-        self._link = Link(post, listener)
+    def __init__(self, contact: Contact, post: Post, listener: Listener, members: Members) -> None:
+        self._contact, self._post, self._members = contact, post, members
+        self._link = Link(post, listener, contact.name, contact.owns)
         self._wanted = asyncio.Event()
 
     async def hold(self) -> None:
@@ -111,10 +145,12 @@ class _Conversation:
             loop.call_soon_threadsafe(self._wanted.set)
 
         self._link.ready = ready
-        commands, feed = _Wire(self._path, self._cloud), _Wire(self._path, self._cloud)
+        cloud = await asyncio.to_thread(self._members.cloud)
+        commands, feed = Wire(self._contact.way, cloud), Wire(self._contact.way, cloud)
         try:
             await commands.open()
             await feed.open()
+            await self._renew(commands)
             asked = utcnow()
             await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"), asked)
             await _until_one_ends(self._deliver(commands), self._read(feed))
@@ -123,7 +159,7 @@ class _Conversation:
             commands.close()
             feed.close()
 
-    async def _deliver(self, wire: _Wire) -> None:
+    async def _deliver(self, wire: Wire) -> None:
         """Commands as they come, and a report every minute."""
         loop = asyncio.get_running_loop()
         due = loop.time() + REPORT_EVERY_S
@@ -137,9 +173,17 @@ class _Conversation:
             if loop.time() >= due:
                 asked = utcnow()
                 await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"), asked)
+                await self._renew(wire)
                 due = loop.time() + REPORT_EVERY_S
 
-    async def _read(self, wire: _Wire) -> None:
+    async def _renew(self, wire: Wire) -> None:
+        """Give the agent a certificate, if it has none or has it for not much longer."""
+        asked = msgspec.json.decode(await wire.exchange("GET", "/certificate"), type=CertificateRequest)
+        given = await asyncio.to_thread(self._members.certify, self._contact.name, asked)
+        if given is not None:
+            await wire.exchange("POST", "/certificate", msgspec.json.encode(given))
+
+    async def _read(self, wire: Wire) -> None:
         while True:
             content = await wire.exchange("GET", f"/feed?after={self._link.after}&wait={FEED_WAIT_S}")
             await asyncio.to_thread(self._link.take, content)
@@ -157,88 +201,26 @@ async def _until_one_ends(*work: Coroutine[object, None, None]) -> None:
             task.cancel()
 
 
-class _Wire:
-    """An HTTP/1.1 connection to an agent, kept open."""
-
-    def __init__(self, path: Path, cloud: str) -> None:
-        self._path, self._cloud = path, cloud
-        self._http = h11.Connection(h11.CLIENT)
-
-    async def open(self) -> None:
-        self._reader, self._writer = await asyncio.open_unix_connection(self._path)
-
-    def close(self) -> None:
-        if hasattr(self, "_writer"):
-            self._writer.close()
-
-    async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """Raises Refused for an error status, OSError, EOFError or TimeoutError when the agent is away."""
-        headers = [("Host", "agent"), (CLOUD_HEADER, self._cloud), ("Content-Length", str(len(body)))]
-        request = self._http.send(h11.Request(method=method, target=path, headers=headers))
-        self._writer.write((request or b"") + (self._http.send(h11.Data(data=body)) or b""))
-        self._http.send(h11.EndOfMessage())
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            await self._writer.drain()
-            status, content = await self._response()
-        if status >= 400:
-            raise Refused(f"HTTP {status}: {content[:300].decode(errors='replace')}")
-        return content
-
-    async def _response(self) -> tuple[int, bytes]:
-        status, content = 0, []
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                data = await self._reader.read(1 << 18)
-                if not data:
-                    raise EOFError
-                self._http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-            elif isinstance(event, h11.Data):
-                content.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                self._http.start_next_cycle()
-                return status, b"".join(content)
-
-
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket, for a single question."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("agent", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class Questions:
-    """Asks an agent what no journal keeps; see `ask` and `tell`. A few at a time: each keeps a request's thread while
-    the agent thinks, and one that hangs must not keep those of all requests.
+    """Asks hosts' agents what no journal keeps; see `ask`. A few at a time: each keeps a request's thread while the
+    agent thinks, and one that hangs must not keep those of all requests."""
 
-    Args:
-        path: the agent's socket. cloud: gives the id of the cloud that asks.
-    """
-
-    def __init__(self, path: Path, cloud: Callable[[], str]) -> None:
-        self._path, self._cloud = path, cloud
+    def __init__(self, members: Members) -> None:
+        self._members = members
         self._places = threading.BoundedSemaphore(QUESTIONS)
 
-    def ask(self, question: str, **query: Json) -> Values:
-        """What an agent answers to GET `question`; raises as the function `ask`, Unavailable also if many ask."""
+    def ask(self, question: str, host: str, **query: Json) -> Values:
+        """What a host's agent answers to GET `question`; raises as the function `ask`, Unavailable also if many ask."""
         with self._place():
-            return ask(self._path, question, self._cloud(), **query)
+            return ask(self._members.way_to(host), question, self._members.cloud(), host=host, **query)
 
-    def tell(self, question: str, **body: Json) -> Values:
+    def tell(self, question: str, host: str, **body: Json) -> Values:
         """What it answers to POST; raises as `ask`."""
         with self._place():
-            return ask(self._path, question, self._cloud(), body)
+            return ask(self._members.way_to(host), question, self._members.cloud(), {"host": host, **body})
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -250,13 +232,13 @@ class Questions:
             self._places.release()
 
 
-def ask(path: Path, question: str, cloud: str, told: Mapping[str, Json] | None = None, /, **query: Json) -> Values:
+def ask(way: Way, question: str, cloud: str, told: Mapping[str, Json] | None = None, /, **query: Json) -> Values:
     """What an agent answers to GET `question`, or to POST of what it is told.
 
     Raises:
         Unavailable: the agent does not answer. Conflict: it says why it has no answer.
     """
-    connection = UnixConnection(path, 10.0)
+    connection = Question(way, 10.0)
     try:
         if told is None:
             connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
@@ -264,7 +246,7 @@ def ask(path: Path, question: str, cloud: str, told: Mapping[str, Json] | None =
             connection.request("POST", question, msgspec.json.encode(told), headers={CLOUD_HEADER: cloud})
         response = connection.getresponse()
         body: Values = msgspec.json.decode(response.read())
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, Refused) as error:
         raise Unavailable("The agent does not answer.") from error
     finally:
         connection.close()

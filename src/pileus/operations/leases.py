@@ -7,7 +7,7 @@ from sqlalchemy import delete, insert, select, update
 from pileus.db import Session, in_seconds
 from pileus.operations.model import OperationRow, ReplicaRow
 
-LEASE_S = 15.0
+LEASE_S = 10.0
 """How long a replica that does not answer keeps what it has taken up."""
 FORGOTTEN_S = 86400.0
 """How long the row of a dead replica is kept."""

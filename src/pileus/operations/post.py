@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
@@ -134,10 +135,16 @@ class Numbered(msgspec.Struct):
 
 
 class Link:
-    """The way to one agent: what is to be delivered, first things first, and how far its feed was read."""
+    """The way to one agent: what is to be delivered, first things first, and how far its feed was read.
 
-    def __init__(self, post: Post, listener: Listener) -> None:
-        self._post, self._listener = post, listener
+    Args:
+        name: the agent's, "" if any will do. owns: whether a host is one that it may speak for.
+    """
+
+    def __init__(
+        self, post: Post, listener: Listener, name: str = "", owns: Callable[[str], bool] = lambda host: True
+    ) -> None:
+        self._post, self._listener, self._name, self._owns = post, listener, name, owns
         self._outbox: dict[str, None] = {}
         self.hosts: set[str] = set()
         self.after = 0
@@ -187,12 +194,18 @@ class Link:
         self.after = greeting.last
 
     def reported(self, content: bytes, asked: datetime) -> Greeting:
-        """The agent told of its hosts."""
+        """The agent told of its hosts; of others it may not."""
         greeting = msgspec.json.decode(content, type=Greeting)
-        if greeting.report.contract < CONTRACT - 1:
+        report = greeting.report
+        if report.contract < CONTRACT - 1:
             raise Refused("its contract is too old: bring the host to this release first")
-        self._listener.report(greeting.report, asked)
-        self._post.serves(self, [host.name for host in greeting.report.hosts])
+        if self._name and report.name not in ("", self._name):
+            raise Refused(f"it is the agent {report.name}, not {self._name}")
+        if strange := [host.name for host in report.hosts if not self._owns(host.name)]:
+            log.error("agent %s speaks for %s, which are not its hosts", self._name, strange)
+        own = tuple(host for host in report.hosts if self._owns(host.name))
+        self._listener.report(replace(report, hosts=own), asked)
+        self._post.serves(self, [host.name for host in own])
         return greeting
 
     def take(self, content: bytes) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from pileus.agent.commands import CLOUD_HEADER, BuildGuest
-from pileus.agent.server import Agent, serve
+from pileus.agent.doors import open_unix
+from pileus.agent.papers import PapersFolder
+from pileus.agent.server import Agent
 from tests.unit.agent.desk import Desk
 from tests.unit.agent.specs import SERVER, guest, image_of
 
@@ -26,7 +28,9 @@ def agent(desk: Desk, tmp_path: Path) -> Iterator[Path]:
     image = image_of(tmp_path / "image", "raw", properties={"hw_qemu_guest_agent": "yes"})
     desk.carry_out(BuildGuest(guest=guest(image=image)), "boot:0")
     path = tmp_path / "agent.sock"
-    server = serve(Agent(desk.hypervisor, "fake", desk.executor, desk.journal, tmp_path / "cloud"), path, None)
+    papers = PapersFolder(tmp_path / "papers")
+    agent = Agent("a", desk.hypervisor, "fake", desk.executor, desk.journal, tmp_path / "cloud", papers)
+    server = open_unix(agent, path, None)
     yield path
     server.shutdown()
     server.server_close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pileus.agent.commands.base import Count, Spec, State, Word
+from pileus.agent.commands.base import Count, Instant, Spec, State, Word
 
 CONTRACT = 3
 """Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
@@ -56,6 +56,10 @@ class AgentReport(Spec, frozen=True, kw_only=True):
     contract: int = CONTRACT
     """Newest version of the contract that the agent speaks; it speaks the one before, too."""
     hosts: tuple[HostReport, ...]
+    name: str = ""
+    """The agent's own, by which it joined; "" if it is older than that."""
+    address: str = ""
+    """HOST:PORT on which it awaits replicas and other agents by mutual TLS; "" while it has no certificate."""
 
 
 class Greeting(Spec, frozen=True, kw_only=True):
@@ -67,3 +71,18 @@ class Greeting(Spec, frozen=True, kw_only=True):
 
 CLOUD_HEADER = "Pileus-Cloud"
 """Names the cloud of whoever talks to an agent."""
+
+
+class CertificateRequest(Spec, frozen=True, kw_only=True):
+    """What an agent answers to GET /certificate. `ends`: when the one that it has ends, 0 if it has none."""
+
+    request: str
+    """PEM (RFC 2986)."""
+    ends: Instant
+
+
+class Certificate(Spec, frozen=True, kw_only=True):
+    """The body of POST /certificate: the one that was asked for, and the authority's; PEM."""
+
+    certificate: str
+    authority: str

@@ -57,10 +57,12 @@ class FakeHypervisor:
     `fake/HOST.saved/ID` is there while its memory is saved.
     """
 
-    def __init__(self, state: Path, network: Network, hosts: int, uploads: Path | None = None) -> None:
+    def __init__(
+        self, state: Path, network: Network, hosts: int, uploads: Path | None = None, suffix: str = ""
+    ) -> None:
         self._root, self._network = state / "fake", network
         self._uploads = Uploads(uploads)
-        self._hosts = [f"fake-{number + 1}" for number in range(hosts)]
+        self._hosts = [f"fake-{number + 1}{suffix}" for number in range(hosts)]
 
     @property
     def confinement(self) -> str:

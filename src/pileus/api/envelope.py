@@ -1,4 +1,4 @@
-"""The form of identity's errors."""
+"""The form of errors that Keystone gave the other services."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from pileus.errors import PileusError
 from pileus.jsontypes import Values
 
 
-def envelope(status: int, error: PileusError, _request_id: str) -> Values:
+def titled(status: int, error: PileusError, _request_id: str) -> Values:
     """{"error": {"code", "title", "message"}}."""
     return {"error": {"code": status, "title": HTTPStatus(status).phrase, "message": error.message}}

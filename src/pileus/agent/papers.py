@@ -1,0 +1,73 @@
+"""An agent's key and certificates, in a folder of its own."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from pathlib import Path
+
+import msgspec
+
+from pileus import certificates
+from pileus.agent.commands import Certificate, CertificateRequest
+from pileus.agent.errors import CommandFailed
+from pileus.certificates import Papers
+from pileus.files import write_private
+
+
+class PapersFolder:
+    """What the agent shows and trusts; a replica renews it over the connection that it has.
+
+    `papers.json` is in use; `key.pem` is a key that a certificate is asked for.
+
+    Args:
+        path: made if missing; only the agent's user may look into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._papers, self._asked = path / "papers.json", path / "key.pem"
+        self._lock = threading.Lock()
+        self._used: tuple[Papers, ssl.SSLContext] | None = None
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def papers(self) -> Papers | None:
+        """What there is; None before it was given any."""
+        try:
+            return msgspec.json.decode(self._papers.read_bytes(), type=Papers)
+        except FileNotFoundError:
+            return None
+
+    def context(self) -> ssl.SSLContext | None:
+        """For connections that others open to this agent; None while it has no certificate."""
+        papers = self.papers()
+        with self._lock:
+            if papers is None:
+                return None
+            if self._used is None or self._used[0] != papers:
+                self._used = papers, papers.context(ssl.Purpose.CLIENT_AUTH)
+            return self._used[1]
+
+    def request(self) -> CertificateRequest:
+        """Ask for a certificate: for a new key, the same until it has its certificate."""
+        with self._lock:
+            if not self._asked.exists():
+                write_private(self._asked, certificates.new_key())
+            asked = certificates.request(self._asked.read_bytes()).decode()
+        papers = self.papers()
+        return CertificateRequest(request=asked, ends=papers.ends.timestamp() if papers else 0.0)
+
+    def take(self, given: Certificate) -> None:
+        """Have the certificate that was asked for; the former one and its key go.
+
+        Raises:
+            CommandFailed: "invalid": it is for another key, or none was asked for.
+        """
+        with self._lock:
+            try:
+                key = self._asked.read_bytes()
+                papers = Papers(key, given.certificate.encode(), given.authority.encode())
+                papers.context(ssl.Purpose.CLIENT_AUTH)
+            except (OSError, ssl.SSLError, ValueError) as error:
+                raise CommandFailed("invalid", f"the certificate cannot be used: {error}") from error
+            write_private(self._papers, msgspec.json.encode(papers))
+            self._asked.unlink()

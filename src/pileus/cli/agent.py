@@ -1,0 +1,58 @@
+"""pileus agent: this machine as a host of a cloud elsewhere."""
+
+from __future__ import annotations
+
+import socket
+
+import click
+
+from pileus.agent import joining
+from pileus.agent.errors import CommandFailed
+from pileus.cli.common import state_option
+from pileus.cli.starting import settings_with, start
+from pileus.jsontypes import Json
+from pileus.settings import Settings
+from pileus.statedir import StartFailed
+
+
+@click.command()
+@state_option
+@click.option("--join", metavar="URL", help="Of the cloud, such as http://10.0.0.1:8780; wanted the first time.")
+@click.option("--token", metavar="TOKEN", envvar="PILEUS_JOIN_TOKEN", help="What `pileus join-token` printed there.")
+@click.option("--name", metavar="NAME", help="The host's.  [default: this machine's]")
+@click.option("--listen", "agent_listen", metavar="HOST:PORT", help="Where replicas find it.  [default: any port]")
+@click.option("--hypervisor", type=click.Choice(["fake"]), default="fake", help="What runs the guests.")
+@click.option("--fake-hosts", type=click.IntRange(1, 100_000), help="How many hosts the fake hypervisor simulates.")
+@click.option("--detach", is_flag=True, help="Return once it accepts commands.")
+def agent(state: str, join: str | None, token: str | None, detach: bool, **options: Json) -> None:
+    """Make this machine a host of a cloud, by mutual TLS; its certificate is renewed by itself."""
+    if bool(join) != bool(token):
+        raise click.UsageError("--join and --token go together")
+    settings = settings_with(state, options | {"role": "agent", "network": "fake"})
+    settings.name = settings.name or socket.gethostname()
+
+    def before() -> None:
+        if join and token:
+            _join(settings, join, token)
+        elif not (settings.directory / "agent" / "cloud").exists():
+            raise StartFailed("it belongs to no cloud yet: --join and --token are wanted")
+
+    start(settings, detach, before)
+
+
+def _join(settings: Settings, url: str, token: str) -> None:
+    try:
+        if not settings.agent_listen:
+            settings.agent_listen = _free(joining.own_address(url))
+        host, _, port = settings.agent_listen.rpartition(":")
+        folder = settings.directory / "agent"
+        joining.join(folder, url, token, settings.name, (host.strip("[]"), int(port)), settings.hypervisor == "fake")
+    except CommandFailed as error:
+        raise StartFailed(error.message) from error
+
+
+def _free(host: str) -> str:
+    """HOST:PORT with a port that nobody listens on."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        port = found.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

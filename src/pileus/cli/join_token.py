@@ -1,0 +1,19 @@
+"""pileus join-token: let machines join."""
+
+from __future__ import annotations
+
+import click
+
+from pileus.cli.common import database, settings_of, state_option
+
+
+@click.command("join-token")
+@state_option
+def join_token(state: str) -> None:
+    """Print a token that machines join with (`pileus agent --join URL --token TOKEN`), for a day."""
+    from pileus.membership import agents
+
+    settings = settings_of(state)
+    with database(settings).write() as session:
+        token = agents.issue_token(session, settings.join_token_lifetime_s)
+    click.echo(token)

@@ -1,0 +1,123 @@
+"""Agents: how one joins, what it may speak for, where it is found."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
+
+from pileus import certificates, jointoken
+from pileus.db import Session, utcnow
+from pileus.errors import Conflict, Forbidden, Invalid, NotFound
+from pileus.jointoken import Admission, Application
+from pileus.membership import authority
+from pileus.membership.model import Agent, JoinTokenRow
+
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,200}[A-Za-z0-9])?")
+ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def issue_token(session: Session, lasts_s: float) -> str:
+    """A new join token; those that have expired are forgotten."""
+    session.change(delete(JoinTokenRow).where(JoinTokenRow.expires_at < utcnow()))
+    token = jointoken.new()
+    session.add(JoinTokenRow(id=token.id, key=token.key, expires_at=utcnow() + timedelta(seconds=lasts_s)))
+    return token.text
+
+
+# --- joining --------------------------------------------------------------------------------------------------------
+
+
+def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Admission:
+    """Let an agent join; one that joined and did not hear the answer may ask again.
+
+    Args:
+        lasts_s: how long its certificate is valid, seconds.
+
+    Raises:
+        Forbidden: it has no token that is valid. Invalid. Conflict: its name is another's.
+    """
+    token = session.get(JoinTokenRow, asked.token)
+    if token is None or token.expires_at < utcnow() or not asked.is_sealed_with(token.key):
+        raise Forbidden("The join token is not known, or has expired.")
+    if not NAME.fullmatch(asked.name):
+        raise Invalid(f"name: {asked.name!r} is no name of a host.")
+    check_address(asked.address)
+    try:
+        public_key = certificates.requested_key(asked.request.encode())
+    except ValueError as error:
+        raise Invalid(f"request: {error}") from error
+    session.lock("membership")
+    _enter(session, asked, public_key.decode())
+    own = authority.certify_agent(session, asked.name, public_key, lasts_s).decode()
+    answer = Admission(cloud=cloud, certificate=own, authority=authority.certificate(session).decode())
+    return answer.sealed_with(token.key, asked)
+
+
+def check_address(address: str) -> None:
+    """Raises Invalid: an agent cannot be found there."""
+    found = ADDRESS.fullmatch(address)
+    if not found or not 0 < int(found["port"]) < 65536:
+        raise Invalid(f"address: {address!r} is not HOST:PORT.")
+
+
+def _enter(session: Session, asked: Application, public_key: str) -> None:
+    former = session.get(Agent, asked.name)
+    if former is not None and former.public_key == public_key:
+        former.address = asked.address
+        return
+    if former is not None:
+        raise Conflict(
+            f"Host {asked.name} has joined already. If that was another life of this machine, `pileus host forget "
+            f"{asked.name}` on the control plane lets it join again."
+        )
+    hosts = f"*.{asked.name}" if asked.simulates else asked.name
+    for other in session.scalars(select(Agent)):
+        if owns(other.hosts, asked.name) or owns(hosts, other.name) or _overlap(hosts, other.hosts):
+            raise Conflict(f"The name {asked.name} is among the hosts of {other.name}.")
+    session.add(Agent(name=asked.name, hosts=hosts, address=asked.address, public_key=public_key, created_at=utcnow()))
+
+
+def owns(pattern: str, host: str) -> bool:
+    """Whether a host is among those of an agent: its name, or what an asterisk at one end leaves open."""
+    if pattern.startswith("*"):
+        return host.endswith(pattern[1:]) and len(host) >= len(pattern)
+    if pattern.endswith("*"):
+        return host.startswith(pattern[:-1]) and len(host) >= len(pattern)
+    return host == pattern
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether a host could be of both patterns, as far as names alone tell."""
+    return owns(one, other.replace("*", "x")) or owns(other, one.replace("*", "x"))
+
+
+# --- those that belong to the cloud -----------------------------------------------------------------------------------
+
+
+def enter_own(session: Session, name: str, hosts: str, replica_id: str) -> None:
+    """Note the agent that shares the replica's machine."""
+    session.lock("membership")
+    row = session.get(Agent, name)
+    if row is None:
+        row = Agent(name=name, address="", public_key="", created_at=utcnow())
+        session.add(row)
+    row.hosts, row.replica_id = hosts, replica_id
+
+
+def note_address(session: Session, name: str, address: str) -> None:
+    """Note where an agent is found now, as it says itself."""
+    if address:
+        check_address(address)
+        moved = (Agent.name == name, Agent.address != address)
+        session.change(update(Agent).where(*moved).values(address=address))
+
+
+def forget(session: Session, name: str) -> None:
+    """Let an agent not belong to the cloud any more; raises NotFound."""
+    if not session.change(delete(Agent).where(Agent.name == name)):
+        raise NotFound(f"There is no agent {name}.")

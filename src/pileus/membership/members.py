@@ -1,0 +1,83 @@
+"""Who belongs to the cloud, as one replica sees it: which agents it reaches, and how (operations.agents.Members)."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy import select
+
+from pileus.agent.commands import Certificate, CertificateRequest
+from pileus.certificates import AGENT, Identity, Papers, requested_key
+from pileus.db import Database, Session
+from pileus.errors import Unavailable
+from pileus.membership import agents, authority
+from pileus.membership.model import Agent
+from pileus.operations.agents import Contact
+from pileus.operations.ids import cloud_id
+from pileus.operations.wires import Local, Remote, Way
+from pileus.settings import Settings
+
+RENEWED_AT = 1 / 3
+"""A certificate is renewed when so much of its time is left."""
+
+
+class Members:
+    """Thread-safe."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db, self._settings = db, settings
+        self._lock = threading.Lock()
+        self._papers: Papers | None = None
+
+    def cloud(self) -> str:
+        """The cloud's id."""
+        with self._db.read() as session:
+            return cloud_id(session)
+
+    def contacts(self) -> list[Contact]:
+        """Every agent that this replica can reach."""
+        with self._db.read() as session:
+            rows = list(session.scalars(select(Agent).order_by(Agent.name)))
+            ways = [(row, self._way(session, row)) for row in rows]
+        return [Contact(row.name, way, partial(agents.owns, row.hosts)) for row, way in ways if way]
+
+    def way_to(self, host: str) -> Way:
+        """The way to a host's agent.
+
+        Raises:
+            Unavailable: nobody speaks for this host, or it cannot be reached from here.
+        """
+        with self._db.read() as session:
+            rows = session.scalars(select(Agent).where((Agent.hosts == host) | Agent.hosts.contains("*")))
+            row = next((one for one in rows if agents.owns(one.hosts, host)), None)
+            way = self._way(session, row) if row else None
+        if way is None:
+            raise Unavailable(f"Host {host} cannot be reached.")
+        return way
+
+    def certify(self, name: str, asked: CertificateRequest) -> Certificate | None:
+        """A new certificate of an agent, if the one that it has ends soon."""
+        lasts_s = self._settings.certificate_lifetime_s
+        if asked.ends - datetime.now(UTC).timestamp() > RENEWED_AT * lasts_s:
+            return None
+        with self._db.read() as session:
+            own = authority.certify_agent(session, name, requested_key(asked.request.encode()), lasts_s)
+            return Certificate(certificate=own.decode(), authority=authority.certificate(session).decode())
+
+    def _way(self, session: Session, row: Agent) -> Way | None:
+        if row.replica_id == self._settings.replica_id:
+            return Local(self._settings.agent_socket)
+        found = agents.ADDRESS.fullmatch(row.address)
+        if found is None:
+            return None
+        who = Identity(cloud_id(session), AGENT, row.name)
+        return Remote(found["host"].strip("[]"), int(found["port"]), who, self._own(session))
+
+    def _own(self, session: Session) -> Papers:
+        """What this process shows agents; made anew when half of its time is over."""
+        with self._lock:
+            if self._papers is None or self._papers.ends - datetime.now(UTC) < authority.REPLICA_LASTS / 2:
+                self._papers = authority.replica_papers(session, self._settings.replica_id)
+            return self._papers

@@ -1,0 +1,150 @@
+"""How an agent is reached: a unix socket on the same machine, mutual TLS between machines; HTTP/1.1 over either."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import h11
+import msgspec
+
+from pileus.agent.commands import CLOUD_HEADER
+from pileus.certificates import Identity, Papers, peer
+from pileus.operations.post import Refused
+
+CONNECT_S = 10.0
+ANSWER_WITHIN_S = 30.0
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Way(Protocol):
+    """The way to an agent."""
+
+    def open(self, timeout_s: float) -> socket.socket:
+        """A connection for a single question. Raises OSError, Refused."""
+
+    async def streams(self) -> Streams:
+        """A connection that is kept. Raises OSError, Refused."""
+
+
+class Local(msgspec.Struct, frozen=True):
+    """To the agent of this machine, by its unix socket."""
+
+    path: Path
+
+    def open(self, timeout_s: float) -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.settimeout(timeout_s)
+        found.connect(str(self.path))
+        return found
+
+    async def streams(self) -> Streams:
+        return await asyncio.open_unix_connection(self.path)
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """To an agent elsewhere, which must be who it should be.
+
+    Attributes:
+        who: whom its certificate must name. papers: what we show it.
+    """
+
+    host: str
+    port: int
+    who: Identity
+    papers: Papers
+
+    def open(self, timeout_s: float) -> socket.socket:
+        plain = socket.create_connection((self.host, self.port), timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        shown = self._context().wrap_socket(plain)
+        try:
+            self._check(shown.getpeercert())
+        except Refused:
+            shown.close()
+            raise
+        return shown
+
+    async def streams(self) -> Streams:
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self._context())
+        try:
+            self._check(writer.get_extra_info("peercert"))
+        except Refused:
+            writer.close()
+            raise
+        return reader, writer
+
+    def _context(self) -> ssl.SSLContext:
+        return self.papers.context(ssl.Purpose.SERVER_AUTH)
+
+    def _check(self, shown: Mapping[str, Any] | None) -> None:
+        if (found := peer(shown)) != self.who:
+            raise Refused(f"it shows the certificate of {found}")
+
+
+class Question(http.client.HTTPConnection):
+    """HTTP on the way to an agent, for a single question."""
+
+    def __init__(self, way: Way, timeout_s: float) -> None:
+        super().__init__("agent", timeout=timeout_s)
+        self._way, self._seconds = way, timeout_s
+
+    def connect(self) -> None:
+        self.sock = self._way.open(self._seconds)
+
+
+class Wire:
+    """An HTTP connection to an agent that is kept open.
+
+    Args:
+        cloud: id of the cloud that asks.
+    """
+
+    def __init__(self, way: Way, cloud: str) -> None:
+        self._way, self._cloud = way, cloud
+        self._http = h11.Connection(h11.CLIENT)
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def open(self) -> None:
+        self._reader, self._writer = await self._way.streams()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Raises Refused for an error status, OSError, EOFError or TimeoutError when the agent is away."""
+        assert self._writer is not None, "not open"
+        headers = [("Host", "agent"), (CLOUD_HEADER, self._cloud), ("Content-Length", str(len(body)))]
+        request = self._http.send(h11.Request(method=method, target=path, headers=headers))
+        self._writer.write((request or b"") + (self._http.send(h11.Data(data=body)) or b""))
+        self._http.send(h11.EndOfMessage())
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            await self._writer.drain()
+            status, content = await self._response()
+        if status >= 400:
+            raise Refused(f"HTTP {status}: {content[:300].decode(errors='replace')}")
+        return content
+
+    async def _response(self) -> tuple[int, bytes]:
+        status, content = 0, []
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._reader.read(1 << 18)
+                if not data:
+                    raise EOFError
+                self._http.receive_data(data)
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                content.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                self._http.start_next_cycle()
+                return status, b"".join(content)
