@@ -32,7 +32,7 @@ def own_address(url: str) -> str:
 
 
 def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], simulates: bool) -> None:
-    """Become a host of the cloud behind a URL; done before, it is done again without harm.
+    """Become a host of the cloud behind a URL, or tell it where the host is found now.
 
     Args:
         state: the agent's folder. listen: where it will await replicas.
@@ -52,7 +52,7 @@ def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], 
         name=name,
         simulates=simulates,
         address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        request=papers.request().request,
+        request=papers.request_to_join(),
     )
     answer = _post(url, said.sealed_with(known.key))
     if not answer.is_sealed_with(known.key, said):

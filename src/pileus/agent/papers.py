@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -49,25 +50,35 @@ class PapersFolder:
 
     def request(self) -> CertificateRequest:
         """Ask for a certificate: for a new key, the same until it has its certificate."""
-        with self._lock:
-            if not self._asked.exists():
-                write_private(self._asked, certificates.new_key())
-            asked = certificates.request(self._asked.read_bytes()).decode()
         papers = self.papers()
-        return CertificateRequest(request=asked, ends=papers.ends.timestamp() if papers else 0.0)
+        return CertificateRequest(request=self._ask(None), ends=papers.ends.timestamp() if papers else 0.0)
+
+    def request_to_join(self) -> str:
+        """The same, PEM, of who joins: for the key that it has joined with, if it has."""
+        papers = self.papers()
+        return self._ask(papers.key if papers else None)
+
+    def _ask(self, key: bytes | None) -> str:
+        with self._lock:
+            if key is None and not self._asked.exists():
+                write_private(self._asked, certificates.new_key())
+            return certificates.request(key or self._asked.read_bytes()).decode()
 
     def take(self, given: Certificate) -> None:
-        """Have the certificate that was asked for; the former one and its key go.
+        """Have the certificate that was asked for; the former one goes, and its key if this is for the new one.
 
         Raises:
             CommandFailed: "invalid": it is for another key, or none was asked for.
         """
+        papers = self.papers()
         with self._lock:
-            try:
-                key = self._asked.read_bytes()
-                papers = Papers(key, given.certificate.encode(), given.authority.encode())
-                papers.context(ssl.Purpose.CLIENT_AUTH)
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise CommandFailed("invalid", f"the certificate cannot be used: {error}") from error
-            write_private(self._papers, msgspec.json.encode(papers))
-            self._asked.unlink()
+            keys = [self._asked.read_bytes()] if self._asked.exists() else []
+            keys += [papers.key] if papers else []
+            for key in keys:
+                fresh = Papers(key, given.certificate.encode(), given.authority.encode())
+                with suppress(ssl.SSLError, ValueError):
+                    fresh.context(ssl.Purpose.CLIENT_AUTH)
+                    write_private(self._papers, msgspec.json.encode(fresh))
+                    self._asked.unlink(missing_ok=True)
+                    return
+        raise CommandFailed("invalid", "the certificate cannot be used: it is not for a key that this host has")

@@ -48,7 +48,9 @@ def _join(settings: Settings, url: str, token: str) -> None:
         folder = settings.directory / "agent"
         joining.join(folder, url, token, settings.name, (host.strip("[]"), int(port)), settings.hypervisor == "fake")
     except CommandFailed as error:
-        raise StartFailed(error.message) from error
+        if not (settings.directory / "agent" / "cloud").exists():
+            raise StartFailed(error.message) from error
+        click.echo(f"it has joined before, and goes on as it did: {error.message}", err=True)
 
 
 def _free(host: str) -> str:

@@ -83,17 +83,18 @@ def _enter(session: Session, asked: Application, public_key: str) -> None:
 
 
 def owns(pattern: str, host: str) -> bool:
-    """Whether a host is among those of an agent: its name, or what an asterisk at one end leaves open."""
+    """Whether a host is among those of an agent: its name; anything before, or a number behind, what the name is but
+    for an asterisk."""
     if pattern.startswith("*"):
         return host.endswith(pattern[1:]) and len(host) >= len(pattern)
     if pattern.endswith("*"):
-        return host.startswith(pattern[:-1]) and len(host) >= len(pattern)
+        return host.startswith(pattern[:-1]) and host[len(pattern) - 1 :].isdecimal()
     return host == pattern
 
 
 def _overlap(one: str, other: str) -> bool:
     """Whether a host could be of both patterns, as far as names alone tell."""
-    return owns(one, other.replace("*", "x")) or owns(other, one.replace("*", "x"))
+    return owns(one, other.replace("*", "1")) or owns(other, one.replace("*", "1"))
 
 
 # --- those that belong to the cloud -----------------------------------------------------------------------------------
@@ -115,6 +116,11 @@ def note_address(session: Session, name: str, address: str) -> None:
         check_address(address)
         moved = (Agent.name == name, Agent.address != address)
         session.change(update(Agent).where(*moved).values(address=address))
+
+
+def note_key(session: Session, name: str, public_key: str) -> None:
+    """Note the key that an agent gets its next certificate for."""
+    session.change(update(Agent).where(Agent.name == name).values(public_key=public_key))
 
 
 def forget(session: Session, name: str) -> None:

@@ -62,8 +62,10 @@ class Members:
         lasts_s = self._settings.certificate_lifetime_s
         if asked.ends - datetime.now(UTC).timestamp() > RENEWED_AT * lasts_s:
             return None
-        with self._db.read() as session:
-            own = authority.certify_agent(session, name, requested_key(asked.request.encode()), lasts_s)
+        key = requested_key(asked.request.encode())
+        with self._db.write() as session:
+            agents.note_key(session, name, key.decode())
+            own = authority.certify_agent(session, name, key, lasts_s)
             return Certificate(certificate=own.decode(), authority=authority.certificate(session).decode())
 
     def _way(self, session: Session, row: Agent) -> Way | None:

@@ -42,7 +42,7 @@ class Agent(Base):
     address: Mapped[str]
     """HOST:PORT on which it awaits replicas and other agents; "" while that is not known."""
     public_key: Mapped[str] = mapped_column(Text)
-    """Of its first certificate (PEM): who joins again under its name must have it. "" of one that did not join."""
+    """Of its newest certificate (PEM): who joins again under its name must have it."""
     replica_id: Mapped[str | None]
     """The replica that it shares a machine, and a state directory, with."""
     created_at: Mapped[datetime]

@@ -93,6 +93,7 @@ class Agents:
             talk.cancel()
         if talks:
             await asyncio.wait(talks, timeout=2)
+        await asyncio.sleep(0)  # connections that were hung up are closed in the loop's next round
         self._loop.stop()
 
     async def _watch(self) -> None:

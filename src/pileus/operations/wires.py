@@ -62,7 +62,11 @@ class Remote(msgspec.Struct, frozen=True):
     def open(self, timeout_s: float) -> socket.socket:
         plain = socket.create_connection((self.host, self.port), timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        shown = self._context().wrap_socket(plain)
+        try:
+            shown = self._context().wrap_socket(plain)
+        except OSError:
+            plain.close()
+            raise
         try:
             self._check(shown.getpeercert())
         except Refused:
@@ -115,8 +119,9 @@ class Wire:
         self._reader, self._writer = await self._way.streams()
 
     def close(self) -> None:
+        """Hang up at once: nothing is on its way that is not asked for again."""
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()
 
     async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
         """Raises Refused for an error status, OSError, EOFError or TimeoutError when the agent is away."""

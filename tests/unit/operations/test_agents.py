@@ -8,64 +8,83 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from pileus.agent import doors
 from pileus.agent.commands import AgentReport, Answer, BuildGuest, Command, DiscardGuest, Envelope, GuestEvent, Progress
+from pileus.agent.doors import open_tls, open_unix
 from pileus.agent.executor import Executor
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.server import Agent, UnixServer, serve
+from pileus.agent.papers import PapersFolder
+from pileus.agent.server import Agent
+from pileus.certificates import AGENT, REPLICA, Identity
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
 from pileus.operations.agents import QUESTIONS, Agents, Questions, ask
 from pileus.operations.post import Post
-from tests.support import eventually
+from pileus.operations.wires import Local, Question, Remote, Way
+from tests.members import Cloud
+from tests.support import eventually, free_port
 from tests.unit.agent.specs import guest
 
-CLOUD = "cloud-1"
+NAME, CLOUD = "a1", "cloud-1"
 
 
 class Machine:
-    """A host whose agent can be started and stopped."""
+    """A host whose agent can be started and stopped. `way` leads to it as the cloud is to reach it."""
 
-    def __init__(self, state: Path) -> None:
-        self.state, self.socket = state, state / "agent.sock"
-        self.server: UnixServer | None = None
+    def __init__(self, state: Path, kind: str) -> None:
+        self.state, self.socket, self.cloud = state, state / "agent.sock", Cloud(CLOUD)
         self.journal = Journal(self.state / "journal.db")
+        self._port = free_port()
+        self._doors: list[Any] = []
         self._connections: list[socket.socket] = []
+        self.local: Way = Local(self.socket)
+        who = Identity(CLOUD, AGENT, NAME)
+        self.remote = Remote("127.0.0.1", self._port, who, self.cloud.replica())
+        self.way = self.local if kind == "unix" else self.remote
+        self.papers = PapersFolder(state / "papers") if kind == "unix" else self.cloud.enrol(state / "papers", NAME)
 
     def start(self) -> None:
         hypervisor = FakeHypervisor(self.state, FakeNetwork(), 2)
         hypervisor.start(lambda host, server_id, power_state: None)
         executor = Executor(hypervisor, self.journal)
         executor.start(2)
-        self.agent = Agent(hypervisor, "fake", executor, self.journal, self.state / "cloud")
-        self.server = serve(self.agent, self.socket, None)
-        accept = self.server.get_request
+        cloud = self.state / "cloud"
+        self.agent = Agent(NAME, hypervisor, "fake", executor, self.journal, cloud, self.papers)
+        self._doors = [open_unix(self.agent, self.socket, None), open_tls(self.agent, ("127.0.0.1", self._port))]
+        for door in self._doors:
+            self._remember(door)
+
+    def _remember(self, door: Any) -> None:
+        accept = door.get_request
 
         def remember() -> tuple[socket.socket, Any]:
             connection, address = accept()
-            self._connections.append(connection)
+            self._connections.append(connection.dup())
             return connection, address
 
-        self.server.get_request = remember  # type: ignore[method-assign]
+        door.get_request = remember
 
     def stop(self) -> None:
-        if self.server:
-            self.server.shutdown()
-            self.server.server_close()
-            self.socket.unlink()
-            self.server = None
+        for door in self._doors:
+            door.shutdown()
+            door.server_close()
+        self._doors.clear()
+        self.socket.unlink(missing_ok=True)
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
         self._connections.clear()
 
     def guests(self) -> set[str]:
@@ -94,42 +113,44 @@ class Ears:
 class Desk:
     """A replica's side: its post, and what it hears."""
 
-    def __init__(self, path: Path, cloud: str) -> None:
+    def __init__(self, way: Way, cloud: Cloud) -> None:
         self.post, self.ears = Post(), Ears()
-        self.agents = Agents(self.post, self.ears, lambda: cloud)  # type: ignore[arg-type]  # methods as attributes
-        self.agents.add(path)
+        cloud.add(NAME, way)
+        self.agents = Agents(self.post, self.ears, cloud)  # type: ignore[arg-type]  # methods as attributes
 
     def start(self) -> Desk:
         self.agents.start()
         return self
 
     def send(self, key: str, command: Command | None = None, host: str = "fake-1") -> None:
-        self.post.send(
-            Envelope(
-                key=key,
-                operation_id=key.split(":")[0],
-                attempt=1,
-                host=host,
-                deadline_s=60,
-                command=command or DiscardGuest(server_id=key),  # type: ignore[arg-type]
-            )
-        )
+        self.post.send(_envelope(key, command, host))
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+def _envelope(key: str, command: Command | None = None, host: str = "fake-1") -> Envelope:
+    return Envelope(
+        key=key,
+        operation_id=key.split(":")[0],
+        attempt=1,
+        host=host,
+        deadline_s=60,
+        command=command or DiscardGuest(server_id=key),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(params=["unix", "tls"])
+def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    machine = Machine(tmp_path, request.param)
     yield machine
     machine.stop()
 
 
 @pytest.fixture
 def new_desk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Desk]]:
-    monkeypatch.setattr(link_module, "REFUSED_S", 0.2)
+    monkeypatch.setattr(link_module, "AWAY_S", 0.2)
     desks: list[Desk] = []
 
-    def create(cloud: str = CLOUD) -> Desk:
-        desks.append(Desk(machine.socket, cloud))
+    def create(cloud: Cloud | None = None) -> Desk:
+        desks.append(Desk(machine.way, cloud or machine.cloud))
         return desks[-1]
 
     yield create
@@ -209,7 +230,7 @@ def test_console(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     spec = guest()
 
     def console(**query: Any) -> str:
-        return str(ask(machine.socket, "/console", CLOUD, host="fake-1", server_id=spec.server_id, **query)["output"])
+        return str(ask(machine.way, "/console", CLOUD, host="fake-1", server_id=spec.server_id, **query)["output"])
 
     with pytest.raises(Unavailable):
         console()
@@ -232,12 +253,12 @@ def test_an_agent_of_another_cloud_refuses_and_accepts_nothing(machine: Machine,
     assert ours.ears.reports.get(timeout=10)
     ours.send("op:0", BuildGuest(guest=guest()))
     ours.ears.next_answer()
-    stranger = new_desk("cloud-2").start()
+    stranger = new_desk(Cloud("cloud-2")).start()
     stranger.send("theirs:0", DiscardGuest(server_id=guest().server_id, incarnation=9))
     with pytest.raises(Conflict, match="another cloud"):
-        ask(machine.socket, "/console", "cloud-2", host="fake-1", server_id=guest().server_id)
+        ask(machine.way, "/console", "cloud-2", host="fake-1", server_id=guest().server_id)
     with pytest.raises(Conflict, match="another cloud"):
-        ask(machine.socket, "/console", "", host="fake-1", server_id=guest().server_id)
+        ask(machine.way, "/console", "", host="fake-1", server_id=guest().server_id)
     body = msgspec.json.encode([letter.envelope for letter in stranger.post.letters()])
     assert _post(machine, body, "cloud-2") == 409
     ours.send("op:1")
@@ -324,7 +345,7 @@ def test_a_full_journal_is_tried_again(
 
 def _post(machine: Machine, body: bytes, cloud: str) -> int:
     """POST /commands; the status."""
-    connection = link_module.UnixConnection(machine.socket, 10.0)
+    connection = Question(machine.way, 10.0)
     try:
         connection.request("POST", "/commands", body, {link_module.CLOUD_HEADER: cloud})
         return connection.getresponse().status
@@ -338,11 +359,120 @@ def test_an_agent_that_hangs_keeps_few_requests(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as agent, ThreadPoolExecutor(QUESTIONS) as clients:
         agent.bind(str(path))
         agent.listen(QUESTIONS)
-        questions = Questions(path, lambda: "cloud")
-        asked = [clients.submit(questions.ask, "/console") for _ in range(QUESTIONS)]
+        cloud = Cloud("cloud")
+        cloud.add(NAME, Local(path))
+        questions = Questions(cloud)
+        asked = [clients.submit(questions.ask, "/console", host="h") for _ in range(QUESTIONS)]
         heard = [agent.accept()[0] for _ in range(QUESTIONS)]
         with pytest.raises(Unavailable, match="try again"):
-            questions.tell("/password")
+            questions.tell("/password", host="h")
         for one in heard:
             one.close()
         assert all(isinstance(one.exception(20), Unavailable) for one in asked)
+
+
+# --- who may talk to whom -----------------------------------------------------------------------------------------
+
+
+def test_an_agent_without_a_certificate_gets_one(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    desk = new_desk().start()
+    report = desk.ears.reports.get(timeout=10)
+    assert report.name == NAME and report.address == f"127.0.0.1:{machine.remote.port}"
+    assert machine.papers.papers() is not None
+    assert machine.cloud.renewed == ([NAME] if machine.way is machine.local else [])
+    assert "report" in ask(machine.remote, "/report", CLOUD), "now it is reached from elsewhere, too"
+
+
+@pytest.mark.parametrize("machine", ["tls"], indirect=True)
+@pytest.mark.parametrize(
+    "shown",
+    ["another cloud's", "an agent's", "another authority's", "one that has ended"],
+)
+def test_only_replicas_of_its_cloud_are_let_in(machine: Machine, shown: str) -> None:
+    machine.start()
+    assert machine.agent.belongs_to(CLOUD)
+    papers = {
+        "another cloud's": Cloud("cloud-2").replica(),
+        "an agent's": machine.cloud.papers(AGENT, "a2"),
+        "another authority's": Cloud(CLOUD).replica(),
+        "one that has ended": machine.cloud.papers(REPLICA, "r1", timedelta(seconds=-60)),
+    }[shown]
+    trusting = (
+        papers
+        if shown in ("an agent's", "one that has ended")
+        else replace(papers, authority=machine.remote.papers.authority)
+    )
+    with pytest.raises(Unavailable):
+        ask(replace(machine.remote, papers=trusting), "/report", CLOUD)
+    assert "report" in ask(machine.remote, "/report", CLOUD)
+
+
+@pytest.mark.parametrize("machine", ["tls"], indirect=True)
+def test_a_replica_talks_to_no_other_agent_than_it_meant(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    elsewhere = replace(machine.remote, who=Identity(CLOUD, AGENT, "a2"))
+    with pytest.raises(Unavailable):
+        ask(elsewhere, "/report", CLOUD)
+    impostor = Cloud(CLOUD)
+    with pytest.raises(Unavailable):
+        ask(replace(machine.remote, papers=impostor.replica()), "/report", CLOUD)
+
+
+@pytest.mark.parametrize("machine", ["tls"], indirect=True)
+def test_nobody_elsewhere_stops_an_agent(machine: Machine) -> None:
+    machine.start()
+    stopped: list[bool] = []
+    machine.agent.stop = stopped.append
+    with pytest.raises(Conflict, match="on the machine itself"):
+        ask(machine.remote, "/stop", CLOUD, {"keep_guests": False})
+    assert stopped == []
+    ask(machine.local, "/stop", "", {"keep_guests": True})
+    assert stopped == [True]
+
+
+@pytest.mark.parametrize("machine", ["tls"], indirect=True)
+def test_strangers_who_say_nothing_keep_nobody_out(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 0.5)
+    machine.start()
+    address = (machine.remote.host, machine.remote.port)
+    silent = [socket.create_connection(address) for _ in range(doors.STRANGERS + 8)]
+    try:
+        eventually(lambda: "report" in _asked(machine), 10, "a place")
+    finally:
+        for one in silent:
+            one.close()
+
+
+def _asked(machine: Machine) -> dict[str, Any]:
+    with contextlib.suppress(Unavailable):
+        return ask(machine.remote, "/report", CLOUD)
+    return {}
+
+
+def test_an_agent_speaks_for_its_own_hosts_only(machine: Machine, new_desk: Callable[..., Desk]) -> None:
+    machine.start()
+    desk = new_desk()
+    [contact] = machine.cloud.contacts()
+    machine.cloud.contacts()[0] = replace(contact, owns=lambda host: host == "fake-2")
+    desk.start()
+    assert [host.name for host in desk.ears.reports.get(timeout=10).hosts] == ["fake-2"]
+    desk.send("op:0", host="fake-1")
+    desk.send("op:1", host="fake-2")
+    assert desk.ears.next_answer().key == "op:1"
+    assert machine.journal.answer("op:0") is None, "no other host's commands are shown to it"
+
+
+def test_an_agent_that_does_not_belong_any_more_is_not_talked_to(
+    machine: Machine, new_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "LOOK_S", 0.05)
+    machine.start()
+    desk = new_desk().start()
+    desk.send("op:0")
+    assert desk.ears.next_answer().key == "op:0"
+    contacts = list(machine.cloud.contacts())
+    machine.cloud.contacts().clear()
+    eventually(lambda: not desk.post.send(_envelope("op:1")), 10, "the end of the conversation")
+    machine.cloud.contacts().extend(contacts)
+    assert desk.ears.next_answer().key == "op:1"
