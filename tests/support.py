@@ -45,10 +45,15 @@ def eventually(check: Callable[[], Any], timeout_s: float = 30.0, what: str = "t
     return found
 
 
-class CloudUnderTest:
-    """One `pileus up` with a state directory of its own."""
+STARTING = ("up", "replica", "agent")
+"""Verbs whose process stays."""
 
-    def __init__(self, database: str | None = None, *options: str, netns: str | None = None) -> None:
+
+class CloudUnderTest:
+    """One `pileus up` with a state directory of its own; or a replica, or an agent, of a cloud of several."""
+
+    def __init__(self, database: str | None = None, *options: str, netns: str | None = None, verb: str = "up") -> None:
+        self.verb = verb
         # Not pytest's tmp_path: the replica's user must be able to enter it.
         self.state = Path(tempfile.mkdtemp(prefix="pileus-test-", dir="/var/tmp"))
         self.state.chmod(0o755)
@@ -66,11 +71,13 @@ class CloudUnderTest:
 
     def up(self, **environment: str) -> str:
         """`pileus up --detach`; returns what it printed. Passwords are hashed cheaply: no attacker guesses them."""
+        listen = [] if self.verb == "agent" else ["--listen", f"127.0.0.1:{self.port}"]
         self._credentials.clear()
         settings = self.state / "settings.json"
         if not settings.exists():
-            settings.write_text(json.dumps({"state": str(self.state), "bcrypt_rounds": 4}))
-        return self.pileus("up", "--listen", f"127.0.0.1:{self.port}", "--detach", *self.options, **environment)
+            role = {"up": "cloud"}.get(self.verb, self.verb)
+            settings.write_text(json.dumps({"state": str(self.state), "role": role, "bcrypt_rounds": 4}))
+        return self.pileus(self.verb, *listen, "--detach", *self.options, **environment)
 
     def down(self, *options: str) -> None:
         self.pileus("down", *options)
@@ -91,7 +98,7 @@ class CloudUnderTest:
         """Run a verb of the command line against this cloud."""
         argv = [verb, *arguments, "--state", str(self.state)]
         environment = {**self.environment, **environment}
-        if verb == "up":  # whose process becomes the cloud's: as an operator starts it
+        if verb in STARTING:  # as an operator starts it
             command = [str(BIN / "pileus"), *argv]
             done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
         else:

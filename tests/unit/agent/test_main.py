@@ -20,6 +20,8 @@ def test_images_go_beside_the_agents_state_unless_told_otherwise(tmp_path: Path,
     place = tmp_path / (given or "cloud/images/incoming")
     settings = AgentSettings(
         state=tmp_path / "cloud" / "agent",
+        name="a",
+        listen=("127.0.0.1", 0),
         socket=tmp_path / "agent.sock",
         group=None,
         hypervisor=kind,
