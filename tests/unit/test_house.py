@@ -19,9 +19,23 @@ from pileus.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "pileus"
-SERVICES = ("identity", "image", "network", "placement", "compute")
+SERVICES = ("identity", "image", "network", "placement", "compute", "membership")
 CONTROL = (*SERVICES, "api", "db", "edge", "operations", "cloud", "bootstrap", "replica", "supervisor", "cli")
-SHARED = ("api", "db", "edge", "operations", "clock", "errors", "files", "jsontypes", "logs", "users", "values")
+SHARED = (
+    "api",
+    "db",
+    "edge",
+    "operations",
+    "certificates",
+    "clock",
+    "errors",
+    "files",
+    "jointoken",
+    "jsontypes",
+    "logs",
+    "users",
+    "values",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""pileus host: which cloud this machine belongs to."""
+"""pileus host: which cloud a machine belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def host() -> None:
-    """Look after this machine as a host."""
+    """Look after hosts: this machine, or those that joined."""
 
 
 @host.command()
@@ -50,6 +50,23 @@ def take(state: str, yes: bool) -> None:
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
     click.echo(f"the agent serves cloud {ours} from now on")
+
+
+@host.command()
+@state_option
+@click.argument("name")
+def forget(state: str, name: str) -> None:
+    """Let a host that joined not belong to the cloud any more, so that one of its name can join again. Nothing is done
+    on it; what the cloud knows of its servers stays."""
+    from pileus.membership import agents
+
+    settings = settings_of(state)
+    try:
+        with database(settings).write() as session:
+            agents.forget(session, name)
+    except PileusError as error:
+        raise click.ClickException(error.message) from error
+    click.echo(f"{name} may join again")
 
 
 def _announce(settings: Settings, theirs: str, session: Session) -> None:

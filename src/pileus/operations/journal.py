@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, func, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
 from pileus.db import Session, in_seconds, utcnow
@@ -113,9 +113,10 @@ def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def any_free(session: Session, kinds: Iterable[str]) -> bool:
-    """Whether `take_up` would find something; asked without writing, so that an idle cloud does not write."""
-    return session.scalar(select(OperationRow.id).where(*_free(kinds)).limit(1)) is not None
+def count_free(session: Session, kinds: Iterable[str], most: int) -> int:
+    """How many `take_up` would find, at most so many; asked without writing, so that an idle cloud does not write."""
+    some = select(OperationRow.id).where(*_free(kinds)).limit(most).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> list[Held]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from pileus.db import Session, in_seconds
 from pileus.operations.model import OperationRow, ReplicaRow
@@ -25,6 +25,12 @@ def renew(session: Session, replica: str) -> int:
     alive = select(ReplicaRow.id).where(ReplicaRow.lease_until > in_seconds(0))
     orphaned = (OperationRow.finished_at.is_(None), OperationRow.lease_owner.not_in(alive))
     return session.change(update(OperationRow).where(*orphaned).values(lease_owner=None))
+
+
+def alive(session: Session) -> int:
+    """How many replicas hold a lease."""
+    held = select(func.count()).select_from(ReplicaRow).where(ReplicaRow.lease_until > in_seconds(0))
+    return session.scalar(held) or 0
 
 
 def release(session: Session, replica: str) -> None:

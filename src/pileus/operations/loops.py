@@ -16,6 +16,8 @@ from pileus.operations.runner import BATCH, Runner
 log = logging.getLogger(__name__)
 POLL_S = 1.0
 """How late a wake-up that was lost is noticed."""
+SHARED_POLL_S = 0.1
+"""The same where replicas share the work: nobody rings another's bell."""
 GATHER_S = 0.02
 """How long a debt may wait for others, to be paid with them: less than a host takes to plug a port."""
 
@@ -67,7 +69,10 @@ class Loops:
 
     def _poll(self) -> None:
         wake.operations.clear()
-        if self._runner.take_up() < BATCH:
+        taken = self._runner.take_up()
+        if self._runner.shares:
+            wake.operations.wait(SHARED_POLL_S)
+        elif taken < BATCH:
             wake.operations.wait(POLL_S)
 
     def _collect(self) -> None:

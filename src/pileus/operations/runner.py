@@ -77,12 +77,20 @@ class Runner:
         self._began = clock.monotonic()
         self._lost_track = False
         """A commit that took operations up may have happened unseen."""
+        self._replicas = 1
+        """How many share the work."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether other replicas take operations, too: none takes all that there are, and each looks more often."""
+        return self._replicas > 1
 
     def begin(self) -> None:
         """Give back what an earlier life held, and take the lease."""
         with self._db.write() as session:
             leases.release(session, self._owner)
             leases.renew(session, self._owner)
+            self._replicas = leases.alive(session)
 
     # --- what comes from outside ------------------------------------------------------------------------------
 
@@ -100,6 +108,7 @@ class Runner:
         try:
             with self._db.write() as session:
                 freed = leases.renew(session, self._owner)
+                self._replicas = leases.alive(session)
             self._give_up()
             if freed:
                 wake.operations.set()
@@ -107,17 +116,19 @@ class Runner:
             _complain(error, "the lease was not renewed")
 
     def take_up(self) -> int:
-        """Take operations that nobody holds; returns how many."""
+        """Take this replica's share of the operations that nobody holds; returns how many."""
         self._bring_back()
         try:
             with self._db.read() as session:
-                if not self._lost_track and not journal.any_free(session, self._registry.kinds()):
-                    return 0
+                free = journal.count_free(session, self._registry.kinds(), BATCH * self._replicas if self.shares else 1)
+            if not self._lost_track and not free:
+                return 0
+            limit = min(BATCH, -(-free // self._replicas)) if self.shares else BATCH
             with self._db.write() as session:
                 if self._lost_track:
                     known = {run.held.id: run.held.attempt for run in list(self._runs.values())}
                     journal.give_back(session, self._owner, known)
-                taken = journal.take_up(session, self._owner, self._registry.kinds(), BATCH)
+                taken = journal.take_up(session, self._owner, self._registry.kinds(), limit)
         except Exception as error:
             self._lost_track = True
             _complain(error, "no operation was taken up")

@@ -148,3 +148,15 @@ def test_a_replica_has_one_lease_and_a_dead_ones_is_forgotten_in_the_end(
     Replica(db, hosts, "third").begin()
     with db.read() as session:
         assert [one.id for one in session.query(ReplicaRow)] == ["third"]
+
+
+def test_replicas_share_what_there_is_to_do(db: Database, hosts: Hosts, fake_clock: FakeClock) -> None:
+    hosts.automatic = None
+    first, second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
+    first.runner.beat()  # it began alone
+    for number in range(10):
+        begin(db, "t.work", f"s{number}")
+    assert [one.runner.take_up() for one in (first, second, first, first, first, first)] == [5, 3, 1, 1, 0, 0]
+    fake_clock.move(LEASE_S + 1)
+    second.runner.beat()
+    assert not second.runner.shares and second.runner.take_up() == 7, "the other is dead"
