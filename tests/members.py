@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Cloud:
         self._authority = certificates.found_authority(id)
         self._contacts: list[Contact] = []
         self.renewed: list[str] = []
+        self.images: dict[str, Path] = {}
+        """What it keeps, and where it takes the data of images that hosts make (operations.freight.Stock)."""
 
     def papers(self, role: str, name: str, lasts: timedelta = LASTS) -> Papers:
         """A part's key and certificate."""
@@ -59,6 +62,14 @@ class Cloud:
             return None
         self.renewed.append(name)
         return self._certificate(name, asked)
+
+    # --- operations.freight.Stock -----------------------------------------------------------------------------
+
+    def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
+        return self.images.get(image_id) if owns("fake-1") else None
+
+    def incoming(self, image_id: str, hosts: set[str]) -> Path | None:
+        return self.images.get(image_id) if "fake-1" in hosts else None
 
     # --- inside -----------------------------------------------------------------------------------------------
 

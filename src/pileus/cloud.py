@@ -39,6 +39,7 @@ from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
+from pileus.stock import Stock
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Cloud:
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self._hearing = Hearing(db, self.runner, self.collector)
         self.members = Members(db, settings)
-        self.agents = Agents(self.post, self._hearing, self.members)
+        self.agents = Agents(self.post, self._hearing, self.members, Stock(db, settings.images, self.post))
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {

@@ -119,6 +119,8 @@ class Settings(msgspec.Struct, kw_only=True):
     """How long the journal of finished operations is kept; 0 keeps it for ever."""
     keep_deleted_s: float = 90 * 86400.0
     """How long the rows of deleted servers are kept; 0 keeps them for ever."""
+    image_folder: str = ""
+    """Where images are kept: a folder that all replicas share, if there are several; empty: in the state directory."""
     image_size_cap_bytes: int = 1024**4
     """The largest image that is taken in."""
     image_virtual_size_cap_bytes: int = 16 * 1024**4
@@ -193,7 +195,7 @@ class Settings(msgspec.Struct, kw_only=True):
 
     @property
     def images(self) -> Path:
-        return self.directory / "images"
+        return Path(self.image_folder) if self.image_folder else self.directory / "images"
 
     @property
     def pidfile(self) -> Path:

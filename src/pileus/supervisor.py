@@ -268,6 +268,7 @@ class Supervisor:
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
                 northbound=settings.directory / "run" / "northbound.sock",
                 user=self._guest_user(),
+                store=settings.images if settings.role == "cloud" else None,
                 cache=CacheLimits(
                     keep_s=settings.image_cache_keep_s,
                     most_bytes=settings.image_cache_mib << 20,

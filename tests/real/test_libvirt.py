@@ -44,6 +44,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
+from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 from pileus.users import system_user
 
@@ -112,7 +113,7 @@ class Cloud:
             state,
             self.network,  # type: ignore[arg-type]
             HOST,
-            uploads=self.uploads,
+            uploads=Uploads(self.uploads),
             account=Account.of(system_user("pileus-guest", group="kvm").pw_name),
         )
         started = time.monotonic()

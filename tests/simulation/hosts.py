@@ -37,6 +37,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
+from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
@@ -293,7 +294,7 @@ class SimulatedAgent:
             executor = Executor(self.hypervisor, self.journal)
             papers = PapersFolder(self._folder / f"{self.name}-papers")
             cloud = self._folder / self.name
-            self.agent = Agent(self.name, self.hypervisor, "fake", executor, self.journal, cloud, papers)
+            self.agent = Agent(self.name, self.hypervisor, "fake", executor, self.journal, cloud, papers, FreightDesk())
 
     def kill(self) -> None:
         self.agent = None

@@ -68,8 +68,13 @@ class TlsDoor(Door, socketserver.TCPServer):
             self._strangers.release()
         if shown is not None:
             with suppress(OSError):
-                self._handler(shown, client_address, self)
+                self._handler(shown, (self._name(shown), 0), self)
             shown.close()
+
+    @staticmethod
+    def _name(shown: ssl.SSLSocket) -> str:
+        who = certificates.peer(shown.getpeercert())
+        return who.name if who else ""
 
     def _greet(self, request: socket.socket) -> ssl.SSLSocket | None:
         context = self._agent.papers.context()

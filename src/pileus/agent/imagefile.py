@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -50,17 +50,21 @@ _FORMATS: dict[str, tuple[frozenset[str], str]] = {
 }
 
 
+Opened = Callable[[ImageSource], AbstractContextManager[BinaryIO]]
+"""What gives an image's data."""
+
+
 class Workshop(NamedTuple):
     """With what an image is worked on.
 
     `make_room` raises CommandFailed unless so many bytes more can be written; `most_bytes` is the disk's largest size,
-    `store` the one folder that images are taken from, None for any.
+    `opened` gives an image's data.
     """
 
     account: Account | None
     make_room: Callable[[int], None]
     most_bytes: int | None
-    store: Path | None
+    opened: Opened
 
 
 def build(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) -> None:
@@ -71,7 +75,7 @@ def build(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) 
     if driver == "raw":
         check_size(image.size_bytes, shop.most_bytes)
     with _made(target.with_suffix(".fetched.new")) as fetched, _made(target.with_suffix(".new")) as fresh:
-        with timeline.stage("fetch image") as detail, _opened(source_path(image.location), image, shop.store) as source:
+        with timeline.stage("fetch image") as detail, shop.opened(image) as source:
             detail |= {"cached": False, "shared": False, "bytes": image.size_bytes}
             shop.make_room(image.size_bytes * (1 if driver == "raw" else 2))
             _fetch(source, image, fetched, timeline, shop)
@@ -125,11 +129,18 @@ def _made(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _opened(path: Path, image: ImageSource, store: Path | None) -> Iterator[BinaryIO]:
+def opened_file(image: ImageSource, store: Path | None = None) -> Iterator[BinaryIO]:
     """The image's file, which must be a regular one: a link, FIFO or device could block or hand out the host.
 
     Who asks may be less trusted than the host: only what is in the store is read, which no link leads out of.
+
+    Args:
+        store: the one folder that images are taken from, None for any.
+
+    Raises:
+        CommandFailed: "image-missing", "image-invalid".
     """
+    path = source_path(image.location)
     if store is not None and path.parent != store:
         raise CommandFailed("image-missing", f"the data of image {image.id} is not in the store")
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC

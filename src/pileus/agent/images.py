@@ -21,7 +21,7 @@ from pileus.agent import imagefile
 from pileus.agent.account import Account, share
 from pileus.agent.commands import ImageSource
 from pileus.agent.errors import CommandFailed
-from pileus.agent.imagefile import INVALID, TOO_SMALL, Workshop
+from pileus.agent.imagefile import INVALID, TOO_SMALL, Opened, Workshop, opened_file
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ImageCache:
     Args:
         directory: made if missing; half-made files in it are removed now.
         account: who converts what tenants made, and reads the bases; we ourselves if None.
-        store: the one folder that images are taken from; from anywhere if None.
+        opened: gives images' data; from the files that they name if not given.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class ImageCache:
         account: Account | None = None,
         limits: CacheLimits | None = None,
         in_use: InUse = lambda: None,
-        store: Path | None = None,
+        opened: Opened = opened_file,
     ) -> None:
-        self._directory, self._account, self._in_use, self._store = directory, account, in_use, store
+        self._directory, self._account, self._in_use, self._opened = directory, account, in_use, opened
         self._limits = limits or CacheLimits()
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Path]] = {}
@@ -177,7 +177,7 @@ class ImageCache:
         self, image: ImageSource, target: Path, promise: Future[Path], timeline: Timeline, most_bytes: int | None
     ) -> Path:
         try:
-            shop = Workshop(self._account, self.make_room, most_bytes, self._store)
+            shop = Workshop(self._account, self.make_room, most_bytes, self._opened)
             imagefile.build(image, target, timeline, shop)
         except BaseException as error:
             promise.set_exception(error)

@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ from pileus.agent.commands import GuestEvent
 from pileus.agent.doors import open_tls, open_unix
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
+from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.hypervisor.fake import FakeHypervisor
+from pileus.agent.imagefile import opened_file
 from pileus.agent.images import CacheLimits
 from pileus.agent.journal import Journal
 from pileus.agent.metadata import MetadataService, MetadataStore
@@ -29,6 +32,7 @@ from pileus.agent.network.base import Network
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
+from pileus.agent.storage.uploads import Outgoing, Uploads
 from pileus.files import write_private
 
 log = logging.getLogger(__name__)
@@ -57,13 +61,9 @@ class AgentSettings(msgspec.Struct):
     user: str | None = None
     """Whose group guests run in, and as whom their images are converted; as the agent itself if not given."""
     cache: CacheLimits = CacheLimits()
-    uploads: Path | None = None
-    """Folder into which images of guests are put; `images/incoming` beside `state` if not given."""
-
-    @property
-    def incoming(self) -> Path:
-        """Folder into which images of guests are put; the control plane makes it."""
-        return (self.uploads or self.state.parent / "images" / "incoming").absolute()
+    store: Path | None = None
+    """Folder of images that a replica on this machine keeps, with `incoming` for those of guests; None: replicas are
+    elsewhere, and come for images."""
 
     @property
     def group_id(self) -> int | None:
@@ -81,7 +81,8 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     network = make_network(settings)
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
-    hypervisor = make_hypervisor(settings, kind, network, service)
+    desk = FreightDesk()
+    hypervisor = make_hypervisor(settings, kind, network, service, desk)
     progress(f"network: {network.kind}")
     network.start(service.listen)
     progress(f"hypervisor: {kind}")
@@ -98,7 +99,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     executor = Executor(hypervisor, journal)
     executor.start()
     papers = PapersFolder(settings.state / "papers")
-    agent = Agent(settings.name, hypervisor, network.kind, executor, journal, settings.state / "cloud", papers)
+    agent = Agent(settings.name, hypervisor, network.kind, executor, journal, settings.state / "cloud", papers, desk)
 
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
@@ -176,15 +177,19 @@ def make_network(settings: AgentSettings) -> Network:
     )
 
 
-def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metadata: MetadataService) -> Hypervisor:
+def make_hypervisor(
+    settings: AgentSettings, kind: str, network: Network, metadata: MetadataService, desk: FreightDesk
+) -> Hypervisor:
     """The hypervisor driver.
 
     Raises:
         CommandFailed: libvirt was asked for and its Python binding is missing.
     """
+    store = settings.store.absolute() if settings.store else None
+    uploads = Uploads(store / "incoming") if store else Outgoing(settings.state / "outgoing", desk)
     if kind == "fake":
         count, suffix = settings.fake_hosts, settings.fake_suffix
-        return FakeHypervisor(settings.state, network, count, uploads=settings.incoming, suffix=suffix)
+        return FakeHypervisor(settings.state, network, count, uploads, suffix)
     try:
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
     except ImportError as error:
@@ -194,8 +199,8 @@ def make_hypervisor(settings: AgentSettings, kind: str, network: Network, metada
         network,
         settings.name,
         metadata=metadata,
-        uploads=settings.incoming,
+        uploads=uploads,
         account=Account.of(settings.user),
         cache=settings.cache,
-        store=settings.incoming.parent,
+        opened=partial(opened_file, store=store) if store else desk.opened,
     )

@@ -17,8 +17,10 @@ from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
+from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
+from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
@@ -45,7 +47,7 @@ class Agent:
 
     Args:
         cloud: the file that keeps the id of the cloud that this host belongs to; the first one that asks is kept.
-        papers: its key and certificates.
+        papers: its key and certificates. desk: where image data is exchanged.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Agent:
         journal: Journal,
         cloud: Path,
         papers: PapersFolder,
+        desk: FreightDesk,
     ) -> None:
         self.hypervisor, self.executor, self.journal = hypervisor, executor, journal
-        self.name, self.network_kind, self.papers = name, network_kind, papers
+        self.name, self.network_kind, self.papers, self.desk = name, network_kind, papers, desk
         self.address = ""
         self.started = clock.time()
         self._cloud, self._belonging = cloud, threading.Lock()
@@ -108,8 +111,8 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest, /certificate and POST /commands, /password, /certificate for a replica of
-    the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /certificate,
+    /delivery, /declined, /taken for a replica of the host's own cloud.
 
     POST /stop is for whoever may open the unix socket.
     """
@@ -156,6 +159,8 @@ class Handler(BaseHTTPRequestHandler):
             "/console": self._console,
             "/guest": self._guest,
             "/certificate": self.agent.papers.request,
+            "/freight": self._freight,
+            "/piece": self._piece,
         }
 
     def _acts(self) -> dict[str, Callable[[bytes], Any]]:
@@ -163,6 +168,9 @@ class Handler(BaseHTTPRequestHandler):
             "/commands": self.agent.take,
             "/password": self._password,
             "/certificate": self._certificate,
+            "/delivery": self._delivery,
+            "/declined": self._declined,
+            "/taken": self._taken,
             "/stop": self._stop,
         }
 
@@ -195,6 +203,33 @@ class Handler(BaseHTTPRequestHandler):
     def _guest(self, host: str, server_id: str) -> Any:
         return self.agent.hypervisor.remembered(host, server_id)
 
+    # --- image data -------------------------------------------------------------------------------------------
+
+    @property
+    def _replica(self) -> str:
+        """Who asks."""
+        return str(self.client_address[0]) if self.client_address else ""
+
+    def _freight(self, wait: str) -> Any:
+        return self.agent.desk.freight(self._replica, min(_number(wait), LONGEST_WAIT_S))
+
+    def _piece(self, image_id: str, first: str, length: str) -> Any:
+        return self.agent.desk.piece(image_id, _number(first), _number(length))
+
+    def _delivery(self, body: bytes) -> Any:
+        self.agent.desk.deliver(msgspec.msgpack.decode(body, type=Delivery))
+        return {}
+
+    def _declined(self, body: bytes) -> Any:
+        self.agent.desk.decline(self._replica, msgspec.json.decode(body, type=Declined))
+        return {}
+
+    def _taken(self, body: bytes) -> Any:
+        self.agent.desk.take(msgspec.json.decode(body, type=Taken))
+        return {}
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
     def _guarded(self, work: Callable[[], Any]) -> None:
         """Answer with what `work` gives."""
         self._reply(*self._outcome(work))
@@ -215,9 +250,10 @@ class Handler(BaseHTTPRequestHandler):
             return 500, {"code": "internal", "message": "Internal error of the agent."}
 
     def _reply(self, status: int, body: Any) -> None:
-        content = msgspec.json.encode(body)
+        raw = isinstance(body, bytes)
+        content = body if raw else msgspec.json.encode(body)
         self.send_response_only(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "application/octet-stream" if raw else "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

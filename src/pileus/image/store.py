@@ -27,6 +27,8 @@ PIECE = 64 * 1024
 """Bytes that are sent at once: each client that is slow to take them keeps one in memory."""
 MODE = 0o640
 _ID = re.compile("[0-9A-Za-z-]+")
+ARRIVING = ".arriving"
+"""Behind the name of a file that a host elsewhere is bringing."""
 BROUGHT = "host"
 """`upload` of an image whose data a host brings: it survives our restarts."""
 
@@ -198,7 +200,7 @@ def recover(session: Session, directory: Path) -> None:
     brought = incoming_directory(directory)
     brought.mkdir(parents=True, exist_ok=True)
     awaited = set(session.scalars(select(Image.id).where(Image.upload == BROUGHT)))
-    for file in (one for one in brought.glob("*") if one.name not in awaited):
+    for file in (one for one in brought.glob("*") if one.name.removesuffix(ARRIVING) not in awaited):
         session.after_commit(partial(file.unlink, missing_ok=True))
     known = awaited | set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
     for file in (one for one in directory.glob("*") if one.is_file()):
@@ -217,10 +219,10 @@ def sweep(session: Session, directory: Path) -> None:
     files = [one for one in directory.glob("*") if one.is_file() and not one.name.endswith(".part")]
     if not brought and not files:
         return
-    names = {one.name for one in (*brought, *files)}
+    names = {one.name.removesuffix(ARRIVING) for one in (*brought, *files)}
     query = select(Image.id, Image.upload).where(Image.id.in_(names))
     rows = {row.id: row.upload for row in session.execute(query)}
-    for file in (one for one in brought if rows.get(one.name) != BROUGHT):
+    for file in (one for one in brought if rows.get(one.name.removesuffix(ARRIVING)) != BROUGHT):
         file.unlink(missing_ok=True)
     for file in (one for one in files if one.name not in rows):
         file.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The replica's connections to agents: one I/O loop for all of them.
 
 Each agent has two connections: one reads its feed, the other delivers commands, asks for reports and renews the agent's
-certificate. The protocol is the agent's HTTP (`agent/server.py`); what to send is the post's business.
+certificate; an agent on another machine has a third one for image data. The protocol is the agent's HTTP
+(`agent/server.py`); what to send is the post's business.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pileus.agent.commands import CLOUD_HEADER, Certificate, CertificateRequest
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.jsontypes import Json, Values
+from pileus.operations.freight import Carrier, Stock
 from pileus.operations.post import Link, Listener, Post, Refused
-from pileus.operations.wires import Question, Way, Wire
+from pileus.operations.wires import Local, Question, Way, Wire
 from pileus.settings import REQUEST_THREADS
 
 log = logging.getLogger(__name__)
@@ -66,8 +68,8 @@ class Members(Protocol):
 class Agents:
     """Every agent that this replica talks to."""
 
-    def __init__(self, post: Post, listener: Listener, members: Members) -> None:
-        self._post, self._listener, self._members = post, listener, members
+    def __init__(self, post: Post, listener: Listener, members: Members, stock: Stock) -> None:
+        self._post, self._listener, self._members, self._stock = post, listener, members, stock
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, daemon=True, name="agents")
         self._contacts: dict[str, Contact] = {}
@@ -116,7 +118,7 @@ class Agents:
         while contact := self._contacts.get(name):
             began = clock.monotonic()
             try:
-                await _Conversation(contact, self._post, self._listener, self._members).hold()
+                await _Conversation(contact, self._post, self._listener, self._members, self._stock).hold()
             except (OSError, h11.ProtocolError, TimeoutError, EOFError) as error:
                 log.debug("agent %s is not reachable: %s", name, error)
             except Refused as error:
@@ -133,8 +135,8 @@ class Agents:
 class _Conversation:
     """One time of being connected to an agent."""
 
-    def __init__(self, contact: Contact, post: Post, listener: Listener, members: Members) -> None:
-        self._contact, self._post, self._members = contact, post, members
+    def __init__(self, contact: Contact, post: Post, listener: Listener, members: Members, stock: Stock) -> None:
+        self._contact, self._post, self._members, self._stock = contact, post, members, stock
         self._link = Link(post, listener, contact.name, contact.owns)
         self._wanted = asyncio.Event()
 
@@ -147,18 +149,22 @@ class _Conversation:
 
         self._link.ready = ready
         cloud = await asyncio.to_thread(self._members.cloud)
-        commands, feed = Wire(self._contact.way, cloud), Wire(self._contact.way, cloud)
+        commands, feed, images = (Wire(self._contact.way, cloud) for _ in range(3))
         try:
             await commands.open()
             await feed.open()
             await self._renew(commands)
             asked = utcnow()
             await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"), asked)
-            await _until_one_ends(self._deliver(commands), self._read(feed))
+            talks = [self._deliver(commands), self._read(feed)]
+            if not isinstance(self._contact.way, Local):  # whose images are in a folder that both have
+                await images.open()
+                talks.append(Carrier(images, self._stock, self._contact.owns, lambda: self._link.hosts).carry())
+            await _until_one_ends(*talks)
         finally:
             self._post.closed(self._link)
-            commands.close()
-            feed.close()
+            for wire in (commands, feed, images):
+                wire.close()
 
     async def _deliver(self, wire: Wire) -> None:
         """Commands as they come, and a report every minute."""

@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pileus.agent.account import Account
 from pileus.agent.commands import ImageSource
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
-from pileus.agent.imagefile import Workshop
+from pileus.agent.imagefile import Workshop, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.specs import image_of
@@ -375,7 +376,7 @@ def test_images_come_from_the_store_alone(tmp_path: Path, raw: Path) -> None:
     """Who commands a host may not have it read any other file, by a path or by a link."""
     store = tmp_path / "store"
     store.mkdir()
-    cache = ImageCache(tmp_path / "images", store=store)
+    cache = ImageCache(tmp_path / "images", opened=partial(opened_file, store=store))
     (store / "within").write_bytes(raw.read_bytes())
     (tmp_path / "by-link").symlink_to(store)
     for location in (raw, store / ".." / raw.name, tmp_path / "by-link" / "within", store):

@@ -14,6 +14,7 @@ import pytest
 
 from pileus.agent.commands import CLOUD_HEADER, BuildGuest
 from pileus.agent.doors import open_unix
+from pileus.agent.freight import FreightDesk
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
 from tests.unit.agent.desk import Desk
@@ -29,7 +30,7 @@ def agent(desk: Desk, tmp_path: Path) -> Iterator[Path]:
     desk.carry_out(BuildGuest(guest=guest(image=image)), "boot:0")
     path = tmp_path / "agent.sock"
     papers = PapersFolder(tmp_path / "papers")
-    agent = Agent("a", desk.hypervisor, "fake", desk.executor, desk.journal, tmp_path / "cloud", papers)
+    agent = Agent("a", desk.hypervisor, "fake", desk.executor, desk.journal, tmp_path / "cloud", papers, FreightDesk())
     server = open_unix(agent, path, None)
     yield path
     server.shutdown()

@@ -10,8 +10,10 @@ from sqlalchemy import text
 
 from pileus import clock
 from pileus.db import Database
-from pileus.operations import loops
+from pileus.operations import agents, loops
 from tests.databases import Databases, migrated
+from tests.members import Cloud
+from tests.unit.operations.machine import Desk, Machine
 from tests.unit.operations.world import REGISTRY, FakeClock, Hosts, Replica, command, unnote
 
 
@@ -70,3 +72,27 @@ def new_replica(db: Database, hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> 
     yield create
     for one in replicas:
         one.stop()
+
+
+# --- agents that are talked to ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["unix", "tls"])
+def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    machine = Machine(tmp_path, request.param)
+    yield machine
+    machine.stop()
+
+
+@pytest.fixture
+def new_desk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Desk]]:
+    monkeypatch.setattr(agents, "AWAY_S", 0.2)
+    desks: list[Desk] = []
+
+    def create(cloud: Cloud | None = None) -> Desk:
+        desks.append(Desk(machine.way, cloud or machine.cloud))
+        return desks[-1]
+
+    yield create
+    for desk in desks:
+        desk.agents.stop()

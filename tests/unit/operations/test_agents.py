@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,145 +16,17 @@ import pytest
 from msgspec.structs import replace
 
 from pileus.agent import doors
-from pileus.agent.commands import AgentReport, Answer, BuildGuest, Command, DiscardGuest, Envelope, GuestEvent, Progress
-from pileus.agent.doors import open_tls, open_unix
-from pileus.agent.executor import Executor
-from pileus.agent.hypervisor.fake import FakeHypervisor
-from pileus.agent.journal import Journal
-from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.papers import PapersFolder
-from pileus.agent.server import Agent
+from pileus.agent.commands import BuildGuest, Command, DiscardGuest, GuestEvent, Progress
 from pileus.certificates import AGENT, REPLICA, Identity
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
-from pileus.operations.agents import QUESTIONS, Agents, Questions, ask
-from pileus.operations.post import Post
-from pileus.operations.wires import Local, Question, Remote, Way
+from pileus.operations.agents import QUESTIONS, Questions, ask
+from pileus.operations.wires import Local, Question
 from tests.members import Cloud
-from tests.support import eventually, free_port
+from tests.support import eventually
 from tests.unit.agent.specs import guest
-
-NAME, CLOUD = "a1", "cloud-1"
-
-
-class Machine:
-    """A host whose agent can be started and stopped. `way` leads to it as the cloud is to reach it."""
-
-    def __init__(self, state: Path, kind: str) -> None:
-        self.state, self.socket, self.cloud = state, state / "agent.sock", Cloud(CLOUD)
-        self.journal = Journal(self.state / "journal.db")
-        self._port = free_port()
-        self._doors: list[Any] = []
-        self._connections: list[socket.socket] = []
-        self.local: Way = Local(self.socket)
-        who = Identity(CLOUD, AGENT, NAME)
-        self.remote = Remote("127.0.0.1", self._port, who, self.cloud.replica())
-        self.way = self.local if kind == "unix" else self.remote
-        self.papers = PapersFolder(state / "papers") if kind == "unix" else self.cloud.enrol(state / "papers", NAME)
-
-    def start(self) -> None:
-        hypervisor = FakeHypervisor(self.state, FakeNetwork(), 2)
-        hypervisor.start(lambda host, server_id, power_state: None)
-        executor = Executor(hypervisor, self.journal)
-        executor.start(2)
-        cloud = self.state / "cloud"
-        self.agent = Agent(NAME, hypervisor, "fake", executor, self.journal, cloud, self.papers)
-        self._doors = [open_unix(self.agent, self.socket, None), open_tls(self.agent, ("127.0.0.1", self._port))]
-        for door in self._doors:
-            self._remember(door)
-
-    def _remember(self, door: Any) -> None:
-        accept = door.get_request
-
-        def remember() -> tuple[socket.socket, Any]:
-            connection, address = accept()
-            self._connections.append(connection.dup())
-            return connection, address
-
-        door.get_request = remember
-
-    def stop(self) -> None:
-        for door in self._doors:
-            door.shutdown()
-            door.server_close()
-        self._doors.clear()
-        self.socket.unlink(missing_ok=True)
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        self._connections.clear()
-
-    def guests(self) -> set[str]:
-        return {one.server_id for host in self.agent.report().hosts for one in host.guests}
-
-
-class Ears:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.answers, self.reports = queue.Queue[Answer](), queue.Queue[AgentReport]()
-        self.events, self.told = queue.Queue[GuestEvent](), queue.Queue[Progress]()
-        self.lively = queue.Queue[list[str]]()
-        self.asked: list[datetime] = []
-        self.answer = self.answers.put
-        self.guest, self.progress, self.alive = self.events.put, self.told.put, self.lively.put
-
-    def report(self, report: AgentReport, asked: datetime) -> None:
-        self.asked.append(asked)
-        self.reports.put(report)
-
-    def next_answer(self) -> Answer:
-        return self.answers.get(timeout=10)
-
-
-class Desk:
-    """A replica's side: its post, and what it hears."""
-
-    def __init__(self, way: Way, cloud: Cloud) -> None:
-        self.post, self.ears = Post(), Ears()
-        cloud.add(NAME, way)
-        self.agents = Agents(self.post, self.ears, cloud)  # type: ignore[arg-type]  # methods as attributes
-
-    def start(self) -> Desk:
-        self.agents.start()
-        return self
-
-    def send(self, key: str, command: Command | None = None, host: str = "fake-1") -> None:
-        self.post.send(_envelope(key, command, host))
-
-
-def _envelope(key: str, command: Command | None = None, host: str = "fake-1") -> Envelope:
-    return Envelope(
-        key=key,
-        operation_id=key.split(":")[0],
-        attempt=1,
-        host=host,
-        deadline_s=60,
-        command=command or DiscardGuest(server_id=key),  # type: ignore[arg-type]
-    )
-
-
-@pytest.fixture(params=["unix", "tls"])
-def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    machine = Machine(tmp_path, request.param)
-    yield machine
-    machine.stop()
-
-
-@pytest.fixture
-def new_desk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Desk]]:
-    monkeypatch.setattr(link_module, "AWAY_S", 0.2)
-    desks: list[Desk] = []
-
-    def create(cloud: Cloud | None = None) -> Desk:
-        desks.append(Desk(machine.way, cloud or machine.cloud))
-        return desks[-1]
-
-    yield create
-    for desk in desks:
-        desk.agents.stop()
+from tests.unit.operations.machine import CLOUD, NAME, Desk, Machine, envelope
 
 
 def test_commands_are_answered(machine: Machine, new_desk: Callable[..., Desk]) -> None:
@@ -473,6 +344,6 @@ def test_an_agent_that_does_not_belong_any_more_is_not_talked_to(
     assert desk.ears.next_answer().key == "op:0"
     contacts = list(machine.cloud.contacts())
     machine.cloud.contacts().clear()
-    eventually(lambda: not desk.post.send(_envelope("op:1")), 10, "the end of the conversation")
+    eventually(lambda: not desk.post.send(envelope("op:1")), 10, "the end of the conversation")
     machine.cloud.contacts().extend(contacts)
     assert desk.ears.next_answer().key == "op:1"

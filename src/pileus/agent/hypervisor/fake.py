@@ -58,10 +58,10 @@ class FakeHypervisor:
     """
 
     def __init__(
-        self, state: Path, network: Network, hosts: int, uploads: Path | None = None, suffix: str = ""
+        self, state: Path, network: Network, hosts: int, uploads: Uploads | None = None, suffix: str = ""
     ) -> None:
         self._root, self._network = state / "fake", network
-        self._uploads = Uploads(uploads)
+        self._uploads = uploads or Uploads(None)
         self._hosts = [f"fake-{number + 1}{suffix}" for number in range(hosts)]
 
     @property

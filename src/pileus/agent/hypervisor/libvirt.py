@@ -27,6 +27,7 @@ from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvi
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
 from pileus.agent.hypervisor.snapshots import SnapshotCommands
+from pileus.agent.imagefile import Opened, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
@@ -56,9 +57,9 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         host: name of the host.
         virt_type: `kvm` or `qemu`; found out by running a guest if not given.
         metadata: the service that answers guests; one of its own if not given.
-        uploads: the one folder into which images may be put, another user's; without it no images are made.
+        uploads: where images are put; without it no images are made.
         account: in whose group guests run, and as whom their images are converted; as ourselves if None.
-        cache: how much is kept of images that no guest uses. store: the one folder that they are taken from.
+        cache: how much is kept of images that no guest uses. opened: gives images' data.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         host: str,
         virt_type: str | None = None,
         metadata: MetadataService | None = None,
-        uploads: Path | None = None,
+        uploads: Uploads | None = None,
         account: Account | None = None,
         cache: CacheLimits | None = None,
-        store: Path | None = None,
+        opened: Opened = opened_file,
     ) -> None:
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
-        self._images = ImageCache(state / "images", account, cache, self._files.bases, store)
-        self._uploads = Uploads(uploads)
+        self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
+        self._uploads = uploads or Uploads(None)
 
     # --- the host ---------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from pileus.agent.errors import CommandFailed
+from pileus.agent.freight import FreightDesk
 from pileus.agent.imagefile import source_path
 from pileus.agent.timeline import Timeline
 from pileus.files import write_all
@@ -106,6 +107,35 @@ class Uploads:
             yield folder
         finally:
             os.close(folder)
+
+
+class Outgoing(Uploads):
+    """A folder of our own: what is complete in it is handed to a replica on another machine.
+
+    Args:
+        desk: where replicas come for it.
+    """
+
+    def __init__(self, folder: Path, desk: FreightDesk) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        super().__init__(folder)
+        self._mine, self._desk = folder, desk
+
+    def check(self, location: str) -> str:
+        """The name that a file:// URL of the replica's means; which folder is the replica's own business."""
+        name = source_path(location).name
+        return super().check((self._mine / name).as_uri())
+
+    def deliver(self, source: BinaryIO, size: int, location: str, timeline: Timeline) -> Delivered:
+        """As Uploads.deliver; back once a replica has it: a `hand over image` event more."""
+        name = self.check(location)
+        try:
+            delivered = super().deliver(source, size, location, timeline)
+            with timeline.stage("hand over image"):
+                self._desk.hand_over(self._mine / name, name, delivered.size, delivered.sha512)
+            return delivered
+        finally:
+            (self._mine / name).unlink(missing_ok=True)
 
 
 def _is_unfinished(found: os.stat_result) -> bool:

@@ -27,6 +27,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.storage.uploads import Uploads
 from tests.unit.agent.desk import Desk
 from tests.unit.agent.specs import PORT, SERVER, guest, image_of, wiring
 
@@ -98,7 +99,7 @@ def test_an_image_is_a_disk_that_was_never_written_to(tmp_path: Path) -> None:
     command = SnapshotGuest(server_id=SERVER, image_id="i", location=path.as_uri())
     ward = Ward(desk)
     assert ward.do(command) == "not-allowed", "it was told of no place for images"
-    desk.hypervisor._uploads = FakeHypervisor(tmp_path, FakeNetwork(), 1, uploads=path.parent)._uploads
+    desk.hypervisor._uploads = FakeHypervisor(tmp_path, FakeNetwork(), 1, uploads=Uploads(path.parent))._uploads
     assert ward.do(replace(command, disk_format="raw")) == "unsupported"
     assert ward.do(replace(command, server_id="other")) == "no-such-guest" and list(path.parent.iterdir()) == []
     result = ward.do(command)

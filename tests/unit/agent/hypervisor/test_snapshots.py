@@ -12,6 +12,7 @@ import pytest
 from pileus.agent.commands import SnapshotGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.specs import SERVER
 
@@ -66,7 +67,7 @@ class Bench:
     def __init__(self, state: Path, monkeypatch: pytest.MonkeyPatch, looked: Callable[[Domain], None]) -> None:
         self.uploads = state / "incoming"
         self.uploads.mkdir()
-        self.hypervisor = LibvirtHypervisor(state, FakeNetwork(), HOST, uploads=self.uploads)
+        self.hypervisor = LibvirtHypervisor(state, FakeNetwork(), HOST, uploads=Uploads(self.uploads))
         self.files = self.hypervisor._files.guest(SERVER)
         self.files.make_directory()
         base, argv = state / "images" / f"{'a' * 128}.raw", ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]

@@ -1,0 +1,48 @@
+"""Image data between an agent and replicas: the agent says what it wants and has, replicas bring and take it."""
+
+from __future__ import annotations
+
+from pileus.agent.commands.base import Count, Spec, Word
+
+
+class Wanted(Spec, frozen=True, kw_only=True):
+    """A piece of an image's data; bytes."""
+
+    image_id: Word
+    first: Count
+    length: Count
+
+
+class Offered(Spec, frozen=True, kw_only=True):
+    """The data of an image that a host has made; `size` in bytes."""
+
+    image_id: Word
+    size: Count
+
+
+class Freight(Spec, frozen=True, kw_only=True):
+    """What an agent answers to GET /freight."""
+
+    wanted: tuple[Wanted, ...] = ()
+    offered: tuple[Offered, ...] = ()
+
+
+class Delivery(Spec, frozen=True, kw_only=True):
+    """The body of POST /delivery, in MessagePack: a piece that was wanted."""
+
+    image_id: Word
+    first: Count
+    data: bytes
+
+
+class Declined(Spec, frozen=True, kw_only=True):
+    """The body of POST /declined: this replica does not have the image, or may not give it to this host."""
+
+    image_id: Word
+
+
+class Taken(Spec, frozen=True, kw_only=True):
+    """The body of POST /taken: all that was offered of an image is stored, and has this SHA-512."""
+
+    image_id: Word
+    sha512: Word

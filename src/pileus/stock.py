@@ -1,0 +1,41 @@
+"""The images that this replica keeps, for agents elsewhere (operations.freight.Stock)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from pileus.agent.commands import SnapshotGuest
+from pileus.compute.model import Server
+from pileus.db import Database
+from pileus.image import store
+from pileus.operations.post import Post
+
+
+class Stock:
+    """Args: directory: of the images' files. post: what was told to hosts."""
+
+    def __init__(self, db: Database, directory: Path, post: Post) -> None:
+        self._db, self._directory, self._post = db, directory, post
+
+    def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
+        """An image's data, if it is here and a server on one of an agent's own hosts is made of it."""
+        try:
+            path = store.path(self._directory, image_id)
+        except ValueError:
+            return None
+        used = (Server.image_id == image_id, Server.host.is_not(None), Server.deleted_at.is_(None))
+        with self._db.read() as session:
+            hosts = session.scalars(select(Server.host).where(*used).distinct())
+            return path if any(owns(host or "") for host in hosts) and path.is_file() else None
+
+    def incoming(self, image_id: str, hosts: set[str]) -> Path | None:
+        """Where the data of an image arrive that this replica has told one of these hosts to make; else None."""
+        for letter in self._post.letters():
+            command = letter.envelope.command
+            if isinstance(command, SnapshotGuest) and command.image_id == image_id and letter.envelope.host in hosts:
+                whole = store.path(store.incoming_directory(self._directory), image_id)
+                return whole.with_name(whole.name + store.ARRIVING)
+        return None

@@ -1,0 +1,121 @@
+"""Image data between a replica and an agent on another machine: whole, resumed, and only what one may have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pileus.agent import freight as desk_module
+from pileus.agent.commands import ImageSource
+from pileus.agent.commands.freight import Declined, Delivery
+from pileus.agent.errors import CommandFailed
+from pileus.agent.freight import PIECE
+from tests.support import eventually
+from tests.unit.operations.machine import Desk, Machine
+
+pytestmark = pytest.mark.parametrize("machine", ["tls"], indirect=True)
+DATA = os.urandom(PIECE) + bytes(PIECE) + os.urandom(12_345)
+
+
+def image_of(data: bytes, id: str = "image-1") -> ImageSource:
+    digest = hashlib.sha512(data).hexdigest()
+    return ImageSource(id=id, location="file:///elsewhere", disk_format="raw", size_bytes=len(data), sha512=digest)
+
+
+def read(machine: Machine, image: ImageSource) -> bytes:
+    with machine.desk.opened(image) as source:
+        return source.read()
+
+
+@pytest.fixture
+def stored(tmp_path: Path, machine: Machine) -> Path:
+    path = tmp_path / "stored"
+    path.write_bytes(DATA)
+    machine.cloud.images["image-1"] = path
+    return path
+
+
+def test_an_image_is_brought_whole(machine: Machine, new_desk: Callable[..., Desk], stored: Path) -> None:
+    machine.start()
+    new_desk().start()
+    assert read(machine, image_of(DATA)) == DATA
+
+
+def test_what_one_replica_does_not_have_another_brings(machine: Machine, stored: Path) -> None:
+    """The desk alone: who declined is not asked again, others are at once."""
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, machine, image_of(DATA))
+        [wanted] = machine.desk.freight("r1", 10).wanted
+        assert machine.desk.freight("r2", 0).wanted == (), "one is enough"
+        machine.desk.decline("r1", Declined(image_id="image-1"))
+        assert machine.desk.freight("r1", 0).wanted == ()
+        for first in range(0, len(DATA), PIECE):
+            [wanted] = machine.desk.freight("r2", 10).wanted
+            assert wanted.first == first
+            machine.desk.deliver(Delivery(image_id="image-1", first=first + 1, data=b"no"))
+            machine.desk.deliver(Delivery(image_id="image-1", first=first, data=DATA[first : first + PIECE]))
+        assert reading.result(20) == DATA
+
+
+def test_an_image_that_no_replica_has_is_missing(
+    machine: Machine, new_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.5)
+    machine.start()
+    new_desk().start()
+    with pytest.raises(CommandFailed, match="no replica brings"):
+        read(machine, image_of(DATA))
+
+
+def test_bringing_goes_on_where_a_lost_replica_stopped(
+    machine: Machine,
+    new_desk: Callable[..., Desk],
+    stored: Path,
+) -> None:
+    machine.start()
+    first = new_desk().start()
+    with ThreadPoolExecutor(1) as pool, machine.desk.opened(image_of(DATA)) as source:
+        assert source.read(10) == DATA[:10]
+        first.agents.stop()
+        rest = pool.submit(source.read)
+        eventually(lambda: machine.desk._wants, 10, "the next piece to be wanted")
+        new_desk().start()
+        assert rest.result(30) == DATA[10:]
+
+
+@pytest.mark.parametrize("before", [b"", DATA[: PIECE + 7], os.urandom(len(DATA))], ids=["all", "the rest", "anew"])
+def test_what_a_host_made_is_taken_whole(
+    machine: Machine,
+    new_desk: Callable[..., Desk],
+    tmp_path: Path,
+    before: bytes,
+) -> None:
+    made, part = tmp_path / "made", tmp_path / "image-2.arriving"
+    made.write_bytes(DATA)
+    if before:
+        part.write_bytes(before)
+    machine.cloud.images["image-2"] = part
+    machine.start()
+    new_desk().start()
+    machine.desk.hand_over(made, "image-2", len(DATA), hashlib.sha512(DATA).hexdigest())
+    assert (tmp_path / "image-2").read_bytes() == DATA and not part.exists()
+
+
+def test_nobody_takes_what_nobody_asked_for(
+    machine: Machine,
+    new_desk: Callable[..., Desk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.5)
+    machine.start()
+    new_desk().start()
+    with pytest.raises(CommandFailed, match="no replica takes"):
+        machine.desk.hand_over(tmp_path / "made", "image-3", 5, "0")
+    with pytest.raises(CommandFailed, match="nothing of image"):
+        machine.desk.piece("image-3", 0, 1)
