@@ -62,6 +62,8 @@ class CloudUnderTest:
         self.options = [*options, *(["--netns", netns] if netns else [])]
         self.environment = {**os.environ, **({"PILEUS_DATABASE": database} if database else {})}
         self.database = database
+        self.settings: dict[str, Any] = {"bcrypt_rounds": 4}
+        """Those that no option of the command line sets. Passwords are hashed cheaply: no attacker guesses them."""
         self._credentials: dict[str, dict[str, str]] = {}
         self._client: Commands | None = None
 
@@ -70,13 +72,13 @@ class CloudUnderTest:
         return int((self.state / "pileus.pid").read_text())
 
     def up(self, **environment: str) -> str:
-        """`pileus up --detach`; returns what it printed. Passwords are hashed cheaply: no attacker guesses them."""
+        """`pileus up --detach`; returns what it printed."""
         listen = [] if self.verb == "agent" else ["--listen", f"127.0.0.1:{self.port}"]
         self._credentials.clear()
         settings = self.state / "settings.json"
         if not settings.exists():
             role = {"up": "cloud"}.get(self.verb, self.verb)
-            settings.write_text(json.dumps({"state": str(self.state), "role": role, "bcrypt_rounds": 4}))
+            settings.write_text(json.dumps({"state": str(self.state), "role": role, **self.settings}))
         return self.pileus(self.verb, *listen, "--detach", *self.options, **environment)
 
     def down(self, *options: str) -> None:

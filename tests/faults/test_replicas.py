@@ -24,6 +24,7 @@ class ManyHosts:
         self.replicas = [CloudUnderTest(None, "--database", database, verb="replica") for _ in range(2)]
         for one in self.replicas:
             one.database = database
+            one.settings["image_folder"] = str(self.replicas[0].state / "images")  # as a shared file system's
             one.up()
         token = self.replicas[0].pileus("join-token").strip()
         self.agents: list[CloudUnderTest] = []
@@ -115,6 +116,15 @@ def test_every_replica_serves_every_host(cloud: ManyHosts) -> None:
     for connection in (cloud.first, cloud.second):
         for one in found:
             assert connection.compute.get_server_console_output(one.id)["output"], "asked of its host by mutual TLS"
+
+
+def test_an_image_that_a_host_made_is_every_replicas(cloud: ManyHosts) -> None:
+    cloud.boot(1, cloud.first)
+    [server] = cloud.settled(1)
+    made = cloud.second.compute.create_server_image(server, "copy", wait=True)
+    data = [one.image.download_image(made.id).content for one in (cloud.first, cloud.second)]
+    assert data[0] == data[1] and len(data[0]) == cloud.first.image.get_image(made.id).size > 0
+    cloud.first.image.delete_image(made.id)
 
 
 def test_replicas_know_the_same_passwords(cloud: ManyHosts) -> None:
