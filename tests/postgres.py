@@ -27,9 +27,13 @@ SETTINGS = {
 
 
 class Postgres:
-    """Listens on a loopback port; its data are gone with `remove`."""
+    """Listens on a loopback port; its data are gone with `remove`.
 
-    def __init__(self) -> None:
+    Args:
+        durable: what is committed is on the disk, as where it matters how long that takes.
+    """
+
+    def __init__(self, durable: bool = False) -> None:
         self._programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
         self._folder = Path(tempfile.mkdtemp(prefix="pileus-postgres-", dir="/var/tmp"))
         if os.geteuid() == 0:
@@ -38,6 +42,8 @@ class Postgres:
         port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{port}"
         settings = SETTINGS | {"unix_socket_directories": str(self._folder)}
+        if durable:
+            settings |= {"fsync": "on", "full_page_writes": "on"}
         self._options = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in settings.items())])
         data = str(self._folder / "data")
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-D", data)
