@@ -131,7 +131,10 @@ def found_authority(cloud: str) -> tuple[bytes, bytes]:
 
 
 def sign(authority: tuple[bytes, bytes], public: bytes, who: Identity, lasts: timedelta) -> bytes:
-    """The authority's certificate, PEM, that a public key is somebody's; no longer valid than its own."""
+    """The authority's certificate, PEM, that a public key is somebody's; no longer valid than its own.
+
+    The name is the subject's common name, too: OVN knows a chassis by that.
+    """
     key, issuer = _key(authority[0]), x509.load_pem_x509_certificate(authority[1])
     owner = serialization.load_pem_public_key(public)
     assert isinstance(owner, ec.EllipticCurvePublicKey)
@@ -139,7 +142,7 @@ def sign(authority: tuple[bytes, bytes], public: bytes, who: Identity, lasts: ti
     end = min(now + lasts, issuer.not_valid_after_utc)
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = (
-        x509.CertificateBuilder(issuer.subject, _subject(who.role), owner, x509.random_serial_number())
+        x509.CertificateBuilder(issuer.subject, _subject(who.name), owner, x509.random_serial_number())
         .not_valid_before(now - SLACK)
         .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(who.uri)]), critical=False)

@@ -168,7 +168,7 @@ class Hearing:
             with self._db.write() as session:
                 hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
         with self._db.write() as session:
-            joined.note_address(session, report.name, report.address)
+            joined.note_addresses(session, report.name, report.address, report.southbound)
         self.heard.set()
 
     def alive(self, names: list[str]) -> None:

@@ -85,11 +85,16 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """What it is answered: the cloud's id, its certificate and the authority's, PEM."""
+    """What it is answered: the cloud's id, its certificate and the authority's (PEM).
+
+    Attributes:
+        southbound: where OVN's central is; "" if there is none for other hosts.
+    """
 
     cloud: str
     certificate: str
     authority: str
+    southbound: str = ""
     seal: str = ""
 
     def sealed_with(self, key: str, asked: Application) -> Admission:
@@ -101,4 +106,4 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
         return sealed(key, self.seal, *self._said(asked))
 
     def _said(self, asked: Application) -> tuple[str, ...]:
-        return "admitted", asked.request, self.cloud, self.certificate, self.authority
+        return "admitted", asked.request, self.cloud, self.certificate, self.authority, self.southbound

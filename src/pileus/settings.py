@@ -34,6 +34,11 @@ class Settings(msgspec.Struct, kw_only=True):
     """How many hosts the fake hypervisor simulates."""
     name: str = ""
     """Of an agent that joined: its host's; empty: the machine's."""
+    southbound: str = ""
+    """Of an agent that joined: where OVN's central is (ssl:HOST:PORT), as it was told then."""
+    tunnel_device: str = ""
+    """Network device by which tunnels to other hosts go; wanted only where Open vSwitch has no datapath in the kernel:
+    its addresses and routes are moved to the bridge br-phy."""
     agent_listen: str = ""
     """Where an agent that joined awaits replicas; empty: on the address that it joined from, at any port."""
     netns: str | None = None

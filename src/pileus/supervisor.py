@@ -267,6 +267,8 @@ class Supervisor:
                 fake_suffix=f".{settings.name}" if settings.role == "agent" else "",
                 outbound=PUBLIC_GATEWAY if settings.outbound_nat else None,
                 northbound=settings.directory / "run" / "northbound.sock",
+                southbound=settings.southbound,
+                tunnel_device=settings.tunnel_device,
                 user=self._guest_user(),
                 store=settings.images if settings.role == "cloud" else None,
                 cache=CacheLimits(

@@ -21,7 +21,7 @@ import pytest
 
 from pileus.agent.commands import FixedIP, SubnetSpec
 from pileus.agent.errors import CommandFailed
-from pileus.agent.network.ovnd import _prepare_database
+from pileus.agent.network.processes import prepare_database
 from pileus.agent.timeline import Timeline
 from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
 
@@ -282,14 +282,14 @@ def test_agent_killed_at_once_is_followed_by_one_that_finds_all(guests: tuple[st
 def test_database_that_was_never_whole_is_made_again(tmp_path: Path) -> None:
     schema = Path("/usr/share/ovn/ovn-nb.ovsschema")
     database = tmp_path / "nb.db"
-    _prepare_database(database, schema)
+    prepare_database(database, schema)
     whole = database.read_bytes()
     for broken in (b"", whole[:10], whole[:-1]):
         database.write_bytes(broken)
-        _prepare_database(database, schema)
+        prepare_database(database, schema)
         assert sh("ovsdb-tool", "db-name", str(database)).strip() == "OVN_Northbound"
     database.write_bytes(whole + b"torn")
-    _prepare_database(database, schema)
+    prepare_database(database, schema)
     assert database.read_bytes() == whole + b"torn"
 
 

@@ -31,12 +31,15 @@ def own_address(url: str) -> str:
         return str(plain.getsockname()[0])
 
 
-def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], simulates: bool) -> None:
+def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], simulates: bool) -> str:
     """Become a host of the cloud behind a URL, or tell it where the host is found now.
 
     Args:
         state: the agent's folder. listen: where it will await replicas.
         simulates: its hosts are not real, and there may be several.
+
+    Returns:
+        Where OVN's central is; "" if the cloud has none for other hosts.
 
     Raises:
         CommandFailed: "join": the cloud is not there, or says why not.
@@ -59,6 +62,7 @@ def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], 
         raise CommandFailed("join", f"the answer of {url} is not by who issued the token")
     papers.take(Certificate(certificate=answer.certificate, authority=answer.authority))
     write_private(state / "cloud", answer.cloud.encode())
+    return answer.southbound
 
 
 def _connected(url: str) -> socket.socket:

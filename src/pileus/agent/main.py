@@ -60,6 +60,10 @@ class AgentSettings(msgspec.Struct):
     """Socket on which the control plane finds OVN's northbound database; `group` may open it, too."""
     user: str | None = None
     """Whose group guests run in, and as whom their images are converted; as the agent itself if not given."""
+    southbound: str = ""
+    """Where OVN's central is; "" for on this host."""
+    tunnel_device: str = ""
+    """That tunnels to other hosts go by, where the datapath is in userspace."""
     cache: CacheLimits = CacheLimits()
     store: Path | None = None
     """Folder of images that a replica on this machine keeps, with `incoming` for those of guests; None: replicas are
@@ -100,6 +104,13 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     executor.start()
     papers = PapersFolder(settings.state / "papers")
     agent = Agent(settings.name, hypervisor, network.kind, executor, journal, settings.state / "cloud", papers, desk)
+
+    def meet() -> None:
+        agent.southbound = network.meet(papers.pems)
+
+    papers.changed = meet
+    if papers.papers():
+        meet()
 
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
@@ -167,13 +178,16 @@ def make_network(settings: AgentSettings) -> Network:
             raise CommandFailed("network", "outbound NAT needs the network ovn")
         return FakeNetwork()
     from pileus.agent.network.ovn import OvnNetwork
+    from pileus.agent.network.ovnd import Neighbours
 
     return OvnNetwork(
         settings.state,
         settings.name,
+        neighbours=Neighbours(settings.listen[0], settings.southbound, settings.tunnel_device),
         outbound=settings.outbound,
         northbound=settings.northbound,
         group=settings.group_id,
+        mark=f"-{settings.name}" if settings.southbound else "",
     )
 
 

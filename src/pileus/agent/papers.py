@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,17 +18,28 @@ from pileus.certificates import Papers
 from pileus.files import write_private
 
 
+class Pems(NamedTuple):
+    """Files that hold the same for programs that want files."""
+
+    key: Path
+    certificate: Path
+    authority: Path
+
+
 class PapersFolder:
     """What the agent shows and trusts; a replica renews it over the connection that it has.
 
-    `papers.json` is in use; `key.pem` is a key that a certificate is asked for.
+    `papers.json` is in use, and `pems` say the same; `next-key.pem` is a key that a certificate is asked for.
 
     Args:
         path: made if missing; only the agent's user may look into it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._papers, self._asked = path / "papers.json", path / "key.pem"
+        self._papers, self._asked = path / "papers.json", path / "next-key.pem"
+        self.pems = Pems(*(path / f"{name}.pem" for name in Pems._fields))
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there are new ones."""
         self._lock = threading.Lock()
         self._used: tuple[Papers, ssl.SSLContext] | None = None
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,6 +92,10 @@ class PapersFolder:
                 with suppress(ssl.SSLError, ValueError):
                     fresh.context(ssl.Purpose.CLIENT_AUTH)
                     write_private(self._papers, msgspec.json.encode(fresh))
+                    for path, content in zip(self.pems, msgspec.structs.astuple(fresh), strict=True):
+                        write_private(path, content)
                     self._asked.unlink(missing_ok=True)
-                    return
-        raise CommandFailed("invalid", "the certificate cannot be used: it is not for a key that this host has")
+                    break
+            else:
+                raise CommandFailed("invalid", "the certificate cannot be used: it is not for a key that this host has")
+        self.changed()

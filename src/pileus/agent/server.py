@@ -63,7 +63,7 @@ class Agent:
     ) -> None:
         self.hypervisor, self.executor, self.journal = hypervisor, executor, journal
         self.name, self.network_kind, self.papers, self.desk = name, network_kind, papers, desk
-        self.address = ""
+        self.address = self.southbound = ""
         self.started = clock.time()
         self._cloud, self._belonging = cloud, threading.Lock()
         self.stop: Callable[[bool], None] = lambda keep_guests: None
@@ -81,8 +81,9 @@ class Agent:
         hosts = tuple(self._with_incarnations(host) for host in self.hypervisor.reports())
         address = self.address if self.papers.papers() else ""
         return AgentReport(
-            started=self.started, network=self.network_kind, hosts=hosts, name=self.name, address=address
-        )
+            started=self.started, network=self.network_kind, hosts=hosts, name=self.name, address=address,
+            southbound=self.southbound,
+        )  # fmt: skip
 
     def take(self, body: bytes) -> dict[str, Any]:
         """Commands, each by itself: one that cannot be read must not keep the others from the host.

@@ -22,6 +22,7 @@ from pileus.statedir import StartFailed
 @click.option("--network", type=click.Choice(["auto", "ovn", "fake"]), help="What connects them.")
 @click.option("--fake-hosts", type=click.IntRange(0, 100_000), help="How many hosts the fake hypervisor simulates.")
 @click.option("--netns", metavar="NAME", help="Run in this network namespace (made if missing).")
+@click.option("--tunnel-device", metavar="DEVICE", help="For tunnels, where the kernel has no datapath.")
 @click.option("--outbound-nat/--no-outbound-nat", default=None, help="NAT from the external network to the outside.")
 @click.option("--tls-cert", metavar="FILE", help="Certificate (PEM): connections are encrypted.  [kept; '' ends it]")
 @click.option("--tls-key", metavar="FILE", help="Its private key (PEM).")

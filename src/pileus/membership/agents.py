@@ -14,7 +14,7 @@ from pileus.jointoken import Admission, Application
 from pileus.membership import authority
 from pileus.membership.model import Agent, JoinTokenRow
 
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,200}[A-Za-z0-9])?")
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -54,7 +54,10 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
     session.lock("membership")
     _enter(session, asked, public_key.decode())
     own = authority.certify_agent(session, asked.name, public_key, lasts_s).decode()
-    answer = Admission(cloud=cloud, certificate=own, authority=authority.certificate(session).decode())
+    southbound = session.scalar(select(Agent.southbound).where(Agent.southbound != "").limit(1)) or ""
+    answer = Admission(
+        cloud=cloud, certificate=own, authority=authority.certificate(session).decode(), southbound=southbound
+    )
     return answer.sealed_with(token.key, asked)
 
 
@@ -110,12 +113,17 @@ def enter_own(session: Session, name: str, hosts: str, replica_id: str) -> None:
     row.hosts, row.replica_id = hosts, replica_id
 
 
-def note_address(session: Session, name: str, address: str) -> None:
-    """Note where an agent is found now, as it says itself."""
+def note_addresses(session: Session, name: str, address: str, southbound: str) -> None:
+    """Note where an agent is found now, and OVN's central if it is with it, as the agent says itself.
+
+    Raises:
+        Invalid: nobody is found there.
+    """
     if address:
         check_address(address)
-        moved = (Agent.name == name, Agent.address != address)
-        session.change(update(Agent).where(*moved).values(address=address))
+        row = session.get(Agent, name)
+        if row is not None:
+            row.address, row.southbound = address, southbound
 
 
 def note_key(session: Session, name: str, public_key: str) -> None:

@@ -43,6 +43,8 @@ class Agent(Base):
     """HOST:PORT on which it awaits replicas and other agents; "" while that is not known."""
     public_key: Mapped[str] = mapped_column(Text)
     """Of its newest certificate (PEM): who joins again under its name must have it."""
+    southbound: Mapped[str] = mapped_column(default="")
+    """Where other hosts find OVN's central, if it is on this one."""
     replica_id: Mapped[str | None]
     """The replica that it shares a machine, and a state directory, with."""
     created_at: Mapped[datetime]

@@ -194,7 +194,7 @@ def test_ways_to_agents(serving: Serving, anybody: Client, token: str, members: 
         with pytest.raises(Unavailable, match=nowhere):
             members.way_to(nowhere)
     with serving.cloud.db.write() as session:
-        agents.note_address(session, "there", "[fd00::1]:9")
+        agents.note_addresses(session, "there", "[fd00::1]:9", "")
     other = members.way_to("host-1")
     assert isinstance(other, Remote) and (other.host, other.port) == ("fd00::1", 9)
 

@@ -58,6 +58,8 @@ class AgentReport(Spec, frozen=True, kw_only=True):
     hosts: tuple[HostReport, ...]
     name: str = ""
     """The agent's own, by which it joined; "" if it is older than that."""
+    southbound: str = ""
+    """Where other hosts find OVN's central (ssl:HOST:PORT), if it is on this one."""
     address: str = ""
     """HOST:PORT on which it awaits replicas and other agents by mutual TLS; "" while it has no certificate."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pileus.agent.commands import GuestPort
+from pileus.agent.papers import Pems
 from pileus.agent.timeline import Timeline
 
 MetadataListener = Callable[[str, socket.socket], None]
@@ -27,6 +28,9 @@ class Network(Protocol):
 
     def start(self, listener: MetadataListener) -> None:
         """Bring the network up (starting its daemons if they do not run)."""
+
+    def meet(self, pems: Pems) -> str:
+        """Use these certificates with other hosts' networks; where they find the central part, "" if it is not here."""
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port, at most 15 characters."""

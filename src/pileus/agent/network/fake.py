@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 from pileus.agent.commands import GuestPort
 from pileus.agent.network.base import MetadataListener
+from pileus.agent.papers import Pems
 from pileus.agent.timeline import Timeline
 
 
@@ -17,6 +18,10 @@ class FakeNetwork:
 
     def start(self, listener: MetadataListener) -> None:
         """Nothing to start."""
+
+    def meet(self, pems: Pems) -> str:
+        """There are no packets to exchange."""
+        return ""
 
     def tap_name(self, port_id: str) -> str:
         return f"tap{port_id[:11]}"

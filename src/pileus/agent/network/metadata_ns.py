@@ -40,10 +40,13 @@ class MetadataNamespaces:
 
     The listening socket of a network that leaves the host is shut down: accept() on it then fails, and
     whoever got it closes it.
+
+    Args:
+        mark: behind the namespaces' names, where several hosts share a machine.
     """
 
-    def __init__(self, vsctl: Callable[..., str], listener: MetadataListener) -> None:
-        self._vsctl, self._listener = vsctl, listener
+    def __init__(self, vsctl: Callable[..., str], listener: MetadataListener, mark: str = "") -> None:
+        self._vsctl, self._listener, self._mark = vsctl, listener, mark
         self._sockets: dict[str, socket.socket] = {}
         self._ports: dict[str, tuple[PortSpec, int]] = {}
         self._lock = threading.Lock()
@@ -51,7 +54,7 @@ class MetadataNamespaces:
     def recover(self) -> None:
         """Listen again in the namespaces that are there; forget those that a reboot of the machine took."""
         for network_id in self._owned():
-            if not (_NETNS / namespace(network_id)).exists():
+            if not (_NETNS / self._space(network_id)).exists():
                 self.release(network_id)
                 continue
             try:
@@ -64,9 +67,9 @@ class MetadataNamespaces:
         with self._lock:
             if self._ports.get(network_id) == (port, mtu):
                 return
-            if not (_NETNS / namespace(network_id)).exists():
-                run("ip", "netns", "add", namespace(network_id))
-            _wire(network_id, port, mtu)
+            if not (_NETNS / self._space(network_id)).exists():
+                run("ip", "netns", "add", self._space(network_id))
+            _wire(self._space(network_id), network_id, port, mtu)
             self._plug(network_id, port)
             if network_id not in self._sockets:
                 self._listen(network_id)
@@ -79,8 +82,8 @@ class MetadataNamespaces:
             self._close(network_id)
             self._vsctl("--if-exists", "del-port", INTEGRATION_BRIDGE, _veth(network_id, 0))
             remove_link(_veth(network_id, 0))  # before its namespace, which the kernel takes down later
-            if (_NETNS / namespace(network_id)).exists():
-                run("ip", "netns", "del", namespace(network_id))
+            if (_NETNS / self._space(network_id)).exists():
+                run("ip", "netns", "del", self._space(network_id))
 
     def release_all(self) -> None:
         for network_id in self._owned():
@@ -98,6 +101,9 @@ class MetadataNamespaces:
         pairs = [pair.partition("=") for line in lines for pair in line.replace(",", " ").split()]
         return [value.strip('"') for key, _, value in pairs if key == _OWNER]
 
+    def _space(self, network_id: str) -> str:
+        return namespace(network_id) + self._mark
+
     def _plug(self, network_id: str, port: PortSpec) -> None:
         name = _veth(network_id, 0)
         ids = (f"external_ids:iface-id={port.id}", f"external_ids:{_OWNER}={network_id}")
@@ -105,7 +111,7 @@ class MetadataNamespaces:
         self._vsctl(*add, "--", "set", "Interface", name, *ids)
 
     def _listen(self, network_id: str) -> None:
-        listening = _in_namespace(namespace(network_id), lambda: _prepare_socket(_veth(network_id, 1)))
+        listening = _in_namespace(self._space(network_id), lambda: _prepare_socket(_veth(network_id, 1)))
         self._sockets[network_id] = listening
         self._listener(network_id, listening)
 
@@ -127,12 +133,12 @@ def _veth(network_id: str, end: int) -> str:
     return f"tap{network_id[:10]}{end}"
 
 
-def _wire(network_id: str, port: PortSpec, mtu: int) -> None:
+def _wire(space: str, network_id: str, port: PortSpec, mtu: int) -> None:
     """Make the veth pair and give its inner end the port's addresses; what is there already is corrected.
 
     Addresses that stay are never taken away: a new agent shall not disturb the guests that it finds.
     """
-    space, outer, inner = namespace(network_id), _veth(network_id, 0), _veth(network_id, 1)
+    outer, inner = _veth(network_id, 0), _veth(network_id, 1)
     if not link_exists(outer):
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
     run("ip", "link", "set", outer, "mtu", str(mtu), "up")

@@ -12,7 +12,8 @@ from pileus.agent.network.base import MetadataListener
 from pileus.agent.network.interfaces import Interfaces
 from pileus.agent.network.links import remove_link
 from pileus.agent.network.metadata_ns import MetadataNamespaces
-from pileus.agent.network.ovnd import INTEGRATION_BRIDGE, OvnDaemons
+from pileus.agent.network.ovnd import INTEGRATION_BRIDGE, Neighbours, OvnDaemons
+from pileus.agent.papers import Pems
 from pileus.agent.timeline import Timeline
 
 _HOST_OFFLOADS = ("csum", "gso", "tso4", "tso6", "ecn", "ufo")
@@ -23,15 +24,16 @@ LOOK_UP_S = 1.0
 
 
 class OvnNetwork:
-    """OVN on one host, which is central and chassis. Satisfies pileus.agent.network.base.Network.
+    """OVN on one host, which is a chassis, and central if no other is. Satisfies pileus.agent.network.base.Network.
 
     Args:
         state: the agent's directory; libvirtd must see `state/openvswitch/run` as /run/openvswitch.
         host: name of this host, as ports are bound to it; the chassis' name.
-        encap_ip: address of the tunnels.
+        neighbours: how it meets other hosts.
         outbound: the external network's gateway, if it shall be NATed to the outside: "203.0.113.1/24".
         northbound: socket on which the control plane finds the northbound database, besides the daemons' own.
         group: who may open that socket; root alone if not given.
+        mark: behind the names of what hosts that share a machine must tell apart.
     """
 
     kind = "ovn"
@@ -41,13 +43,14 @@ class OvnNetwork:
         state: Path,
         host: str,
         *,
-        encap_ip: str = "127.0.0.1",
+        neighbours: Neighbours = Neighbours(),
         outbound: str | None = None,
         northbound: Path | None = None,
         group: int | None = None,
+        mark: str = "",
     ) -> None:
-        self._host = host
-        self._daemons = OvnDaemons(state, host, encap_ip, outbound, northbound, group)
+        self._host, self._mark = host, mark
+        self._daemons = OvnDaemons(state, host, neighbours, outbound, northbound, group)
         self._open: tuple[Interfaces, MetadataNamespaces] | None = None
 
     @property
@@ -57,7 +60,7 @@ class OvnNetwork:
     def start(self, listener: MetadataListener) -> None:
         """Bring the network up (starting its daemons if they do not run)."""
         self._daemons.start()
-        self._open = Interfaces(self._daemons.db_socket), MetadataNamespaces(self._daemons.vsctl, listener)
+        self._open = Interfaces(self._daemons.db_socket), MetadataNamespaces(self._daemons.vsctl, listener, self._mark)
         self._open[1].recover()
 
     def stop(self, keep_guests: bool) -> None:
@@ -68,6 +71,10 @@ class OvnNetwork:
             namespaces.close() if keep_guests else namespaces.release_all()
             interfaces.close()
         self._daemons.stop(keep_running=keep_guests)
+
+    def meet(self, pems: Pems) -> str:
+        """Use these certificates with other hosts; where they find OVN's central, if it is here."""
+        return self._daemons.meet(pems)
 
     def tap_name(self, port_id: str) -> str:
         """Name of the guest's tap device of a port: 14 characters, as operators know it."""

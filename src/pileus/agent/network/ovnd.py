@@ -1,63 +1,55 @@
-"""OVN's and Open vSwitch's daemons: found again by their pid files, started where they do not run.
+"""A host's OVN and Open vSwitch: found again by their pid files, started where they do not run.
 
-They detach themselves, so they outlive the agent and keep its guests connected. Their flags are in the manual
-pages ovsdb-server(1), ovs-vswitchd(8), ovn-northd(8) and ovn-controller(8).
+They detach themselves, so they outlive the agent and keep its guests connected.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from pileus.agent.daemons import pid_of, run, wait_until
+from pileus.agent.daemons import run, wait_until
 from pileus.agent.errors import CommandFailed
+from pileus.agent.network.central import Central
 from pileus.agent.network.links import finish_checksums, link_exists, remove_link
 from pileus.agent.network.outbound import OutboundNat
+from pileus.agent.network.processes import Daemon, daemon, database, end, prepare_database
+from pileus.agent.network.underlay import BRIDGE as UNDERLAY_BRIDGE
+from pileus.agent.network.underlay import Underlay
+from pileus.agent.papers import Pems
 
 LOG = logging.getLogger(__name__)
 
 INTEGRATION_BRIDGE = "br-int"
 PROVIDER_BRIDGE = "br-ex"
 PROVIDER_NETWORK = "public"
-_OVN_SCHEMAS = Path("/usr/share/ovn")
 _OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _WATCH_S = 2.0
 
 
-@dataclass(frozen=True)
-class Daemon:
-    """A daemon with what it needs on its command line."""
+class Neighbours(NamedTuple):
+    """How a host meets the others of its cloud.
 
-    program: str
-    pidfile: Path
-    arguments: tuple[str, ...]
-    database: Path | None = None
-    schema: Path | None = None
+    Attributes:
+        address: of this host, by which others reach it, also for tunnels.
+        southbound: where OVN's central is (ssl:HOST:PORT); "" if it is on this host.
+        device: that tunnels go by, where the datapath is in userspace; "" where there are none.
+    """
 
-    def pid(self) -> int | None:
-        """Its pid if it runs.
-
-        Three of them are called ovsdb-server, and after a reboot a pid file may name another one of these:
-        only the command line tells. A zombie has none.
-        """
-        pid = pid_of(self.pidfile, self.program)
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return None
-        return pid if f"--pidfile={self.pidfile}".encode() in command.split(b"\0") else None
+    address: str = "127.0.0.1"
+    southbound: str = ""
+    device: str = ""
 
 
 class OvnDaemons:
-    """The daemons of one host that is its own OVN central.
+    """The daemons of one host, which is a chassis, and central if no other is.
 
     Args:
         state: the agent's directory; databases, sockets, pid files and logs are in its `ovn` and
-        `openvswitch`. host: the chassis' name. encap_ip: address for tunnels from other hosts.
+        `openvswitch`. host: the chassis' name.
         outbound: the external network's gateway, if it shall be NATed. northbound: where, besides its own socket, the
         northbound database listens for those who are in `group`.
     """
@@ -66,18 +58,18 @@ class OvnDaemons:
         self,
         state: Path,
         host: str,
-        encap_ip: str,
+        neighbours: Neighbours,
         outbound: str | None = None,
         northbound: Path | None = None,
         group: int | None = None,
     ) -> None:
-        self._host, self._encap_ip = host, encap_ip
-        self._northbound, self._group = northbound, group
+        self._host, self._neighbours = host, neighbours
         self._outbound = OutboundNat(outbound, PROVIDER_BRIDGE) if outbound else None
         self.found_running = False
         self._ovn, self._ovs = state / "ovn", state / "openvswitch"
         self._run = self._ovs / "run"
-        self._nb_socket, self._sb_socket = self._ovn / "ovnnb_db.sock", self._ovn / "ovnsb_db.sock"
+        self._central = None if neighbours.southbound else Central(self._ovn, northbound, group)
+        self._underlay = Underlay(neighbours.device, state / "underlay.json") if neighbours.device else None
         self.db_socket = self._run / "db.sock"
         self.datapath_type = ""
         self._daemons = self._make()
@@ -94,7 +86,8 @@ class OvnDaemons:
         for directory in (self._ovn, self._run):
             directory.mkdir(parents=True, exist_ok=True)
         self.found_running = len(self._ensure()) < len(self._daemons)
-        self._offer_northbound()  # what was found running may be of a release that did not
+        if self._central:
+            self._central.offer_northbound()  # what was found running may be of a release that did not
         if self._outbound:
             self._outbound.enable()
         self._stopping.clear()
@@ -108,13 +101,22 @@ class OvnDaemons:
             self._watcher.join()
             self._watcher = None
         if not keep_running:
-            for daemon in reversed(self._daemons):
-                _end(daemon)
+            for one in reversed(self._daemons):
+                end(one)
             if self._outbound:
                 self._outbound.disable()
             if self.datapath_type == "netdev":
-                for device in (INTEGRATION_BRIDGE, PROVIDER_BRIDGE, "ovs-netdev"):
+                for device in (INTEGRATION_BRIDGE, PROVIDER_BRIDGE, UNDERLAY_BRIDGE, "ovs-netdev"):
                     remove_link(device)  # vswitchd leaves its tap devices behind
+            if self._underlay:
+                self._underlay.give_back()
+
+    def meet(self, pems: Pems) -> str:
+        """Use these certificates with other hosts; where they find OVN's central, if it is here."""
+        if self._central:
+            return self._central.offer_southbound(self._neighbours.address, pems)
+        self.vsctl("--no-wait", "set-ssl", *map(str, pems))
+        return ""
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl on this host's switch."""
@@ -122,36 +124,30 @@ class OvnDaemons:
 
     def _make(self) -> list[Daemon]:
         """All daemons in the order in which they need each other."""
-        ovn, ovs = self._ovn, self._ovs
-        nb, sb = f"--ovnnb-db=unix:{self._nb_socket}", f"--ovnsb-db=unix:{self._sb_socket}"
+        own, control = f"unix:{self.db_socket}", f"--unixctl={self._run}/ovs-vswitchd.ctl"
         return [
-            _database(ovn, "ovnnb_db", self._nb_socket, ovn / "ovnnb.db", _OVN_SCHEMAS / "ovn-nb.ovsschema"),
-            _database(ovn, "ovnsb_db", self._sb_socket, ovn / "ovnsb.db", _OVN_SCHEMAS / "ovn-sb.ovsschema"),
-            _daemon("ovn-northd", ovn, "ovn-northd", nb, sb, f"--unixctl={ovn}/ovn-northd.ctl"),
-            _database(self._run, "ovsdb-server", self.db_socket, ovs / "conf.db", _OVS_SCHEMA),
-            _daemon(
-                "ovs-vswitchd", self._run, "ovs-vswitchd", f"--unixctl={self._run}/ovs-vswitchd.ctl",
-                f"unix:{self.db_socket}",
-            ),
-            _daemon("ovn-controller", ovn, "ovn-controller", f"unix:{self.db_socket}"),
-        ]  # fmt: skip
+            *(self._central.daemons if self._central else ()),
+            database(self._run, "ovsdb-server", self.db_socket, self._ovs / "conf.db", _OVS_SCHEMA),
+            daemon("ovs-vswitchd", self._run, "ovs-vswitchd", control, own),
+            daemon("ovn-controller", self._ovn, "ovn-controller", own),
+        ]
 
     def _ensure(self) -> list[str]:
         """Start the daemons that do not run; returns which."""
         started = []
         with self._lock:
-            for daemon in self._daemons:
-                if daemon.pid() is None:
-                    self._start_one(daemon)
-                    started.append(daemon.pidfile.stem)
-                if daemon.program == "ovsdb-server" and not self.datapath_type and daemon.schema == _OVS_SCHEMA:
+            for one in self._daemons:
+                if one.pid() is None:
+                    self._start_one(one)
+                    started.append(one.pidfile.stem)
+                if one.schema == _OVS_SCHEMA and not self.datapath_type:
                     self._configure()
         return started
 
-    def _start_one(self, daemon: Daemon) -> None:
-        if daemon.database and daemon.schema:
-            _prepare_database(daemon.database, daemon.schema)
-        daemon.pidfile.unlink(missing_ok=True)
+    def _start_one(self, one: Daemon) -> None:
+        if one.database and one.schema:
+            prepare_database(one.database, one.schema)
+        one.pidfile.unlink(missing_ok=True)
         environment = {
             "OVN_RUNDIR": str(self._ovn),
             "OVN_LOGDIR": str(self._ovn),
@@ -160,23 +156,12 @@ class OvnDaemons:
             "OVS_LOGDIR": str(self._ovs),
             "OVS_DBDIR": str(self._ovs),
         }
-        run(daemon.program, *daemon.arguments, env=os.environ | environment)
-        if daemon.program == "ovs-vswitchd":
+        run(one.program, *one.arguments, env=os.environ | environment)
+        if one.program == "ovs-vswitchd":
             self._raise_provider_bridge()
-        elif daemon.database == self._ovn / "ovnnb.db":
-            self._offer_northbound()
-
-    def _offer_northbound(self) -> None:
-        """Let the control plane, an ordinary user, open the northbound database, and nothing else that is ours."""
-        if self._northbound is None:
-            return
-        control = str(self._ovn / "ovnnb_db.ctl")
-        run("ovs-appctl", "-t", control, "ovsdb-server/add-remote", f"punix:{self._northbound}")
-        northbound = self._northbound
-        wait_until(northbound.exists, 20, "the socket of the northbound database")  # it is made after the answer
-        if self._group is not None:
-            os.chown(northbound, -1, self._group)
-            northbound.chmod(0o660)
+            self._raise_underlay()
+        elif self._central and one.database == self._ovn / "ovnnb.db":
+            self._central.offer_northbound()
 
     def _raise_provider_bridge(self) -> None:
         """Let the host itself talk on the provider network by an address on the bridge."""
@@ -187,6 +172,11 @@ class OvnDaemons:
         if self._outbound and self._watcher is not None:
             self._outbound.enable()  # the bridge is a new device: it lost its address
 
+    def _raise_underlay(self) -> None:
+        if self._underlay and self.datapath_type == "netdev":
+            wait_until(lambda: link_exists(UNDERLAY_BRIDGE), 20, f"bridge {UNDERLAY_BRIDGE}")
+            self._underlay.move()
+
     def _configure(self) -> None:
         """Say in the switch's database who we are, and make the bridges. vswitchd need not run yet."""
         self.vsctl("--no-wait", "init")
@@ -194,13 +184,14 @@ class OvnDaemons:
         settings = {
             "system-id": self._host,
             "hostname": self._host,
-            "ovn-remote": f"unix:{self._sb_socket}",
+            "ovn-remote": self._central.southbound if self._central else self._neighbours.southbound,
             "ovn-encap-type": "geneve",
-            "ovn-encap-ip": self._encap_ip,
+            "ovn-encap-ip": self._neighbours.address,
             "ovn-bridge": INTEGRATION_BRIDGE,
             "ovn-bridge-datapath-type": self.datapath_type,
             "ovn-bridge-mappings": f"{PROVIDER_NETWORK}:{PROVIDER_BRIDGE}",
-            "ovn-monitor-all": "true",  # one chassis needs all there is; asking piecemeal costs round trips
+            # Whoever asks piecemeal says that a port is installed before he has its network's flows.
+            "ovn-monitor-all": "true",
         }
         pairs = [f'external_ids:{key}="{value}"' for key, value in settings.items()]
         bridges: list[str] = []
@@ -216,7 +207,8 @@ class OvnDaemons:
             "fail_mode=secure",
             "other_config:disable-in-band=true",
         ]
-        self.vsctl("--no-wait", "set", "Open_vSwitch", ".", *pairs, *bridges, *secure)
+        below = self._underlay.bridging() if self._underlay and self.datapath_type == "netdev" else []
+        self.vsctl("--no-wait", "set", "Open_vSwitch", ".", *pairs, *bridges, *secure, *below)
 
     def _find_datapath_type(self) -> str:
         """The kernel's datapath where there is one, else the one in userspace; once chosen, it stays."""
@@ -244,66 +236,3 @@ class OvnDaemons:
                     LOG.warning("started again: %s", ", ".join(restarted))
             except (CommandFailed, OSError) as error:
                 LOG.error("a network daemon is dead and does not start: %s", error)
-
-
-def _daemon(program: str, directory: Path, name: str, *arguments: str, **files: Path) -> Daemon:
-    pidfile = directory / f"{name}.pid"
-    common = (
-        "--detach",
-        "--no-chdir",
-        f"--pidfile={pidfile}",
-        f"--log-file={directory}/{name}.log",
-        "-vconsole:off",
-    )
-    return Daemon(program, pidfile, (*common, *arguments), **files)
-
-
-def _database(directory: Path, name: str, socket: Path, database: Path, schema: Path) -> Daemon:
-    arguments = (f"--remote=punix:{socket}", f"--unixctl={directory}/{name}.ctl", str(database))
-    return _daemon("ovsdb-server", directory, name, *arguments, database=database, schema=schema)
-
-
-def _prepare_database(database: Path, schema: Path) -> None:
-    """Create a database that was never whole, bring an older one to this version's schema.
-
-    Data is never thrown away. A new one is made beside its place and moved there, so it is whole or absent,
-    however this ends.
-    """
-    if not _was_valid(database):
-        fresh = database.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        database.with_name(f".{database.name}.~lock~").unlink(missing_ok=True)
-        run("ovsdb-tool", "create", str(fresh), str(schema))
-        fresh.rename(database)
-    elif run("ovsdb-tool", "needs-conversion", str(database), str(schema)).strip() == "yes":
-        run("ovsdb-tool", "convert", str(database), str(schema))
-
-
-def _was_valid(database: Path) -> bool:
-    """Whether the file's first record, its schema, was written to its end.
-
-    A record is a line `OVSDB JSON <size> <sha1>` and as many bytes (ovsdb(5)).
-    """
-    try:
-        with database.open("rb") as file:
-            header = file.readline(200)
-            size = int(header.split()[2])
-            return database.stat().st_size >= len(header) + size
-    except (FileNotFoundError, IndexError, ValueError):
-        return False
-
-
-def _end(daemon: Daemon, timeout_s: float = 10.0) -> None:
-    """SIGTERM, and SIGKILL for one that does not obey."""
-    pid = daemon.pid()
-    if pid is None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-            wait_until(lambda: daemon.pid() is None, timeout_s, f"end of {daemon.program}")
-        except ProcessLookupError:
-            return
-        except CommandFailed:
-            continue
-        return
