@@ -69,7 +69,8 @@ def shelve(
             stopped = op.command("power off", host, off, deadline_s=timeout_s + SLACK_S)
         op.step("begin image", snapshots.begin, image_id, then=UPLOADING)
         made = op.command("snapshot guest", host, copy, deadline_s=image.DEADLINE_S)
-        op.step("publish image", snapshots.publish, image_id, location, made)
+        unwanted = forget_image.owed(image_id=image_id)
+        op.step("publish image", snapshots.publish, image_id, location, made, undo=unwanted)
     except CommandError:
         if runs:
             with suppress(CommandError):  # why it was not shelved is what its owner is told
@@ -107,6 +108,12 @@ def _shelve(session: Session, server: Server, body: object, asks: Requester) -> 
 shelve.undone(image.dropped)
 
 
+@recorded("forget image")
+def forget_image(session: Session, image_id: str) -> None:
+    """The server was not shelved after all; idempotent."""
+    snapshots.forget(session, [image_id])
+
+
 def shelved(session: Session, server_id: str, image_id: str, stopped: Values) -> None:
     """The server can come back from the image.
 
@@ -115,7 +122,10 @@ def shelved(session: Session, server_id: str, image_id: str, stopped: Values) ->
     """
     snapshots.require(session, image_id)
     with shelve.arriving(session, server_id, stopped) as server:
-        server.shelved_image_id, server.shelved_at = image_id, in_seconds(0)
+        former, server.shelved_image_id = server.shelved_image_id, image_id
+        server.shelved_at = in_seconds(0)
+    if former:  # it was mended, after a failed delete, or by hand
+        snapshots.forget(session, [former])
 
 
 # --- leave the host -------------------------------------------------------------------------------------------------
