@@ -235,7 +235,7 @@ def test_shelve_and_unshelve_by_the_usual_clients(
     assert after["guests"] == before["guests"] and after["consumers"] == before["consumers"]
     assert [one["id"] for one in owner.get("/servers?status=SHELVED_OFFLOADED")["servers"]] == [server_id]
     [copy] = demo.image.images(name="kept-shelved")
-    assert copy.status == "active" and copy.image_type == "snapshot"
+    assert copy.status == "active" and copy.instance_uuid == server_id
     # Draining: the host is switched off, and the server comes back elsewhere.
     openstack("compute", "service", "set", "--disable", "fake-1", "nova-compute", parse=False)
     openstack("compute", "service", "set", "--disable", "fake-2", "nova-compute", parse=False)

@@ -60,7 +60,7 @@ def cloud_settings(folder: Path, dice: Dice) -> Settings:
     """Settings of a cloud that keeps its images in a folder."""
     return Settings(
         state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0,
-        shelved_offload_time=dice.pick((0, 0, 5, -1)),
+        shelved_offload_time=dice.pick((0, 5, 5, -1)),
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ class Clients:
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", "overdue", *ACTIONS, *ACTIONS]
+        kinds = ["delete", "network", "group", "data", "drop", *ACTIONS, *ACTIONS]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
@@ -104,8 +104,9 @@ class Clients:
             delete.request(session, self._owner(), server_id, "os_compute_api:servers:delete")
 
     def go_on(self) -> None:
-        """Whoever has a server that nothing is done to asks for something that its state allows."""
-        self._ask(self._fitting)
+        """Whoever has a server that nothing is done to asks for something that its state allows; or a replica keeps
+        house."""
+        self._ask(self._overdue if self._dice.chance(0.2) else self._fitting)
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
