@@ -71,16 +71,16 @@ def shelve(
         made = op.command("snapshot guest", host, copy, deadline_s=image.DEADLINE_S)
         unwanted = forget_image.owed(image_id=image_id)
         op.step("publish image", snapshots.publish, image_id, location, made, undo=unwanted)
+        if not runs:
+            stopped = op.command("power off", host, off, deadline_s=timeout_s + SLACK_S)
+        # The image is the server's from now on.
+        op.step("record state", shelved, server_id, image_id, stopped, then=OFFLOADING, forward=True, last=not offload)
     except CommandError:
         if runs:
             with suppress(CommandError):  # why it was not shelved is what its owner is told
                 on = spec.owed(StartGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
                 op.command("power on", host, on, deadline_s=plug_timeout_s + SLACK_S)
         raise
-    if not runs:
-        stopped = op.command("power off", host, off, deadline_s=timeout_s + SLACK_S)
-    # The image is the server's from now on.
-    op.step("record state", shelved, server_id, image_id, stopped, then=OFFLOADING, forward=True, last=not offload)
     if offload:
         _leave(op, server_id)
 

@@ -13,7 +13,7 @@ from pileus.agent.commands import BuildGuest, Envelope, Failure
 from pileus.compute.actions import shelve
 from pileus.compute.model import Server, ServerFault
 from pileus.compute.states import ACTIVE, PAUSED, SHELVED, SHELVED_OFFLOADED, STOPPED, SUSPENDED
-from pileus.image import snapshots
+from pileus.image import images, snapshots
 from pileus.image.model import Image
 from pileus.network.model import Port
 from pileus.operations import OperationRow
@@ -185,6 +185,17 @@ def test_one_that_cannot_be_stopped_loses_its_image(shelf: Shelf) -> None:
     shelf.act("shelve")
     assert shelf.sent() == ["SnapshotGuest", "StopGuest"]
     assert shelf.server().vm_state == PAUSED and not shelf.images()
+
+
+def test_one_whose_image_is_deleted_at_once_is_not_shelved(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def publish(session: Any, image_id: str, url: str, made: Any) -> None:
+        images.forget(session, session.get_one(Image, image_id))
+
+    monkeypatch.setattr(snapshots, "publish", publish)
+    before = shelf.where()
+    shelf.act("shelve")
+    assert shelf.sent() == ["StopGuest", "SnapshotGuest", "StartGuest"]
+    assert shelf.where() == before and "not there any more" in shelf.fault()
 
 
 def test_a_host_that_does_not_give_the_guest_up_keeps_it_shelved(shelf: Shelf) -> None:
