@@ -130,6 +130,10 @@ class Clients:
             body = {"name": "i"}
         elif kind == "attach":
             body = self._interface(session)
+        elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now
+            made = session.get(Image, session.get_one(Server, server_id).shelved_image_id or "")
+            if made is not None:
+                images.delete(session, made, self._owner())
         elif kind == "detach":
             held = [port.id for port in server_ports.of_server(session, server_id)]
             body = {"port_id": self._dice.pick(held or ["none"])}

@@ -140,13 +140,13 @@ def shelved(session: Session, server_id: str, image_id: str, stopped: Values) ->
     then=SHELVED_OFFLOADED,
 )
 def shelve_offload(op: Operation, server_id: str) -> None:
-    """Nothing of the server is left on its host; its ports stay its own. A host that does not answer is left behind."""
+    """Nothing of the server is left on its host, now or as soon as that can do it; its ports stay its own."""
     _leave(op, server_id)
 
 
 def _leave(op: Operation, server_id: str) -> None:
     place = op.step("find host", find_host, server_id)
-    left_behind = discard_guest(op, server_id, place)
+    left_behind = discard_guest(op, server_id, place, condemned=True)
     op.step("leave host", leave, server_id, left_behind, op.origin, last=True)
 
 
@@ -162,7 +162,7 @@ def find_host(session: Session, server_id: str) -> Values:
 
 
 def leave(session: Session, server_id: str, left_behind: LeftBehind | None, origin: Origin) -> None:
-    """The claim and the binding of its ports go; a host that did not answer is owed the discarding."""
+    """The claim and the binding of its ports go; a host that did not give the guest up is owed the discarding."""
     scheduler.release(session, server_id)
     with shelve_offload.arriving(session, server_id, {"power_state": PowerState.SHUTDOWN}) as server:
         server.host = server.news = server.shelved_at = None

@@ -26,8 +26,10 @@ from tests.unit.serving import Serving
 
 RULE = "os_compute_api:servers:show"
 CASES = [(flow, state) for flow in FLOWS for state in sorted(flow.transition.when)]
-HOSTED = [case for case in CASES if case not in ((delete, BUILDING), (delete, SHELVED_OFFLOADED))]
-"""Those in which a host is asked."""
+HOSTED = [
+    case for case in CASES if case not in ((delete, BUILDING), (delete, SHELVED_OFFLOADED), (shelve_offload, SHELVED))
+]
+"""Those in which a host is asked, and decides."""
 
 
 def name(value: Any) -> str:
