@@ -52,8 +52,10 @@ ACTIONS: dict[str, Action[Any]] = {
     "unshelve": shelve.unshelve,
 }
 
-LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 4}
+LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3}
 """What clients ask for more often than for other things: what few states allow."""
+SHELVING = ["shelve", "offload", "unshelve"]
+"""What takes so long that a storm is longer, and has room for little else."""
 
 
 def cloud_settings(folder: Path, dice: Dice) -> Settings:
@@ -69,12 +71,14 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
         self._db, self._dice, self._settings, self._left = db, dice, settings, servers
+        self.shelves = dice.chance(0.12)
+        self._fond = SHELVING if self.shelves else list(ACTIONS)
         self.accepted: set[str] = set()
         self.refused = 0
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", *ACTIONS, *ACTIONS]
+        kinds = ["delete", "network", "group", "data", "drop", *self._fond, *self._fond]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
@@ -118,7 +122,7 @@ class Clients:
         if ready := list(session.scalars(idle.order_by(Server.number))):
             held = [one for one in ready if one.vm_state in (PAUSED, SUSPENDED, SHELVED, SHELVED_OFFLOADED)]
             server = self._dice.pick(held * 12 + ready)
-            if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
+            if fitting := [name for name in self._fond if server.vm_state in ACTIONS[name].transition.when]:
                 liked = [name for name in fitting for _ in range(LIKED.get(name, 1))]
                 self._begin(session, server.id, self._dice.pick(liked))
 

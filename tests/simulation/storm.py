@@ -70,7 +70,7 @@ class Storm:
         self._beaten = START
 
     def run(self) -> None:
-        for _ in range(int(self.dice.between(*STORM_STEPS))):
+        for _ in range(int(self.dice.between(*STORM_STEPS) * (3 if self.clients.shelves else 1))):
             self._fault()
             self._step()
             if self.dice.chance(0.06):
