@@ -13,6 +13,7 @@ from pileus.api.schema import NAME, nullable, obj
 from pileus.compute import hosts, requested, scheduler, servers, spec, zones
 from pileus.compute.action import NOTHING, action
 from pileus.compute.actions import image
+from pileus.compute.actions.building import Way, build_on_some_host
 from pileus.compute.actions.delete import LeftBehind, discard_guest
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
@@ -21,7 +22,7 @@ from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.errors import Conflict
 from pileus.image import snapshots
 from pileus.network import server_ports
-from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, debts, recorded, task_states
+from pileus.operations import Arguments, CommandError, Operation, Origin, debts, recorded, task_states
 
 _RULE = "os_compute_api:os-shelve:"
 _TO_HOST = _RULE + "unshelve_to_host"
@@ -203,24 +204,23 @@ def offload(session: Session, server_id: str) -> None:
     then=ACTIVE,
     placed=False,
 )
-def unshelve(op: Operation, server_id: str, image: Values | None, plug_timeout_s: float, deadline_s: float) -> None:
-    """On the host that it is still on, or built of its image (id and snapshot) on the one that is chosen now."""
+def unshelve(
+    op: Operation, server_id: str, image: Values | None, attempts: int, plug_timeout_s: float, deadline_s: float
+) -> None:
+    """On the host that it is still on, or built of its image (id and snapshot) on one that is chosen now."""
     if image is None:
         on = spec.owed(StartGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
         done = op.command("power on", servers.host_of(server_id), on, deadline_s=plug_timeout_s + SLACK_S)
     else:
-        back = scheduler.release.owed(server_id=server_id)
-        placed = op.step("schedule", scheduler.place, server_id, [], undo=back)
-        build = Asked(
-            "build guest",
-            placed["host"],
-            spec.build_of.owed(server_id=server_id, plug_timeout_s=plug_timeout_s, **image),
-            undo=spec.discard.owed(server_id=server_id, incarnation=placed["incarnation"]),
+        way = Way(
+            attempts=attempts,
+            connect=("bind ports", bind_ports),
+            disconnect=unbind_ports.owed(server_id=server_id),
+            build=spec.build_of.owed(server_id=server_id, plug_timeout_s=plug_timeout_s, **image),
             deadline_s=deadline_s,
+            shows=(UNSHELVING, UNSHELVING, SPAWNING),
         )
-        loose = unbind_ports.owed(server_id=server_id)
-        op.step("bind ports", bind_ports, server_id, op.origin, undo=loose, then=SPAWNING, ahead=build)
-        done = op.ask(build)
+        done = build_on_some_host(op, server_id, way)
     op.step("record state", unshelved, server_id, done, image is not None, last=True)
 
 
@@ -245,7 +245,11 @@ def _unshelve(session: Session, server: Server, body: Values | None, asks: Reque
             f"'{server.vm_state}' is not supported. The instance status must be SHELVED_OFFLOADED."
         )
     return unshelve.arguments(
-        server.id, image=source, plug_timeout_s=settings.plug_timeout_s, deadline_s=settings.build_timeout_s
+        server.id,
+        image=source,
+        attempts=1 if where.get("host") else settings.build_attempts,
+        plug_timeout_s=settings.plug_timeout_s,
+        deadline_s=settings.build_timeout_s,
     )
 
 
@@ -263,9 +267,8 @@ def _choose(session: Session, server: Server, where: Values, asks: Requester) ->
     server.availability_zone, server.requested_host = zone, wanted
 
 
-def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
+def bind_ports(session: Session, server_id: str, host: str, origin: Origin) -> Values:
     """The network learns where the server's ports are now."""
-    host = servers.host_of(server_id)(session)
     return {"ports": server_ports.bind_all(session, server_id, host, origin.request_id)}
 
 

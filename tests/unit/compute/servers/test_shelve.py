@@ -371,11 +371,34 @@ def test_one_that_cannot_be_built_leaves_nothing(shelf: Shelf) -> None:
     shelf.sent()
     shelf.refuse("BuildGuest")
     shelf.act("unshelve")
-    assert shelf.sent() == ["BuildGuest", "DiscardGuest"]
+    assert shelf.sent() == ["BuildGuest", "DiscardGuest"] * 2, "both hosts are tried"
     assert shelf.where() == (SHELVED_OFFLOADED, None, [""], 0)
     assert len(shelf.images()) == 1 and "the host is not well" in shelf.fault()
     shelf.refuse()
     assert shelf.act("unshelve").status_code == 202 and shelf.server().vm_state == ACTIVE
+
+
+def test_the_next_host_is_tried(shelf: Shelf) -> None:
+    shelf.act("shelve")
+
+    def refuse(envelope: Envelope) -> Failure | None:
+        first = isinstance(envelope.command, BuildGuest) and envelope.command.age == 2
+        return Failure(code="hypervisor", message="the host is not well") if first else None
+
+    shelf.sent()
+    shelf.hosts.automatic = refuse
+    shelf.act("unshelve")
+    hosts = [one.host for one in shelf.hosts.sent]
+    assert shelf.sent() == ["BuildGuest", "DiscardGuest", "BuildGuest"] and hosts[0] == hosts[1] != hosts[2]
+    assert shelf.where() == (ACTIVE, hosts[2], [hosts[2]], 1) and not shelf.images()
+
+
+def test_one_that_is_to_go_to_a_host_is_built_nowhere_else(shelf: Shelf) -> None:
+    shelf.act("shelve")
+    shelf.sent()
+    shelf.refuse("BuildGuest")
+    shelf.act("unshelve", {"host": "host-1"}, shelf.admin)
+    assert shelf.sent() == ["BuildGuest", "DiscardGuest"]
 
 
 def test_one_whose_image_is_gone_keeps_what_there_is(shelf: Shelf) -> None:
