@@ -17,6 +17,7 @@ from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
+from pileus.compute.actions import shelve
 from pileus.compute.model import Server
 from pileus.db import Database, Session, in_chunks
 from pileus.identity.keys import KeyRing
@@ -124,6 +125,7 @@ class Cloud:
                 self._purge,
                 self._settle_quotas,
                 self._sweep_images,
+                self._offload,
                 self._compare_network,
             ):
                 try:
@@ -148,6 +150,13 @@ class Cloud:
     def _sweep_images(self) -> None:
         with self.db.read() as session:
             store.sweep(session, self.settings.images)
+
+    def _offload(self) -> None:
+        with self.db.read() as session:
+            overdue = shelve.overdue(session, self.settings.shelved_offload_time)
+        for server_id in overdue:
+            with self.db.write() as session:
+                shelve.offload(session, server_id)
 
     def _purge(self) -> None:
         settings = self.settings

@@ -120,6 +120,8 @@ class Settings(msgspec.Struct, kw_only=True):
     """How long a host may take for a guest, fetching and converting its image included."""
     shutdown_timeout_s: float = 60.0
     """How long a guest may take to shut down before it is switched off."""
+    shelved_offload_time: float = 0.0
+    """How long a shelved server stays on its host; 0: it leaves it at once, -1: only when it is told to."""
     keep_operations_s: float = 90 * 86400.0
     """How long the journal of finished operations is kept; 0 keeps it for ever."""
     keep_deleted_s: float = 90 * 86400.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from openstack.connection import Connection
 
 from tests.api.compute import NEWEST, User
 from tests.support import eventually
@@ -213,3 +214,44 @@ def test_the_ports_of_a_deleted_server_are_gone(owner: User, image: str, network
     assert len(owner("GET", ports).json()["ports"]) == 2
     owner.delete(made)
     eventually(lambda: not owner("GET", ports).json()["ports"])
+
+
+def test_shelve_and_unshelve_by_the_usual_clients(
+    demo: Connection,
+    admin: Connection,
+    openstack: Callable[..., Any],
+    owner: User,
+    image: str,
+    network: str,
+    left: Callable[[], dict[str, int]],
+) -> None:
+    before = left()
+    server_id = owner.boot(imageRef=image, networks=[{"uuid": network}], name="kept", metadata={"a": "b"})
+    made = owner.server(server_id)
+    openstack("server", "shelve", "--wait", server_id, project="demo", parse=False)
+    shelved = owner.settled(server_id)
+    assert (shelved["status"], shelved["addresses"]) == ("SHELVED_OFFLOADED", made["addresses"])
+    after = left()
+    assert after["guests"] == before["guests"] and after["consumers"] == before["consumers"]
+    assert [one["id"] for one in owner.get("/servers?status=SHELVED_OFFLOADED")["servers"]] == [server_id]
+    [copy] = demo.image.images(name="kept-shelved")
+    assert copy.status == "active" and copy.instance_uuid == server_id
+    # Draining: the host is switched off, and the server comes back elsewhere.
+    openstack("compute", "service", "set", "--disable", "fake-1", "nova-compute", parse=False)
+    openstack("compute", "service", "set", "--disable", "fake-2", "nova-compute", parse=False)
+    try:
+        openstack("server", "unshelve", "--wait", server_id, project="demo", parse=False)
+    finally:
+        openstack("compute", "service", "set", "--enable", "fake-1", "nova-compute", parse=False)
+        openstack("compute", "service", "set", "--enable", "fake-2", "nova-compute", parse=False)
+    server = admin.compute.get_server(server_id)
+    assert (server.status, server.compute_host, server.metadata) == ("ACTIVE", "fake-3", {"a": "b"})
+    back = owner.server(server_id)
+    assert (back["addresses"], back["image"]) == (made["addresses"], made["image"])
+    assert not list(demo.image.images(name="kept-shelved"))
+    demo.compute.shelve_server(server_id)
+    demo.compute.wait_for_server(demo.compute.get_server(server_id), status="SHELVED_OFFLOADED", wait=60)
+    openstack(
+        "--os-compute-api-version", "2.91", "server", "unshelve", "--wait", "--host", "fake-2", server_id, parse=False
+    )
+    assert admin.compute.get_server(server_id).compute_host == "fake-2"

@@ -44,6 +44,7 @@ from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
+from tests.simulation.database import IMAGE
 from tests.simulation.dice import Dice
 
 
@@ -74,7 +75,8 @@ class Guest(msgspec.Struct):
     """What is on a host of a guest.
 
     Attributes:
-        disk: the incarnation that its disk was made for; later commands may have been about a newer one.
+        disk: the incarnation that its disk was made for, though it may have been shelved since; later commands may
+            have been about a newer one.
         defined: it is a domain; before, only files and instance data are there.
         saved: its memory is on the disk, with the ports that it had.
     """
@@ -128,12 +130,13 @@ class SimulatedHypervisor:
         key = (host, guest.server_id)
         with timeline.stage("fetch image"):
             self._trouble()
+            made_of = _content(guest)
         with timeline.stage("create disk"):
             there = self.guests.get(key)
             assert there is None or there.incarnation == guest.incarnation, "an older guest was not removed first"
             if there is not None and there.defined and there.power_state == PowerState.RUNNING:
                 return {"power_state": there.power_state}
-            self.guests[key] = there or Guest(guest.incarnation, disk=guest.incarnation)
+            self.guests[key] = there or Guest(guest.incarnation, disk=made_of)
             self._trouble()
         with timeline.stage("define guest"):
             self.guests[key].defined, self.guests[key].ports = True, _ports_of(command)
@@ -271,6 +274,18 @@ class SimulatedHypervisor:
             raise Hangs
         if self._dice.strikes("host refuses"):
             raise CommandFailed("hypervisor", "the host is not well")
+
+
+def _content(guest: GuestSpec) -> int:
+    """The incarnation whose disk the image is a copy of; one that is no copy makes a new disk."""
+    if guest.image is None or guest.image.id == IMAGE:
+        return guest.incarnation
+    try:
+        server_id, incarnation = Path(guest.image.location.removeprefix("file://")).read_text().split()
+    except FileNotFoundError:
+        raise CommandFailed("image-missing", "the image is not there") from None
+    assert server_id == guest.server_id, "a server comes back from the image of another"
+    return int(incarnation)
 
 
 def _ports_of(command: GuestCommand) -> tuple[str, ...]:

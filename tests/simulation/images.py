@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from pileus.compute.model import Server
 from pileus.db import Session
 from pileus.image import store
 from pileus.image.model import DeletedImage, Image
@@ -28,6 +29,7 @@ def check(session: Session, directory: Path) -> None:
         assert len(data) == image.size and hashlib.sha512(data).hexdigest() == image.os_hash_value
         assert data.decode().startswith(image.properties["instance_uuid"]), "an image of another server"
     _kept(session, rows)
+    _shelved(session, rows)
 
 
 def _kept(session: Session, rows: dict[str, Image]) -> None:
@@ -39,3 +41,12 @@ def _kept(session: Session, rows: dict[str, Image]) -> None:
             assert (image_id in rows) != (image_id in deleted), f"image {image_id} was made and is not there"
         elif row.state == "failed":
             assert image_id not in rows, f"image {image_id} is there, and making it failed"
+
+
+def _shelved(session: Session, rows: dict[str, Image]) -> None:
+    """The image of a shelved server is there unless somebody deleted it; no other one of shelving is."""
+    wanted = set(session.scalars(select(Server.shelved_image_id).where(Server.shelved_image_id.is_not(None))))
+    made = {image.id for image in rows.values() if (image.name or "").endswith("-shelved")}
+    assert made <= wanted, f"images that no shelved server has: {made - wanted}"
+    deleted = set(session.scalars(select(DeletedImage.id)))
+    assert wanted - made <= deleted, f"images of shelved servers are not there: {wanted - made - deleted}"

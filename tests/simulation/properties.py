@@ -32,6 +32,7 @@ POWER = {
     "suspended": PowerState.SHUTDOWN,
 }
 """The power state of a server's guest, once all is quiet."""
+SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
 
 
 def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
@@ -79,9 +80,12 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
         assert not guests, f"a deleted server has a guest on {where}"
         assert server.host is None and server.admin_pass is None
         return
-    assert server.vm_state in {*POWER, "error"}, f"server {server.id} is stuck in {server.vm_state}"
+    stuck = f"server {server.id} is stuck in {server.vm_state}"
+    assert server.vm_state in {*POWER, "error", SHELVED, OFFLOADED}, stuck
+    assert server.shelved_image_id or server.vm_state not in (SHELVED, OFFLOADED), "it has nothing to come back from"
+    assert server.shelved_at or server.vm_state != SHELVED, "it would stay on its host for ever"
     if server.host is None:
-        assert server.vm_state == "error", f"{server.vm_state} server {server.id} is on no host"
+        assert server.vm_state in ("error", OFFLOADED), f"{server.vm_state} server {server.id} is on no host"
         assert not guests, f"a server on no host has a guest on {where}"
         return
     if server.vm_state == "error":
@@ -91,7 +95,8 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
     assert guest.incarnation == server.incarnation, "the guest is of another incarnation"
     assert guest.defined, "the guest is half made"
     assert guest.power_state == server.power_state, f"power state {server.power_state}, really {guest.power_state}"
-    assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
+    if server.vm_state != SHELVED:  # one that is run by hand stays shelved
+        assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
 
 
 def _resources(session: Session, servers: dict[str, Server]) -> None:
@@ -114,7 +119,7 @@ def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer,
             continue
         held.setdefault(port.server_id, set()).add(port.id)
         server = servers[port.server_id]
-        assert port.host and port.host == server.host, f"a port is bound to {port.host}, its server {server.host}"
+        assert port.host == (server.host or ""), f"a port is bound to {port.host}, its server {server.host}"
         assert port.device_id == server.id and server.deleted_at is None
     for server in servers.values():
         if server.vm_state in POWER:

@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, servers
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild
+from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild, shelve
 from pileus.compute.model import Server
-from pileus.compute.policies import RULES
-from pileus.compute.states import PAUSED, SUSPENDED
+from pileus.compute.policies import MEMBER, RULES
+from pileus.compute.states import PAUSED, SHELVED, SHELVED_OFFLOADED, SUSPENDED
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
@@ -33,7 +33,7 @@ from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member",))
-POLICY = Policy(RULES, None, "{rule}", "context_is_admin")
+POLICY = Policy(RULES | {"os_compute_api:os-shelve:shelve_offload": MEMBER}, None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
     "start": power.start,
@@ -47,12 +47,23 @@ ACTIONS: dict[str, Action[Any]] = {
     "createImage": image.create_image,
     "attach": interfaces.attach_interface,
     "detach": interfaces.detach_interface,
+    "shelve": shelve.shelve,
+    "offload": shelve.shelve_offload,
+    "unshelve": shelve.unshelve,
 }
 
+LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3}
+"""What clients ask for more often than for other things: what few states allow."""
+SHELVING = ["shelve", "offload", "unshelve"]
+"""What takes so long that a storm is longer, and has room for little else."""
 
-def cloud_settings(folder: Path) -> Settings:
+
+def cloud_settings(folder: Path, dice: Dice) -> Settings:
     """Settings of a cloud that keeps its images in a folder."""
-    return Settings(state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0)
+    return Settings(
+        state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0,
+        shelved_offload_time=dice.pick((0, 5, 5, -1)),
+    )  # fmt: skip
 
 
 class Clients:
@@ -60,12 +71,14 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
         self._db, self._dice, self._settings, self._left = db, dice, settings, servers
+        self.shelves = dice.chance(0.12)
+        self._fond = SHELVING if self.shelves else list(ACTIONS)
         self.accepted: set[str] = set()
         self.refused = 0
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", *ACTIONS, *ACTIONS]
+        kinds = ["delete", "network", "group", "data", "drop", *self._fond, *self._fond]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
@@ -95,21 +108,23 @@ class Clients:
             delete.request(session, self._owner(), server_id, "os_compute_api:servers:delete")
 
     def go_on(self) -> None:
-        """Whoever has a server that nothing is done to asks for something that its state allows."""
-        self._ask(self._fitting)
+        """Whoever has a server that nothing is done to asks for something that its state allows; or a replica keeps
+        house."""
+        self._ask(self._overdue if self._dice.chance(0.2) else self._fitting)
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
             self._begin(session, server_id, kind)
 
     def _fitting(self, session: Session) -> None:
-        idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
+        placed = Server.host.is_not(None) | (Server.vm_state == SHELVED_OFFLOADED)
+        idle = select(Server).where(placed, Server.id.not_in(select(SubjectRow.subject_id)))
         if ready := list(session.scalars(idle.order_by(Server.number))):
-            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
+            held = [one for one in ready if one.vm_state in (PAUSED, SUSPENDED, SHELVED, SHELVED_OFFLOADED)]
             server = self._dice.pick(held * 12 + ready)
-            if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
-                back = [name for name in ("unpause", "resume") if name in fitting]
-                self._begin(session, server.id, self._dice.pick(fitting + back * 8))
+            if fitting := [name for name in self._fond if server.vm_state in ACTIONS[name].transition.when]:
+                liked = [name for name in fitting for _ in range(LIKED.get(name, 1))]
+                self._begin(session, server.id, self._dice.pick(liked))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
         body: Json = None
@@ -119,6 +134,10 @@ class Clients:
             body = {"name": "i"}
         elif kind == "attach":
             body = self._interface(session)
+        elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now
+            made = session.get(Image, session.get_one(Server, server_id).shelved_image_id or "")
+            if made is not None:
+                images.delete(session, made, self._owner())
         elif kind == "detach":
             held = [port.id for port in server_ports.of_server(session, server_id)]
             body = {"port_id": self._dice.pick(held or ["none"])}
@@ -134,6 +153,11 @@ class Clients:
         made = select(Image).where(Image.id != IMAGE).order_by(Image.id)
         if found := list(session.scalars(made)):
             images.delete(session, self._dice.pick(found), self._owner())
+
+    def _overdue(self, session: Session) -> None:
+        """What housekeeping does of its own accord."""
+        for server_id in shelve.overdue(session, self._settings.shelved_offload_time):
+            shelve.offload(session, server_id)
 
     def let_go(self) -> None:
         """Guests that cannot let go of a port because they are held go on: their owners wonder."""

@@ -56,7 +56,7 @@ class Storm:
         self.northbound = FakeNorthbound()
         with self.db.read() as session:
             cloud = ids.cloud_id(session)
-        settings = cloud_settings(folder)
+        settings = cloud_settings(folder, self.dice)
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
@@ -70,7 +70,7 @@ class Storm:
         self._beaten = START
 
     def run(self) -> None:
-        for _ in range(int(self.dice.between(*STORM_STEPS))):
+        for _ in range(int(self.dice.between(*STORM_STEPS) * (3 if self.clients.shelves else 1))):
             self._fault()
             self._step()
             if self.dice.chance(0.06):

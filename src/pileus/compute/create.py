@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy import func, insert, select
 
 from pileus.api import Requester, Values
-from pileus.compute import flavors, metadata, quotas, requested, server_groups
+from pileus.compute import flavors, hosts, metadata, quotas, requested, server_groups, zones
 from pileus.compute.actions.boot import boot
-from pileus.compute.model import Flavor, Host, KeyPair, Server
+from pileus.compute.model import Flavor, KeyPair, Server
 from pileus.compute.snapshots import KeySnapshot
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
@@ -204,12 +204,10 @@ def _zone_and_host(session: Session, asks: Requester, body: Values) -> tuple[str
             )
         zone, _, rest = zone.partition(":")
         host = rest.partition(":")[0] or rest.partition(":")[2] or host
-    if host and session.get(Host, host) is None:
-        raise Invalid(f"Compute host {host} could not be found.")
+    if host:
+        hosts.named(session, host)
     if zone:
-        zones = set(session.scalars(select(Host.zone).distinct()))
-        if zones and zone not in zones:
-            raise Invalid("The requested availability zone is not available")
+        zones.require(session, zone)
     return zone or None, host
 
 

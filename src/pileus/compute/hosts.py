@@ -16,6 +16,7 @@ from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.states import ERROR
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.db.among import among
+from pileus.errors import Invalid
 from pileus.operations import debts, task_states
 from pileus.placement import allocations, providers
 
@@ -104,6 +105,14 @@ def _add(session: Session, hosts: Mapping[str, Shown], provider_ids: Mapping[str
             for number, (name, one) in enumerate(hosts.items(), first)
         ],
     )
+
+
+def named(session: Session, name: str) -> Host:
+    """A host that a request names; raises Invalid: there is none."""
+    host = session.get(Host, name)
+    if host is None:
+        raise Invalid(f"Compute host {name} could not be found.")
+    return host
 
 
 def heard_of(session: Session, names: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from pileus.network.requests import NetworkRequest
 UP_FOR_S = 30.0
 """A host not heard of for this long counts as down."""
 _BUILDING, _THERE, _GONE = text("vm_state = 'building'"), text("deleted_at IS NULL"), text("deleted_at IS NOT NULL")
+_ON_SHELF = text("shelved_at IS NOT NULL")
 
 
 class Host(Base):
@@ -159,6 +160,10 @@ class Server(Tagged, Base):
     locked_by: Mapped[str | None]
     """Whether its owner or an administrator locked it: "owner" or "admin"."""
     locked_reason: Mapped[str | None]
+    shelved_image_id: Mapped[str | None]
+    """The image that a shelved server comes back from."""
+    shelved_at: Mapped[datetime | None]
+    """When it was shelved, by the database's clock, while it is still on its host."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     launched_at: Mapped[datetime | None]
@@ -173,6 +178,7 @@ class Server(Tagged, Base):
         Index("ix_servers_updated", "updated_at"),
         Index("ix_servers_reservation", "reservation_id"),
         Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
+        Index("ix_servers_shelved", "shelved_at", sqlite_where=_ON_SHELF, postgresql_where=_ON_SHELF),
     )
 
     def touch(self) -> None:

@@ -70,6 +70,8 @@ _SERVERS = {
     **_named("os_compute_api:os-attach-interfaces", MEMBER, "create", "delete"),
     **_named("os_compute_api:os-pause-server", MEMBER, "pause", "unpause"),
     **_named("os_compute_api:os-suspend-server", MEMBER, "suspend", "resume"),
+    **_named("os_compute_api:os-shelve", MEMBER, "shelve", "unshelve"),
+    **_named("os_compute_api:os-shelve", ADMIN, "shelve_offload", "unshelve_to_host"),
     "os_compute_api:os-admin-password": MEMBER,
     "os_compute_api:os-admin-actions:reset_state": ADMIN,
     "os_compute_api:os-deferred-delete:force": MEMBER,

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from pileus.agent.commands import (
     COMMANDS,
     AttachPort,
+    BuildGuest,
     Command,
     DetachPort,
     DiscardGuest,
@@ -25,6 +26,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.compute.model import Server
+from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import SETTLED
 from pileus.db import Session
 from pileus.errors import NotFound
@@ -77,11 +79,12 @@ def _guest(server: Server, ports: tuple[GuestPort, ...], groups: tuple[str, ...]
 
 
 def _image(server: Server) -> ImageSource | None:
-    if server.image_id is None:
-        return None
-    image = server.image
+    return None if server.image_id is None else _source(server.image_id, server.image)
+
+
+def _source(image_id: str, image: ImageSnapshot) -> ImageSource:
     return ImageSource(
-        id=server.image_id,
+        id=image_id,
         location=image.location,
         disk_format=image.disk_format,
         size_bytes=image.size_bytes,
@@ -164,6 +167,15 @@ def builds(kind: type[Command]) -> Callable[[Callable[Concatenate[Session, P], R
         return made
 
     return make
+
+
+@recorded("build guest of another image")
+def build_of(
+    session: Session, server_id: str, image_id: str, image: dict[str, Any], plug_timeout_s: float
+) -> BuildGuest:
+    """The command that builds a guest, of an image (a snapshot of it) that is not the one that the server shows."""
+    source = _source(image_id, msgspec.convert(image, ImageSnapshot))
+    return BuildGuest(guest=replace(guest(session, server_id), image=source), plug_timeout_s=plug_timeout_s)
 
 
 @builds(DiscardGuest)

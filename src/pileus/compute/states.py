@@ -15,7 +15,8 @@ from pileus.errors import Conflict
 
 BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED = "building", "active", "stopped", "paused", "suspended"
 ERROR, DELETED = "error", "deleted"
-ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR})
+SHELVED, SHELVED_OFFLOADED = "shelved", "shelved_offloaded"
+ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR, SHELVED, SHELVED_OFFLOADED})
 
 SETTLED = frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED})
 """States in which an owner may change a server's metadata and tags."""
@@ -27,6 +28,8 @@ STATUS = {
     PAUSED: "PAUSED",
     SUSPENDED: "SUSPENDED",
     ERROR: "ERROR",
+    SHELVED: "SHELVED",
+    SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
     DELETED: "DELETED",
 }
 REBOOTING, REBOOTING_HARD, REBUILDING, REBUILD_SPAWNING = (

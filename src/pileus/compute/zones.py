@@ -12,6 +12,7 @@ from pileus.compute import services
 from pileus.compute.model import Host, Server
 from pileus.compute.placement_model import Aggregate, AggregateHost
 from pileus.db import Session, in_seconds
+from pileus.errors import Invalid
 from pileus.operations.leases import LEASE_S
 from pileus.operations.model import ReplicaRow
 from pileus.placement import allocations
@@ -55,6 +56,13 @@ def internal(session: Session) -> Zone:
     replicas = session.execute(select(*columns).order_by(ReplicaRow.id)).all()
     lease = timedelta(seconds=LEASE_S)
     return Zone(INTERNAL, [Service(id, one, alive, until - lease) for id, until, alive in replicas for one in CONTROL])
+
+
+def require(session: Session, zone: str) -> None:
+    """Raises Invalid: hosts are known, and none is in the zone."""
+    zones = set(session.scalars(select(Host.zone).distinct()))
+    if zones and zone not in zones:
+        raise Invalid("The requested availability zone is not available")
 
 
 def settle(session: Session, hosts: Collection[str]) -> str | None:

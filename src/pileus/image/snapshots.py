@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+
+from sqlalchemy import select
 
 from pileus.api import Requester
 from pileus.db import Session
@@ -82,6 +84,26 @@ def drop(session: Session, image_id: str, url: str) -> None:
     if image is None or image.status in ("queued", "saving"):
         store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):
+        images.forget(session, image)
+
+
+def require(session: Session, image_id: str) -> Image:
+    """An image that is the only copy of something.
+
+    Raises:
+        Conflict: it is not there any more, or deactivated.
+    """
+    image = session.get(Image, image_id)
+    if image is None or image.status != "active":
+        raise Conflict(f"Image {image_id} is not there any more, or not active.")
+    return image
+
+
+def forget(session: Session, image_ids: Collection[str]) -> None:
+    """Images that nobody needs any more are gone, but for protected ones; idempotent. Their data goes with the next
+    sweep."""
+    query = select(Image).where(Image.id.in_(image_ids), Image.protected.is_(False)).order_by(Image.id)
+    for image in session.scalars(query.with_for_update()):
         images.forget(session, image)
 
 

@@ -115,6 +115,24 @@ def bind_port(session: Session, server_id: str, port_id: str, host: str, request
     sync.port_changed(session, port, request_id)
 
 
+def bind_all(session: Session, server_id: str, host: str, request_id: str) -> list[str]:
+    """Bind all of a server's ports to the host that it is on now; their ids."""
+    held = of_server(session, server_id, lock=True)
+    ports.bind_many(session, [(port, host) for port in held])
+    session.flush()
+    sync.ports_changed(session, [(port, request_id) for port in held])
+    return [port.id for port in held]
+
+
+def unbind_all(session: Session, server_id: str, request_id: str = "") -> None:
+    """A server is on no host any more: its ports are bound to none, and stay its own. Idempotent."""
+    held = of_server(session, server_id, lock=True)
+    sync.ports_changed(session, [(port, request_id) for port in held])
+    for port in held:
+        unbind(port)
+    session.flush()
+
+
 def release(session: Session, servers: Mapping[str, str]) -> None:
     """Take servers' ports away: those made for them are deleted, others live on unbound.
 

@@ -106,3 +106,26 @@ def test_a_rebuilt_server_is_a_new_guest_at_the_same_address(cloud: RealCloud, s
     assert cloud.qemu(server) != qemu
     cloud.says(server, UP)
     goes_on(cloud, server, 0)
+
+
+def test_a_shelved_server_comes_back_with_what_it_has_written(cloud: RealCloud) -> None:
+    """Its script, run at its first boot only, has every later one tell what it finds."""
+    script = (
+        "echo a-file > /root/left; sed -i '2i cat /root/left > /dev/console' /etc/init/cloud; echo wrote > /dev/console"
+    )
+    server = cloud.boot("shelved", script)
+    before = cloud.settled(server)
+    cloud.says(server, "^wrote")
+    assert "a-file" not in cloud.console(server)
+    cloud.demo.compute.shelve_server(server)
+    shelved = cloud.settled(server, "SHELVED_OFFLOADED")
+    assert shelved.compute_host is None and not cloud.processes(f"-uuid {server}")
+    assert server not in cloud.virsh("list", "--all", "--uuid")
+    cloud.demo.compute.unshelve_server(server)
+    after = cloud.settled(server)
+    assert after.addresses == before.addresses
+    cloud.says(server, "^a-file")
+    cloud.demo.compute.reboot_server(server, "HARD")
+    cloud.settled(server)
+    cloud.says(server, UP)
+    cloud.delete(server)

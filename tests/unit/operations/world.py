@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text, update
 from pileus import clock
 from pileus.agent.commands import Answer, Command, DiscardGuest, Envelope, Failure
 from pileus.clock import Clock
+from pileus.compute.model import Server
 from pileus.db import Database, Session, is_transient
 from pileus.operations import Arguments, Flow, OperationRow, Origin, Recorded, Registry, StepRow
 from pileus.operations.debts import PREFIX, Collector
@@ -70,7 +71,7 @@ class FakeClock(Clock):
         self._ahead_s += seconds
         if not self._db.sqlite:
             with self._db.write() as session:
-                for column in (ReplicaRow.lease_until, OperationRow.not_before, DebtRow.next_try):
+                for column in (ReplicaRow.lease_until, OperationRow.not_before, DebtRow.next_try, Server.shelved_at):
                     session.change(update(column.class_).values({column: column - timedelta(seconds=seconds)}))
 
 

@@ -11,6 +11,7 @@ from pileus.compute.actions import (
     questions,
     rebuild,
     reset,
+    shelve,
 )
 
 FLOWS = (
@@ -28,6 +29,9 @@ FLOWS = (
     image.create_image,
     interfaces.attach_interface,
     interfaces.detach_interface,
+    shelve.shelve,
+    shelve.shelve_offload,
+    shelve.unshelve,
 )
 ACTIONS = (
     *FLOWS,

@@ -9,14 +9,17 @@ from sqlalchemy import select
 from pileus.agent.commands import BuildGuest
 from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
+from pileus.compute.actions.building import Way, build_on_some_host
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, BUILDING, ERROR
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.network.server_ports import Want
-from pileus.operations import Asked, CommandError, Operation, Origin, recorded
+from pileus.operations import CommandError, Operation, Origin, recorded
 from pileus.operations.groups import apart, grouped
+
+SHOWS = ("scheduling", "networking", "spawning")
 
 
 def show(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
@@ -29,56 +32,23 @@ def show(session: Session, server: Server, origin: Origin, error: dict[str, str]
     None,
     rule="os_compute_api:servers:create",
     when={BUILDING},
-    during=("scheduling", "networking", "spawning"),
+    during=SHOWS,
     then=ACTIVE,
     failed=ERROR,
     also=show,
 )
 def boot(op: Operation, server_id: str, attempts: int, plug_timeout_s: float, deadline_s: float = 1800.0) -> None:
     """From 202 to ACTIVE; a host that fails is left for the next best, `attempts` hosts in all."""
-    excluded: list[str] = []
-    reasons: list[str] = []
-    for _ in range(attempts):
-        try:
-            placed = op.step(
-                "schedule",
-                scheduler.place,
-                server_id,
-                list(excluded),
-                undo=scheduler.release.owed(server_id=server_id),
-                then="networking",
-            )
-        except CommandError as error:
-            raise CommandError(error.code, " ".join([*reasons, error.message])) from error
-        host, incarnation = placed["host"], placed.get("incarnation", 0)  # release 0001 journaled none
-        build = Asked(
-            "build guest",
-            host,
-            spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s),
-            undo=spec.discard.owed(server_id=server_id, incarnation=incarnation),
-            deadline_s=deadline_s,
-        )
-        try:
-            with op.undoing():
-                op.step(
-                    "allocate network",
-                    allocate_network,
-                    server_id,
-                    host,
-                    op.origin,
-                    undo=give_up_network.owed(server_id=server_id),
-                    then="spawning",
-                    ahead=build,
-                )
-                built = op.ask(build)
-        except CommandError as error:
-            excluded.append(host)
-            reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
-            op.step("leave host", scheduler.release, server_id, then="scheduling")
-            continue
-        op.step("activate", activate, server_id, built, op.origin, last=True)
-        return
-    raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
+    way = Way(
+        attempts=attempts,
+        connect=("allocate network", allocate_network),
+        disconnect=give_up_network.owed(server_id=server_id),
+        build=spec.owed(BuildGuest, server_id=server_id, plug_timeout_s=plug_timeout_s),
+        deadline_s=deadline_s,
+        shows=SHOWS,
+    )
+    built = build_on_some_host(op, server_id, way)
+    op.step("activate", activate, server_id, built, op.origin, last=True)
 
 
 @grouped(limit=scheduler.PASS_SIZE)

@@ -12,11 +12,15 @@ from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
 from pileus.db import Session, utcnow
+from pileus.image import snapshots
 from pileus.jsontypes import Values
 from pileus.network import server_ports
-from pileus.operations import CommandError, Operation
+from pileus.operations import CommandError, Operation, Owed
 from pileus.operations.debts import Owing, owe_all
 from pileus.operations.groups import grouped
+
+LeftBehind = tuple[str, Owed]
+"""A host, and what it is owed."""
 
 
 @action(
@@ -32,17 +36,29 @@ from pileus.operations.groups import grouped
 def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
     place = op.step("find host", find_host, server_id)
-    host, left_behind = place["host"], None
-    if host:
-        # Release 0001 journaled no incarnation.
-        discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
-        try:
-            op.command("discard guest", host, discard)
-        except CommandError as error:
-            if error.code != "host-down":
-                raise
-            left_behind = (host, discard)
+    left_behind = discard_guest(op, server_id, place) if place["host"] else None
     op.step("release", release, server_id, left_behind, op.origin, last=True)
+
+
+def discard_guest(op: Operation, server_id: str, place: Values, condemned: bool = False) -> LeftBehind | None:
+    """Have a guest removed from its host; one that does not answer is to be owed what is given back.
+
+    Args:
+        place: the host, and the guest's incarnation.
+        condemned: nobody needs the guest any more: so is one that cannot do it now.
+
+    Raises:
+        CommandError: the host said why it could not.
+    """
+    # Release 0001 journaled no incarnation.
+    discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
+    try:
+        op.command("discard guest", place["host"], discard)
+    except CommandError as error:
+        if error.code != "host-down" and not condemned:
+            raise
+        return (place["host"], discard)
+    return None
 
 
 def request(session: Session, asks: Requester, server_id: str, rule: str) -> None:
@@ -69,7 +85,8 @@ def find_host(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | C
 
 @grouped(limit=scheduler.PASS_SIZE)
 def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
-    """Ports, allocations and the servers go in one commit; a host that did not answer is owed the discarding.
+    """Ports, allocations, images of shelved servers, and servers go in one commit; who did not answer is owed the
+    discarding.
 
     Args:
         calls: (server id, (host, discarding) where it is owed, the request's origin) of each.
@@ -77,10 +94,13 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
     ids = [server_id for server_id, _, _ in calls]
     scheduler.release_all(session, ids)
     with delete.all_arriving(session, {server_id: {"power_state": 0} for server_id in ids}) as held:
+        images = {server.shelved_image_id for server in held.values() if server.shelved_image_id}
         for server in held.values():
-            server.host = server.admin_pass = server.news = None
+            server.host = server.admin_pass = server.news = server.shelved_image_id = server.shelved_at = None
             server.deleted_at = utcnow()
         server_ports.release(session, {server_id: origin.request_id for server_id, _, origin in calls})
+    if images:
+        snapshots.forget(session, images)
     left_behind = [(server_id, *left, origin.request_id) for server_id, left, origin in calls if left]
     owe_all(session, [Owing(host, server_id, discard, request) for server_id, host, discard, request in left_behind])
     return [{} for _ in calls]

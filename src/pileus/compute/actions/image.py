@@ -13,6 +13,7 @@ from pileus.compute.states import ACTIVE, PAUSED, STOPPED, SUSPENDED
 from pileus.db import Session
 from pileus.image import snapshots
 from pileus.image.attributes import MOST_PROPERTIES
+from pileus.image.model import Image
 from pileus.operations import Arguments, Operation, Owed, recorded
 
 DEADLINE_S = 6 * 3600.0
@@ -48,8 +49,22 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     """
     given = {name: str(value) for name, value in body.get("metadata", {}).items()}
     metadata.check_quota(session, server.project_id, given)
-    values: Values = {
-        "name": body["name"],
+    image = prepared_for(session, server, asks, given, name=body["name"])
+    location = snapshots.location(asks.settings, image.id)
+    return create_image.arguments(server.id, image_id=image.id, location=location)
+
+
+def prepared_for(session: Session, server: Server, asks: Requester, given: dict[str, str], **values: str) -> Image:
+    """The image that a server's host is to make.
+
+    Args:
+        given: properties that it is to have beside those that every such image has, and those of the server's own.
+        values: its name, and other attributes.
+
+    Raises:
+        Forbidden: a property that is an attribute. What creating an image raises.
+    """
+    attributes: Values = values | {
         "visibility": "private",
         "disk_format": "qcow2",
         "container_format": "bare",
@@ -65,14 +80,12 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     }
     inherited = {name: value for name, value in server.image.properties.items() if name not in properties}
     room = MOST_PROPERTIES - len(properties)
-    image = snapshots.prepare(session, values, dict(list(inherited.items())[:room]) | properties, asks)
-    location = snapshots.location(asks.settings, image.id)
-    return create_image.arguments(server.id, image_id=image.id, location=location)
+    return snapshots.prepare(session, attributes, dict(list(inherited.items())[:room]) | properties, asks)
 
 
 @create_image.undone
-def _undo(arguments: Arguments) -> Owed:
-    """Neither the image nor what its host brought is left."""
+def dropped(arguments: Arguments) -> Owed:
+    """What takes back an image that a flow's arguments name: neither it nor what its host brought is left."""
     return drop_image.owed(image_id=arguments.values["image_id"], location=arguments.values["location"])
 
 

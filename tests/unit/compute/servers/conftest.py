@@ -13,9 +13,12 @@ from pileus.agent.commands import AgentReport, HostReport, Inventory
 from pileus.clock import utcnow
 from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
+from pileus.image import snapshots
+from pileus.image.model import Image
 from pileus.network import bootstrap as network_bootstrap
 from tests.client import Client
 from tests.unit import uses
+from tests.unit.compute.servers.shelf import Shelf
 from tests.unit.serving import Serving
 
 
@@ -74,3 +77,14 @@ def boot(admin: Client, demo: Client) -> Callable[..., str]:
         return str(answer.json["server"]["id"])
 
     return accept
+
+
+@pytest.fixture
+def shelf(
+    serving: Serving, demo: Client, admin: Client, boot: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Shelf:
+    def publish(session: Any, image_id: str, url: str, made: Any) -> None:
+        session.get_one(Image, image_id).status = "active"
+
+    monkeypatch.setattr(snapshots, "publish", publish)  # there is no file
+    return Shelf(serving, demo, admin, boot)

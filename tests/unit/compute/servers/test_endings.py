@@ -13,8 +13,9 @@ from pileus.api import Requester
 from pileus.compute.action import Action
 from pileus.compute.actions import FLOWS
 from pileus.compute.actions.delete import delete
+from pileus.compute.actions.shelve import shelve, shelve_offload
 from pileus.compute.model import Server, ServerFault
-from pileus.compute.states import ACTIVE, BROKEN, BUILDING
+from pileus.compute.states import ACTIVE, BROKEN, BUILDING, SHELVED, SHELVED_OFFLOADED
 from pileus.image import snapshots
 from pileus.image.model import Image
 from pileus.operations import OperationRow, live, task_states
@@ -25,8 +26,10 @@ from tests.unit.serving import Serving
 
 RULE = "os_compute_api:servers:show"
 CASES = [(flow, state) for flow in FLOWS for state in sorted(flow.transition.when)]
-HOSTED = [case for case in CASES if case != (delete, BUILDING)]
-"""Those in which a host is asked."""
+HOSTED = [
+    case for case in CASES if case not in ((delete, BUILDING), (delete, SHELVED_OFFLOADED), (shelve_offload, SHELVED))
+]
+"""Those in which a host is asked, and decides."""
 
 
 def name(value: Any) -> str:
@@ -38,6 +41,7 @@ class World:
 
     def __init__(self, serving: Serving, demo: Client, boot: Callable[..., str]) -> None:
         self.serving, self.demo, self.boot = serving, demo, boot
+        serving.settings.shelved_offload_time = -1
         self.hosts = Hosts()
         known = serving.cloud.runner._registry
         self.replica = Replica(serving.db, self.hosts, registry=known).begin()
@@ -54,6 +58,8 @@ class World:
             self.replica.run()
         if flow.transition.name == "detach_interface":
             self._attach()
+        if vm_state in (SHELVED, SHELVED_OFFLOADED):
+            self._shelve(vm_state)
         with self.serving.db.write() as session:
             self.image_id = session.get_one(Server, self.server_id).image_id
             session.get_one(Server, self.server_id).vm_state = vm_state
@@ -67,6 +73,13 @@ class World:
         made = self.demo("POST", path, json={"interfaceAttachment": {}}).json["interfaceAttachment"]
         self.port_id = made["port_id"]
         self.replica.run()
+
+    def _shelve(self, vm_state: str) -> None:
+        """Only a server that was shelved has an image to come back from."""
+        for flow in (shelve,) if vm_state == SHELVED else (shelve, shelve_offload):
+            with self.serving.db.write() as session:
+                flow.ask(session, self.asks(), self.server_id, rule=RULE)
+            self.replica.run()
 
     def body(self, flow: Action[Any]) -> Any:
         bodies = {

@@ -17,7 +17,7 @@ NEEDED = {
     "start": {"stopped"},
     "reboot": {"active"},
     "reboot_hard": {"active", "stopped", "paused", "suspended", "error"},
-    "delete": {"building", "active", "stopped", "paused", "suspended", "error"},
+    "delete": {"building", "active", "stopped", "paused", "suspended", "error", "shelved", "shelved_offloaded"},
     "pause": {"active"},
     "unpause": {"paused"},
     "suspend": {"active"},
@@ -32,7 +32,10 @@ NEEDED = {
     "resetState to active": set(STATES),
     "resetState to error": set(STATES),
     "changePassword": {"active"},
-    "getConsoleOutput": {"active", "error", "paused", "stopped", "suspended"},
+    "getConsoleOutput": set(STATES) - {"building"},
+    "shelve": {"active", "stopped", "paused", "suspended"},
+    "shelveOffload": {"shelved"},
+    "unshelve": {"shelved", "shelved_offloaded"},
 }
 BESIDE = {"delete", "lock", "unlock", "getConsoleOutput"}
 """What does not wait for anything that is under way."""
