@@ -25,7 +25,8 @@ class ManyHosts:
         self.agents: list[CloudUnderTest] = []
         for number in range(agents):
             url = f"http://127.0.0.1:{self.replicas[number % replicas].port}"
-            options = ("--join", url, "--token", token, "--name", f"rack{number}", "--fake-hosts", str(hosts))
+            simulated = ("--hypervisor", "fake", "--fake-hosts", str(hosts))
+            options = ("--join", url, "--token", token, "--name", f"rack{number}", *simulated)
             self.agents.append(CloudUnderTest(None, *options, verb="agent"))
             self.agents[-1].up()
         self.first, self.second = (one.connect("admin") for one in self.replicas[:2])

@@ -20,6 +20,7 @@ from pileus.compute import actions, hosts
 from pileus.compute.actions import shelve
 from pileus.compute.model import Server
 from pileus.db import Database, Session, in_chunks
+from pileus.errors import Unavailable
 from pileus.identity.keys import KeyRing
 from pileus.identity.logins import Logins
 from pileus.identity.tokens import Tokens
@@ -29,7 +30,7 @@ from pileus.membership.members import Members
 from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
-from pileus.operations import OperationRow, journal
+from pileus.operations import OperationRow, journal, leases
 from pileus.operations.agents import Agents, Questions
 from pileus.operations.debts import PREFIX, Collector
 from pileus.operations.loops import Loops
@@ -87,6 +88,7 @@ class Cloud:
     def start(self) -> None:
         """Begin to carry out operations and to keep house; back when an agent has said which hosts there are."""
         with self.db.write() as session:
+            self._require_northbound(session)
             store.recover(session, self.settings.images)
             if self.settings.role == "cloud":
                 self._enter_own_agent(session)
@@ -97,9 +99,21 @@ class Cloud:
         if self.settings.role == "cloud":
             self._hearing.heard.wait(GREETING_S)
 
+    def _require_northbound(self, session: Session) -> None:
+        """Every replica pays what the network is owed: none may run that cannot.
+
+        Raises:
+            Unavailable: OVN's northbound database is, or would be, out of reach of a replica.
+        """
+        alone = "OVN's northbound database is reached from its own machine only: no other replica can share its cloud."
+        if self.settings.network == "ovn" and leases.alive(session, but=self.settings.replica_id):
+            raise Unavailable(alone)
+        if self.settings.network != "ovn" and joined.southbound(session):
+            raise Unavailable(alone)
+
     def _enter_own_agent(self, session: Session) -> None:
         """The agent of this machine belongs to the cloud without having joined."""
-        name = socket.gethostname()
+        name = self.settings.name or socket.gethostname()
         hosts_of_it = "fake-*" if self.settings.hypervisor == "fake" else name
         joined.enter_own(session, name, hosts_of_it, self.settings.replica_id)
 

@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, kw_only=True):
     fake_hosts: int = 1
     """How many hosts the fake hypervisor simulates."""
     name: str = ""
-    """Of an agent that joined: its host's; empty: the machine's."""
+    """The host's, where there is one; empty: the machine's."""
     southbound: str = ""
     """Of an agent that joined: where OVN's central is (ssl:HOST:PORT), as it was told then."""
     tunnel_device: str = ""

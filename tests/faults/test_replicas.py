@@ -94,7 +94,7 @@ def test_agents_that_are_restarted_amid_builds_lose_nothing(cloud: ManyHosts) ->
     cloud.boot(30, cloud.first)
     for one in cloud.agents:
         one.kill()
-        one.options = ["--fake-hosts", str(HOSTS)]  # it has joined
+        one.options = []  # it has joined
         one.up()
     slowly(cloud, 0)
     assert Counter(one.status for one in cloud.settled(30)) == {"ACTIVE": 30}

@@ -18,7 +18,7 @@ import msgspec
 from pileus import clock
 from pileus.agent.account import Account
 from pileus.agent.commands import GuestEvent
-from pileus.agent.doors import open_tls, open_unix
+from pileus.agent.doors import open_tls, open_unix, reached_at
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
@@ -183,7 +183,7 @@ def make_network(settings: AgentSettings) -> Network:
     return OvnNetwork(
         settings.state,
         settings.name,
-        neighbours=Neighbours(settings.listen[0], settings.southbound, settings.tunnel_device),
+        neighbours=Neighbours(reached_at(settings.listen[0]), settings.southbound, settings.tunnel_device),
         outbound=settings.outbound,
         northbound=settings.northbound,
         group=settings.group_id,
@@ -216,5 +216,6 @@ def make_hypervisor(
         uploads=uploads,
         account=Account.of(settings.user),
         cache=settings.cache,
+        address=reached_at(settings.listen[0]),
         opened=partial(opened_file, store=store) if store else desk.opened,
     )

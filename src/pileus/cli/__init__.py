@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pileus import __version__
-from pileus.cli import agent, credentials, db, debt, down, guest, host, join_token, replica, status, trace, up
+from pileus.cli import agent, credentials, db, debt, down, guest, host, join_token, lab, replica, status, trace, up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +27,7 @@ for command in (
     guest.guest,
     debt.debt,
     host.host,
+    lab.lab,
     db.db,
 ):
     main.add_command(command)

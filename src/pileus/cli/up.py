@@ -18,6 +18,7 @@ from pileus.statedir import StartFailed
 @click.command()
 @state_option
 @click.option("--listen", metavar="HOST:PORT", help="Address of all APIs.  [default: 127.0.0.1:8780]")
+@click.option("--name", metavar="NAME", help="The host's.  [default: this machine's]")
 @click.option("--hypervisor", type=click.Choice(["auto", "libvirt", "fake"]), help="What runs the guests.")
 @click.option("--network", type=click.Choice(["auto", "ovn", "fake"]), help="What connects them.")
 @click.option("--fake-hosts", type=click.IntRange(0, 100_000), help="How many hosts the fake hypervisor simulates.")

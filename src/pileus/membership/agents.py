@@ -54,9 +54,11 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
     session.lock("membership")
     _enter(session, asked, public_key.decode())
     own = authority.certify_agent(session, asked.name, public_key, lasts_s).decode()
-    southbound = session.scalar(select(Agent.southbound).where(Agent.southbound != "").limit(1)) or ""
     answer = Admission(
-        cloud=cloud, certificate=own, authority=authority.certificate(session).decode(), southbound=southbound
+        cloud=cloud,
+        certificate=own,
+        authority=authority.certificate(session).decode(),
+        southbound=southbound(session),
     )
     return answer.sealed_with(token.key, asked)
 
@@ -129,6 +131,11 @@ def note_addresses(session: Session, name: str, address: str, southbound: str) -
 def note_key(session: Session, name: str, public_key: str) -> None:
     """Note the key that an agent gets its next certificate for."""
     session.change(update(Agent).where(Agent.name == name).values(public_key=public_key))
+
+
+def southbound(session: Session) -> str:
+    """Where other hosts find OVN's central; "" if there is none."""
+    return session.scalar(select(Agent.southbound).where(Agent.southbound != "").limit(1)) or ""
 
 
 def forget(session: Session, name: str) -> None:

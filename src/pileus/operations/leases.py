@@ -27,10 +27,10 @@ def renew(session: Session, replica: str) -> int:
     return session.change(update(OperationRow).where(*orphaned).values(lease_owner=None))
 
 
-def alive(session: Session) -> int:
-    """How many replicas hold a lease."""
-    held = select(func.count()).select_from(ReplicaRow).where(ReplicaRow.lease_until > in_seconds(0))
-    return session.scalar(held) or 0
+def alive(session: Session, but: str = "") -> int:
+    """How many replicas, but one, hold a lease."""
+    held = (ReplicaRow.lease_until > in_seconds(0), ReplicaRow.id != but)
+    return session.scalar(select(func.count()).select_from(ReplicaRow).where(*held)) or 0
 
 
 def release(session: Session, replica: str) -> None:

@@ -60,6 +60,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         uploads: where images are put; without it no images are made.
         account: in whose group guests run, and as whom their images are converted; as ourselves if None.
         cache: how much is kept of images that no guest uses. opened: gives images' data.
+        address: by which others reach this host.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         account: Account | None = None,
         cache: CacheLimits | None = None,
         opened: Opened = opened_file,
+        address: str = "127.0.0.1",
     ) -> None:
+        self._address = address
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
@@ -117,7 +120,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
                     name=self._host,
                     hypervisor_type=connection.getType(),
                     hypervisor_version=connection.getVersion(),
-                    host_ip=host.address(),
+                    host_ip=self._address,
                     inventories=host.inventories(self._state),
                     traits=host.traits(),
                     cpu_info=host.cpu_info(connection.getCapabilities()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,3 @@ def test_cpu_info() -> None:
         "features": ["avx", "vme"],
     }
     assert host.cpu_info("<capabilities><host/></capabilities>") == {}
-
-
-def test_address_is_one() -> None:
-    ipaddress.ip_address(host.address())

@@ -1,0 +1,5 @@
+"""python -m pileus."""
+
+from pileus.cli import main
+
+main()

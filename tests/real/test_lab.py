@@ -1,0 +1,116 @@
+"""`pileus lab`: two hosts on this machine, with real guests that meet, as whoever types the commands has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.cloud.real import IMAGE
+from tests.real.ovn_world import sh
+from tests.support import eventually
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not IMAGE.exists() or not all(map(shutil.which, ("libvirtd", "ovn-controller"))),
+    reason="needs root, libvirt, OVN and the test image",
+)
+PILEUS = [sys.executable, "-m", "pileus"]
+INSIDE = ["ip", "netns", "exec", "pileus-lab-1"]
+NANO = ["--image", "tiny", "--flavor", "m1.nano"]
+PROBE = """#!/bin/sh
+( while :; do ping -c 1 -W 2 10.20.0.11 > /dev/null 2>&1 && echo "probe: yes;" > /dev/console; sleep 1; done ) &
+"""
+
+
+class Lab:
+    """A lab of two hosts."""
+
+    def __init__(self) -> None:
+        self.state = Path(tempfile.mkdtemp(prefix="pileus-lab-", dir="/var/tmp"))
+        self.state.rmdir()
+        self.said = self.pileus("lab", "up", "--hosts", "2")
+        lines = self.pileus("openrc", state=self.state / "host-1").splitlines()
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+        self._user = {name: value.strip("'") for name, value in pairs}
+
+    def pileus(self, *arguments: str, state: Path | None = None) -> str:
+        argv = [*PILEUS, *arguments, "--state", str(state or self.state)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def openstack(self, *arguments: str) -> Any:
+        """The real client, in the namespace that `lab up` names."""
+        client = Path(sys.executable).with_name("openstack")
+        argv = [*INSIDE, str(client), *arguments]
+        environment = os.environ | self._user
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout) if "json" in arguments else done.stdout
+
+    def boot(self, name: str, host: str, address: str, *options: str) -> None:
+        nic = f"net-id={self.network},v4-fixed-ip={address}"
+        where = ("--availability-zone", f"nova:{host}")
+        self.openstack("server", "create", *NANO, "--nic", nic, *where, *options, "--wait", name)
+
+    def furnish(self) -> None:
+        image = ("--disk-format", "qcow2", "--container-format", "bare", "--public", "--file", str(IMAGE))
+        self.openstack("image", "create", *image, "tiny")
+        self.network = self.openstack("network", "create", "n", "-f", "json")["id"]
+        self.openstack("subnet", "create", "--network", "n", "--subnet-range", "10.20.0.0/24", "s")
+        project = self.openstack("project", "show", "admin", "-f", "json")["id"]
+        groups = self.openstack("security", "group", "list", "--project", project, "-f", "json")
+        self.openstack("security", "group", "rule", "create", "--protocol", "icmp", groups[0]["ID"])
+
+    def shown(self, server: str) -> Any:
+        return self.openstack("server", "show", server, "-f", "json")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    made = Lab()
+    try:
+        made.furnish()
+        yield made
+    finally:
+        made.pileus("lab", "down")
+        assert "pileus-lab" not in sh("ip", "netns"), "every trace is gone"
+        assert not made.state.exists()
+        assert subprocess.run(["pgrep", "-f", str(made.state)], check=False, capture_output=True).returncode == 1
+
+
+def test_hosts_have_joined(lab: Lab) -> None:
+    assert 'eval "$(' in lab.said and " ".join(INSIDE) in lab.said
+    found = lab.openstack("hypervisor", "list", "-f", "json")
+    assert {(one["Hypervisor Hostname"], one["Host IP"], one["State"]) for one in found} == {
+        ("lab-1", "10.77.0.1", "up"), ("lab-2", "10.77.0.2", "up"),
+    }  # fmt: skip
+    assert "of cloud" in lab.pileus("status", state=lab.state / "host-2")
+
+
+def test_guests_on_two_hosts_meet(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "probe.sh"
+    script.write_text(PROBE)
+    lab.boot("a", "lab-1", "10.20.0.11")
+    lab.boot("b", "lab-2", "10.20.0.12", "--user-data", str(script))
+    assert lab.shown("b")["OS-EXT-SRV-ATTR:host"] == "lab-2"
+    eventually(lambda: "probe: yes;" in lab.openstack("console", "log", "show", "b"), 120, "a's answer to b")
+    assert "fetch image" in lab.pileus("trace", "b", state=lab.state / "host-1"), "it came over the agent's connection"
+
+
+def test_a_server_on_another_host_leaves_it_and_comes_back(lab: Lab) -> None:
+    """What it is comes to the control plane as an image, and goes back to whichever host has room."""
+    lab.openstack("server", "shelve", "--wait", "b")
+    eventually(lambda: lab.shown("b")["status"] == "SHELVED_OFFLOADED", 60, "its leaving")
+    lab.openstack("server", "unshelve", "b")
+    eventually(lambda: lab.shown("b")["status"] == "ACTIVE", 120, "its coming back")
+    lab.openstack("server", "delete", "--wait", "a", "b")
+    assert [one.name for one in (lab.state / "host-2" / "agent" / "instances").iterdir()] == []
