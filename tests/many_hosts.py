@@ -17,18 +17,29 @@ class ManyHosts:
     def __init__(self, database: str, replicas: int = 2, agents: int = 2, hosts: int = 3) -> None:
         self.hosts = hosts
         self.replicas = [CloudUnderTest(None, "--database", database, verb="replica") for _ in range(replicas)]
+        self.agents: list[CloudUnderTest] = []
+        try:
+            self._start(database, agents)
+            self._furnish()
+            eventually(lambda: len(self.states()) == agents * hosts, 60, "every host")
+        except BaseException:
+            self.remove()
+            raise
+
+    def _start(self, database: str, agents: int) -> None:
         for one in self.replicas:
             one.database = database
             one.settings["image_folder"] = str(self.replicas[0].state / "images")  # as a shared file system's
             one.up()
         token = self.replicas[0].pileus("join-token").strip()
-        self.agents: list[CloudUnderTest] = []
         for number in range(agents):
-            url = f"http://127.0.0.1:{self.replicas[number % replicas].port}"
-            simulated = ("--hypervisor", "fake", "--fake-hosts", str(hosts))
+            url = f"http://127.0.0.1:{self.replicas[number % len(self.replicas)].port}"
+            simulated = ("--hypervisor", "fake", "--fake-hosts", str(self.hosts))
             options = ("--join", url, "--token", token, "--name", f"rack{number}", *simulated)
             self.agents.append(CloudUnderTest(None, *options, verb="agent"))
             self.agents[-1].up()
+
+    def _furnish(self) -> None:
         self.first, self.second = (one.connect("admin") for one in self.replicas[:2])
         image = {"name": "zeroes", "disk_format": "raw", "container_format": "bare"}
         self.image = self.first.image.create_image(**image, data=bytes(1024 * 1024)).id
@@ -38,7 +49,6 @@ class ManyHosts:
         self.first.compute.put(
             f"/os-quota-sets/{project}", json={"quota_set": dict.fromkeys(("instances", "cores", "ram"), -1)}
         )
-        eventually(lambda: len(self.states()) == agents * hosts, 60, "every host")
 
     def remove(self) -> None:
         for one in (*self.agents, *self.replicas):

@@ -16,6 +16,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AGENT, REPLICA = "agent", "replica"
@@ -85,6 +86,11 @@ def peer(shown: Mapping[str, Any] | None) -> Identity | None:
     return None
 
 
+def key_shown(certificate: bytes) -> bytes:
+    """The public key, PEM, in a certificate (DER)."""
+    return _public(x509.load_der_x509_certificate(certificate).public_key())
+
+
 def new_key() -> bytes:
     """A private key (P-256) in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -110,7 +116,7 @@ def requested_key(asked: bytes) -> bytes:
         raise ValueError("the request is not signed by its own key")
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise ValueError("the key is not of the curve P-256")
-    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return _public(public)
 
 
 def found_authority(cloud: str) -> tuple[bytes, bytes]:
@@ -156,9 +162,11 @@ def sign(authority: tuple[bytes, bytes], public: bytes, who: Identity, lasts: ti
 
 def public_of(key: bytes) -> bytes:
     """The public key of a private one, both PEM."""
-    return (
-        _key(key).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    return _public(_key(key).public_key())
+
+
+def _public(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:

@@ -62,7 +62,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         token: the token's id. simulates: its hosts are not real. address: HOST:PORT where it will await replicas.
-        request: for its certificate, PEM. seal: under all else.
+        request: for its certificate, PEM. at: when it was said, seconds since the epoch. seal: under all else.
     """
 
     token: str
@@ -70,6 +70,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     simulates: bool
     address: str
     request: str
+    at: int
     seal: str = ""
 
     def sealed_with(self, key: str) -> Application:
@@ -77,11 +78,11 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, seal=seal(key, *self._said()))
 
     def is_sealed_with(self, key: str) -> bool:
-        """Whether who has the token said this."""
+        """Whether who has the token said this, some time."""
         return sealed(key, self.seal, *self._said())
 
     def _said(self) -> tuple[str, ...]:
-        return "join", self.token, self.name, str(self.simulates), self.address, self.request
+        return "join", self.token, self.name, str(self.simulates), self.address, self.request, str(self.at)
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):

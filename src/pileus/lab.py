@@ -135,7 +135,7 @@ class Lab:
 
 
 def _pileus(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pileus", *arguments]
+    return [sys.executable, "-P", "-m", "pileus", *arguments]
 
 
 def _run(*argv: str, environment: dict[str, str] | None = None) -> str:

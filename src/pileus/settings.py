@@ -186,6 +186,12 @@ class Settings(msgspec.Struct, kw_only=True):
         return bool(self.database) and not self.database.startswith("sqlite")
 
     @property
+    def alone(self) -> bool:
+        """Whether no other machine can be a part of this cloud: it is reached from its own only."""
+        own = self.role == "cloud" and not self.shared_database
+        return own and self.address[0] in ("127.0.0.1", "::1", "localhost")
+
+    @property
     def database_url(self) -> str:
         if self.database:
             return self.database.replace("postgresql://", "postgresql+psycopg://", 1)

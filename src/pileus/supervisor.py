@@ -260,6 +260,7 @@ class Supervisor:
                 name=settings.name or socket.gethostname(),
                 socket=settings.agent_socket,
                 listen=split_address(settings.agent_listen) if settings.agent_listen else (settings.address[0], 0),
+                alone=settings.alone,
                 group=settings.replica_user if self._root and settings.role == "cloud" else None,
                 hypervisor=settings.hypervisor,
                 network=settings.network,

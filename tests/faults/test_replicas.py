@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,25 @@ def test_an_agent_holds_no_secret_of_the_control_plane(cloud: ManyHosts) -> None
         papers = one.state / "agent" / "papers" / "papers.json"
         assert papers.stat().st_mode & 0o077 == 0 and papers.parent.stat().st_mode & 0o077 == 0
         assert f"host       {one.options[one.options.index('--name') + 1]}, of cloud" in one.pileus("status")
+
+
+def test_no_secret_stays_on_a_command_line(cloud: ManyHosts) -> None:
+    database, token = cloud.replicas[0].database, cloud.agents[0].options[3]
+    assert database and token
+    for one in (*cloud.replicas, *cloud.agents):
+        for pid in (one.pid, *one.children):
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+            assert database not in words and token not in words and "pileus" in words
+
+
+def test_a_host_keeps_the_name_that_its_cloud_knows(cloud: ManyHosts) -> None:
+    agent = cloud.agents[0]
+    agent.down()
+    given, agent.options = agent.options, ["--name", "another"]
+    with pytest.raises(AssertionError, match="wants --join"):
+        agent.up()
+    agent.options = given
+    agent.up()
 
 
 def test_what_a_killed_replica_had_under_way_is_taken_over(cloud: ManyHosts) -> None:

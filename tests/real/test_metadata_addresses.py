@@ -40,12 +40,12 @@ def port(network: str, *addresses: str) -> PortSpec:
 def test_addresses_that_stay_are_left_alone(network: str) -> None:
     space, device = metadata_ns.namespace(network), metadata_ns._veth(network, 1)
 
-    metadata_ns._wire(network, port(network, "10.0.0.2", "fd00::2"), MTU)
+    metadata_ns._wire(metadata_ns.namespace(network), network, port(network, "10.0.0.2", "fd00::2"), MTU)
     assert set(metadata_ns._addresses(space, device)) == {"169.254.169.254/32", "10.0.0.2/24", "fd00::2/64"}
     with subprocess.Popen(["ip", "-n", space, "monitor", "address"], stdout=subprocess.PIPE, text=True) as monitor:
         assert monitor.stdout is not None
-        metadata_ns._wire(network, port(network, "10.0.0.2", "fd00::2"), MTU)
-        metadata_ns._wire(network, port(network, "10.0.0.3", "fd00::2"), MTU)
+        metadata_ns._wire(metadata_ns.namespace(network), network, port(network, "10.0.0.2", "fd00::2"), MTU)
+        metadata_ns._wire(metadata_ns.namespace(network), network, port(network, "10.0.0.3", "fd00::2"), MTU)
         ip("-n", space, "address", "del", "fd00::2/64", "dev", device)  # the last thing that is to be told
         told = []
         while "fd00::2" not in (line := monitor.stdout.readline()) or "Deleted" not in line:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pileus import jointoken
 from pileus.jointoken import Admission, Application
 
-SAID = Application(token="t", name="n", simulates=False, address="h:1", request="r")
+SAID = Application(token="t", name="n", simulates=False, address="h:1", request="r", at=7)
 ANSWER = Admission(cloud="c", certificate="x", authority="a")
 
 

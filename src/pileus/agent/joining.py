@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pileus import jointoken
+from pileus import clock, jointoken
 from pileus.agent.commands import Certificate
 from pileus.agent.errors import CommandFailed
 from pileus.agent.papers import PapersFolder
@@ -56,6 +56,7 @@ def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], 
         simulates=simulates,
         address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         request=papers.request_to_join(),
+        at=int(clock.time()),
     )
     answer = _post(url, said.sealed_with(known.key))
     if not answer.is_sealed_with(known.key, said):

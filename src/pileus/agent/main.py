@@ -52,6 +52,8 @@ class AgentSettings(msgspec.Struct):
     hypervisor: str
     network: str
     fake_hosts: int
+    alone: bool = True
+    """No other machine has to do with this one: nothing is opened for them."""
     fake_suffix: str = ""
     """Behind the names of hosts that are simulated, to tell them from other agents'."""
     outbound: str | None = None
@@ -108,16 +110,17 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     def meet() -> None:
         agent.southbound = network.meet(papers.pems)
 
-    papers.changed = meet
-    if papers.papers():
-        meet()
+    if not settings.alone:
+        _open_tls(agent, settings)
+        papers.changed = meet
+        if papers.papers():
+            meet()
 
     def stop(keep_guests: bool) -> None:
         hypervisor.stop(keep_guests)
         network.stop(keep_guests)
 
     agent.stop = stop
-    _open_tls(agent, settings)
     open_unix(agent, settings.socket, settings.group_id)
     progress(f"hosts: {len(hypervisor.reports())} on {kind}, network {network.kind}")
     progress("ready")

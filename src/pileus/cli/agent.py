@@ -9,10 +9,12 @@ import click
 from pileus.agent import joining
 from pileus.agent.errors import CommandFailed
 from pileus.agent.main import choose_hypervisor, choose_network
+from pileus.cli import secret
 from pileus.cli.common import state_option
 from pileus.cli.starting import settings_with, start
 from pileus.jsontypes import Json
-from pileus.settings import Settings
+from pileus.membership.agents import NAME
+from pileus.settings import Settings, load
 from pileus.statedir import StartFailed
 
 
@@ -32,8 +34,16 @@ def agent(state: str, join: str | None, token: str | None, detach: bool, **optio
     """Make this machine a host of a cloud, by mutual TLS; its certificate is renewed by itself."""
     if bool(join) != bool(token):
         raise click.UsageError("--join and --token go together")
+    secret.move_to_environment("--token", "PILEUS_JOIN_TOKEN")
+    secret.take("PILEUS_JOIN_TOKEN")
+    secret.take("PILEUS_DATABASE")  # a replica's business
+    former = load(state)
     settings = settings_with(state, options | {"role": "agent"})
     settings.name = settings.name or socket.gethostname()
+    if not NAME.fullmatch(settings.name):
+        raise click.UsageError(f"{settings.name!r} is no name of a host")
+    if former.name and not join and (settings.name, settings.agent_listen) != (former.name, former.agent_listen):
+        raise click.UsageError("another --name or --listen wants --join: its cloud knows it by the former")
     settings.hypervisor = choose_hypervisor(settings.hypervisor)
     settings.network = choose_network(settings.network, settings.hypervisor)
 

@@ -31,6 +31,8 @@ def take(state: str, yes: bool) -> None:
     from pileus.operations.ids import cloud_id
 
     settings = settings_of(state)
+    if settings.role == "replica":
+        raise click.ClickException("no agent runs where a replica does: its machine is no host")
     with database(settings).read() as session:
         ours, theirs = cloud_id(session), agents_cloud(settings)
         if not ours:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pileus.cli import secret
 from pileus.cli.common import state_option
 from pileus.cli.starting import settings_with, start
 from pileus.jsontypes import Json
@@ -11,14 +12,16 @@ from pileus.jsontypes import Json
 
 @click.command()
 @state_option
-@click.option("--database", metavar="URL", help="postgresql://USER@HOST/NAME that all replicas share.  [kept]")
+@click.option("--database", metavar="URL", envvar="PILEUS_DATABASE", help="postgresql://USER@HOST/NAME.  [kept]")
 @click.option("--listen", metavar="HOST:PORT", help="Address of all APIs.  [default: 127.0.0.1:8780]")
 @click.option("--tls-cert", metavar="FILE", help="Certificate (PEM): connections are encrypted.  [kept; '' ends it]")
 @click.option("--tls-key", metavar="FILE", help="Its private key (PEM).")
 @click.option("--detach", is_flag=True, help="Return once every API answers.")
 def replica(state: str, detach: bool, **options: Json) -> None:
     """Start a replica: every API, and its share of the work. Hosts join by `pileus agent`."""
+    secret.move_to_environment("--database", "PILEUS_DATABASE")
     settings = settings_with(state, options | {"role": "replica", "hypervisor": "fake", "network": "fake"})
+    secret.take("PILEUS_DATABASE")
     if not settings.shared_database:
         raise click.UsageError("--database wants the URL of a PostgreSQL database")
     start(settings, detach)

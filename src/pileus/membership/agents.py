@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
-from pileus import certificates, jointoken
+from pileus import certificates, clock, jointoken
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, Forbidden, Invalid, NotFound
 from pileus.jointoken import Admission, Application
@@ -15,10 +15,17 @@ from pileus.membership import authority
 from pileus.membership.model import Agent, JoinTokenRow
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+FRESH_S = 300.0
+"""How old an application may be, and how far clocks may be apart: who heard it cannot use it later."""
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 
 # --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def take_tokens_back(session: Session) -> int:
+    """Nobody joins with a token that was issued before; how many there were."""
+    return session.change(delete(JoinTokenRow))
 
 
 def issue_token(session: Session, lasts_s: float) -> str:
@@ -44,6 +51,8 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
     token = session.get(JoinTokenRow, asked.token)
     if token is None or token.expires_at < utcnow() or not asked.is_sealed_with(token.key):
         raise Forbidden("The join token is not known, or has expired.")
+    if abs(apart := asked.at - clock.time()) > FRESH_S:
+        raise Forbidden(f"This was said at another time: the machines' clocks are {abs(apart):.0f} s apart.")
     if not NAME.fullmatch(asked.name):
         raise Invalid(f"name: {asked.name!r} is no name of a host.")
     check_address(asked.address)
@@ -72,7 +81,7 @@ def check_address(address: str) -> None:
 
 def _enter(session: Session, asked: Application, public_key: str) -> None:
     former = session.get(Agent, asked.name)
-    if former is not None and former.public_key == public_key:
+    if former is not None and public_key in (former.public_key, former.next_key):
         former.address = asked.address
         return
     if former is not None:
@@ -129,8 +138,13 @@ def note_addresses(session: Session, name: str, address: str, southbound: str) -
 
 
 def note_key(session: Session, name: str, public_key: str) -> None:
-    """Note the key that an agent gets its next certificate for."""
-    session.change(update(Agent).where(Agent.name == name).values(public_key=public_key))
+    """Note the key that an agent gets its next certificate for, of which it may never hear.
+
+    It asks for a further one only once it has had the last.
+    """
+    row = session.get(Agent, name)
+    if row is not None and public_key not in (row.public_key, row.next_key):
+        row.public_key, row.next_key = row.next_key or row.public_key, public_key
 
 
 def southbound(session: Session) -> str:

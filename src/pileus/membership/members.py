@@ -75,7 +75,8 @@ class Members:
         if found is None:
             return None
         who = Identity(cloud_id(session), AGENT, row.name)
-        return Remote(found["host"].strip("[]"), int(found["port"]), who, self._own(session))
+        keys = tuple(filter(None, (row.public_key, row.next_key)))
+        return Remote(found["host"].strip("[]"), int(found["port"]), who, self._own(session), keys)
 
     def _own(self, session: Session) -> Papers:
         """What this process shows agents; made anew when half of its time is over."""

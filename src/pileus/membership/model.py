@@ -42,7 +42,9 @@ class Agent(Base):
     address: Mapped[str]
     """HOST:PORT on which it awaits replicas and other agents; "" while that is not known."""
     public_key: Mapped[str] = mapped_column(Text)
-    """Of its newest certificate (PEM): who joins again under its name must have it."""
+    """Of its certificate (PEM); who shows another, or joins again under its name with another, is not it."""
+    next_key: Mapped[str] = mapped_column(Text, default="")
+    """Of its newest certificate, which it may not have heard of; "" if that is its only one."""
     southbound: Mapped[str] = mapped_column(default="")
     """Where other hosts find OVN's central, if it is on this one."""
     replica_id: Mapped[str | None]

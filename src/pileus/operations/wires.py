@@ -6,15 +6,14 @@ import asyncio
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import h11
 import msgspec
 
 from pileus.agent.commands import CLOUD_HEADER
-from pileus.certificates import Identity, Papers, peer
+from pileus.certificates import Identity, Papers, key_shown, peer
 from pileus.operations.post import Refused
 
 CONNECT_S = 10.0
@@ -51,13 +50,15 @@ class Remote(msgspec.Struct, frozen=True):
     """To an agent elsewhere, which must be who it should be.
 
     Attributes:
-        who: whom its certificate must name. papers: what we show it.
+        who: whom its certificate must name. keys: of which that must have one (PEM); any will do if there are none.
+        papers: what we show it.
     """
 
     host: str
     port: int
     who: Identity
     papers: Papers
+    keys: tuple[str, ...] = ()
 
     def open(self, timeout_s: float) -> socket.socket:
         plain = socket.create_connection((self.host, self.port), timeout_s)
@@ -68,7 +69,7 @@ class Remote(msgspec.Struct, frozen=True):
             plain.close()
             raise
         try:
-            self._check(shown.getpeercert())
+            self._check(shown)
         except Refused:
             shown.close()
             raise
@@ -78,7 +79,7 @@ class Remote(msgspec.Struct, frozen=True):
         async with asyncio.timeout(CONNECT_S):
             reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self._context())
         try:
-            self._check(writer.get_extra_info("peercert"))
+            self._check(writer.get_extra_info("ssl_object"))
         except Refused:
             writer.close()
             raise
@@ -87,9 +88,11 @@ class Remote(msgspec.Struct, frozen=True):
     def _context(self) -> ssl.SSLContext:
         return self.papers.context(ssl.Purpose.SERVER_AUTH)
 
-    def _check(self, shown: Mapping[str, Any] | None) -> None:
-        if (found := peer(shown)) != self.who:
+    def _check(self, shown: ssl.SSLSocket | ssl.SSLObject) -> None:
+        if (found := peer(shown.getpeercert())) != self.who:
             raise Refused(f"it shows the certificate of {found}")
+        if self.keys and key_shown(shown.getpeercert(True) or b"").decode() not in self.keys:
+            raise Refused("its certificate is of a machine that had its name before")
 
 
 class Question(http.client.HTTPConnection):

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from pileus import certificates, jointoken
+from pileus import certificates, clock, jointoken
 from pileus.agent import joining
 from pileus.agent.commands import CertificateRequest
 from pileus.agent.errors import CommandFailed
@@ -56,7 +56,12 @@ def token(serving: Serving) -> str:
 def application(token: str, name: str = "rack1", **other: object) -> Application:
     known, key = jointoken.parse(token), certificates.new_key()
     said = Application(
-        token=known.id, name=name, simulates=False, address="10.0.0.5:7000", request=certificates.request(key).decode()
+        token=known.id,
+        name=name,
+        simulates=False,
+        address="10.0.0.5:7000",
+        request=certificates.request(key).decode(),
+        at=int(clock.time()),
     )
     return replace(said, **other).sealed_with(known.key)
 

@@ -16,12 +16,13 @@ _TEXT: Values = {"type": "string", "maxLength": 255}
 JOIN = Schema.wrapped(
     "agent",
     obj(
-        ["token", "name", "simulates", "address", "request", "seal"],
+        ["token", "name", "simulates", "address", "request", "at", "seal"],
         token=_TEXT,
         name=_TEXT,
         simulates={"type": "boolean"},
         address=_TEXT,
         request={"type": "string", "maxLength": 8192},
+        at={"type": "integer", "minimum": 0, "maximum": 2**40},
         seal=_TEXT,
     ),
 )

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("hosts", TEXT, nullable=False),
         sa.Column("address", TEXT, nullable=False),
         sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("next_key", sa.Text(), nullable=False),
         sa.Column("southbound", TEXT, nullable=False),
         sa.Column("replica_id", TEXT, nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
