@@ -16,6 +16,7 @@ from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
+from pileus.compute.actions.resize import confirm_due
 from pileus.compute.model import Server
 from pileus.db import Database, in_chunks
 from pileus.identity.keys import KeyRing
@@ -115,6 +116,7 @@ class Cloud:
                 self._purge,
                 self._settle_quotas,
                 self._sweep_images,
+                self._confirm_moves,
                 self._compare_network,
             ):
                 try:
@@ -135,6 +137,9 @@ class Cloud:
 
     def _settle_quotas(self) -> None:
         quota_uses.settle_all(self.db)
+
+    def _confirm_moves(self) -> None:
+        confirm_due(self.db, self.settings.resize_confirm_window)
 
     def _sweep_images(self) -> None:
         with self.db.read() as session:

@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, servers
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild
+from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild, resize
 from pileus.compute.model import Server
 from pileus.compute.policies import RULES
-from pileus.compute.states import PAUSED, SUSPENDED
+from pileus.compute.states import PAUSED, RESIZED, SUSPENDED
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
@@ -32,7 +32,7 @@ from pileus.settings import Settings
 from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
-CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member",))
+CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member", "manager"))
 POLICY = Policy(RULES, None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
@@ -47,12 +47,23 @@ ACTIONS: dict[str, Action[Any]] = {
     "createImage": image.create_image,
     "attach": interfaces.attach_interface,
     "detach": interfaces.detach_interface,
+    "resize": resize.resize,
+    "migrate": resize.migrate,
+    "confirm": resize.confirm_resize,
+    "revert": resize.revert_resize,
 }
 
 
-def cloud_settings(folder: Path) -> Settings:
-    """Settings of a cloud that keeps its images in a folder."""
-    return Settings(state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0)
+def cloud_settings(folder: Path, same_host: bool) -> Settings:
+    """Settings of a cloud that keeps its images in a folder; `same_host`: servers may be resized on their hosts."""
+    return Settings(
+        state=str(folder),
+        build_attempts=2,
+        shutdown_timeout_s=10.0,
+        plug_timeout_s=10.0,
+        allow_resize_to_same_host=same_host,
+        resize_confirm_window=120.0,
+    )
 
 
 class Clients:
@@ -105,10 +116,10 @@ class Clients:
     def _fitting(self, session: Session) -> None:
         idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
         if ready := list(session.scalars(idle.order_by(Server.number))):
-            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
+            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED, RESIZED)]
             server = self._dice.pick(held * 12 + ready)
             if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
-                back = [name for name in ("unpause", "resume") if name in fitting]
+                back = [name for name in ("unpause", "resume", "confirm", "revert") if name in fitting]
                 self._begin(session, server.id, self._dice.pick(fitting + back * 8))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
@@ -117,6 +128,8 @@ class Clients:
             body = {"imageRef": IMAGE}
         elif kind == "createImage":
             body = {"name": "i"}
+        elif kind == "resize":
+            body = {"flavorRef": self._dice.pick(("42", "84", "d1"))}
         elif kind == "attach":
             body = self._interface(session)
         elif kind == "detach":

@@ -56,14 +56,15 @@ class Storm:
         self.northbound = FakeNorthbound()
         with self.db.read() as session:
             cloud = ids.cloud_id(session)
-        settings = cloud_settings(folder)
+        settings = cloud_settings(folder, self.dice.chance(0.5))
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        for agent in self.agents:
+            agent.hypervisor.peers = [one.hypervisor for one in self.agents]
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
-            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings.images)
-            for n in range(count)
+            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings) for n in range(count)
         ]
         self.clients = Clients(self.db, self.dice, settings, servers=self.dice.pick((2, 3, 5)))
         self.trips = trips.Trips(self.db, self.dice)

@@ -16,21 +16,24 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     GuestCommand,
     GuestPort,
     GuestSpec,
     ImageSource,
     InstanceData,
+    RestoreGuest,
     ServerCommand,
     UpdateInstanceData,
 )
+from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
-from pileus.compute.states import SETTLED
+from pileus.compute.states import ACTIVE, RESIZED, TOLD
 from pileus.db import Session
 from pileus.errors import NotFound
 from pileus.jsontypes import Json, Values
 from pileus.network import security_groups, wiring
-from pileus.operations import Owed, Recorded, recorded
+from pileus.operations import Owed, Recorded, debts, recorded
 from pileus.operations.owed import RecordedMany, recorded_many
 
 P = ParamSpec("P")
@@ -167,9 +170,31 @@ def builds(kind: type[Command]) -> Callable[[Callable[Concatenate[Session, P], R
 
 
 @builds(DiscardGuest)
-def discard(_session: Session, server_id: str, incarnation: int) -> Command:
-    """The command that removes a guest of this incarnation, or an older one."""
-    return DiscardGuest(server_id=server_id, incarnation=incarnation)
+def discard(_session: Session, server_id: str, incarnation: int, stash: bool = True) -> Command:
+    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not."""
+    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash)
+
+
+@builds(DropStash)
+def drop_stash(_session: Session, server_id: str, incarnation: int) -> Command:
+    """The command that removes what was set aside of a guest of this incarnation, or an older one."""
+    return DropStash(server_id=server_id, incarnation=incarnation)
+
+
+@builds(RestoreGuest)
+def restore(session: Session, server_id: str, host: str, set_aside: int, plug_timeout_s: float) -> Command | None:
+    """The command that takes back a guest that was set aside as this incarnation; nothing once the server is elsewhere,
+    or was made anew. It does not run while another host may still have a copy of it that runs."""
+    server = session.get(Server, server_id)
+    if server is None or server.host != host or server.incarnation not in (set_aside, set_aside + 2):
+        return None
+    state = server.vm_state
+    if state == RESIZED:
+        query = select(Migration.old_vm_state).where(Migration.server_id == server_id)
+        state = session.scalar(query.where(Migration.source_incarnation == set_aside)) or state
+    copies = debts.arguments_about(session, server_id, discard.name, but=host)
+    run = state == ACTIVE and all(one["incarnation"] < set_aside for one in copies)
+    return RestoreGuest(guest=guest(session, server_id), run=run, plug_timeout_s=plug_timeout_s)
 
 
 @builds(DetachPort)
@@ -198,7 +223,7 @@ def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: f
     """The command that gives a guest a port back that it may have let go of; nothing once the port is not the server's,
     or the server is to be mended or deleted first: what mends it plugs all its ports."""
     server = session.get(Server, server_id)
-    if server is None or server.host is None or server.vm_state not in SETTLED:
+    if server is None or server.host is None or server.vm_state not in TOLD:
         return None
     whole = guest(session, server_id)
     if port_id not in (one.port.id for one in whole.ports):
@@ -211,7 +236,7 @@ def update_data(session: Session, server_id: str, host: str) -> Command | None:
     """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more,
     or the server is to be mended or deleted first: what mends it tells the guest, too."""
     server = session.get(Server, server_id)
-    if server is None or server.host != host or server.vm_state not in SETTLED:
+    if server is None or server.host != host or server.vm_state not in TOLD:
         return None
     return UpdateInstanceData(guest=guest(session, server_id))
 

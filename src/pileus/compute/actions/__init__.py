@@ -11,6 +11,7 @@ from pileus.compute.actions import (
     questions,
     rebuild,
     reset,
+    resize,
 )
 
 FLOWS = (
@@ -28,6 +29,10 @@ FLOWS = (
     image.create_image,
     interfaces.attach_interface,
     interfaces.detach_interface,
+    resize.resize,
+    resize.migrate,
+    resize.confirm_resize,
+    resize.revert_resize,
 )
 ACTIONS = (
     *FLOWS,

@@ -164,7 +164,7 @@ GROUP_FILTERS = (
     Filter(BY_POLICY[AFFINITY], _affinity, _elsewhere),
 )
 FILTERS = (
-    Filter("RetryFilter", _retry, lambda *_: "building there was tried and failed"),
+    Filter("RetryFilter", _retry, lambda *_: "the server is there, or building there was tried and failed"),
     Filter(
         "AvailabilityZoneFilter",
         _availability_zone,

@@ -17,7 +17,7 @@ NEEDED = {
     "start": {"stopped"},
     "reboot": {"active"},
     "reboot_hard": {"active", "stopped", "paused", "suspended", "error"},
-    "delete": {"building", "active", "stopped", "paused", "suspended", "error"},
+    "delete": {"building", "active", "stopped", "paused", "suspended", "resized", "error"},
     "pause": {"active"},
     "unpause": {"paused"},
     "suspend": {"active"},
@@ -27,12 +27,16 @@ NEEDED = {
     "attach_interface": {"active", "paused", "stopped"},
     "detach_interface": {"active", "paused", "stopped"},
     "boot": {"building"},
+    "resize": {"active", "stopped"},
+    "migrate": {"active", "stopped"},
+    "confirmResize": {"resized"},
+    "revertResize": {"resized"},
     "lock": set(STATES),
     "unlock": set(STATES),
     "resetState to active": set(STATES),
     "resetState to error": set(STATES),
     "changePassword": {"active"},
-    "getConsoleOutput": {"active", "error", "paused", "stopped", "suspended"},
+    "getConsoleOutput": {"active", "error", "paused", "resized", "stopped", "suspended"},
 }
 BESIDE = {"delete", "lock", "unlock", "getConsoleOutput"}
 """What does not wait for anything that is under way."""
