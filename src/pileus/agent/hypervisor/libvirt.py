@@ -24,6 +24,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, host
 from pileus.agent.hypervisor.base import GuestListener, Result
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
+from pileus.agent.hypervisor.moves import MoveCommands
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
 from pileus.agent.hypervisor.snapshots import SnapshotCommands
@@ -31,6 +32,7 @@ from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.peers import NoPeers, Peers
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
@@ -47,7 +49,7 @@ _NO_AGENT = (
 )
 
 
-class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
+class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands):
     """One host: this machine, with a libvirtd of its own (see base.Hypervisor).
 
     Args:
@@ -59,6 +61,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         uploads: the one folder into which images may be put, another user's; without it no images are made.
         account: in whose group guests run, and as whom their images are converted; as ourselves if None.
         cache: how much is kept of images that no guest uses. store: the one folder that they are taken from.
+        peers: where guests come from that are moved here from other hosts.
     """
 
     def __init__(
@@ -72,11 +75,13 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         account: Account | None = None,
         cache: CacheLimits | None = None,
         store: Path | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
         self._images = ImageCache(state / "images", account, cache, self._files.bases, store)
         self._uploads = Uploads(uploads)
+        self._peers = peers or NoPeers()
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -171,6 +176,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
             self._undefine(server_id)
             self._files.guest(server_id).remove()
+            if command.stash:
+                self._files.aside(server_id).remove()
             former = self._data.get(server_id)
             ports = former.ports if former else ()
             self._unplug(ports, timeline)
@@ -231,18 +238,6 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
             files.make_console()
-
-    def _undefine(self, server_id: str) -> None:
-        found = self._ended(server_id)
-        if found is None:
-            return
-        if found.isPersistent():
-            found.undefineFlags(
-                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-            )
-        self._daemon.drop_log(found.name())
 
     def _stop_guests(self) -> None:
         with said_by_libvirt():
