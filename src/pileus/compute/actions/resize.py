@@ -14,7 +14,7 @@ from pileus.agent.commands import ReceiveGuest, StashGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
 from pileus.compute import flavors, moves, quotas, requested, schemas, servers, spec
-from pileus.compute.action import NOTHING, action
+from pileus.compute.action import action
 from pileus.compute.migration_model import (
     CONFIRMING,
     FINISHED,
@@ -152,7 +152,7 @@ migrate = action(
     rule=_MIGRATE,
     name="migrate",
     asks=(_MIGRATE + ":host",),
-    body=changed(NOTHING, v2_56=nullable(obj(host=_HOST))),
+    body=changed({}, v2_56=nullable(obj(host=_HOST))),
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
