@@ -25,6 +25,7 @@ from pileus.agent.commands import (
     Failure,
     Parcel,
     Progress,
+    RestoreGuest,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
@@ -253,8 +254,10 @@ class Executor:
             raise CommandFailed("stale", "The guest that is meant was discarded, or a newer one took its place.")
         if command.makes:
             self._make_way(host, command, known, timeline)
-        elif known and known.incarnation < command.age and (command.restores or (command.alone and not known.gone)):
-            # A rebuild that never came here, or a move: the guest that is there is the server's all the same.
+        elif isinstance(command, RestoreGuest):
+            self._bring_back(host, command, known)
+        elif known and not known.gone and known.incarnation < command.age and command.alone:
+            # A rebuild that never came here: the guest that is there is the server's all the same.
             self._journal.note(host, command.subject, Known(command.age, False))
         return self._driven(host, command, timeline)
 
@@ -268,6 +271,17 @@ class Executor:
             stash = not command.continues
             former = DiscardGuest(server_id=command.subject, incarnation=known.incarnation, stash=stash)
             self._hypervisor.discard(host, former, timeline)
+        if known != Known(command.age, False):
+            self._journal.note(host, command.subject, Known(command.age, False))
+
+    def _bring_back(self, host: str, command: RestoreGuest, known: Known | None) -> None:
+        """Remember that a guest is here again, before it is: what is late must not discard it.
+
+        Raises:
+            CommandFailed: "busy", the one that went on from it is still here.
+        """
+        if known and not known.gone and command.set_aside < known.incarnation < command.age:
+            raise CommandFailed("busy", "Another guest is in the server's place, and is to be discarded first.")
         if known != Known(command.age, False):
             self._journal.note(host, command.subject, Known(command.age, False))
 

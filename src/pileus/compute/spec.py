@@ -194,7 +194,8 @@ def restore(session: Session, server_id: str, host: str, set_aside: int, plug_ti
         state = session.scalar(query.where(Migration.source_incarnation == set_aside)) or state
     copies = debts.arguments_about(session, server_id, discard.name, but=host)
     run = state == ACTIVE and all(one["incarnation"] < set_aside for one in copies)
-    return RestoreGuest(guest=guest(session, server_id), run=run, plug_timeout_s=plug_timeout_s)
+    whole = guest(session, server_id)
+    return RestoreGuest(guest=whole, set_aside=set_aside, run=run, plug_timeout_s=plug_timeout_s)
 
 
 @builds(DetachPort)

@@ -19,7 +19,6 @@ from pileus.agent.commands import (
     PauseGuest,
     RebootGuest,
     ReceiveGuest,
-    RestoreGuest,
     SnapshotGuest,
     StartGuest,
     StopGuest,
@@ -63,7 +62,6 @@ def test_what_rows_call_commands() -> None:
 def test_traits() -> None:
     assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest]
     assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
-    assert [command for command in COMMANDS if command.restores] == [RestoreGuest]
     assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]
 

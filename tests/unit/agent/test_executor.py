@@ -268,8 +268,10 @@ def moved(desk: Desk) -> None:
 
 def test_what_goes_on_from_what_was_set_aside_leaves_that(desk: Desk) -> None:
     moved(desk)
+    restore = RestoreGuest(guest=guest(incarnation=4, ports=()), set_aside=2, run=True)
+    early = desk.carry_out(restore, "early:0")
+    assert early.failure is not None and early.failure.code == "busy"
     desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3, stash=False), "op:3")
-    restore = RestoreGuest(guest=guest(incarnation=4, ports=()), run=True)
     assert desk.carry_out(restore, "op:4").result == {"power_state": 1}
     assert desk.journal.known("fake-1", SERVER) == Known(4, False)
     late = desk.carry_out(StashGuest(server_id=SERVER, incarnation=2), "op:5")
@@ -281,7 +283,7 @@ def test_what_is_built_afresh_makes_what_was_set_aside_go(desk: Desk) -> None:
     desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3, stash=False), "op:3")
     desk.carry_out(BuildGuest(guest=guest(incarnation=5, ports=())), "op:4")
     desk.carry_out(StopGuest(server_id=SERVER, incarnation=5), "op:5")
-    answer = desk.carry_out(RestoreGuest(guest=guest(incarnation=6, ports=()), run=True), "op:6")
+    answer = desk.carry_out(RestoreGuest(guest=guest(incarnation=6, ports=()), set_aside=4, run=True), "op:6")
     assert answer.result == {"power_state": 4}, "there was nothing to be restored"
 
 

@@ -24,8 +24,6 @@ class Command(Spec, frozen=True, kw_only=True, tag=True):
     """Whether it removes the guest: it takes back what is under way, and repeated it is as good as once."""
     continues: ClassVar[bool] = False
     """Whether the guest goes on from what was set aside of an older incarnation: making way for it leaves that."""
-    restores: ClassVar[bool] = False
-    """Whether the guest is here because of it, made of what was set aside here; nothing has to make way."""
     drops: ClassVar[bool] = False
     """Whether it removes only what was set aside: a newer guest is left alone, and does not make it stale."""
 
@@ -267,8 +265,9 @@ class RestoreGuest(GuestCommand, frozen=True, kw_only=True):
     """
 
     method = "restore"
-    restores = True
 
+    set_aside: int
+    """The incarnation that it was set aside of: of those between that and the one it is to be none may be here."""
     run: bool
     plug_timeout_s: float = 60.0
 

@@ -229,10 +229,8 @@ class FakeHypervisor:
     def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
         server_id = command.subject
         self._refuse(command)
-        if (set_aside := self._set_aside(host, server_id)) is None:
+        if self._set_aside(host, server_id) is None:
             return {"power_state": self._require(host, server_id)}
-        if set_aside < self._incarnation(host, server_id) < command.age:
-            raise CommandFailed("busy", "another guest is in the server's place")
         with timeline.stage("restore disk"):
             self._define(host, command.guest)
         result = self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)
@@ -359,12 +357,6 @@ class FakeHypervisor:
             return int(self._stash(host, server_id).read_text())
         except FileNotFoundError:
             return None
-
-    def _incarnation(self, host: str, server_id: str) -> int:
-        """That of the guest that is there; 0 if none is, or nothing is known of it."""
-        if not (self._root / host / server_id).exists() or not self._memory(host, server_id).exists():
-            return 0
-        return self.remembered(host, server_id).incarnation
 
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""

@@ -161,7 +161,7 @@ def receive(run: bool = True, **changes: object) -> ReceiveGuest:
 
 
 def restore(run: bool = True, incarnation: int = 3) -> RestoreGuest:
-    return RestoreGuest(guest=guest(incarnation=incarnation, ports=()), run=run)
+    return RestoreGuest(guest=guest(incarnation=incarnation, ports=()), set_aside=incarnation - 2, run=run)
 
 
 def test_a_guest_is_set_aside_and_restored(ward: Ward) -> None:
@@ -181,7 +181,7 @@ def test_a_guest_goes_on_from_what_was_set_aside(ward: Ward) -> None:
     assert ward.do(receive(set_aside=7)) == "no-such-guest"
     assert ward.do(receive()) == RUNNING and ward.state == RUNNING
     assert "copy disk" in ward.events
-    assert ward.do(restore()) == "busy"
+    assert ward.do(restore()) == "busy" and ward.state == RUNNING
     assert ward.do(DiscardGuest(server_id=SERVER, incarnation=2, stash=False)) == {} and ward.state is None
     assert ward.do(restore()) == RUNNING
 
