@@ -283,7 +283,7 @@ def test_what_is_built_afresh_makes_what_was_set_aside_go(desk: Desk) -> None:
     desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3, stash=False), "op:3")
     desk.carry_out(BuildGuest(guest=guest(incarnation=5, ports=())), "op:4")
     desk.carry_out(StopGuest(server_id=SERVER, incarnation=5), "op:5")
-    answer = desk.carry_out(RestoreGuest(guest=guest(incarnation=6, ports=()), set_aside=4, run=True), "op:6")
+    answer = desk.carry_out(RestoreGuest(guest=guest(incarnation=6, ports=()), set_aside=5, run=True), "op:6")
     assert answer.result == {"power_state": 4}, "there was nothing to be restored"
 
 
