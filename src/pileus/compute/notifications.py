@@ -39,7 +39,7 @@ def create(
 
 def _created(server: Server, origin: Origin, addressed: list[AddressRow], error: dict[str, str] | None) -> Values:
     data = _instance(server, origin, addressed) | {
-        "fault": _fault(error) if error else None,
+        "fault": _fault(error, "boot") if error else None,
         "request_id": origin.request_id,
         "keypairs": [_key_pair(server)] if server.key_name else [],
         "tags": server.tags,
@@ -141,12 +141,12 @@ def _key_pair(server: Server) -> Values:
     return versioned("KeypairPayload", "1.0", data)
 
 
-def _fault(error: dict[str, str]) -> Values:
+def _fault(error: dict[str, str], action: str) -> Values:
     data = {
         "exception": error["code"],
         "exception_message": error["message"],
-        "module_name": "pileus.compute.actions.boot",
-        "function_name": "boot",
+        "module_name": f"pileus.compute.actions.{action}",
+        "function_name": action,
         "traceback": "",
     }
     return versioned("ExceptionPayload", "1.1", data)

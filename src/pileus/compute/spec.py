@@ -199,8 +199,11 @@ def restore(session: Session, server_id: str, host: str, set_aside: int, plug_ti
 
 
 @builds(DetachPort)
-def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None) -> Command | None:
-    """The command that unplugs a port; nothing once the server is on no host.
+def detach_port(
+    session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None, host: str = ""
+) -> Command | None:
+    """The command that unplugs a port; nothing once the server is on no host, or on another one than this, if one is
+    named.
 
     Args:
         port: what it was when it was plugged, for when there is no such port any more.
@@ -209,7 +212,7 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
         NotFound: there is no such port, and nobody says what it was.
     """
     server = session.get(Server, server_id)
-    if server is None or server.host is None:
+    if server is None or server.host is None or host not in ("", server.host):
         return None
     whole = guest(session, server_id)
     left = tuple(one for one in whole.ports if one.port.id != port_id)
@@ -220,11 +223,12 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
 
 
 @recorded("plug port again")
-def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float) -> Command | None:
+def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float, host: str = "") -> Command | None:
     """The command that gives a guest a port back that it may have let go of; nothing once the port is not the server's,
-    or the server is to be mended or deleted first: what mends it plugs all its ports."""
+    or the server is to be mended or deleted first, or is on another host than this, if one is named: what mends or
+    moves it plugs all its ports."""
     server = session.get(Server, server_id)
-    if server is None or server.host is None or server.vm_state not in TOLD:
+    if server is None or server.host is None or server.vm_state not in TOLD or host not in ("", server.host):
         return None
     whole = guest(session, server_id)
     if port_id not in (one.port.id for one in whole.ports):

@@ -82,8 +82,7 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
     """
     ids = [server_id for server_id, _, _ in calls]
     open_moves = moves.all_open(session, ids)
-    moves.release_source(session, open_moves)
-    scheduler.release_all(session, ids)
+    scheduler.release_all(session, ids, also=[move.uuid for move in open_moves])
     with delete.all_arriving(session, {server_id: {"power_state": 0} for server_id in ids}) as held:
         for server in held.values():
             server.host = server.admin_pass = server.news = None

@@ -132,9 +132,9 @@ def release(session: Session, server_id: str) -> None:
     release_all(session, [server_id])
 
 
-def release_all(session: Session, server_ids: Collection[str]) -> None:
-    """Take claims back: the servers are on no host."""
-    allocations.release(session, server_ids)
+def release_all(session: Session, server_ids: Collection[str], also: Collection[str] = ()) -> None:
+    """Take claims back: the servers are on no host. `also`: other consumers, which hold something for them."""
+    allocations.release(session, [*server_ids, *also])
     session.execute(update(Server).where(Server.id.in_(server_ids)).values(host=None))
 
 
