@@ -120,7 +120,8 @@ class Clients:
             server = self._dice.pick(held * 12 + ready)
             if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
                 back = [name for name in ("unpause", "resume", "confirm", "revert") if name in fitting]
-                self._begin(session, server.id, self._dice.pick(fitting + back * 8))
+                moves = [name for name in ("resize", "migrate") if name in fitting]
+                self._begin(session, server.id, self._dice.pick(fitting + back * 8 + moves * 3))
 
     def _begin(self, session: Session, server_id: str, kind: str) -> None:
         body: Json = None

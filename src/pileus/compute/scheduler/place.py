@@ -87,7 +87,7 @@ def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequenc
         group = groups.load(session, {server.group_id}).get(server.group_id) if server.group_id else None
         if group:
             group.leave(server.host or "")
-        return [replace(request_of(server, tuple(excluded), group, to), host=host)]
+        return [replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)]
 
     (result,) = _choose(session, request)
     if isinstance(result, CommandError):
