@@ -109,6 +109,15 @@ class Clients:
         """Whoever has a server that nothing is done to asks for something that its state allows."""
         self._ask(self._fitting)
 
+    def decide(self) -> None:
+        """Whoever has a server that was moved confirms or reverts that."""
+        self._ask(self._deciding)
+
+    def _deciding(self, session: Session) -> None:
+        idle = select(Server.id).where(Server.vm_state == RESIZED, Server.id.not_in(select(SubjectRow.subject_id)))
+        if moved := list(session.scalars(idle.order_by(Server.number))):
+            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "confirm", "revert")))
+
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
             self._begin(session, server_id, kind)
@@ -116,10 +125,10 @@ class Clients:
     def _fitting(self, session: Session) -> None:
         idle = select(Server).where(Server.host.is_not(None), Server.id.not_in(select(SubjectRow.subject_id)))
         if ready := list(session.scalars(idle.order_by(Server.number))):
-            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED, RESIZED)]
+            held = [server for server in ready if server.vm_state in (PAUSED, SUSPENDED)]
             server = self._dice.pick(held * 12 + ready)
             if fitting := [name for name, action in ACTIONS.items() if server.vm_state in action.transition.when]:
-                back = [name for name in ("unpause", "resume", "confirm", "revert") if name in fitting]
+                back = [name for name in ("unpause", "resume") if name in fitting]
                 moves = [name for name in ("resize", "migrate") if name in fitting]
                 self._begin(session, server.id, self._dice.pick(fitting + back * 8 + moves * 3))
 

@@ -78,6 +78,8 @@ class Storm:
                 self.clients.ask()
             if self.dice.chance(0.07):
                 self.clients.go_on()
+            if self.dice.chance(0.04):
+                self.clients.decide()
             if self.dice.chance(0.01):
                 self.trips.ask()
         self.dice.calm = True

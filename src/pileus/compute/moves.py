@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import select
 
 from pileus.api import Requester
-from pileus.compute import scheduler, servers, spec
+from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.migration_model import (
     CONFIRMED,
     FAILED,
@@ -32,7 +32,7 @@ from pileus.db import Session, new_id, utcnow
 from pileus.errors import Invalid
 from pileus.jsontypes import Values
 from pileus.network import server_ports
-from pileus.operations import CommandError, Origin, Owed, recorded
+from pileus.operations import CommandError, Origin, recorded
 from pileus.operations.debts import Owing, owe_all
 from pileus.placement import allocations
 
@@ -70,23 +70,17 @@ def unsettled(session: Session, server_id: str, statuses: Collection[str], *, lo
     Raises:
         Invalid: there is none such.
     """
-    found = open_of(session, [server_id], statuses, lock=lock).get(server_id)
-    if found is None:
+    found = all_open(session, [server_id], statuses, lock=lock)
+    if not found:
         raise Invalid("Instance has not been resized.")
-    return found
-
-
-def open_of(
-    session: Session, server_ids: Iterable[str], statuses: Collection[str] = OPEN, *, lock: bool = False
-) -> dict[str, Migration]:
-    """The moves of servers that nothing came of yet, by server; with these statuses."""
-    return {move.server_id: move for move in all_open(session, server_ids, statuses, lock=lock)}
+    return found[-1]
 
 
 def all_open(
     session: Session, server_ids: Iterable[str], statuses: Collection[str] = OPEN, *, lock: bool = False
 ) -> list[Migration]:
-    """As `open_of`, also those that an administrator passed over by resetting a server's state; the oldest first."""
+    """The moves of servers that nothing came of yet, with these statuses, the oldest first: one of each server, and
+    those that an administrator passed over by resetting its state."""
     query = select(Migration).where(Migration.server_id.in_(list(server_ids)), Migration.status.in_(statuses))
     query = query.order_by(Migration.id)
     if lock:
@@ -97,7 +91,9 @@ def all_open(
 # --- steps, and what takes them back --------------------------------------------------------------------------------
 
 
-def schedule(session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None) -> Values:
+def schedule(
+    session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, origin: Origin
+) -> Values:
     """The server's claim becomes the move's, another host is claimed for the server. The guest that it has is of
     another incarnation from now on, so that nothing that was owed before disturbs the move.
 
@@ -120,7 +116,8 @@ def schedule(session: Session, server_id: str, move_id: int, excluded: list[str]
     move.source_incarnation, move.dest_host = server.incarnation, placed["host"]
     move.dest_address = _address(session, placed["host"])
     note(move, MIGRATING)
-    return placed | {"address": _address(session, move.source_host)}
+    told = notifications.action(session, server, origin, "resize.start")
+    return placed | {"address": _address(session, move.source_host), "_events": [*placed["_events"], told]}
 
 
 @recorded("give claim back")
@@ -132,12 +129,14 @@ def unschedule(session: Session, server_id: str, move_id: int) -> None:
         allocations.hand_over(session, move.uuid, server_id, "INSTANCE")
 
 
-def depart(session: Session, server_id: str, move_id: int) -> None:
+def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server is on its destination from now on, in its new flavor."""
     server, move = _held(session, server_id, move_id)
+    told = notifications.action(session, server, origin, "resize.end")
     _go(server, move.dest_host, move.new_flavor)
     _hold(move, move.old_flavor, beyond=move.new_flavor)
     note(move, POST_MIGRATING)
+    return {"_events": [told]}
 
 
 @recorded("move back")
@@ -149,10 +148,11 @@ def come_back(session: Session, server_id: str, move_id: int) -> None:
         _hold(move, move.new_flavor, beyond=move.old_flavor)
 
 
-def bind_ports(session: Session, server_id: str, origin: Origin) -> None:
-    """The server's ports are on its host, and carry nothing yet."""
-    host = session.scalar(select(Server.host).where(Server.id == server_id))
-    server_ports.rebind(session, server_id, host or "", origin.request_id)
+def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
+    """The server's ports are on its destination, and carry nothing yet."""
+    server = session.get_one(Server, server_id)
+    server_ports.rebind(session, server_id, server.host or "", origin.request_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.start")]}
 
 
 @recorded("bind ports to source")
@@ -170,12 +170,13 @@ def give_up(session: Session, move_id: int) -> None:
         _settle(move, FAILED)
 
 
-def finish(session: Session, server: Server, move_id: int) -> None:
+def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
     """The server runs on its destination, or is off as it was before; it is to be confirmed or reverted."""
     move = session.get_one(Migration, move_id, with_for_update=True)
     server.launched_at = utcnow()
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
     note(move, FINISHED)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.end")]}
 
 
 def release_source(session: Session, moves: Iterable[Migration]) -> None:
@@ -191,7 +192,12 @@ def confirmed(move: Migration) -> None:
 def leave_behind(session: Session, moves: Iterable[Migration], request_id: str = "") -> None:
     """Confirm moves; their sources are owed the removal of what was set aside there."""
     owing = [
-        Owing(move.source_host, move.server_id, drop(move), request_id)
+        Owing(
+            move.source_host,
+            move.server_id,
+            spec.drop_stash.owed(server_id=move.server_id, incarnation=move.source_incarnation),
+            request_id,
+        )
         for move in moves
         if move.source_incarnation is not None
     ]
@@ -200,12 +206,7 @@ def leave_behind(session: Session, moves: Iterable[Migration], request_id: str =
         confirmed(move)
 
 
-def drop(move: Migration) -> Owed:
-    """What removes from a move's source what was set aside there."""
-    return spec.drop_stash.owed(server_id=move.server_id, incarnation=move.source_incarnation or 0)
-
-
-def begin_revert(session: Session, move_id: int) -> None:
+def begin_revert(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """From now on the move can only be reverted.
 
     Raises:
@@ -216,21 +217,25 @@ def begin_revert(session: Session, move_id: int) -> None:
     if host is None or not host.alive:
         raise CommandError("host-down", f"Host {move.source_host} does not answer.")
     note(move, REVERTING)
+    server = session.get_one(Server, server_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.start")]}
 
 
 def revert(session: Session, server_id: str, move_id: int, origin: Origin) -> None:
     """The server is on its source again, and has its claim there; the destination's is free. Idempotent."""
     unschedule(session, server_id, move_id)
     come_back(session, server_id, move_id)
-    bind_ports(session, server_id, origin)
+    source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
+    server_ports.rebind(session, server_id, source, origin.request_id)
 
 
-def reverted(session: Session, server: Server, move_id: int) -> None:
+def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
     """The guest on the source is as it was."""
     move = session.get_one(Migration, move_id, with_for_update=True)
     server.vm_state = move.old_vm_state
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
     _settle(move, REVERTED)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
 
 
 def note(move: Migration, status: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from pileus.agent.commands import ReceiveGuest, StashGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
-from pileus.compute import flavors, moves, quotas, requested, schemas, servers, spec
+from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.migration_model import (
     CONFIRMING,
@@ -85,6 +85,7 @@ def _move(
         move_id,
         excluded,
         host,
+        op.origin,
         undo=moves.unschedule.owed(server_id=server_id, move_id=move_id),
         then=RESIZE_MIGRATING,
         ahead=stash,
@@ -95,6 +96,7 @@ def _move(
         moves.depart,
         server_id,
         move_id,
+        op.origin,
         undo=moves.come_back.owed(server_id=server_id, move_id=move_id),
         then=RESIZE_MIGRATED,
     )
@@ -109,7 +111,7 @@ def _move(
         ahead=receive,
     )
     done = op.ask(receive)
-    op.step("record state", _moved, server_id, move_id, done, last=True)
+    op.step("record state", _moved, server_id, move_id, done, op.origin, last=True)
 
 
 def _setting_aside(server_id: str, source: str, set_aside: int, timeout_s: float, plug_timeout_s: float) -> Asked:
@@ -137,6 +139,10 @@ def _finishing(
     return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
 
 
+def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    notifications.action(session, server, origin, "resize.error", error)
+
+
 resize = action(
     "resize",
     rule=_SERVERS + "resize",
@@ -146,6 +152,7 @@ resize = action(
     during=RESIZING,
     then=RESIZED,
     counts=True,
+    also=_tell,
 )(_move)
 migrate = action(
     "migrate",
@@ -156,6 +163,7 @@ migrate = action(
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    also=_tell,
 )(_move)
 
 
@@ -222,10 +230,10 @@ def _given_up(arguments: Arguments) -> Owed:
     return moves.give_up.owed(move_id=arguments.values["move_id"])
 
 
-def _moved(session: Session, server_id: str, move_id: int, done: Values) -> None:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
     """The guest is there."""
     with resize.arriving(session, server_id, done) as server:
-        moves.finish(session, server, move_id)
+        return moves.finish(session, server, move_id, origin)
 
 
 # --- and for good, or back ------------------------------------------------------------------------------------------
@@ -242,6 +250,7 @@ def _moved(session: Session, server_id: str, move_id: int, done: Values) -> None
 )
 def confirm_resize(op: Operation, server_id: str, move_id: int, source: str, set_aside: int) -> None:
     """What was set aside goes. A source that does not answer is left behind: it is owed the removal."""
+    op.step("begin confirm", _begin_confirm, server_id, op.origin)
     left_behind = False
     try:
         op.command("confirm on source", source, spec.drop_stash.owed(server_id=server_id, incarnation=set_aside))
@@ -264,7 +273,12 @@ def _confirmation(session: Session, server: Server) -> Arguments:
     return confirm_resize.arguments(server.id, move.id, move.source_host, set_aside=move.source_incarnation or 0)
 
 
-def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool, origin: Origin) -> None:
+def _begin_confirm(session: Session, server_id: str, origin: Origin) -> Values:
+    server = session.get_one(Server, server_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_confirm.start")]}
+
+
+def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool, origin: Origin) -> Values:
     """The server stays; it is as its guest is."""
     move = session.get_one(Migration, move_id)
     moves.release_source(session, [move])
@@ -274,6 +288,7 @@ def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool
             moves.leave_behind(session, [move], origin.request_id)
         else:
             moves.confirmed(move)
+        return {"_events": [notifications.action(session, server, origin, "resize_confirm.end")]}
 
 
 @action(
@@ -289,14 +304,14 @@ def revert_resize(
 ) -> None:
     """The destination's guest goes, the source's is taken back. What fails is not undone: the server can be reverted
     again, and nothing else but deleted."""
-    op.step("begin revert", moves.begin_revert, move_id)
+    op.step("begin revert", moves.begin_revert, server_id, move_id, op.origin)
     op.command(
         "destroy on destination", dest, spec.discard.owed(server_id=server_id, incarnation=set_aside + 1, stash=False)
     )
     op.step("move back", moves.revert, server_id, move_id, op.origin)
     restore = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
     done = op.command("finish on source", source, restore, deadline_s=plug_timeout_s + SLACK_S)
-    op.step("record state", _reverted, server_id, move_id, done, last=True)
+    op.step("record state", _reverted, server_id, move_id, done, op.origin, last=True)
 
 
 @revert_resize.prepared
@@ -313,10 +328,10 @@ def _reverting(session: Session, server: Server, body: object, asks: Requester) 
     )
 
 
-def _reverted(session: Session, server_id: str, move_id: int, done: Values) -> None:
+def _reverted(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
     """The guest is as it was."""
     with revert_resize.arriving(session, server_id, done) as server:
-        moves.reverted(session, server, move_id)
+        return moves.reverted(session, server, move_id, origin)
 
 
 def confirm_due(db: Database, after_s: float) -> int:

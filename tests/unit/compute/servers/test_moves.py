@@ -27,6 +27,7 @@ from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
 from pileus.network.model import Port
 from pileus.operations.model import DebtRow
+from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
 from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
@@ -208,6 +209,36 @@ def test_what_is_shown_meanwhile(world: World) -> None:
     assert world.demo("GET", named).json["servers"] == []
     world.resize()
     assert len(world.demo("GET", named).json["servers"]) == 1
+
+
+def test_who_listens_is_told(world: World) -> None:
+    def told() -> list[tuple[str, str, str]]:
+        with world.serving.db.write() as session:
+            rows = session.scalars(select(Notification).order_by(Notification.id)).all()
+            found = [(row.event_type.removeprefix("instance."), row.priority, row.publisher_id) for row in rows]
+            for row in rows:
+                assert row.payload["nova_object.data"]["uuid"] == world.id
+                session.delete(row)
+        return found
+
+    told()
+    there, here = f"nova-compute:{world.other}", f"nova-compute:{world.source}"
+    world.resize()
+    assert told() == [
+        ("resize.start", "INFO", here),
+        ("resize.end", "INFO", here),
+        ("resize_finish.start", "INFO", there),
+        ("resize_finish.end", "INFO", there),
+    ]
+    world.done("revertResize")
+    assert told() == [("resize_revert.start", "INFO", there), ("resize_revert.end", "INFO", here)]
+    world.resize()
+    told()
+    world.done("confirmResize")
+    assert told() == [("resize_confirm.start", "INFO", there), ("resize_confirm.end", "INFO", there)]
+    world.refuse(StashGuest)
+    world.resize("c1")
+    assert [event for event, _, _ in told()] == ["resize.start", "resize.error"]
 
 
 def test_the_destination_is_told_where_the_disks_are(world: World) -> None:
