@@ -25,6 +25,7 @@ ON_POSTGRESQL = (
     "tests/api/test_compute_nouns.py",
     "tests/api/test_identity.py",
     "tests/api/test_image.py",
+    "tests/api/test_moves.py",  # claims, quota and rows of several tables in one transaction
     "tests/api/test_network.py",
     "tests/api/test_server_actions.py",
     "tests/api/test_server_lists.py",  # expressions, order and pages are the database's

@@ -18,6 +18,7 @@ from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts
 from pileus.compute.actions import shelve
+from pileus.compute.actions.resize import confirm_due
 from pileus.compute.model import Server
 from pileus.db import Database, Session, in_chunks
 from pileus.errors import Unavailable
@@ -140,6 +141,7 @@ class Cloud:
                 self._settle_quotas,
                 self._sweep_images,
                 self._offload,
+                self._confirm_moves,
                 self._compare_network,
             ):
                 try:
@@ -160,6 +162,9 @@ class Cloud:
 
     def _settle_quotas(self) -> None:
         quota_uses.settle_all(self.db)
+
+    def _confirm_moves(self) -> None:
+        confirm_due(self.db, self.settings.resize_confirm_window)
 
     def _sweep_images(self) -> None:
         with self.db.read() as session:

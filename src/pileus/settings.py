@@ -122,6 +122,10 @@ class Settings(msgspec.Struct, kw_only=True):
     """How long a guest may take to shut down before it is switched off."""
     shelved_offload_time: float = 0.0
     """How long a shelved server stays on its host; 0: it leaves it at once, -1: only when it is told to."""
+    allow_resize_to_same_host: bool = False
+    """Whether a server that is resized may stay on its host; one that is migrated never does."""
+    resize_confirm_window: float = 0.0
+    """After so long a server that was resized or migrated is confirmed by itself; 0: never."""
     keep_operations_s: float = 90 * 86400.0
     """How long the journal of finished operations is kept; 0 keeps it for ever."""
     keep_deleted_s: float = 90 * 86400.0

@@ -18,6 +18,7 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     GuestCommand,
     GuestEvent,
     GuestReport,
@@ -27,9 +28,12 @@ from pileus.agent.commands import (
     PauseGuest,
     PowerState,
     RebootGuest,
+    ReceiveGuest,
+    RestoreGuest,
     ResumeGuest,
     SnapshotGuest,
     StartGuest,
+    StashGuest,
     StopGuest,
     SuspendGuest,
     UnpauseGuest,
@@ -79,6 +83,7 @@ class Guest(msgspec.Struct):
             have been about a newer one.
         defined: it is a domain; before, only files and instance data are there.
         saved: its memory is on the disk, with the ports that it had.
+        aside: the incarnation that it is set aside as, from the beginning of that to the end of its restoration.
     """
 
     incarnation: int
@@ -87,6 +92,7 @@ class Guest(msgspec.Struct):
     power_state: int = PowerState.SHUTDOWN
     ports: tuple[str, ...] = ()
     saved: bool = False
+    aside: int | None = None
 
 
 def disk_of(server_id: str, incarnation: int) -> bytes:
@@ -101,6 +107,8 @@ class SimulatedHypervisor:
         self._dice, self.hosts = dice, hosts
         self.uploads = Uploads(uploads)
         self.guests: dict[tuple[str, str], Guest] = {}
+        self.stashes: dict[tuple[str, str], Guest] = {}
+        self.peers: list[SimulatedHypervisor] = [self]
 
     def start(self, listener: Any) -> None:
         """Guests run already."""
@@ -118,7 +126,7 @@ class SimulatedHypervisor:
                 cpu_info={"arch": "x86_64"},
                 guests=tuple(
                     GuestReport(server_id=server_id, power_state=guest.power_state if guest.defined else None)
-                    for (on, server_id), guest in self.guests.items()
+                    for (on, server_id), guest in {**self.stashes, **self.guests}.items()
                     if on == host
                 ),
             )
@@ -151,6 +159,8 @@ class SimulatedHypervisor:
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
         with timeline.stage("unplug port"):
             self.guests.pop(key, None)
+            if command.stash:
+                self.stashes.pop(key, None)
         return None
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
@@ -227,6 +237,84 @@ class SimulatedHypervisor:
 
     def remembered(self, host: str, server_id: str) -> GuestSpec:
         raise CommandFailed("no-guest", "nothing is remembered")
+
+    # --- moves --------------------------------------------------------------------------------------------------
+
+    def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
+        key = (host, command.server_id)
+        with timeline.stage("power off"):
+            self._trouble()
+            if (done := self.stashes.get(key)) is None or done.aside != command.incarnation:
+                found = self._found(host, command)
+                found.aside, found.power_state, found.saved = command.incarnation, PowerState.SHUTDOWN, False
+                self._trouble()
+        with timeline.stage("set disk aside"):
+            if key in self.guests:
+                self.guests[key].defined, self.guests[key].ports = False, ()
+                self._trouble()
+                self.stashes[key] = self.guests.pop(key)
+            self._trouble()
+        return {"power_state": PowerState.SHUTDOWN, "files": ["disk"]}
+
+    def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
+        key = (host, command.subject)
+        with timeline.stage("copy disk"):
+            self._trouble()
+            source = self._stash_of(command.source, command.subject)
+            if source is None or source.aside != command.set_aside:
+                raise CommandFailed("no-such-guest", "nothing was set aside")
+            there = self.guests.get(key)
+            assert there is None or there.incarnation == command.age, "an older guest was not removed first"
+            self.guests[key] = there or Guest(command.age, disk=source.disk)
+            self._trouble()
+        return self._finish(host, command, command.run, timeline)
+
+    def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
+        key = (host, command.subject)
+        with timeline.stage("restore disk"):
+            self._trouble()
+            if key in self.stashes:
+                if key in self.guests:
+                    raise CommandFailed("busy", "another guest is in its place")
+                self.guests[key] = self.stashes.pop(key)
+            found = self._found(host, command)
+            found.incarnation = command.age
+            if found.aside is None:
+                return {"power_state": found.power_state}
+            self._trouble()
+        result = self._finish(host, command, command.run, timeline)
+        found.aside = None
+        return result
+
+    def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
+        with timeline.stage("remove disk"):
+            self._trouble()
+            found = self.stashes.get((host, command.server_id))
+            if found is not None and (found.aside or 0) <= command.incarnation:
+                del self.stashes[host, command.server_id]
+            self._trouble()
+        return None
+
+    def _stash_of(self, host: str, server_id: str) -> Guest | None:
+        return next((peer.stashes.get((host, server_id)) for peer in self.peers if host in peer.hosts), None)
+
+    def _finish(self, host: str, command: GuestCommand, run: bool, timeline: Timeline) -> Result:
+        """Define a guest whose disk was moved, and run it if it is to run: no other guest of that disk may run then."""
+        found = self._found(host, command)
+        found.defined, found.ports = True, _ports_of(command)
+        self._trouble()
+        if run:
+            others = [
+                on
+                for peer in self.peers
+                for (on, server_id), guest in peer.guests.items()
+                if server_id == command.subject
+                and guest is not found
+                and guest.disk == found.disk
+                and guest.power_state == PowerState.RUNNING
+            ]
+            assert not others, f"a guest is run on {host} that runs on {others} as well"
+        return self._set(host, command, PowerState.RUNNING if run else PowerState.SHUTDOWN, timeline)
 
     def set_password(self, host: str, server_id: str, user: str, password: str) -> None:
         raise CommandFailed("no-guest-agent", "there is no guest agent")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from pileus.agent.commands import PowerState
+from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Database, Session
 from pileus.network.model import Port
@@ -22,6 +23,8 @@ from pileus.placement.model import Allocation, Consumer
 from tests.simulation.hosts import Guest, SimulatedAgent
 from tests.unit import uses
 
+Stashes = dict[tuple[str, str], int | None]
+"""What is set aside, by host and server: the incarnation."""
 GuestsByServer = dict[str, list[tuple[str, Guest]]]
 
 
@@ -38,17 +41,22 @@ SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
 def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
     """Raises AssertionError naming the property that does not hold."""
     guests: GuestsByServer = {}
+    stashes: Stashes = {}
     for agent in agents:
+        stashes |= {key: guest.aside for key, guest in agent.hypervisor.stashes.items()}
         for (host, server_id), guest in agent.hypervisor.guests.items():
             guests.setdefault(server_id, []).append((host, guest))
     with db.read() as session:
         _everything_ended(session)
         servers = {server.id: server for server in session.scalars(select(Server))}
+        moves = session.scalars(select(Migration).where(Migration.status.in_(OPEN))).all()
+        reverting = {move.server_id for move in moves if move.status == "reverting"}
         assert accepted <= servers.keys(), "an accepted server is not there"
         assert guests.keys() <= servers.keys(), "a guest belongs to no server"
         for server in servers.values():
-            _server_and_guest(server, guests.get(server.id, []))
-        _resources(session, servers)
+            _server_and_guest(server, guests.get(server.id, []), reverting=server.id in reverting)
+        _moves(servers, moves, stashes)
+        _resources(session, servers, moves)
         _ports(session, servers, guests, northbound)
         _rebuilt(session, guests)
         _told_once(session)
@@ -73,7 +81,8 @@ def _everything_ended(session: Session) -> None:
     assert not internal, f"steps that hit a defect: {internal}"
 
 
-def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
+def _server_and_guest(server: Server, guests: list[tuple[str, Guest]], reverting: bool) -> None:
+    """The guest is where its server is, and as that shows; one whose reverting failed may be half restored."""
     where = [host for host, _ in guests]
     assert len(guests) <= 1, f"{server.vm_state} server {server.id} has guests on {where}"
     if server.deleted_at is not None:
@@ -81,37 +90,55 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]]) -> None:
         assert server.host is None and server.admin_pass is None
         return
     stuck = f"server {server.id} is stuck in {server.vm_state}"
-    assert server.vm_state in {*POWER, "error", SHELVED, OFFLOADED}, stuck
+    assert server.vm_state in {*POWER, "resized", "error", SHELVED, OFFLOADED}, stuck
     assert server.shelved_image_id or server.vm_state not in (SHELVED, OFFLOADED), "it has nothing to come back from"
     assert server.shelved_at or server.vm_state != SHELVED, "it would stay on its host for ever"
     if server.host is None:
         assert server.vm_state in ("error", OFFLOADED), f"{server.vm_state} server {server.id} is on no host"
         assert not guests, f"a server on no host has a guest on {where}"
         return
-    if server.vm_state == "error":
+    if server.vm_state == "error" or reverting:
         return
     assert where == [server.host], f"server {server.id} is on {server.host}, its guest on {where}"
     guest = guests[0][1]
     assert guest.incarnation == server.incarnation, "the guest is of another incarnation"
     assert guest.defined, "the guest is half made"
     assert guest.power_state == server.power_state, f"power state {server.power_state}, really {guest.power_state}"
-    if server.vm_state != SHELVED:  # one that is run by hand stays shelved
+    if server.vm_state not in (SHELVED, "resized"):  # one that is run by hand stays shelved
         assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
 
 
-def _resources(session: Session, servers: dict[str, Server]) -> None:
+def _moves(servers: dict[str, Server], moves: Sequence[Migration], stashes: Stashes) -> None:
+    """What is set aside is what moves may still be reverted to."""
+    states = {move.server_id: servers[move.server_id].vm_state for move in moves}
+    assert set(states.values()) <= {"resized"}, f"moves that nothing comes of: {states}"
+    assert {server_id for server_id, one in servers.items() if one.vm_state == "resized"} == states.keys()
+    kept = {(move.source_host, move.server_id): move.source_incarnation for move in moves if move.status == "finished"}
+    tried = {(move.source_host, move.server_id) for move in moves if move.status != "finished"}
+    assert {key: one for key, one in stashes.items() if key not in tried} == kept, f"set aside: {stashes}, moves {kept}"
+
+
+def _resources(session: Session, servers: dict[str, Server], moves: Sequence[Migration]) -> None:
     providers = {host.provider_id: host.name for host in session.scalars(select(Host))}
     held: dict[str, set[str]] = {}
     for row in session.scalars(select(Allocation)):
         held.setdefault(row.consumer_id, set()).add(providers[row.provider_id])
     placed = {server.id: {server.host} for server in servers.values() if server.host and server.deleted_at is None}
+    placed |= {move.uuid: {move.source_host} for move in moves if move.server_id not in _back(servers, moves)}
     assert held == placed, f"allocations {held}, servers {placed}"
     assert set(session.scalars(select(Consumer.id))) == placed.keys(), "a consumer without a server"
+
+
+def _back(servers: dict[str, Server], moves: Sequence[Migration]) -> set[str]:
+    """The servers that are on their sources again, though their guests are not."""
+    return {one.server_id for one in moves if servers[one.server_id].incarnation != one.dest_incarnation}
 
 
 def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer, northbound: FakeNorthbound) -> None:
     ports = {port.id: port for port in session.scalars(select(Port)) if port.device_owner != METADATA_OWNER}
     held: dict[str, set[str]] = {}
+    moved = select(Migration.server_id).where(Migration.status.in_(("finished", "confirming")))
+    resized = set(session.scalars(moved))
     for port in ports.values():
         if port.server_id is None:
             loose = (port.created_by_compute, port.host, port.device_id, port.device_owner, port.status)
@@ -122,7 +149,7 @@ def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer,
         assert port.host == (server.host or ""), f"a port is bound to {port.host}, its server {server.host}"
         assert port.device_id == server.id and server.deleted_at is None
     for server in servers.values():
-        if server.vm_state in POWER:
+        if server.vm_state in POWER or server.id in resized:
             (_, guest), mine = guests[server.id][0], held.get(server.id, set())
             assert set(guest.ports) == mine, f"{server.vm_state} server {server.id} has {mine}, its guest {guest.ports}"
     wired = {id: spec.host for id, spec in northbound.ports.items() if spec.device_owner != METADATA_OWNER}

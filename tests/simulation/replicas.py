@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from pileus import clock
 from pileus.cloud import Hearing
 from pileus.compute import hosts
+from pileus.compute.actions.resize import confirm_due
 from pileus.db import Database, Session
 from pileus.errors import Unavailable
 from pileus.image import store
@@ -20,6 +20,7 @@ from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations.debts import Collector
 from pileus.operations.post import Link, Post
 from pileus.operations.runner import Runner
+from pileus.settings import Settings
 from tests.simulation.dice import Dice
 from tests.simulation.hosts import Killed, SimulatedAgent
 from tests.simulation.trips import REGISTRY
@@ -40,6 +41,9 @@ ON_THE_HOST = {
     "deliver image",
     "attach port",
     "detach port",
+    "set disk aside",
+    "restore disk",
+    "remove disk",
 }
 """Stages of the simulated hypervisor; all other hold points are the replica's."""
 
@@ -159,10 +163,10 @@ class Replica:
         agents: list[SimulatedAgent],
         cloud: str,
         nb: FakeNorthbound,
-        images: Path,
+        settings: Settings,
     ):
         self.name, self._dice, self._db, self._agents, self._cloud = name, dice, db, agents, cloud
-        self._images = images
+        self._images, self._window_s = settings.images, settings.resize_confirm_window
         self._northbound = FaultyNorthbound(dice, nb)
         self.paused_until = 0.0
         self.release = 1
@@ -217,6 +221,7 @@ class Replica:
                     connection.ask()
             if self._dice.chance(HOUSEKEEPING):
                 self.keep_house()
+                confirm_due(self._db, self._window_s)
 
     def keep_house(self) -> None:
         """The chores of images; others have no part in what is simulated here."""

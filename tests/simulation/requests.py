@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, servers
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild, shelve
+from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild, resize, shelve
 from pileus.compute.model import Server
 from pileus.compute.policies import MEMBER, RULES
-from pileus.compute.states import PAUSED, SHELVED, SHELVED_OFFLOADED, SUSPENDED
+from pileus.compute.states import PAUSED, RESIZED, SHELVED, SHELVED_OFFLOADED, SUSPENDED
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
@@ -32,7 +32,7 @@ from pileus.settings import Settings
 from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
-CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member",))
+CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member", "manager"))
 POLICY = Policy(RULES | {"os_compute_api:os-shelve:shelve_offload": MEMBER}, None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
@@ -50,9 +50,13 @@ ACTIONS: dict[str, Action[Any]] = {
     "shelve": shelve.shelve,
     "offload": shelve.shelve_offload,
     "unshelve": shelve.unshelve,
+    "resize": resize.resize,
+    "migrate": resize.migrate,
+    "confirm": resize.confirm_resize,
+    "revert": resize.revert_resize,
 }
 
-LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3}
+LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "resize": 4, "migrate": 4}
 """What clients ask for more often than for other things: what few states allow."""
 SHELVING = ["shelve", "offload", "unshelve"]
 """What takes so long that a storm is longer, and has room for little else."""
@@ -61,9 +65,14 @@ SHELVING = ["shelve", "offload", "unshelve"]
 def cloud_settings(folder: Path, dice: Dice) -> Settings:
     """Settings of a cloud that keeps its images in a folder."""
     return Settings(
-        state=str(folder), build_attempts=2, shutdown_timeout_s=10.0, plug_timeout_s=10.0,
+        state=str(folder),
+        build_attempts=2,
+        shutdown_timeout_s=10.0,
+        plug_timeout_s=10.0,
         shelved_offload_time=dice.pick((0, 5, 5, -1)),
-    )  # fmt: skip
+        allow_resize_to_same_host=dice.chance(0.5),
+        resize_confirm_window=120.0,
+    )
 
 
 class Clients:
@@ -112,6 +121,15 @@ class Clients:
         house."""
         self._ask(self._overdue if self._dice.chance(0.2) else self._fitting)
 
+    def decide(self) -> None:
+        """Whoever has a server that was moved confirms or reverts that."""
+        self._ask(self._deciding)
+
+    def _deciding(self, session: Session) -> None:
+        idle = select(Server.id).where(Server.vm_state == RESIZED, Server.id.not_in(select(SubjectRow.subject_id)))
+        if moved := list(session.scalars(idle.order_by(Server.number))):
+            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "confirm", "revert")))
+
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
             self._begin(session, server_id, kind)
@@ -132,6 +150,8 @@ class Clients:
             body = {"imageRef": IMAGE}
         elif kind == "createImage":
             body = {"name": "i"}
+        elif kind == "resize":
+            body = {"flavorRef": self._dice.pick(("42", "84", "d1"))}
         elif kind == "attach":
             body = self._interface(session)
         elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now

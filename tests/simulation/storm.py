@@ -60,10 +60,11 @@ class Storm:
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        for agent in self.agents:
+            agent.hypervisor.peers = [one.hypervisor for one in self.agents]
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
-            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings.images)
-            for n in range(count)
+            Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings) for n in range(count)
         ]
         self.clients = Clients(self.db, self.dice, settings, servers=self.dice.pick((2, 3, 5)))
         self.trips = trips.Trips(self.db, self.dice)
@@ -77,6 +78,8 @@ class Storm:
                 self.clients.ask()
             if self.dice.chance(0.07):
                 self.clients.go_on()
+            if self.dice.chance(0.04):
+                self.clients.decide()
             if self.dice.chance(0.01):
                 self.trips.ask()
         self.dice.calm = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlalchemy import func, select
 
 from pileus.api.quota_uses import Counted, QuotaUse
@@ -10,7 +12,7 @@ from pileus.db import Database
 from pileus.image import quotas as image
 from pileus.network import quotas as network
 
-EVERY: tuple[Counted, ...] = (compute.SERVERS, compute.GROUPS, *network.COUNTED, image.STORED)
+EVERY: tuple[Counted, ...] = (compute.SERVERS, compute.MOVES, compute.GROUPS, *network.COUNTED, image.STORED)
 
 
 def compare(db: Database) -> None:
@@ -18,5 +20,7 @@ def compare(db: Database) -> None:
     with db.read() as session:
         kept = select(QuotaUse.service, QuotaUse.project_id, QuotaUse.resource, func.sum(QuotaUse.amount))
         rows = session.execute(kept.group_by(QuotaUse.service, QuotaUse.project_id, QuotaUse.resource))
-        there = {(one.service, *key): used for one in EVERY for key, used in one.count(session).items()}
+        there: Counter[tuple[str, ...]] = Counter()
+        for one in EVERY:
+            there.update({(one.service, *key): used for key, used in one.count(session).items()})
         assert {tuple(row[:3]): int(row[3]) for row in rows if row[3]} == {key: n for key, n in there.items() if n}

@@ -25,6 +25,7 @@ from pileus.agent.commands import (
     Failure,
     Parcel,
     Progress,
+    RestoreGuest,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
@@ -247,10 +248,14 @@ class Executor:
         known = self._journal.known(host, command.subject)
         if command.discards:
             return self._discard(host, command, known, timeline)
+        if command.drops:
+            return self._drop(host, command, known, timeline)
         if known and (command.age < known.incarnation or (known.gone and command.age == known.incarnation)):
             raise CommandFailed("stale", "The guest that is meant was discarded, or a newer one took its place.")
         if command.makes:
             self._make_way(host, command, known, timeline)
+        elif isinstance(command, RestoreGuest):
+            self._bring_back(host, command, known)
         elif known and not known.gone and known.incarnation < command.age and command.alone:
             # A rebuild that never came here: the guest that is there is the server's all the same.
             self._journal.note(host, command.subject, Known(command.age, False))
@@ -262,9 +267,21 @@ class Executor:
 
     def _make_way(self, host: str, command: Command, known: Known | None, timeline: Timeline) -> None:
         """Remove what an older incarnation left, and remember that this one is here, before any of it is made."""
-        if known and not known.gone and known.incarnation < command.age:
-            former = DiscardGuest(server_id=command.subject, incarnation=known.incarnation)
+        if known and known.incarnation < command.age:  # of one that is gone something may have been set aside
+            stash = not command.continues
+            former = DiscardGuest(server_id=command.subject, incarnation=known.incarnation, stash=stash)
             self._hypervisor.discard(host, former, timeline)
+        if known != Known(command.age, False):
+            self._journal.note(host, command.subject, Known(command.age, False))
+
+    def _bring_back(self, host: str, command: RestoreGuest, known: Known | None) -> None:
+        """Remember that a guest is here again, before it is: what is late must not discard it.
+
+        Raises:
+            CommandFailed: "busy", the one that went on from it is still here.
+        """
+        if known and not known.gone and command.set_aside < known.incarnation < command.age:
+            raise CommandFailed("busy", "Another guest is in the server's place, and is to be discarded first.")
         if known != Known(command.age, False):
             self._journal.note(host, command.subject, Known(command.age, False))
 
@@ -277,6 +294,12 @@ class Executor:
         incarnation = max(command.age, known.incarnation if known else 0)
         self._journal.note(host, command.subject, Known(incarnation, True))
         return result
+
+    def _drop(self, host: str, command: Command, known: Known | None, timeline: Timeline) -> dict[str, Any]:
+        """Remove what was set aside of a guest, and all of it unless a newer one took its place."""
+        if known is None or known.incarnation > command.age:
+            return self._driven(host, command, timeline)
+        return self._discard(host, DiscardGuest(server_id=command.subject, incarnation=command.age), known, timeline)
 
 
 def _given_up(job: Job) -> Answer:

@@ -19,6 +19,7 @@ from pileus.api.microversions import Document
 from pileus.compute import servers, states
 from pileus.compute.failures import Also, broken, falling_to
 from pileus.compute.model import Server
+from pileus.compute.quotas import QUOTAS
 from pileus.compute.servers import origin
 from pileus.compute.states import ANY, Transition
 from pileus.db import Contended, Session
@@ -114,6 +115,7 @@ class Action(Flow[P]):
         offer: Offer,
         *,
         version: int,
+        counts: bool,
         also: Also | None,
         answer: Answer | None,
     ) -> None:
@@ -121,6 +123,7 @@ class Action(Flow[P]):
         failed = falling_to(row.failed, also)
         super().__init__(f"server.{row.name}", run, version=version, shows=row.during, failed=failed, broken=broken)
         self.offer, self.transition, self._answer = offer, row, answer
+        self._counts = counts
         self._prepare: Prepare | None = None
         self._undo: Undo | None = None
 
@@ -157,6 +160,8 @@ class Action(Flow[P]):
         """
         # Operations before servers, as everywhere (operations/model.py).
         under_way = live(session, server_id, lock=True) if self.transition.wins else []
+        if self._counts:
+            QUOTAS.lock(session, servers.get(session, server_id, servers.scope(asks)).project_id)
         server = servers.find(session, asks, server_id, rule or self.offer.rule, lock=True)
         self.offer.check(session, server, asks)
         if self._prepare is None:
@@ -232,6 +237,7 @@ def action(
     version: int = 1,
     locks: bool = True,
     placed: bool = True,
+    counts: bool = False,
     also: Also | None = None,
     fits: Fits | None = None,
     answer: Answer | None = None,
@@ -243,6 +249,7 @@ def action(
         when, during, then, failed, wins: what it does to the server's state, see Transition.
         name: in the journal ("server.<name>"); the function's unless it is given.
         version: see Flow.
+        counts: preparing it takes of the quota of the server's project.
         also: what is done to the server when it failed, after what `failed` says.
         answer: the response's body or Reply.
     """
@@ -255,7 +262,7 @@ def action(
             key=key, rule=rule, transition=row, asks=asks, body=body, since=since, status=status, locks=locks,
             placed=placed, fits=fits,
         )  # fmt: skip
-        return Action(run, offer, version=version, also=also, answer=answer)
+        return Action(run, offer, version=version, counts=counts, also=also, answer=answer)
 
     return make
 

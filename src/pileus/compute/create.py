@@ -18,7 +18,7 @@ from pileus.compute.snapshots import KeySnapshot
 from pileus.compute.states import BUILDING
 from pileus.db import Session, new_id, utcnow
 from pileus.db.tags import Tag
-from pileus.errors import Invalid, NotFound
+from pileus.errors import Invalid
 from pileus.image.model import Image
 from pileus.network import requests, security_groups
 from pileus.network.requests import NetworkRequest
@@ -85,7 +85,7 @@ def prepare(session: Session, asks: Requester, body: Values, hints: Values) -> W
         Invalid: naming what is wrong. Forbidden, Conflict: from the network's checks.
     """
     project_id = asks.project_id
-    flavor = usable_flavor(session, asks, body["flavorRef"])
+    flavor = requested.usable_flavor(session, asks, body["flavorRef"])
     image = requested.usable_image(session, asks, body)
     requested.check_fit(asks, flavors.snapshot(flavor), image)
     key = requested.usable_key(session, asks, body.get("key_name"))
@@ -159,18 +159,6 @@ def accept(session: Session, asks: Requester, wanted: Wanted, received: float) -
     each = [boot.arguments(id, attempts, settings.plug_timeout_s, settings.build_timeout_s) for id in ids]
     start_many(session, boot.kind, Origin(asks.request_id, asks.caller.user_id, project_id), events, each)
     return Accepted(ids, shared["reservation_id"])
-
-
-def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavor:
-    """The flavor that an id or a link names; raises Invalid: none, or none that may be used."""
-    flavor_id = str(reference).rstrip("/").rsplit("/", 1)[-1]
-    try:
-        flavor = flavors.get(session, asks, flavor_id)
-    except NotFound as error:
-        raise Invalid(error.message) from error
-    if flavor.disabled:
-        raise Invalid(f"Flavor {flavor_id} could not be found.")
-    return flavor
 
 
 def _counts(body: Values) -> tuple[int, int]:

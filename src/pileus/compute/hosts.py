@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from pileus import clock
 from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
 from pileus.compute import servers, spec
+from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.states import ERROR
 from pileus.db import Session, in_seconds, new_id, utcnow
@@ -192,14 +193,20 @@ def _follow(session: Session, differing: set[tuple[str, str]], here: Guests, ask
 
 
 def _accounted_for(session: Session, guests: Guests, asked: datetime) -> set[tuple[str, str]]:
-    """The guests of which a row says what is to become: an operation, a debt, or a change later than the report."""
+    """The guests of which a row says what is to become: an operation, a debt, a move that may be reverted, or a change
+    later than the report."""
     if not guests:
         return set()
     ids = {server_id for _, server_id in guests}
     later = (Server.updated_at >= asked, Server.updated_at < asked + LATELY)
     changing = set(session.scalars(select(Server.id).where(Server.id.in_(ids), *later)))
     changing |= task_states(session, ids).keys()
-    owed = debts.owed_to(session, {host for host, _ in guests}, spec.discard.name)
+    hosts = {host for host, _ in guests}
+    moving = select(Migration.source_host, Migration.server_id).where(
+        Migration.server_id.in_(ids), Migration.status.in_(OPEN)
+    )
+    owed = debts.owed_to(session, hosts, [spec.discard.name, spec.restore.name, spec.drop_stash.name])
+    owed |= {(host, server_id) for host, server_id in session.execute(moving)}
     return owed | {key for key in guests if key[1] in changing}
 
 

@@ -1,4 +1,4 @@
-"""Notifications of servers (compute admin guide, Versioned notifications: instance.create)."""
+"""Notifications of servers (compute admin guide, Versioned notifications: instance.create, instance.resize...)."""
 
 from __future__ import annotations
 
@@ -25,21 +25,37 @@ def create(
     session: Session, of: Sequence[tuple[Server, Origin]], phase: str, error: dict[str, str] | None = None
 ) -> Values:
     """instance.create.start, .end or .error, of servers and the requests that made them; returns the *notify* stage."""
-    session.flush()
-    ids = [server.id for server, _ in of]
-    with_tags = select(Server).options(load_only(Server.id), selectinload(Server.tag_rows)).where(Server.id.in_(ids))
-    session.scalars(with_tags).all()  # the rows that are there get what they lack
-    addressed = addresses.for_servers(session, ids)
+    addressed = _addressed(session, [server for server, _ in of])
     told = [
-        (f"nova-compute:{server.host or ''}", _created(server, origin, addressed.get(server.id, []), error))
-        for server, origin in of
+        (_publisher(server), _created(server, origin, addressed.get(server.id, []), error)) for server, origin in of
     ]
     return emit(session, f"instance.create.{phase}", told, "ERROR" if error else "INFO")
 
 
+def action(session: Session, server: Server, origin: Origin, event: str, error: dict[str, str] | None = None) -> Values:
+    """instance.<event>, of what is done to a server, such as "resize.start"; returns the *notify* stage."""
+    data = _instance(server, origin, _addressed(session, [server]).get(server.id, []))
+    data |= {"fault": _fault(error, event.partition(".")[0]) if error else None, "request_id": origin.request_id}
+    told = [(_publisher(server), versioned("InstanceActionPayload", "1.8", data))]
+    return emit(session, f"instance.{event}", told, "ERROR" if error else "INFO")
+
+
+def _publisher(server: Server) -> str:
+    return f"nova-compute:{server.host or ''}"
+
+
+def _addressed(session: Session, of: Sequence[Server]) -> dict[str, list[AddressRow]]:
+    """The addresses of servers, whose tags are loaded as well."""
+    session.flush()
+    ids = [server.id for server in of]
+    with_tags = select(Server).options(load_only(Server.id), selectinload(Server.tag_rows)).where(Server.id.in_(ids))
+    session.scalars(with_tags).all()  # the rows that are there get what they lack
+    return addresses.for_servers(session, ids)
+
+
 def _created(server: Server, origin: Origin, addressed: list[AddressRow], error: dict[str, str] | None) -> Values:
     data = _instance(server, origin, addressed) | {
-        "fault": _fault(error) if error else None,
+        "fault": _fault(error, "boot") if error else None,
         "request_id": origin.request_id,
         "keypairs": [_key_pair(server)] if server.key_name else [],
         "tags": server.tags,
@@ -141,12 +157,12 @@ def _key_pair(server: Server) -> Values:
     return versioned("KeypairPayload", "1.0", data)
 
 
-def _fault(error: dict[str, str]) -> Values:
+def _fault(error: dict[str, str], action: str) -> Values:
     data = {
         "exception": error["code"],
         "exception_message": error["message"],
-        "module_name": "pileus.compute.actions.boot",
-        "function_name": "boot",
+        "module_name": f"pileus.compute.actions.{action}",
+        "function_name": action,
         "traceback": "",
     }
     return versioned("ExceptionPayload", "1.1", data)

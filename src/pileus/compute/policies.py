@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ADMIN = "rule:context_is_admin"
 MEMBER = "rule:project_member_or_admin"
+MANAGER = "rule:project_manager_or_admin"
 READER = "rule:project_reader_or_admin"
 ANYBODY = "@"
 OWN_USER = "(rule:context_is_admin) or user_id:%(user_id)s"
@@ -54,7 +55,12 @@ _SERVERS = {
         "create_image",
         "start",
         "stop",
+        "resize",
+        "confirm_resize",
+        "revert_resize",
     ),
+    "os_compute_api:os-migrate-server:migrate": MANAGER,
+    "os_compute_api:os-migrate-server:migrate:host": ADMIN,
     "compute:servers:create:requested_destination": ADMIN,
     "network:attach_external_network": ADMIN,
     "os_compute_api:os-extended-server-attributes": ADMIN,
@@ -109,6 +115,8 @@ _NOUNS = {
     "os_compute_api:os-server-groups:index:all_projects": ADMIN,
     "os_compute_api:os-availability-zone:list": ANYBODY,
     "os_compute_api:os-availability-zone:detail": ADMIN,
+    "os_compute_api:os-migrations:index": MANAGER,
+    **_named("os_compute_api:os-migrations", ADMIN, "index:all_projects", "index:host"),
     **_named("os_compute_api:os-services", ADMIN, "list", "update"),
     **_named(
         "os_compute_api:os-hypervisors",

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, literal, type_coerce
 
 from pileus.api.quota import Limited, Over, Quotas
 from pileus.api.quota_uses import Counted
+from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
@@ -21,6 +22,12 @@ SERVERS = Counted(
     Server.deleted_at.is_(None),
 )
 """What a project's servers use; memory in MiB."""
+MOVES = Counted(
+    "compute",
+    Migration.owner_id,
+    {"cores": Migration.held_cores.expression, "ram": Migration.held_ram.expression},
+)
+"""What projects use beyond that as long as a server may have its other flavor again."""
 GROUPS = Counted("compute", ServerGroup.project_id, {"server_groups": literal(1)})
 
 
@@ -70,3 +77,14 @@ def take(session: Session, project_id: str, at_least: int, at_most: int, vcpus: 
         QuotaExceeded: not even `at_least` fit.
     """
     return QUOTAS.take(session, project_id, {"instances": 1, "cores": vcpus, "ram": ram_mib}, at_least, at_most)
+
+
+def take_difference(session: Session, project_id: str, vcpus: int, ram_mib: int) -> None:
+    """Take what a server is to have more than it has; what it is to have less is given back when it has it.
+
+    Raises:
+        QuotaExceeded: it does not fit.
+    """
+    more = {name: amount for name, amount in {"cores": vcpus, "ram": ram_mib}.items() if amount > 0}
+    if more:
+        QUOTAS.take(session, project_id, more)

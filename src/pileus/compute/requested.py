@@ -1,4 +1,5 @@
-"""What requests name that make a server, or make it anew: images, key pairs, passwords, user data."""
+"""What requests name that make a server, or make it anew: flavors, images, key pairs, passwords, user
+data."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import secrets
 import string
 
 from pileus.api import Requester, Values
-from pileus.compute import keypairs
-from pileus.compute.model import KeyPair
+from pileus.compute import flavors, keypairs
+from pileus.compute.model import Flavor, KeyPair
 from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot
 from pileus.db import Session
 from pileus.errors import Invalid, NotFound
@@ -37,6 +38,18 @@ def usable_image(session: Session, asks: Requester, body: Values) -> Image:
     if image.status != "active":
         raise Invalid(f"Image {image_id} is not active.")
     return image
+
+
+def usable_flavor(session: Session, asks: Requester, reference: object) -> Flavor:
+    """The flavor that an id or a link names; raises Invalid: none, or none that may be used."""
+    flavor_id = str(reference).rstrip("/").rsplit("/", 1)[-1]
+    try:
+        flavor = flavors.get(session, asks, flavor_id)
+    except NotFound as error:
+        raise Invalid(error.message) from error
+    if flavor.disabled:
+        raise Invalid(f"Flavor {flavor_id} could not be found.")
+    return flavor
 
 
 def image_snapshot(settings: Settings, image: Image) -> ImageSnapshot:

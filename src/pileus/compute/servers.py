@@ -120,7 +120,7 @@ def require_settled(session: Session, server: Server, what: str, *, idle: bool =
 
 def refresh_data(session: Session, server: Server, request_id: str) -> None:
     """Have the metadata service tell the guest what the server's row says now."""
-    if server.host is not None and server.vm_state in states.SETTLED:
+    if server.host is not None and server.vm_state in states.TOLD:
         owed = spec.update_data.owed(server_id=server.id, host=server.host)
         owe(session, server.host, server.id, owed, request_id)
 

@@ -17,22 +17,25 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     GuestCommand,
     GuestPort,
     GuestSpec,
     ImageSource,
     InstanceData,
+    RestoreGuest,
     ServerCommand,
     UpdateInstanceData,
 )
+from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
-from pileus.compute.states import SETTLED
+from pileus.compute.states import ACTIVE, RESIZED, TOLD
 from pileus.db import Session
 from pileus.errors import NotFound
 from pileus.jsontypes import Json, Values
 from pileus.network import security_groups, wiring
-from pileus.operations import Owed, Recorded, recorded
+from pileus.operations import Owed, Recorded, debts, recorded
 from pileus.operations.owed import RecordedMany, recorded_many
 
 P = ParamSpec("P")
@@ -179,14 +182,40 @@ def build_of(
 
 
 @builds(DiscardGuest)
-def discard(_session: Session, server_id: str, incarnation: int) -> Command:
-    """The command that removes a guest of this incarnation, or an older one."""
-    return DiscardGuest(server_id=server_id, incarnation=incarnation)
+def discard(_session: Session, server_id: str, incarnation: int, stash: bool = True) -> Command:
+    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not."""
+    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash)
+
+
+@builds(DropStash)
+def drop_stash(_session: Session, server_id: str, incarnation: int) -> Command:
+    """The command that removes what was set aside of a guest of this incarnation, or an older one."""
+    return DropStash(server_id=server_id, incarnation=incarnation)
+
+
+@builds(RestoreGuest)
+def restore(session: Session, server_id: str, host: str, set_aside: int, plug_timeout_s: float) -> Command | None:
+    """The command that takes back a guest that was set aside as this incarnation; nothing once the server is elsewhere,
+    or was made anew. It does not run while another host may still have a copy of it that runs."""
+    server = session.get(Server, server_id)
+    if server is None or server.host != host or server.incarnation not in (set_aside, set_aside + 2):
+        return None
+    state = server.vm_state
+    if state == RESIZED:
+        query = select(Migration.old_vm_state).where(Migration.server_id == server_id)
+        state = session.scalar(query.where(Migration.source_incarnation == set_aside)) or state
+    copies = debts.arguments_about(session, server_id, discard.name, but=host)
+    run = state == ACTIVE and all(one["incarnation"] < set_aside for one in copies)
+    whole = guest(session, server_id)
+    return RestoreGuest(guest=whole, set_aside=set_aside, run=run, plug_timeout_s=plug_timeout_s)
 
 
 @builds(DetachPort)
-def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None) -> Command | None:
-    """The command that unplugs a port; nothing once the server is on no host.
+def detach_port(
+    session: Session, server_id: str, port_id: str, port: dict[str, Any] | None = None, host: str = ""
+) -> Command | None:
+    """The command that unplugs a port; nothing once the server is on no host, or on another one than this, if one is
+    named.
 
     Args:
         port: what it was when it was plugged, for when there is no such port any more.
@@ -195,7 +224,7 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
         NotFound: there is no such port, and nobody says what it was.
     """
     server = session.get(Server, server_id)
-    if server is None or server.host is None:
+    if server is None or server.host is None or host not in ("", server.host):
         return None
     whole = guest(session, server_id)
     left = tuple(one for one in whole.ports if one.port.id != port_id)
@@ -206,11 +235,12 @@ def detach_port(session: Session, server_id: str, port_id: str, port: dict[str, 
 
 
 @recorded("plug port again")
-def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float) -> Command | None:
+def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float, host: str = "") -> Command | None:
     """The command that gives a guest a port back that it may have let go of; nothing once the port is not the server's,
-    or the server is to be mended or deleted first: what mends it plugs all its ports."""
+    or the server is to be mended or deleted first, or is on another host than this, if one is named: what mends or
+    moves it plugs all its ports."""
     server = session.get(Server, server_id)
-    if server is None or server.host is None or server.vm_state not in SETTLED:
+    if server is None or server.host is None or server.vm_state not in TOLD or host not in ("", server.host):
         return None
     whole = guest(session, server_id)
     if port_id not in (one.port.id for one in whole.ports):
@@ -223,7 +253,7 @@ def update_data(session: Session, server_id: str, host: str) -> Command | None:
     """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more,
     or the server is to be mended or deleted first: what mends it tells the guest, too."""
     server = session.get(Server, server_id)
-    if server is None or server.host != host or server.vm_state not in SETTLED:
+    if server is None or server.host != host or server.vm_state not in TOLD:
         return None
     return UpdateInstanceData(guest=guest(session, server_id))
 

@@ -14,12 +14,14 @@ from pileus.agent.commands import PowerState
 from pileus.errors import Conflict
 
 BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED = "building", "active", "stopped", "paused", "suspended"
-ERROR, DELETED = "error", "deleted"
+RESIZED, ERROR, DELETED = "resized", "error", "deleted"
 SHELVED, SHELVED_OFFLOADED = "shelved", "shelved_offloaded"
-ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR, SHELVED, SHELVED_OFFLOADED})
+ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, RESIZED, ERROR, SHELVED, SHELVED_OFFLOADED})
 
 SETTLED = frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED})
 """States in which an owner may change a server's metadata and tags."""
+TOLD = SETTLED | {RESIZED}
+"""States in which a server's guest is told at once what changes of it."""
 
 STATUS = {
     BUILDING: "BUILD",
@@ -27,6 +29,7 @@ STATUS = {
     STOPPED: "SHUTOFF",
     PAUSED: "PAUSED",
     SUSPENDED: "SUSPENDED",
+    RESIZED: "VERIFY_RESIZE",
     ERROR: "ERROR",
     SHELVED: "SHELVED",
     SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
@@ -38,10 +41,15 @@ REBOOTING, REBOOTING_HARD, REBUILDING, REBUILD_SPAWNING = (
     "rebuilding",
     "rebuild_spawning",
 )
+RESIZE_PREP, RESIZE_MIGRATING, RESIZE_MIGRATED = "resize_prep", "resize_migrating", "resize_migrated"
+RESIZE_FINISH, RESIZE_REVERTING = "resize_finish", "resize_reverting"
+RESIZING = (RESIZE_PREP, RESIZE_MIGRATING, RESIZE_MIGRATED, RESIZE_FINISH)
 TASK_STATUS = {
     (ACTIVE, REBOOTING): "REBOOT",
     (ACTIVE, REBOOTING_HARD): "HARD_REBOOT",
     **{(state, task): "REBUILD" for state in (ACTIVE, STOPPED, ERROR) for task in (REBUILDING, REBUILD_SPAWNING)},
+    **{(state, task): "RESIZE" for state in (ACTIVE, STOPPED) for task in RESIZING},
+    (RESIZED, RESIZE_REVERTING): "REVERT_RESIZE",
 }
 """Statuses that a task_state changes."""
 

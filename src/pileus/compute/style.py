@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement
 
 from pileus.api import Context, Noun, Style, Values
+from pileus.api.filters import Filter, before, from_version, since
 from pileus.errors import Invalid, PileusError
+from pileus.values import instant
 
 
 class ComputeStyle(Style[Noun, object]):
@@ -33,3 +39,18 @@ class NumberedStyle(ComputeStyle):
 
 
 STYLE, NUMBERED = ComputeStyle(), NumberedStyle()
+
+
+def changes(column: Any, since_version: str) -> dict[str, Filter]:
+    """Filters of a list by when its rows last changed: `changes-since` from a microversion on, `changes-before`."""
+
+    def until(ctx: Context, values: Sequence[str]) -> ColumnElement[bool]:
+        first = ctx.param("changes-since")
+        if first and instant(first) > instant(values[-1]):
+            raise Invalid("The value of changes-since must be less than or equal to changes-before.")
+        return before(column, exact=True)(ctx, values)
+
+    return {
+        "changes-since": from_version(since_version, since(column, exact=True)),
+        "changes-before": from_version("2.66", until),
+    }

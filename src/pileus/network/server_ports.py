@@ -133,6 +133,16 @@ def unbind_all(session: Session, server_id: str, request_id: str = "") -> None:
     session.flush()
 
 
+def rebind(session: Session, server_id: str, host: str, request_id: str) -> None:
+    """Bind all of a server's ports to another host; they carry nothing until they are set up there."""
+    held = of_server(session, server_id, lock=True)
+    ports.bind_many(session, [(port, host) for port in held])
+    for port in held:
+        port.status = "DOWN"
+    session.flush()
+    sync.ports_changed(session, [(port, request_id) for port in held])
+
+
 def release(session: Session, servers: Mapping[str, str]) -> None:
     """Take servers' ports away: those made for them are deleted, others live on unbound.
 

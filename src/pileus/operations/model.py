@@ -2,7 +2,7 @@
 
 Every transaction locks rows in this order, so that no two wait for each other: operations that exist (their subjects
 are changed only by who has locked them; new ones are inserted at any time), quotas, placement, hosts, servers,
-networks, ports, security groups, debts.
+moves, networks, ports, security groups, debts.
 """
 
 from __future__ import annotations

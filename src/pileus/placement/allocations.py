@@ -99,6 +99,24 @@ def release(session: Session, consumer_ids: Collection[str]) -> None:
         _move_on(session, ResourceProvider.id.in_(providers))
 
 
+def is_consumer(session: Session, consumer_id: str) -> bool:
+    """Whether this is somebody who holds something."""
+    return session.scalar(select(Consumer.id).where(Consumer.id == consumer_id)) is not None
+
+
+def hand_over(session: Session, consumer_id: str, to: str, consumer_type: str) -> bool:
+    """Have another consumer hold all that one holds; False if that holds nothing. Nothing is free or taken by it."""
+    former = session.get(Consumer, consumer_id)
+    if former is None:
+        return False
+    kept = {"project_id": former.project_id, "user_id": former.user_id, "consumer_type": consumer_type}
+    session.execute(insert(Consumer).values(id=to, generation=1, **kept))
+    session.change(update(Allocation).where(Allocation.consumer_id == consumer_id).values(consumer_id=to))
+    session.delete(former)
+    session.flush()
+    return True
+
+
 def move_on(session: Session, provider_ids: Collection[str]) -> None:
     """Note that something changed that is looked at when servers are placed: the providers' generations move on.
 

@@ -15,7 +15,11 @@ from pileus.agent.commands import (
     BuildGuest,
     Command,
     DiscardGuest,
+    DropStash,
+    PauseGuest,
     RebootGuest,
+    ReceiveGuest,
+    SnapshotGuest,
     StartGuest,
     StopGuest,
     UpdateInstanceData,
@@ -43,7 +47,7 @@ def test_every_driver_has_the_method_that_a_command_names(command: type[Command]
 
 
 def test_every_command_has_a_method_of_its_own() -> None:
-    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 13
+    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 17
 
 
 def test_what_rows_call_commands() -> None:
@@ -51,11 +55,14 @@ def test_what_rows_call_commands() -> None:
     assert {command.words() for command in COMMANDS} == {
         "build guest", "discard guest", "start guest", "stop guest", "reboot guest", "pause guest", "unpause guest",
         "suspend guest", "resume guest", "snapshot guest", "attach port", "detach port", "update instance data",
+        "stash guest", "receive guest", "restore guest", "drop stash",
     }  # fmt: skip
 
 
 def test_traits() -> None:
-    assert [command for command in COMMANDS if command.makes] == [BuildGuest]
+    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest]
+    assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
+    assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]
 
 
@@ -74,11 +81,16 @@ def test_the_drivers_can_be_used_as_one() -> None:
         (StopGuest(server_id="s", timeout_s=1), b'{"type":"StopGuest","server_id":"s","timeout_s":1.0}'),
         (RebootGuest(guest=guest(ports=()), hard=True), b'{"type":"RebootGuest","guest":%s,"hard":true}'),
         (UpdateInstanceData(guest=guest(ports=())), b'{"type":"UpdateInstanceData","guest":%s}'),
+        (PauseGuest(server_id="s", incarnation=2), b'{"type":"PauseGuest","server_id":"s","incarnation":2}'),
+        (
+            SnapshotGuest(server_id="s", image_id="i", location="file:///i"),
+            b'{"type":"SnapshotGuest","server_id":"s","image_id":"i","location":"file:///i"}',
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_commands_of_the_contract_before_are_what_they_were(command: Command, content: bytes) -> None:
-    assert CONTRACT == 3
+    assert CONTRACT == 4
     if b"%s" in content:
         content %= msgspec.json.encode(guest(ports=()))
     assert msgspec.json.decode(msgspec.json.encode(command)) == msgspec.json.decode(content)

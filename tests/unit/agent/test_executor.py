@@ -13,10 +13,14 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     PauseGuest,
+    ReceiveGuest,
+    RestoreGuest,
     ResumeGuest,
     SnapshotGuest,
     StartGuest,
+    StashGuest,
     StopGuest,
     UpdateInstanceData,
 )
@@ -247,3 +251,50 @@ def test_incarnations_are_remembered_over_a_restart(desk: Desk, tmp_path: Path) 
     again.read = again.journal.last()
     failure = again.carry_out(BuildGuest(guest=guest(incarnation=1)), "late:0").failure
     assert failure is not None and failure.code == "stale"
+
+
+# --- moves ------------------------------------------------------------------------------------------------------------
+
+
+def moved(desk: Desk) -> None:
+    """A guest was set aside, and goes on on the same host."""
+    desk.carry_out(BuildGuest(guest=guest(incarnation=1, ports=())), "op:0")
+    desk.carry_out(StashGuest(server_id=SERVER, incarnation=2), "op:1")
+    received = ReceiveGuest(
+        guest=guest(incarnation=3, ports=()), source="fake-1", address="", set_aside=2, files=("disk",), run=True
+    )
+    assert desk.carry_out(received, "op:2").failure is None
+
+
+def test_what_goes_on_from_what_was_set_aside_leaves_that(desk: Desk) -> None:
+    moved(desk)
+    restore = RestoreGuest(guest=guest(incarnation=4, ports=()), set_aside=2, run=True)
+    early = desk.carry_out(restore, "early:0")
+    assert early.failure is not None and early.failure.code == "busy"
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3, stash=False), "op:3")
+    assert desk.carry_out(restore, "op:4").result == {"power_state": 1}
+    assert desk.journal.known("fake-1", SERVER) == Known(4, False)
+    late = desk.carry_out(StashGuest(server_id=SERVER, incarnation=2), "op:5")
+    assert late.failure is not None and late.failure.code == "stale" and desk.guests() == {SERVER: 1}
+
+
+def test_what_is_built_afresh_makes_what_was_set_aside_go(desk: Desk) -> None:
+    moved(desk)
+    desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=3, stash=False), "op:3")
+    desk.carry_out(BuildGuest(guest=guest(incarnation=5, ports=())), "op:4")
+    desk.carry_out(StopGuest(server_id=SERVER, incarnation=5), "op:5")
+    answer = desk.carry_out(RestoreGuest(guest=guest(incarnation=6, ports=()), set_aside=5, run=True), "op:6")
+    assert answer.result == {"power_state": 4}, "there was nothing to be restored"
+
+
+def test_what_was_set_aside_goes_without_the_guest_that_took_its_place(desk: Desk) -> None:
+    moved(desk)
+    assert desk.carry_out(DropStash(server_id=SERVER, incarnation=2), "op:3").failure is None
+    assert desk.guests() == {SERVER: 1} and desk.journal.known("fake-1", SERVER) == Known(3, False)
+
+
+def test_what_was_set_aside_goes_with_all_that_is_left(desk: Desk) -> None:
+    desk.carry_out(BuildGuest(guest=guest(incarnation=1, ports=())), "op:0")
+    desk.carry_out(StashGuest(server_id=SERVER, incarnation=2), "op:1")
+    desk.carry_out(DropStash(server_id=SERVER, incarnation=2), "op:2")
+    assert desk.guests() == {} and desk.journal.known("fake-1", SERVER) == Known(2, True)

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import select
 
 from pileus.cloud import Cloud
-from pileus.compute import hosts
-from pileus.compute.model import Host
+from pileus.compute import flavors, hosts, quotas
+from pileus.compute.model import Host, Server
 from pileus.db import Database, Session, utcnow
+from pileus.identity.model import Project
 from pileus.placement import allocations
 from pileus.settings import Settings
 from tests.databases import Databases
-from tests.unit.compute.world import host_report, report_of
+from tests.unit.compute.world import World, host_report, report_of
 from tests.unit.locks import waits
 from tests.unit.network.conftest import Caller, as_first_started
 
@@ -95,3 +96,24 @@ def test_who_changes_a_service_has_placement_before_the_host(
         waits(db, done)
         assert free(session) == NAMES
     assert done.result(10) == 200
+
+
+def test_who_resizes_has_the_quota_before_the_server(db: Database, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
+    demo = Caller(Cloud(Settings(state=str(tmp_path), bcrypt_rounds=4), db), "demo")
+    with db.write() as session:
+        project = session.scalars(select(Project.id).where(Project.name == "demo")).one()
+        flavors.bootstrap(session)
+        server_id = World(db).server(session, vm_state="active", host="h1", project_id=project)
+
+    def resize() -> int:
+        path = f"/compute/v2.1/servers/{server_id}/action"
+        headers = {"X-Auth-Token": f"{demo.token}"}
+        return int(demo.send("POST", path, json={"resize": {"flavorRef": "84"}}, headers=headers).status_code)
+
+    with db.write() as session:
+        quotas.QUOTAS.lock(session, project)
+        done = pool.submit(resize)
+        waits(db, done)
+        with db.write() as other:
+            assert list(other.scalars(select(Server.id).with_for_update(skip_locked=True))) == [server_id]
+    assert done.result(10) == 202

@@ -340,8 +340,8 @@ def test_debts_are_shown_and_can_be_written_off(db: Database, replica: Replica, 
     with db.read() as session:
         assert [one.subject_id for one in open_debts(session)] == ["a", "b"]
         assert [one.subject_id for one in open_debts(session, limit=1)] == ["a"]
-        assert count_debts(session) == 2 and ("h", "a") in owed_to(session, ["h", "g"], "test.command")
-        assert owed_to(session, ["other"], "test.command") == owed_to(session, ["h"], "another") == set()
+        assert count_debts(session) == 2 and ("h", "a") in owed_to(session, ["h", "g"], ["test.command"])
+        assert owed_to(session, ["other"], ["test.command"]) == owed_to(session, ["h"], ["another"]) == set()
         assert [one.command.subject for one in due(session, {("h", "b")}, REGISTRY)] == ["b"]
         assert due(session, {("other", "b")}, REGISTRY) == []
         first = open_debts(session)[0]

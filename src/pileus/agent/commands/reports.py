@@ -6,10 +6,10 @@ from typing import Any
 
 from pileus.agent.commands.base import Count, Instant, Spec, State, Word
 
-CONTRACT = 3
+CONTRACT = 4
 """Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
 
-3 added commands to 2: pause, suspend, snapshot, ports that come and go. An agent of 2 answers them with "unsupported".
+4 added commands to 3: a guest is set aside, received, restored, dropped. An agent of 3 answers them with "unsupported".
 """
 
 

@@ -10,13 +10,17 @@ from pileus.agent.commands import (
     BuildGuest,
     DetachPort,
     DiscardGuest,
+    DropStash,
     GuestSpec,
     HostReport,
     PauseGuest,
     RebootGuest,
+    ReceiveGuest,
+    RestoreGuest,
     ResumeGuest,
     SnapshotGuest,
     StartGuest,
+    StashGuest,
     StopGuest,
     SuspendGuest,
     UnpauseGuest,
@@ -54,7 +58,8 @@ class Hypervisor(Protocol):
         """Create, define, plug and run a guest."""
 
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
-        """Remove a guest and everything it holds on the host, its taps too. Idempotent."""
+        """Remove a guest and everything it holds on the host, its taps too, and what was set aside of it if the command
+        says so. Idempotent."""
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
         """Run a guest that was built before."""
@@ -88,6 +93,18 @@ class Hypervisor(Protocol):
 
     def update_data(self, host: str, command: UpdateInstanceData, timeline: Timeline) -> Result:
         """Change what the metadata service tells the guest."""
+
+    def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
+        """Shut a guest down and set its disks aside."""
+
+    def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
+        """Make a guest of disks that were set aside."""
+
+    def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
+        """Take a guest back that was set aside here."""
+
+    def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
+        """Remove what was set aside of a guest. Idempotent."""
 
     # --- questions --------------------------------------------------------------------------------------------
 

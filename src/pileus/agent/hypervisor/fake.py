@@ -1,8 +1,8 @@
 """The fake hypervisor: stands for any number of hosts, keeps guests as files, takes no time and runs nothing.
 
 For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
-{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "fail": {"snapshot": "the disk is full"}}, where "fail"
-names drivers' methods.
+{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "fail": {"snapshot": "the disk is full"}},
+where "fail" names drivers' methods.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     GuestReport,
     GuestSpec,
     HostReport,
@@ -29,9 +30,12 @@ from pileus.agent.commands import (
     PauseGuest,
     PowerState,
     RebootGuest,
+    ReceiveGuest,
+    RestoreGuest,
     ResumeGuest,
     SnapshotGuest,
     StartGuest,
+    StashGuest,
     StopGuest,
     SuspendGuest,
     UnpauseGuest,
@@ -53,8 +57,9 @@ STAGES = ("prepare network", "fetch image", "inspect and convert image", "create
 class FakeHypervisor:
     """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent.
 
-    `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with, and
-    `fake/HOST.saved/ID` is there while its memory is saved.
+    `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with,
+    `fake/HOST.saved/ID` is there while its memory is saved, and `fake/HOST.stash/ID` what was set aside of it: the
+    incarnation that this was.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class FakeHypervisor:
             self._memory(host, server_id).unlink(missing_ok=True)
             self._saved(host, server_id).unlink(missing_ok=True)
             (self._root / host / server_id).unlink(missing_ok=True)
+            if command.stash:
+                self._stash(host, server_id).unlink(missing_ok=True)
         with timeline.stage("unplug port"):
             pass
         return None
@@ -193,6 +200,53 @@ class FakeHypervisor:
             self._remember(host, command.guest)
         return None
 
+    # --- moves ------------------------------------------------------------------------------------------------
+
+    def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
+        server_id = command.server_id
+        self._refuse(command)
+        if self._set_aside(host, server_id) != command.incarnation:
+            self._require(host, server_id)
+            with timeline.stage("power off"):
+                self._saved(host, server_id).unlink(missing_ok=True)
+            with timeline.stage("unplug port"):
+                self._network.unplug([wiring.port.id for wiring in self.remembered(host, server_id).ports])
+            with timeline.stage("set disk aside"):
+                _replace(self._stash(host, server_id), str(command.incarnation).encode())
+        (self._root / host / server_id).unlink(missing_ok=True)
+        return {"power_state": PowerState.SHUTDOWN, "files": ["disk"]}
+
+    def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
+        """Disks that another agent's host has set aside are taken to be there."""
+        self._refuse(command)
+        if command.source in self._hosts and self._set_aside(command.source, command.subject) != command.set_aside:
+            raise CommandFailed("no-such-guest", "nothing of the server was set aside")
+        with timeline.stage("copy disk") as detail:
+            detail["source"] = command.source
+            time.sleep(float(self._behaviour().get("copy_s", 0)))
+        with timeline.stage("define guest"):
+            self._define(host, command.guest)
+        return self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)
+
+    def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
+        server_id = command.subject
+        self._refuse(command)
+        if self._set_aside(host, server_id) is None:
+            return {"power_state": self._require(host, server_id)}
+        with timeline.stage("restore disk"):
+            self._define(host, command.guest)
+        result = self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)
+        self._stash(host, server_id).unlink()
+        return result
+
+    def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
+        self._refuse(command)
+        set_aside = self._set_aside(host, command.server_id)
+        if set_aside is not None and set_aside <= command.incarnation:
+            with timeline.stage("remove disk"):
+                self._stash(host, command.server_id).unlink()
+        return None
+
     # --- questions --------------------------------------------------------------------------------------------
 
     def console(self, host: str, server_id: str, lines: int | None) -> str:
@@ -236,12 +290,16 @@ class FakeHypervisor:
         Raises:
             CommandFailed: it is not, there is no such guest, or the command shall fail.
         """
-        if reason := self._behaviour().get("fail", {}).get(command.method):
-            raise CommandFailed("hypervisor", reason)
+        self._refuse(command)
         state = self._require(host, command.subject)
         if allowed and state not in allowed:
             raise CommandFailed("not-running", "the server does not run")
         return state
+
+    def _refuse(self, command: Command) -> None:
+        """Raises CommandFailed: the command shall fail."""
+        if reason := self._behaviour().get("fail", {}).get(command.method):
+            raise CommandFailed("hypervisor", reason)
 
     def _require(self, host: str, server_id: str) -> int:
         try:
@@ -263,6 +321,9 @@ class FakeHypervisor:
                 yield GuestReport(server_id=path.name, power_state=int(path.read_text()))
             except FileNotFoundError:
                 continue  # discarded just now
+        for path in self._guests(f"{host}.stash"):
+            if not (self._root / host / path.name).exists():
+                yield GuestReport(server_id=path.name, power_state=None)
 
     def _run(self, host: str, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> Result:
         self._network.await_up([wiring.port.id for wiring in guest.ports], plug_timeout_s, timeline)
@@ -270,6 +331,14 @@ class FakeHypervisor:
             self._remember(host, guest)
             self._saved(host, guest.server_id).unlink(missing_ok=True)
             return self._set(host, guest.server_id, PowerState.RUNNING)
+
+    def _define(self, host: str, guest: GuestSpec) -> Result:
+        self._remember(host, guest)
+        return self._set(host, guest.server_id, PowerState.SHUTDOWN)
+
+    def _run_if(self, host: str, run: bool, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> Result:
+        """Run a guest that is defined, if it is to run."""
+        return self._run(host, guest, plug_timeout_s, timeline) if run else self._define(host, guest)
 
     def _set(self, host: str, server_id: str, power_state: int) -> Result:
         _replace(self._root / host / server_id, str(power_state).encode())
@@ -280,6 +349,16 @@ class FakeHypervisor:
 
     def _saved(self, host: str, server_id: str) -> Path:
         return self._root / f"{host}.saved" / server_id
+
+    def _stash(self, host: str, server_id: str) -> Path:
+        return self._root / f"{host}.stash" / server_id
+
+    def _set_aside(self, host: str, server_id: str) -> int | None:
+        """The incarnation that was set aside of a guest; None: nothing was."""
+        try:
+            return int(self._stash(host, server_id).read_text())
+        except FileNotFoundError:
+            return None
 
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""

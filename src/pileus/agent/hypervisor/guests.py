@@ -128,15 +128,17 @@ class Guests:
 
     # --- starting them ----------------------------------------------------------------------------
 
-    def _start_again(self, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
-        """Start a guest whose disks are there with a fresh definition; saved memory is lost."""
+    def _start_again(
+        self, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline, run: bool = True
+    ) -> dict[str, Any]:
+        """Start a guest whose disks are there with a fresh definition, or only define it; saved memory is lost."""
         files = self._files.guest(guest.server_id)
         if not files.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
         files.make_console()
         with ThreadPoolExecutor(1, "network") as pool:
             prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
-            return self._launch(guest, files, plug_timeout_s, timeline, prepared)
+            return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
 
     def _launch(
         self,
@@ -145,8 +147,9 @@ class Guests:
         plug_timeout_s: float,
         timeline: Timeline,
         prepared: Future[None],
+        run: bool = True,
     ) -> dict[str, Any]:
-        """Define afresh, start paused, wait for the ports, let it run."""
+        """Define afresh, start paused, wait for the ports, let it run; or only define."""
         prepared.result()
         port_ids = [wiring.port.id for wiring in guest.ports]
         with timeline.stage("define guest") as detail:
@@ -162,7 +165,10 @@ class Guests:
                 guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, owner
             )
             defined = self._connection.get().defineXML(text)
-            defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+            if run:
+                defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+        if not run:
+            return self._settled(guest.server_id)
         return self._run(defined, guest, plug_timeout_s, timeline)
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
@@ -197,6 +203,18 @@ class Guests:
         if found is not None and found.hasManagedSaveImage():
             found.managedSaveRemove()
 
+    def _undefine(self, server_id: str) -> None:
+        found = self._ended(server_id)
+        if found is None:
+            return
+        if found.isPersistent():
+            found.undefineFlags(
+                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            )
+        self._daemon.drop_log(found.name())
+
     def _ended(self, server_id: str) -> Any:
         """The domain, which does not run any more; None if there is none."""
         found = self._find(server_id)
@@ -204,6 +222,31 @@ class Guests:
             with quiet():
                 found.destroy()
         return found
+
+    # --- stopping them ----------------------------------------------------------------------------
+
+    def _end(self, server_id: str, timeout_s: float, timeline: Timeline) -> None:
+        """Press the guest's power button until it is off; after the time-out, cut the power."""
+        with timeline.stage("power off") as detail:
+            found = self._find(server_id)
+            if found is not None and found.isActive():
+                detail["clean"] = self._shut_down(found, timeout_s, timeline)
+                if not detail["clean"]:
+                    with quiet():
+                        found.destroy()
+
+    def _shut_down(self, found: Any, timeout_s: float, timeline: Timeline) -> bool:
+        """ACPI shutdown; whether the guest is off in time. A guest in its firmware never answers."""
+
+        def press() -> None:
+            with quiet():
+                found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+        if power_state(*found.state()[:2]) == PowerState.PAUSED:
+            return False
+        press()
+        self._connection.wait_for(lambda: timeline.abandoned or not found.isActive(), timeout_s, nudge=press)
+        return not found.isActive()
 
     # --- news of them -----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, host
 from pileus.agent.hypervisor.base import GuestListener, Result
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
+from pileus.agent.hypervisor.moves import MoveCommands
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
 from pileus.agent.hypervisor.snapshots import SnapshotCommands
@@ -32,6 +33,7 @@ from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.peers import NoPeers, Peers
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
@@ -48,7 +50,7 @@ _NO_AGENT = (
 )
 
 
-class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
+class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands):
     """One host: this machine, with a libvirtd of its own (see base.Hypervisor).
 
     Args:
@@ -60,7 +62,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         uploads: where images are put; without it no images are made.
         account: in whose group guests run, and as whom their images are converted; as ourselves if None.
         cache: how much is kept of images that no guest uses. opened: gives images' data.
-        address: by which others reach this host.
+        address: by which others reach this host. peers: where guests come from that are moved here from other hosts.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         cache: CacheLimits | None = None,
         opened: Opened = opened_file,
         address: str = "127.0.0.1",
+        peers: Peers | None = None,
     ) -> None:
         self._address = address
         self.metadata = metadata or MetadataService(MetadataStore(state / "metadata"))
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
         self._uploads = uploads or Uploads(None)
+        self._peers = peers or NoPeers()
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -175,6 +179,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
             self._undefine(server_id)
             self._files.guest(server_id).remove()
+            if command.stash:
+                self._files.aside(server_id).remove()
             former = self._data.get(server_id)
             ports = former.ports if former else ()
             self._unplug(ports, timeline)
@@ -235,18 +241,6 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
             files.make_console()
-
-    def _undefine(self, server_id: str) -> None:
-        found = self._ended(server_id)
-        if found is None:
-            return
-        if found.isPersistent():
-            found.undefineFlags(
-                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-            )
-        self._daemon.drop_log(found.name())
 
     def _stop_guests(self) -> None:
         with said_by_libvirt():

@@ -18,7 +18,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
-from pileus.agent.hypervisor.connection import power_state, quiet
+from pileus.agent.hypervisor.connection import power_state
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.timeline import Timeline
 
@@ -39,13 +39,8 @@ class PowerCommands(Guests):
 
     def power_off(self, host: str, command: StopGuest, timeline: Timeline) -> Result:
         """Press the guest's power button until it is off; after the time-out, cut the power."""
-        with self._commanded(host, command.server_id), timeline.stage("power off") as detail:
-            found = self._find(command.server_id)
-            if found is not None and found.isActive():
-                detail["clean"] = self._shut_down(found, command.timeout_s, timeline)
-                if not detail["clean"]:
-                    with quiet():
-                        found.destroy()
+        with self._commanded(host, command.server_id):
+            self._end(command.server_id, command.timeout_s, timeline)
             return self._settled(command.server_id)
 
     def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
@@ -124,19 +119,6 @@ class PowerCommands(Guests):
         if state not in (PowerState.PAUSED, PowerState.RUNNING):
             raise _not_running()
         return state
-
-    def _shut_down(self, found: Any, timeout_s: float, timeline: Timeline) -> bool:
-        """ACPI shutdown; whether the guest is off in time. A guest in its firmware never answers."""
-
-        def press() -> None:
-            with quiet():
-                found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-
-        if power_state(*found.state()[:2]) == PowerState.PAUSED:
-            return False
-        press()
-        self._connection.wait_for(lambda: timeline.abandoned or not found.isActive(), timeout_s, nudge=press)
-        return not found.isActive()
 
 
 def _not_running() -> CommandFailed:

@@ -26,6 +26,8 @@ _GIB = 1 << 30
 _CONSOLE_MAX_BYTES = 100 * 1024
 """What `GET console output` may return at most, and what a trimmed log keeps."""
 _CONSOLE_TRIM_BYTES = 1 << 20
+_ASIDE = "_resize"
+"""Ends the name of a directory that is set aside."""
 
 
 class InstanceFiles:
@@ -41,6 +43,10 @@ class InstanceFiles:
         """The files of one guest; nothing is made yet."""
         return GuestFiles(self._directory / checked_id(server_id), self._account, self._own)
 
+    def aside(self, server_id: str) -> GuestFiles:
+        """What is set aside of a guest (`storage.moved`); nothing is made yet."""
+        return GuestFiles(self._directory / f"{checked_id(server_id)}{_ASIDE}", self._account)
+
     def _own(self, files: GuestFiles) -> None:
         """Give a guest a user of its own, written down in its directory: the lowest that no other guest has."""
         with self._naming:
@@ -52,8 +58,8 @@ class InstanceFiles:
             write_private(files.user_note, b"%d" % next(number for number in count(first) if number not in taken))
 
     def known(self) -> list[str]:
-        """Ids of the guests that have a directory."""
-        return [path.name for path in self._directory.iterdir() if path.is_dir()]
+        """Ids of the guests that have a directory, in its place or set aside."""
+        return sorted({path.name.removesuffix(_ASIDE) for path in self._directory.iterdir() if path.is_dir()})
 
     def copied(self) -> list[str]:
         """Ids of the guests whose root disk is being copied, or was when an agent died."""
@@ -98,6 +104,8 @@ class GuestFiles:
         self.copying = directory / "copying"
         """A folder, there while the root disk is being copied."""
         self.copy = self.copying / "disk"
+        self.aside_note = directory / "aside"
+        """Says of which incarnation this is set aside, from the beginning of that until the guest is restored."""
 
     def make_directory(self) -> None:
         """Make the directory. It stays root's: the guest's user may use the files in it, and put none there."""
@@ -147,14 +155,14 @@ class GuestFiles:
         """
         if not self.root.exists():
             size_bytes = root_bytes(guest, base.stat().st_size)
-            with _blamed("root disk"):
-                self._note_base(base)
+            with blamed("root disk"):
+                self.note_base(base)
                 self._make_root(size_bytes, base)
         if guest.ephemeral_gib and not self.ephemeral.exists():
-            with _blamed("ephemeral disk"):
+            with blamed("ephemeral disk"):
                 self._make_ephemeral(guest.ephemeral_gib)
         if guest.swap_mib and not self.swap.exists():
-            with _blamed("swap disk"):
+            with blamed("swap disk"):
                 self._make_swap(guest.swap_mib)
 
     def begin_copy(self) -> None:
@@ -229,7 +237,8 @@ class GuestFiles:
             behind = qcow2.backing_name(disk)
         return Path(behind).name if behind else None
 
-    def _note_base(self, base: Path) -> None:
+    def note_base(self, base: Path) -> None:
+        """Write down which image base the root disk stands on."""
         write_private(self.base, base.name.encode())
 
     def _make_root(self, size_bytes: int, base: Path) -> None:
@@ -262,13 +271,13 @@ def root_bytes(guest: GuestSpec, image_bytes: int) -> int:
 
 
 @contextmanager
-def _blamed(what: str) -> Iterator[None]:
+def blamed(what: str, done: str = "made") -> Iterator[None]:
     """Say what failed without saying where: the tools' own words name paths of the host."""
     try:
         yield
     except (OSError, CommandFailed) as error:
         log.warning("%s: %s", what, error)
-        raise CommandFailed("storage", f"the server's {what} could not be made") from error
+        raise CommandFailed("storage", f"the server's {what} could not be {done}") from error
 
 
 @contextmanager

@@ -9,6 +9,8 @@ _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sI QI I Q I I Q Q I I Q")
 """Version 2: magic, version; backing file's offset, its name's length; cluster bits; size; encryption; entries and
 offset of the L1 table; offset and clusters of the refcount table; snapshots and their offset."""
+_FEATURES, _DATA_FILE = struct.Struct(">Q"), 1 << 2
+"""Of version 3: incompatible features, and the one that the data are in another file."""
 _CLUSTER_BITS = 14
 
 
@@ -43,6 +45,19 @@ def backing_name(file: BinaryIO) -> str | None:
         raise ValueError("no qcow2 file")
     _, _, offset, length, *_ = _HEADER.unpack_from(content)
     return content[offset : offset + length].decode("utf-8", "replace") if offset else None
+
+
+def has_data_file(file: BinaryIO) -> bool:
+    """Whether the data of a file are in another one; read from where that begins.
+
+    Raises:
+        ValueError: it is no qcow2 file.
+    """
+    content = file.read(_FEATURES.size + _HEADER.size)
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        raise ValueError("no qcow2 file")
+    _, version, *_ = _HEADER.unpack_from(content)
+    return version > 2 and bool(_FEATURES.unpack_from(content, _HEADER.size)[0] & _DATA_FILE)
 
 
 def blank(size: int) -> bytes:

@@ -11,6 +11,7 @@ from pileus.compute.actions import (
     questions,
     rebuild,
     reset,
+    resize,
     shelve,
 )
 
@@ -32,6 +33,10 @@ FLOWS = (
     shelve.shelve,
     shelve.shelve_offload,
     shelve.unshelve,
+    resize.resize,
+    resize.migrate,
+    resize.confirm_resize,
+    resize.revert_resize,
 )
 ACTIONS = (
     *FLOWS,

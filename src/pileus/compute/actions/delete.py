@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from pileus.api import Requester
-from pileus.compute import scheduler, spec
+from pileus.compute import moves, scheduler, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
@@ -36,7 +36,8 @@ LeftBehind = tuple[str, Owed]
 def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
     place = op.step("find host", find_host, server_id)
-    left_behind = discard_guest(op, server_id, place) if place["host"] else None
+    hosts = [host for host in (place["host"], *place.get("moving", ())) if host]  # before 0008 none was journaled
+    left_behind = [left for host in hosts if (left := discard_guest(op, server_id, place | {"host": host}))]
     op.step("release", release, server_id, left_behind, op.origin, last=True)
 
 
@@ -72,14 +73,19 @@ def request(session: Session, asks: Requester, server_id: str, rule: str) -> Non
 
 @grouped(limit=scheduler.PASS_SIZE)
 def find_host(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
-    """The hosts that servers are on, if they ever got that far.
+    """The hosts that servers are on, if they ever got that far, and the others that moves have them on.
 
     Args:
         calls: (server id) of each.
     """
     ids = [server_id for (server_id,) in calls]
     rows = session.execute(select(Server.id, Server.host, Server.incarnation).where(Server.id.in_(ids)))
-    found = {row.id: {"host": row.host, "incarnation": row.incarnation} for row in rows}
+    found: dict[str, Values] = {row.id: {"host": row.host, "incarnation": row.incarnation} for row in rows}
+    for move in moves.all_open(session, ids):
+        place = found[move.server_id]
+        others = {move.source_host, move.dest_host or move.source_host, *place.get("moving", ())} - {place["host"]}
+        if others:
+            place["moving"] = sorted(others)
     return [found[server_id] for server_id in ids]
 
 
@@ -89,10 +95,11 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
     discarding.
 
     Args:
-        calls: (server id, (host, discarding) where it is owed, the request's origin) of each.
+        calls: (server id, each (host, discarding) that is owed, the request's origin) of each.
     """
     ids = [server_id for server_id, _, _ in calls]
-    scheduler.release_all(session, ids)
+    open_moves = moves.all_open(session, ids)
+    scheduler.release_all(session, ids, also=[move.uuid for move in open_moves])
     with delete.all_arriving(session, {server_id: {"power_state": 0} for server_id in ids}) as held:
         images = {server.shelved_image_id for server in held.values() if server.shelved_image_id}
         for server in held.values():
@@ -101,6 +108,14 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
         server_ports.release(session, {server_id: origin.request_id for server_id, _, origin in calls})
     if images:
         snapshots.forget(session, images)
-    left_behind = [(server_id, *left, origin.request_id) for server_id, left, origin in calls if left]
-    owe_all(session, [Owing(host, server_id, discard, request) for server_id, host, discard, request in left_behind])
+    for move in open_moves:
+        moves.confirmed(move)
+    owe_all(
+        session,
+        [
+            Owing(host, server_id, discard, origin.request_id)
+            for server_id, left_behind, origin in calls
+            for host, discard in left_behind
+        ],
+    )
     return [{} for _ in calls]

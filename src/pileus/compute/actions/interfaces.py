@@ -26,8 +26,9 @@ def attach_interface(op: Operation, server_id: str, port_id: str, plug_timeout_s
     """The port is bound to the server's host, and plugged there."""
     bound = op.step("bind port", bind, server_id, port_id, op.origin)
     command = spec.owed(AttachPort, server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
-    unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"])
-    op.command("attach port", bound["host"], command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
+    host = bound["host"]
+    unplug = spec.detach_port.owed(server_id=server_id, port_id=port_id, port=bound["port"], host=host)
+    op.command("attach port", host, command, undo=unplug, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record port", carry, server_id, port_id, last=True)
 
 
@@ -38,7 +39,7 @@ def detach_interface(op: Operation, server_id: str, port_id: str, host: str = ""
     A host that did not say what came of it may have taken the port: it is to give it back.
     """
     command = spec.detach_port.owed(server_id=server_id, port_id=port_id)
-    again = spec.plug_again.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s)
+    again = spec.plug_again.owed(server_id=server_id, port_id=port_id, plug_timeout_s=plug_timeout_s, host=host)
     # An operation that is older than these arguments is begun without a way back.
     place, undo = (host, again) if host else (servers.host_of(server_id), None)
     op.command("detach port", place, command, undo=undo, deadline_s=DETACH_S + SLACK_S)

@@ -6,20 +6,17 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import func
 
-from pileus.api import Context, Noun, Resource, Schema, Values
-from pileus.api import since as from_
+from pileus.api import Context, Noun, Resource, Schema, Values, since
 from pileus.api.fields import micros
-from pileus.api.filters import before, from_version, since
 from pileus.api.paging import Page
 from pileus.api.schema import ANY_PARAM, DIGITS
 from pileus.compute import servers
 from pileus.compute.model import Server
-from pileus.compute.style import ComputeStyle
-from pileus.errors import Invalid, NotFound, PileusError
+from pileus.compute.style import ComputeStyle, changes
+from pileus.errors import NotFound, PileusError
 from pileus.operations import OperationRow, views
-from pileus.values import instant
 
 POLICY = "os_compute_api:os-instance-actions:"
 EVENTS, DETAILS = f"{POLICY}events", f"{POLICY}events:details"
@@ -27,8 +24,8 @@ NAMES = {"server.boot": "create", "server.reboot_hard": "reboot"}
 LIST = Schema.params(
     closed="2.58",
     limit=DIGITS,
-    marker=from_("2.58", ANY_PARAM),
-    **{"changes-since": from_("2.58", ANY_PARAM), "changes-before": from_("2.66", ANY_PARAM)},
+    marker=since("2.58", ANY_PARAM),
+    **{"changes-since": since("2.58", ANY_PARAM), "changes-before": since("2.66", ANY_PARAM)},
 )
 CONTROL = socket.gethostname()
 """What stands for the host of a step that no hypervisor host took: that of the control plane which answers."""
@@ -89,13 +86,6 @@ def _event(ctx: Context, stage: views.Stage, project_id: str, may: set[str]) -> 
     return view
 
 
-def _until(ctx: Context, values: Sequence[str]) -> ColumnElement[bool]:
-    first = ctx.param("changes-since")
-    if first and instant(first) > instant(values[-1]):
-        raise Invalid("The value of changes-since must be less than or equal to changes-before.")
-    return before(_CHANGED, exact=True)(ctx, values)
-
-
 class JournalStyle(ComputeStyle):
     """What happened to a server is there for who may see the server."""
 
@@ -132,10 +122,7 @@ JOURNAL = Journal(
     view=_in_full,
     within=lambda ctx, server_id: (OperationRow.subject_id == server_id, OperationRow.kind.startswith("server.")),
     parent=lambda ctx, path: servers.target(_server(ctx, path["server_id"])),
-    filters={
-        "changes-since": from_version("2.58", since(_CHANGED, exact=True)),
-        "changes-before": from_version("2.66", _until),
-    },
+    filters=changes(_CHANGED, "2.58"),
     sortable={"created_at": OperationRow.created_at, "id": OperationRow.id},
     order=[("created_at", "desc"), ("id", "desc")],
     paged="2.58",

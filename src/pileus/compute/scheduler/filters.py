@@ -33,6 +33,10 @@ def _retry(board: Board, request: Request) -> Mask | None:
     return ~board.among(request.excluded) if request.excluded else None
 
 
+def _why_not_again(board: Board, row: int, request: Request) -> str:
+    return "the server is to leave it" if board.names[row] == request.source else "building there was tried and failed"
+
+
 def _availability_zone(board: Board, request: Request) -> Mask | None:
     return board.zone.where(lambda zone: zone == request.zone) if request.zone else None
 
@@ -164,7 +168,7 @@ GROUP_FILTERS = (
     Filter(BY_POLICY[AFFINITY], _affinity, _elsewhere),
 )
 FILTERS = (
-    Filter("RetryFilter", _retry, lambda *_: "building there was tried and failed"),
+    Filter("RetryFilter", _retry, _why_not_again),
     Filter(
         "AvailabilityZoneFilter",
         _availability_zone,

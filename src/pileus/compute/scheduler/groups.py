@@ -35,6 +35,12 @@ class Group(msgspec.Struct):
             return self.count(host)
         return -self.count(host) if self.policy == SOFT_ANTI_AFFINITY else 0
 
+    def leave(self, host: str) -> None:
+        """Do not count a server on a host: it is to go from there."""
+        self.hosts[host] -= 1
+        if not self.hosts[host]:
+            del self.hosts[host]
+
     def take(self, host: str) -> None:
         """Note a claim of this pass."""
         self.hosts[host] = self.count(host) + 1

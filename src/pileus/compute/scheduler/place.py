@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from pileus.compute.model import Server
 from pileus.compute.scheduler import groups
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.request import AWAY, NEAR, Request
+from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Contended, Session
 from pileus.jsontypes import Values
 from pileus.operations import CommandError, recorded
@@ -50,7 +52,7 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
     session.lock(allocations.LOCK)
     ids = [server_id for server_id, _ in calls]
     servers = {server.id: server for server in session.scalars(select(Server).where(Server.id.in_(ids)))}
-    results = _choose(session, servers, calls)
+    results = _choose(session, lambda: _requests(session, servers, calls))
     for (server_id, _), result in zip(calls, results, strict=True):
         if isinstance(result, dict):
             server = servers[server_id]
@@ -59,28 +61,58 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
     return results
 
 
-def _choose(
-    session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]
-) -> list[Values | CommandError]:
-    """Choose and claim a host for each server; again if something was released on a chosen one meanwhile.
-
-    A try that fails has locked the other chosen hosts: the next one hardly fails.
-    """
-    for _ in range(TRIES - 1):
-        with suppress(Contended):
-            return _try(session, servers, calls)
-    return _try(session, servers, calls)
-
-
-def _try(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Values | CommandError]:
-    from pileus.compute.scheduler import boards
-    from pileus.compute.scheduler.passes import Pass
-
+def _requests(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Request]:
     known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
-    requests = [
+    return [
         request_of(servers[server_id], tuple(excluded), known.get(servers[server_id].group_id or ""))
         for server_id, excluded in calls
     ]
+
+
+def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequence[str], host: str | None) -> Values:
+    """Choose and claim a host for a server that is on one, under the lock of placement. What it holds there has to be
+    another consumer's already.
+
+    Args:
+        to: the flavor that it is to have. excluded: hosts that it must not go to. host: the only one that it may.
+
+    Returns:
+        {"host": name}.
+
+    Raises:
+        CommandError: "no-valid-host". Contended: chosen hosts kept changing meanwhile.
+    """
+
+    def request() -> list[Request]:
+        group = groups.load(session, {server.group_id}).get(server.group_id) if server.group_id else None
+        if group:
+            group.leave(server.host or "")
+        return [replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)]
+
+    (result,) = _choose(session, request)
+    if isinstance(result, CommandError):
+        raise result
+    return result
+
+
+def _choose(session: Session, wanted: Callable[[], list[Request]]) -> list[Values | CommandError]:
+    """Choose and claim a host for each request; again if something was released on a chosen one meanwhile.
+
+    A try that fails has locked the other chosen hosts: the next one hardly fails.
+
+    Args:
+        wanted: makes the requests; their groups change with every claim.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(Contended):
+            return _try(session, wanted())
+    return _try(session, wanted())
+
+
+def _try(session: Session, requests: list[Request]) -> list[Values | CommandError]:
+    from pileus.compute.scheduler import boards
+    from pileus.compute.scheduler.passes import Pass
+
     hinted = {server_id for request in requests for hint in (NEAR, AWAY) for server_id in request.named(hint)}
     with boards.current(session, hinted) as (board, touched):
         this = Pass(board, touched)
@@ -100,15 +132,17 @@ def release(session: Session, server_id: str) -> None:
     release_all(session, [server_id])
 
 
-def release_all(session: Session, server_ids: Collection[str]) -> None:
-    """Take claims back: the servers are on no host."""
-    allocations.release(session, server_ids)
+def release_all(session: Session, server_ids: Collection[str], also: Collection[str] = ()) -> None:
+    """Take claims back: the servers are on no host. `also`: other consumers, which hold something for them."""
+    allocations.release(session, [*server_ids, *also])
     session.execute(update(Server).where(Server.id.in_(server_ids)).values(host=None))
 
 
-def request_of(server: Server, excluded: tuple[str, ...], group: Group | None = None) -> Request:
-    """What a server needs, from its row; `group`: the one that it is in."""
-    flavor = server.flavor
+def request_of(
+    server: Server, excluded: tuple[str, ...], group: Group | None = None, flavor: FlavorSnapshot | None = None
+) -> Request:
+    """What a server needs, from its row; `group`: the one that it is in; `flavor`: in place of its own."""
+    flavor = flavor or server.flavor
     resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk_gib}
     return Request(
         server.id,

@@ -27,6 +27,8 @@ class Request(msgspec.Struct, frozen=True):
     image_properties: Mapping[str, str]
     excluded: tuple[str, ...] = ()
     group: Group | None = None
+    source: str | None = None
+    """The host that a server is on which moves."""
 
     def key(self) -> bytes:
         """Requests with the same key fit the same hosts, but for what their groups say."""
@@ -42,6 +44,7 @@ class Request(msgspec.Struct, frozen=True):
                 self.extra_specs,
                 self.image_properties,
                 self.excluded,
+                self.source,
             ]
         )
 

@@ -16,10 +16,14 @@ from pileus.agent.commands import (
     Command,
     DetachPort,
     DiscardGuest,
+    DropStash,
     PauseGuest,
+    ReceiveGuest,
+    RestoreGuest,
     ResumeGuest,
     SnapshotGuest,
     StartGuest,
+    StashGuest,
     StopGuest,
     SuspendGuest,
     UnpauseGuest,
@@ -142,3 +146,59 @@ def test_a_method_may_be_made_to_fail(ward: Ward, tmp_path: Path) -> None:
     (tmp_path / "fake" / "behaviour.json").write_text(json.dumps({"fail": {"pause": "no"}}))
     assert ward.do(PauseGuest(server_id=SERVER)) == "hypervisor" and ward.state == RUNNING
     assert ward.do(StopGuest(server_id=SERVER)) == SHUTDOWN
+
+
+# --- moves ------------------------------------------------------------------------------------------------------------
+
+
+def stash(incarnation: int = 1) -> StashGuest:
+    return StashGuest(server_id=SERVER, incarnation=incarnation)
+
+
+def receive(run: bool = True, **changes: object) -> ReceiveGuest:
+    spec = guest(incarnation=2)
+    values = {"source": "fake-1", "address": "192.0.2.1", "set_aside": 1, "files": ("disk",), "run": run} | changes
+    return ReceiveGuest(guest=spec, **values)  # type: ignore[arg-type]
+
+
+def restore(run: bool = True, incarnation: int = 3) -> RestoreGuest:
+    return RestoreGuest(guest=guest(incarnation=incarnation, ports=()), set_aside=incarnation - 2, run=run)
+
+
+def test_a_guest_is_set_aside_and_restored(ward: Ward) -> None:
+    assert ward.do(stash()) == SHUTDOWN and ward.state is None, "something of it is there"
+    assert ward.events == ["power off", "unplug port", "set disk aside"]
+    assert ward.do(stash()) == SHUTDOWN and ward.events == []
+    assert ward.do(StartGuest(guest=guest(incarnation=1))) == "no-such-guest"
+    assert ward.do(restore()) == RUNNING and ward.state == RUNNING
+    ward.do(StopGuest(server_id=SERVER, incarnation=3))
+    assert ward.do(restore()) == SHUTDOWN, "it was restored already"
+    ward.do(stash(4))
+    assert ward.do(restore(run=False, incarnation=6)) == SHUTDOWN
+
+
+def test_a_guest_goes_on_from_what_was_set_aside(ward: Ward) -> None:
+    ward.do(stash())
+    assert ward.do(receive(set_aside=7)) == "no-such-guest"
+    assert ward.do(receive()) == RUNNING and ward.state == RUNNING
+    assert "copy disk" in ward.events
+    assert ward.do(restore()) == "busy" and ward.state == RUNNING
+    assert ward.do(DiscardGuest(server_id=SERVER, incarnation=2, stash=False)) == {} and ward.state is None
+    assert ward.do(restore()) == RUNNING
+
+
+def test_a_guest_that_was_off_is_received_as_such(ward: Ward) -> None:
+    ward.do(StopGuest(server_id=SERVER))
+    ward.do(stash())
+    assert ward.do(receive(run=False)) == SHUTDOWN and ward.state == SHUTDOWN
+
+
+def test_what_was_set_aside_goes(ward: Ward) -> None:
+    ward.do(stash())
+    ward.do(receive())
+    assert ward.do(DropStash(server_id=SERVER, incarnation=1)) == {} and ward.state == RUNNING
+    assert ward.do(DropStash(server_id=SERVER, incarnation=1)) == {}
+    ward.do(stash(3))
+    assert ward.do(DropStash(server_id=SERVER, incarnation=2)) == {} and ward.state is None, "that is a newer one"
+    ward.do(DiscardGuest(server_id=SERVER, incarnation=4))
+    assert SERVER not in ward.desk.guests()

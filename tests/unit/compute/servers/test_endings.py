@@ -11,7 +11,7 @@ from pileus import clock
 from pileus.agent.commands import Envelope, Failure
 from pileus.api import Requester
 from pileus.compute.action import Action
-from pileus.compute.actions import FLOWS
+from pileus.compute.actions import FLOWS, resize
 from pileus.compute.actions.delete import delete
 from pileus.compute.actions.shelve import shelve, shelve_offload
 from pileus.compute.model import Server, ServerFault
@@ -60,6 +60,8 @@ class World:
             self._attach()
         if vm_state in (SHELVED, SHELVED_OFFLOADED):
             self._shelve(vm_state)
+        if flow in (resize.confirm_resize, resize.revert_resize):
+            self._move()
         with self.serving.db.write() as session:
             self.image_id = session.get_one(Server, self.server_id).image_id
             session.get_one(Server, self.server_id).vm_state = vm_state
@@ -81,11 +83,17 @@ class World:
                 flow.ask(session, self.asks(), self.server_id, rule=RULE)
             self.replica.run()
 
+    def _move(self) -> None:
+        with self.serving.db.write() as session:
+            resize.resize.ask(session, self.asks(), self.server_id, {"flavorRef": "84"}, rule=RULE)
+        self.replica.run()
+
     def body(self, flow: Action[Any]) -> Any:
         bodies = {
             "rebuild": {"imageRef": self.image_id},
             "createImage": {"name": "i"},
             "attach_interface": {},
+            "resize": {"flavorRef": "84"},
             "detach_interface": {"port_id": getattr(self, "port_id", None)},
         }
         return bodies.get(flow.transition.name)

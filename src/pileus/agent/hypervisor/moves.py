@@ -1,0 +1,119 @@
+"""Commands of moves: a guest is set aside on one host, and made of that on another."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pileus.agent import configdrive
+from pileus.agent.commands import DropStash, PowerState, ReceiveGuest, RestoreGuest, StashGuest
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.guests import Guests
+from pileus.agent.images import ImageCache
+from pileus.agent.metadata import paths
+from pileus.agent.storage import moved
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.peers import Peers
+from pileus.agent.timeline import Timeline
+
+
+class MoveCommands(Guests):
+    """See base.Hypervisor. What becomes of the disks is said in storage.moved."""
+
+    _images: ImageCache
+    _peers: Peers
+
+    def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
+        """Shut the guest down, forget its definition, put its directory aside; nothing is left but that."""
+        server_id = command.server_id
+        with self._commanded(host, server_id):
+            files, aside = self._files.guest(server_id), self._files.aside(server_id)
+            if moved.noted(aside) != command.incarnation:
+                moved.note(files, command.incarnation)
+                self._end(server_id, command.timeout_s, timeline)
+                former = self._data.get(server_id)
+                self._unplug(former.ports if former else (), timeline)
+                with timeline.stage("set disk aside"):
+                    self._undefine(server_id)
+                    moved.set_aside(files, aside)
+            if not files.directory.exists() and (former := self._data.get(server_id)):
+                self._data.remove(server_id)
+                self._release(former.ports)
+            self._watch.known(server_id, None)
+            return {"power_state": PowerState.SHUTDOWN, "files": moved.names(aside)}
+
+    def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
+        """Copy what is set aside, then define, plug and run as a build does; whole disks are kept."""
+        guest = command.guest
+        with self._commanded(host, guest.server_id):
+            files = self._files.guest(guest.server_id)
+            self._data.put(guest)
+            if self._power(guest.server_id) == PowerState.RUNNING:
+                return self._settled(guest.server_id)
+            with ThreadPoolExecutor(1, "network") as pool:
+                prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
+                self._receive_files(command, files, timeline)
+            return self._launch(guest, files, command.plug_timeout_s, timeline, prepared, command.run)
+
+    def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
+        """Take the directory back, then define, plug and run afresh."""
+        guest = command.guest
+        with self._commanded(host, guest.server_id):
+            files = self._files.guest(guest.server_id)
+            aside = self._files.aside(guest.server_id)
+            if aside.directory.exists():
+                with timeline.stage("restore disk"):
+                    moved.take_back(aside, files)
+            if not files.root.exists():
+                raise CommandFailed("no-such-guest", "the server has no disk on this host")
+            self._data.put(guest)
+            if moved.noted(files) is None:
+                return self._settled(guest.server_id)
+            if command.run and self._power(guest.server_id) == PowerState.RUNNING:
+                result = self._settled(guest.server_id)  # it was not even shut down
+            else:
+                result = self._start_again(guest, command.plug_timeout_s, timeline, command.run)
+            moved.forget(files)
+            return result
+
+    def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
+        """Remove the directory that was put aside."""
+        self._check(host)
+        with timeline.stage("remove disk"):
+            aside = self._files.aside(command.server_id)
+            if (moved.noted(aside) or 0) <= command.incarnation:
+                aside.remove()
+        return None
+
+    def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
+        guest = command.guest
+        if guest.image is None:
+            raise CommandFailed("no-image", "this host boots servers from images only")
+        base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
+        files.make_directory()
+        aside = self._files.aside(guest.server_id)
+        here = moved.noted(aside) == command.set_aside  # the same host, or storage that both share
+
+        def bring(name: str, into: Path) -> None:
+            if here:
+                moved.copy(aside, name, into)
+            else:
+                self._peers.fetch(command.address, guest.server_id, name, into, told, timeline)
+
+        def told(done: int, total: int) -> None:
+            timeline.progress("copy disk", done, total)
+
+        with timeline.stage("copy disk") as detail:
+            detail |= {"source": command.source, "shared": here, "files": list(command.files)}
+            for name in command.files:
+                moved.receive(files, name, bring)
+        with timeline.stage("resize disk") as detail:
+            detail["root_gib"] = guest.root_gib
+            moved.settle(files, guest, base)
+            files.make_disks(guest, base)
+        if guest.config_drive and not files.config_drive.exists():
+            with timeline.stage("config drive"):
+                configdrive.write(files.config_drive, paths.config_drive(guest))
+        with timeline.stage("console"):
+            files.make_console()

@@ -1,0 +1,139 @@
+"""Disks of a guest that moves: set aside under another name, taken back, or copied to where the guest goes on.
+
+What is set aside is the guest's directory. A note in it, written before anything is done to the guest and removed when
+that is as it was, says that there is something to be restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pileus.agent.commands import GuestSpec
+from pileus.agent.daemons import run
+from pileus.agent.errors import CommandFailed
+from pileus.agent.storage import qcow2
+from pileus.agent.storage.file import GuestFiles, blamed, root_bytes
+from pileus.files import write_private
+
+_GIB = 1 << 30
+
+
+def note(files: GuestFiles, incarnation: int) -> None:
+    """Note that a guest is about to be set aside.
+
+    Raises:
+        CommandFailed: "no-such-guest", it has no disk.
+    """
+    if not files.root.exists():
+        raise CommandFailed("no-such-guest", "the server has no disk on this host")
+    write_private(files.aside_note, b"%d" % incarnation)
+
+
+def noted(files: GuestFiles) -> int | None:
+    """The incarnation that a guest is, or is being, set aside of; None: it is not."""
+    try:
+        return int(files.aside_note.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def forget(files: GuestFiles) -> None:
+    """A guest is as it was before it was set aside. Idempotent."""
+    files.aside_note.unlink(missing_ok=True)
+
+
+def set_aside(files: GuestFiles, aside: GuestFiles) -> None:
+    """Put a guest's directory aside, in place of what was set aside before."""
+    aside.remove()
+    files.end_copy()
+    with blamed("disk", "set aside"):
+        files.directory.rename(aside.directory)
+
+
+def take_back(aside: GuestFiles, files: GuestFiles) -> None:
+    """Make what is set aside the guest's directory again.
+
+    Raises:
+        CommandFailed: "busy", the guest has another one.
+    """
+    if files.directory.exists():
+        raise CommandFailed("busy", "another guest is in the server's place")
+    with blamed("disk", "restored"):
+        aside.directory.rename(files.directory)
+
+
+def names(files: GuestFiles) -> list[str]:
+    """Of the files that go with a guest when it moves: what is swapped out is worth nothing elsewhere."""
+    return [path.name for path in _moving(files) if path.exists()]
+
+
+def copy(aside: GuestFiles, name: str, into: Path) -> None:
+    """Copy a file on this machine; holes stay holes, blocks are shared where they can."""
+    with blamed("disk", "copied"):
+        run("cp", "--sparse=always", "--reflink=auto", str(aside.directory / name), str(into))
+
+
+def receive(files: GuestFiles, name: str, bring: Callable[[str, Path], None]) -> None:
+    """Have a file be there that another directory has; what was brought of it already stays.
+
+    Args:
+        bring: copies the file of a name into a path.
+
+    Raises:
+        CommandFailed: "invalid", there is no disk of such a name. What `bring` raises.
+    """
+    path = files.directory / name
+    if path not in _moving(files):
+        raise CommandFailed("invalid", "the server's disks have other names")
+    if path.exists() or _whole(path).exists():
+        return
+    part = path.with_name(f"{name}.part")
+    bring(name, part)
+    part.chmod(0o600)
+    # The root disk is none that a guest can start from before it is settled.
+    part.replace(_whole(path) if path == files.root else path)
+
+
+def settle(files: GuestFiles, guest: GuestSpec, base: Path) -> None:
+    """Have the received root disk stand on this host's image base; it, and the ephemeral disk, are as large as the
+    flavor's. Neither is ever cut.
+
+    Raises:
+        CommandFailed: "storage", the disk is not what it should be, or there is no room; "flavor-disk-too-small".
+    """
+    whole, size_bytes = _whole(files.root), root_bytes(guest, base.stat().st_size)
+    if whole.exists():
+        with blamed("root disk", "resized"):
+            _check(whole)
+            files.note_base(base)
+            run("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", str(base), str(whole))
+            _enlarge(whole, size_bytes)
+            whole.replace(files.root)
+    if files.ephemeral.exists():
+        with blamed("ephemeral disk", "resized"):
+            _check(files.ephemeral)
+            _enlarge(files.ephemeral, guest.ephemeral_gib * _GIB)
+
+
+def _moving(files: GuestFiles) -> tuple[Path, ...]:
+    return files.root, files.ephemeral, files.config_drive
+
+
+def _whole(path: Path) -> Path:
+    return path.with_name(f"{path.name}.whole")
+
+
+def _check(disk: Path) -> None:
+    """Raises CommandFailed: the disk says that its data are in another file, which a guest's disk never does."""
+    with open(disk, "rb") as file:
+        if qcow2.has_data_file(file):
+            raise CommandFailed("storage", "the disk names another file")
+
+
+def _enlarge(disk: Path, size_bytes: int) -> None:
+    """Have a qcow2 disk be at least so large."""
+    with open(disk, "rb") as file:
+        had = qcow2.header(file).size
+    if had < size_bytes:
+        run("qemu-img", "resize", "-q", "-f", "qcow2", str(disk), str(size_bytes))

@@ -1,0 +1,40 @@
+"""Disks of guests that are on other hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from pileus.agent.errors import CommandFailed
+from pileus.agent.timeline import Timeline
+
+Told = Callable[[int, int], None]
+"""Called with the bytes that are there, and how many there will be; raises CommandFailed once the command that waits
+for them was taken back."""
+
+
+class Peers(Protocol):
+    """The agents of other hosts, which hand out the disks that they have set aside (`StashGuest`)."""
+
+    def fetch(
+        self, host_address: str, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline
+    ) -> None:
+        """Copy a file of what is set aside of a guest; holes stay holes, and what is there of `into` already is not
+        fetched again.
+
+        Args:
+            host_address: the other host's, as it was reported. file: its name, from StashGuest's answer.
+
+        Raises:
+            CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
+        """
+
+
+class NoPeers:
+    """For a host that is alone."""
+
+    def fetch(
+        self, host_address: str, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline
+    ) -> None:
+        raise CommandFailed("peer", "this host does not know how to reach others")

@@ -1,0 +1,357 @@
+"""Resize and cold migrate a server, confirm and revert that (api-ref compute, Resize, Confirm, Revert, Migrate Server).
+
+A move is undone as far as it came: the server is on its source again, as it was. Only one of its two guests ever runs:
+the source's is off before the destination's is made, and is not started again before that is known to be gone.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from pileus.agent.commands import ReceiveGuest, StashGuest
+from pileus.api import Requester, Values, changed
+from pileus.api.schema import nullable, obj
+from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
+from pileus.compute.action import action
+from pileus.compute.migration_model import (
+    CONFIRMING,
+    FINISHED,
+    MIGRATION,
+    RESIZE,
+    REVERTING,
+    UNCONFIRMED,
+    Migration,
+)
+from pileus.compute.model import Host, Server
+from pileus.compute.parameters import SLACK_S
+from pileus.compute.snapshots import FlavorSnapshot
+from pileus.compute.states import (
+    ACTIVE,
+    ADOPTED,
+    RESIZE_FINISH,
+    RESIZE_MIGRATED,
+    RESIZE_MIGRATING,
+    RESIZE_REVERTING,
+    RESIZED,
+    RESIZING,
+    STOPPED,
+)
+from pileus.db import Contended, Database, Session, in_seconds, new_id
+from pileus.errors import Invalid
+from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, Owed
+from pileus.operations.start import Busy, start
+
+_SERVERS = "os_compute_api:servers:"
+_MIGRATE = "os_compute_api:os-migrate-server:migrate"
+COPY_S = 6 * 3600.0
+"""How long a host may take to copy a server's disks, seconds."""
+_HOST: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
+_RESIZE: Values = {
+    "flavorRef": {"type": ["string", "integer"], "minLength": 1},
+    "OS-DCF:diskConfig": schemas.DISK_CONFIG,
+}
+
+
+# --- there ----------------------------------------------------------------------------------------------------------
+
+
+def _move(
+    op: Operation,
+    server_id: str,
+    move_id: int,
+    source: str,
+    excluded: list[str],
+    host: str | None,
+    set_aside: int,
+    run: bool,
+    timeout_s: float,
+    plug_timeout_s: float,
+) -> None:
+    """From the request to VERIFY_RESIZE, on another host; a server that is off stays off.
+
+    Args:
+        source: the host that the server is on. excluded: hosts that it must not go to. host: the only one that it may.
+        set_aside: incarnation of the guest on the source, from the move's beginning on.
+        run: whether the guest is to run in the end.
+        timeout_s: how long it may take to shut down. plug_timeout_s: how long its ports may take to come up.
+    """
+    stash = _setting_aside(server_id, source, set_aside, timeout_s, plug_timeout_s)
+    placed = op.step(
+        "schedule",
+        moves.schedule,
+        server_id,
+        move_id,
+        excluded,
+        host,
+        op.origin,
+        undo=moves.unschedule.owed(server_id=server_id, move_id=move_id),
+        then=RESIZE_MIGRATING,
+        ahead=stash,
+    )
+    files = op.ask(stash).get("files", [])
+    op.step(
+        "move server",
+        moves.depart,
+        server_id,
+        move_id,
+        op.origin,
+        undo=moves.come_back.owed(server_id=server_id, move_id=move_id),
+        then=RESIZE_MIGRATED,
+    )
+    receive = _finishing(server_id, placed, source, set_aside, files, run, plug_timeout_s)
+    op.step(
+        "bind ports",
+        moves.bind_ports,
+        server_id,
+        op.origin,
+        undo=moves.bind_back.owed(server_id=server_id, host=source, up=run, request_id=op.origin.request_id),
+        then=RESIZE_FINISH,
+        ahead=receive,
+    )
+    done = op.ask(receive)
+    op.step("record state", _moved, server_id, move_id, done, op.origin, last=True)
+
+
+def _setting_aside(server_id: str, source: str, set_aside: int, timeout_s: float, plug_timeout_s: float) -> Asked:
+    """The source's part: the guest is shut down and set aside."""
+    back = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
+    command = spec.owed(StashGuest, server_id=server_id, timeout_s=timeout_s)
+    return Asked("migrate disk and power off", source, command, undo=back, deadline_s=timeout_s + SLACK_S)
+
+
+def _finishing(
+    server_id: str, placed: Values, source: str, set_aside: int, files: list[str], run: bool, plug_timeout_s: float
+) -> Asked:
+    """The destination's part: a guest is made of what was set aside."""
+    command = spec.owed(
+        ReceiveGuest,
+        server_id=server_id,
+        source=source,
+        address=placed["address"],
+        set_aside=set_aside,
+        files=files,
+        run=run,
+        plug_timeout_s=plug_timeout_s,
+    )
+    gone = spec.discard.owed(server_id=server_id, incarnation=set_aside + 1, stash=False)
+    return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
+
+
+def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    notifications.action(session, server, origin, "resize.error", error)
+
+
+resize = action(
+    "resize",
+    rule=_SERVERS + "resize",
+    name="resize",
+    body=obj(["flavorRef"], **_RESIZE),
+    when={ACTIVE, STOPPED},
+    during=RESIZING,
+    then=RESIZED,
+    counts=True,
+    also=_tell,
+)(_move)
+migrate = action(
+    "migrate",
+    rule=_MIGRATE,
+    name="migrate",
+    asks=(_MIGRATE + ":host",),
+    body=changed({}, v2_56=nullable(obj(host=_HOST))),
+    when={ACTIVE, STOPPED},
+    during=RESIZING,
+    then=RESIZED,
+    also=_tell,
+)(_move)
+
+
+@resize.prepared
+def _resizing(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """Take the quota of what the flavor has more.
+
+    Raises:
+        Invalid: the flavor is none that the server can get. QuotaExceeded.
+    """
+    flavor = flavors.snapshot(requested.usable_flavor(session, asks, body["flavorRef"]))
+    _check_sizes(server.flavor, flavor)
+    more = (flavor.vcpus - server.flavor.vcpus, flavor.ram - server.flavor.ram)
+    quotas.take_difference(session, server.project_id, *more)
+    server.disk_config = body.get("OS-DCF:diskConfig", server.disk_config)
+    move = moves.begin(session, server, RESIZE, flavor, asks)
+    excluded = [] if asks.settings.allow_resize_to_same_host else [move.source_host]
+    return _arguments(server, move, excluded, None, asks)
+
+
+@migrate.prepared
+def _migrating(session: Session, server: Server, body: object, asks: Requester) -> Arguments:
+    """Raises Invalid: the host that is asked for is none, or the server's own. Forbidden: asking for one is."""
+    host = body.get("host") if isinstance(body, dict) and asks.at_least("2.56") else None
+    if host is not None:
+        asks.require(_MIGRATE + ":host", servers.target(server))
+        if session.get(Host, host) is None:
+            raise Invalid(f"Compute host {host} could not be found.")
+        if host == server.host:
+            raise Invalid("Cannot migrate to the host where the server exists.")
+    move = moves.begin(session, server, MIGRATION, server.flavor, asks)
+    return _arguments(server, move, [move.source_host], host, asks)
+
+
+def _arguments(server: Server, move: Migration, excluded: list[str], host: str | None, asks: Requester) -> Arguments:
+    return resize.arguments(
+        server.id,
+        move.id,
+        source=move.source_host,
+        excluded=excluded,
+        host=host,
+        set_aside=server.incarnation + 1,
+        run=server.vm_state == ACTIVE,
+        timeout_s=asks.settings.shutdown_timeout_s,
+        plug_timeout_s=asks.settings.plug_timeout_s,
+    )
+
+
+def _check_sizes(old: FlavorSnapshot, new: FlavorSnapshot) -> None:
+    """Raises Invalid: it is the same flavor, or disks would shrink."""
+    why = "Server disk was unable to be resized because: "
+    if new.disk == 0 and old.disk != 0:
+        raise Invalid(why + "Resize to zero disk flavor is not allowed.")
+    if new.id == old.id:
+        raise Invalid("When resizing, instances must change flavor!")
+    if new.disk < old.disk or new.ephemeral < old.ephemeral:
+        raise Invalid(why + "Resize to a smaller disk is not allowed.")
+
+
+@resize.undone
+@migrate.undone
+def _given_up(arguments: Arguments) -> Owed:
+    """Nothing is held for the move any more."""
+    return moves.give_up.owed(move_id=arguments.values["move_id"])
+
+
+def _moved(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
+    """The guest is there."""
+    with resize.arriving(session, server_id, done) as server:
+        return moves.finish(session, server, move_id, origin)
+
+
+# --- and for good, or back ------------------------------------------------------------------------------------------
+
+
+@action(
+    "confirmResize",
+    rule=_SERVERS + "confirm_resize",
+    name="confirmResize",
+    when={RESIZED},
+    during=(),
+    then=ACTIVE,
+    status=204,
+)
+def confirm_resize(op: Operation, server_id: str, move_id: int, source: str, set_aside: int) -> None:
+    """What was set aside goes. A source that does not answer is left behind: it is owed the removal."""
+    op.step("begin confirm", _begin_confirm, server_id, op.origin)
+    left_behind = False
+    try:
+        op.command("confirm on source", source, spec.drop_stash.owed(server_id=server_id, incarnation=set_aside))
+    except CommandError as error:
+        if error.code != "host-down":
+            raise
+        left_behind = True
+    op.step("release source", _confirmed, server_id, move_id, left_behind, op.origin, last=True)
+
+
+@confirm_resize.prepared
+def _confirming(session: Session, server: Server, body: object, asks: Requester) -> Arguments:
+    """Raises Invalid: there is nothing to be confirmed."""
+    return _confirmation(session, server)
+
+
+def _confirmation(session: Session, server: Server) -> Arguments:
+    move = moves.unsettled(session, server.id, (FINISHED, CONFIRMING), lock=True)
+    moves.note(move, CONFIRMING)
+    return confirm_resize.arguments(server.id, move.id, move.source_host, set_aside=move.source_incarnation or 0)
+
+
+def _begin_confirm(session: Session, server_id: str, origin: Origin) -> Values:
+    server = session.get_one(Server, server_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_confirm.start")]}
+
+
+def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool, origin: Origin) -> Values:
+    """The server stays; it is as its guest is."""
+    move = session.get_one(Migration, move_id)
+    moves.release_source(session, [move])
+    with confirm_resize.arriving(session, server_id, {}) as server:
+        server.vm_state = ADOPTED.get(server.power_state, STOPPED)
+        if left_behind:
+            moves.leave_behind(session, [move], origin.request_id)
+        else:
+            moves.confirmed(move)
+        return {"_events": [notifications.action(session, server, origin, "resize_confirm.end")]}
+
+
+@action(
+    "revertResize",
+    rule=_SERVERS + "revert_resize",
+    name="revertResize",
+    when={RESIZED},
+    during=(RESIZE_REVERTING,),
+    then=ACTIVE,
+)
+def revert_resize(
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, set_aside: int, plug_timeout_s: float
+) -> None:
+    """The destination's guest goes, the source's is taken back. What fails is not undone: the server can be reverted
+    again, and nothing else but deleted."""
+    op.step("begin revert", moves.begin_revert, server_id, move_id, op.origin)
+    op.command(
+        "destroy on destination", dest, spec.discard.owed(server_id=server_id, incarnation=set_aside + 1, stash=False)
+    )
+    op.step("move back", moves.revert, server_id, move_id, op.origin)
+    restore = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
+    done = op.command("finish on source", source, restore, deadline_s=plug_timeout_s + SLACK_S)
+    op.step("record state", _reverted, server_id, move_id, done, op.origin, last=True)
+
+
+@revert_resize.prepared
+def _reverting(session: Session, server: Server, body: object, asks: Requester) -> Arguments:
+    """Raises Invalid: there is nothing to be reverted."""
+    move = moves.unsettled(session, server.id, (FINISHED, REVERTING))
+    return revert_resize.arguments(
+        server.id,
+        move.id,
+        move.source_host,
+        move.dest_host or "",
+        set_aside=move.source_incarnation or 0,
+        plug_timeout_s=asks.settings.plug_timeout_s,
+    )
+
+
+def _reverted(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
+    """The guest is as it was."""
+    with revert_resize.arriving(session, server_id, done) as server:
+        return moves.reverted(session, server, move_id, origin)
+
+
+def confirm_due(db: Database, after_s: float) -> int:
+    """Confirm what was moved and not confirmed for so many seconds (0: never); returns how many servers.
+
+    Replicas may do it at once: an operation has its server to itself.
+    """
+    if not after_s:
+        return 0
+    with db.read() as session:
+        waited = select(Migration.server_id).where(UNCONFIRMED, Migration.updated_at <= in_seconds(-after_s))
+        due = sorted(set(session.scalars(waited)))
+    return sum(_confirm_by_itself(db, server_id) for server_id in due)
+
+
+def _confirm_by_itself(db: Database, server_id: str) -> bool:
+    with suppress(Busy, Contended, Invalid), db.write() as session:
+        server = servers.held(session, server_id)
+        if server is not None and server.vm_state == RESIZED:
+            origin = Origin(f"req-{new_id()}", None, server.project_id)
+            start(session, confirm_resize.kind, origin, _confirmation(session, server))
+            return True
+    return False

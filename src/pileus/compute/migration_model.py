@@ -1,0 +1,65 @@
+"""The table of moves: servers that go, or went, from a host to another."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from pileus.compute.snapshots import FlavorSnapshot
+from pileus.db import Base
+from pileus.db.structs import AsStruct
+
+RESIZE, MIGRATION = "resize", "migration"
+"""Types of moves (api-ref compute, migration_type)."""
+PRE_MIGRATING, MIGRATING, POST_MIGRATING = "pre-migrating", "migrating", "post-migrating"
+FINISHED, CONFIRMING, CONFIRMED = "finished", "confirming", "confirmed"
+REVERTING, REVERTED, FAILED = "reverting", "reverted", "error"
+OPEN = (PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING)
+"""Statuses of moves that nothing came of yet: what the server has on its source is kept."""
+UNCONFIRMED = text("status IN ('finished', 'confirming')")
+
+
+class Migration(Base):
+    """A move of a server, from the request on."""
+
+    __tablename__ = "migrations"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    uuid: Mapped[str] = mapped_column(unique=True)
+    """As a consumer of placement it holds what the server has on its source."""
+    server_id: Mapped[str] = mapped_column(ForeignKey("servers.id", ondelete="CASCADE"), index=True)
+    type: Mapped[str]
+    status: Mapped[str]
+    source_host: Mapped[str]
+    dest_host: Mapped[str | None]
+    dest_address: Mapped[str | None]
+    source_incarnation: Mapped[int | None]
+    """Of the guest that is set aside on the source; the destination's is the next one, one that is restored the one
+    after that."""
+    old_flavor: Mapped[FlavorSnapshot] = mapped_column(AsStruct(FlavorSnapshot))
+    new_flavor: Mapped[FlavorSnapshot] = mapped_column(AsStruct(FlavorSnapshot))
+    old_vm_state: Mapped[str]
+    user_id: Mapped[str]
+    project_id: Mapped[str]
+    """Who asked for it."""
+    owner_id: Mapped[str]
+    """The server's project."""
+    held_cores: Mapped[int] = mapped_column(default=0)
+    held_ram: Mapped[int] = mapped_column(default=0)
+    """By how much the larger of both flavors is above the one that the server has: counted for its project as long as
+    it may have the other again."""
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_migrations_list", "created_at", "id"),
+        Index("ix_migrations_unconfirmed", "updated_at", sqlite_where=UNCONFIRMED, postgresql_where=UNCONFIRMED),
+        {"sqlite_autoincrement": True},  # the id of one that is forgotten never becomes another's
+    )
+
+    @property
+    def dest_incarnation(self) -> int:
+        """Of the guest on the destination."""
+        return (self.source_incarnation or 0) + 1

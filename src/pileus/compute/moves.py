@@ -1,0 +1,272 @@
+"""Moves of servers between hosts: what each stage writes, and what takes it back.
+
+While a server is moved, and until that is confirmed or reverted, it has two claims: its own is on the destination, the
+move's (`Migration.uuid`) on the source. Guests are told apart by their incarnations: the one that is set aside on the
+source, then the destination's, then one that is restored on the source, each one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import select
+
+from pileus.api import Requester
+from pileus.compute import notifications, scheduler, servers, spec
+from pileus.compute.migration_model import (
+    CONFIRMED,
+    FAILED,
+    FINISHED,
+    MIGRATING,
+    OPEN,
+    POST_MIGRATING,
+    PRE_MIGRATING,
+    REVERTED,
+    REVERTING,
+    Migration,
+)
+from pileus.compute.model import Host, Server
+from pileus.compute.snapshots import FlavorSnapshot
+from pileus.compute.states import ACTIVE
+from pileus.db import Session, new_id, utcnow
+from pileus.errors import Invalid
+from pileus.jsontypes import Values
+from pileus.network import server_ports
+from pileus.operations import CommandError, Origin, recorded
+from pileus.operations.debts import Owing, owe_all
+from pileus.placement import allocations
+
+
+def begin(session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester) -> Migration:
+    """A move that was asked for; `kind`: resize or migration."""
+    old = server.flavor
+    move = Migration(
+        uuid=new_id(),
+        server_id=server.id,
+        type=kind,
+        status=PRE_MIGRATING,
+        source_host=server.host,
+        old_flavor=old,
+        new_flavor=flavor,
+        old_vm_state=server.vm_state,
+        user_id=asks.caller.user_id,
+        project_id=asks.project_id,
+        owner_id=server.project_id,
+        held_cores=max(0, flavor.vcpus - old.vcpus),
+        held_ram=max(0, flavor.ram - old.ram),
+        created_at=utcnow(),
+    )
+    session.add(move)
+    session.flush()
+    return move
+
+
+def unsettled(session: Session, server_id: str, statuses: Collection[str], *, lock: bool = False) -> Migration:
+    """The move of a server that is to be confirmed or reverted.
+
+    Args:
+        statuses: those that it may have. lock: nobody else changes it until the transaction ends.
+
+    Raises:
+        Invalid: there is none such.
+    """
+    found = all_open(session, [server_id], statuses, lock=lock)
+    if not found:
+        raise Invalid("Instance has not been resized.")
+    return found[-1]
+
+
+def all_open(
+    session: Session, server_ids: Iterable[str], statuses: Collection[str] = OPEN, *, lock: bool = False
+) -> list[Migration]:
+    """The moves of servers that nothing came of yet, with these statuses, the oldest first: one of each server, and
+    those that an administrator passed over by resetting its state."""
+    query = select(Migration).where(Migration.server_id.in_(list(server_ids)), Migration.status.in_(statuses))
+    query = query.order_by(Migration.id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return list(session.scalars(query))
+
+
+# --- steps, and what takes them back --------------------------------------------------------------------------------
+
+
+def schedule(
+    session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, origin: Origin
+) -> Values:
+    """The server's claim becomes the move's, another host is claimed for the server. The guest that it has is of
+    another incarnation from now on, so that nothing that was owed before disturbs the move.
+
+    A move that was never confirmed, because an administrator reset the server's state, is confirmed now.
+
+    Returns:
+        {"host": name, "address": of the source}.
+
+    Raises:
+        CommandError: "no-valid-host".
+    """
+    session.lock(allocations.LOCK)
+    former = [one for one in all_open(session, [server_id]) if one.id != move_id]
+    release_source(session, former)
+    server, move = _held(session, server_id, move_id)
+    leave_behind(session, former)
+    allocations.hand_over(session, server_id, move.uuid, "MIGRATION")
+    placed = scheduler.move(session, server, move.new_flavor, excluded, host)
+    server.incarnation += 1
+    move.source_incarnation, move.dest_host = server.incarnation, placed["host"]
+    move.dest_address = _address(session, placed["host"])
+    note(move, MIGRATING)
+    told = notifications.action(session, server, origin, "resize.start")
+    return placed | {"address": _address(session, move.source_host), "_events": [*placed["_events"], told]}
+
+
+@recorded("give claim back")
+def unschedule(session: Session, server_id: str, move_id: int) -> None:
+    """The claim on the source is the server's again; idempotent."""
+    move = session.get(Migration, move_id)
+    if move is not None and allocations.is_consumer(session, move.uuid):
+        allocations.release(session, [server_id])
+        allocations.hand_over(session, move.uuid, server_id, "INSTANCE")
+
+
+def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """The server is on its destination from now on, in its new flavor."""
+    server, move = _held(session, server_id, move_id)
+    told = notifications.action(session, server, origin, "resize.end")
+    _go(server, move.dest_host, move.new_flavor)
+    _hold(move, move.old_flavor, beyond=move.new_flavor)
+    note(move, POST_MIGRATING)
+    return {"_events": [told]}
+
+
+@recorded("move back")
+def come_back(session: Session, server_id: str, move_id: int) -> None:
+    """The server is on its source again, in its old flavor; idempotent."""
+    server, move = _held(session, server_id, move_id)
+    if server.deleted_at is None and server.incarnation == move.dest_incarnation:
+        _go(server, move.source_host, move.old_flavor)
+        _hold(move, move.new_flavor, beyond=move.old_flavor)
+
+
+def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
+    """The server's ports are on its destination, and carry nothing yet."""
+    server = session.get_one(Server, server_id)
+    server_ports.rebind(session, server_id, server.host or "", origin.request_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.start")]}
+
+
+@recorded("bind ports to source")
+def bind_back(session: Session, server_id: str, host: str, up: bool, request_id: str) -> None:
+    """The server's ports are on its source again, as if they had never left; idempotent."""
+    server_ports.rebind(session, server_id, host, request_id)
+    server_ports.set_up(session, [server_id], up)
+
+
+@recorded("give move up")
+def give_up(session: Session, move_id: int) -> None:
+    """Nothing came of a move; idempotent."""
+    move = session.get(Migration, move_id, with_for_update=True)
+    if move is not None and move.status in OPEN:
+        _settle(move, FAILED)
+
+
+def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
+    """The server runs on its destination, or is off as it was before; it is to be confirmed or reverted."""
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    server.launched_at = utcnow()
+    server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
+    note(move, FINISHED)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.end")]}
+
+
+def release_source(session: Session, moves: Iterable[Migration]) -> None:
+    """What moves hold on their sources is free again. Call it before servers are locked."""
+    allocations.release(session, [move.uuid for move in moves])
+
+
+def confirmed(move: Migration) -> None:
+    """The server stays where it is, in the flavor that it has."""
+    _settle(move, CONFIRMED)
+
+
+def leave_behind(session: Session, moves: Iterable[Migration], request_id: str = "") -> None:
+    """Confirm moves; their sources are owed the removal of what was set aside there."""
+    owing = [
+        Owing(
+            move.source_host,
+            move.server_id,
+            spec.drop_stash.owed(server_id=move.server_id, incarnation=move.source_incarnation),
+            request_id,
+        )
+        for move in moves
+        if move.source_incarnation is not None
+    ]
+    owe_all(session, owing)
+    for move in moves:
+        confirmed(move)
+
+
+def begin_revert(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """From now on the move can only be reverted.
+
+    Raises:
+        CommandError: "host-down", the source does not answer; the destination's guest is not to be touched then.
+    """
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    host = session.get(Host, move.source_host)
+    if host is None or not host.alive:
+        raise CommandError("host-down", f"Host {move.source_host} does not answer.")
+    note(move, REVERTING)
+    server = session.get_one(Server, server_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.start")]}
+
+
+def revert(session: Session, server_id: str, move_id: int, origin: Origin) -> None:
+    """The server is on its source again, and has its claim there; the destination's is free. Idempotent."""
+    unschedule(session, server_id, move_id)
+    come_back(session, server_id, move_id)
+    source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
+    server_ports.rebind(session, server_id, source, origin.request_id)
+
+
+def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
+    """The guest on the source is as it was."""
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    server.vm_state = move.old_vm_state
+    server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
+    _settle(move, REVERTED)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
+
+
+def note(move: Migration, status: str) -> None:
+    """A move has come so far."""
+    move.status, move.updated_at = status, utcnow()
+
+
+# --- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migration]:
+    server = servers.held(session, server_id)
+    assert server is not None
+    return server, session.get_one(Migration, move_id, with_for_update=True)
+
+
+def _address(session: Session, host: str) -> str:
+    return session.scalar(select(Host.host_ip).where(Host.name == host)) or ""
+
+
+def _go(server: Server, host: str | None, flavor: FlavorSnapshot) -> None:
+    server.host, server.flavor, server.incarnation = host, flavor, server.incarnation + 1
+    server.updated_at = utcnow()
+
+
+def _hold(move: Migration, other: FlavorSnapshot, *, beyond: FlavorSnapshot) -> None:
+    """Count what another flavor has more than the server's."""
+    move.held_cores = max(0, other.vcpus - beyond.vcpus)
+    move.held_ram = max(0, other.ram - beyond.ram)
+
+
+def _settle(move: Migration, status: str) -> None:
+    move.held_cores = move.held_ram = 0
+    note(move, status)

@@ -1,0 +1,144 @@
+"""Disks that are set aside, taken back, and received."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pileus.agent.errors import CommandFailed
+from pileus.agent.storage import moved
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from tests.unit.agent.specs import SERVER, guest
+from tests.unit.agent.storage.test_file import GIB, info, sized
+
+
+@pytest.fixture
+def instances(tmp_path: Path) -> InstanceFiles:
+    return InstanceFiles(tmp_path / "instances")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return sized(tmp_path / "base.raw", 40 << 20)
+
+
+@pytest.fixture
+def files(instances: InstanceFiles, base: Path) -> GuestFiles:
+    """Those of a guest with every disk."""
+    files = instances.guest(SERVER)
+    files.make_directory()
+    files.make_disks(guest(root_gib=1, ephemeral_gib=1, swap_mib=8), base)
+    files.config_drive.write_bytes(b"drive")
+    return files
+
+
+@pytest.fixture
+def aside(instances: InstanceFiles, files: GuestFiles) -> GuestFiles:
+    aside = instances.aside(SERVER)
+    moved.note(files, 3)
+    moved.set_aside(files, aside)
+    return aside
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> GuestFiles:
+    """The guest's files on another host."""
+    there = InstanceFiles(tmp_path / "elsewhere").guest(SERVER)
+    there.make_directory()
+    return there
+
+
+def test_a_directory_is_set_aside_and_taken_back(instances: InstanceFiles, files: GuestFiles) -> None:
+    aside = instances.aside(SERVER)
+    moved.note(files, 3)
+    assert (moved.noted(files), moved.noted(aside)) == (3, None)
+    moved.set_aside(files, aside)
+    assert (moved.noted(files), moved.noted(aside)) == (None, 3)
+    assert not files.directory.exists() and instances.known() == [SERVER] and instances.bases() == {"base.raw"}
+    with pytest.raises(CommandFailed) as failure:
+        moved.note(files, 4)
+    assert failure.value.code == "no-such-guest"
+    moved.take_back(aside, files)
+    assert files.root.exists() and moved.noted(files) == 3
+    moved.forget(files)
+    moved.forget(files)
+    assert moved.noted(files) is None
+
+
+def test_what_was_set_aside_before_goes(aside: GuestFiles, files: GuestFiles, base: Path) -> None:
+    files.make_directory()
+    files.make_disks(guest(root_gib=2), base)
+    moved.note(files, 5)
+    moved.set_aside(files, aside)
+    assert moved.noted(aside) == 5 and info(aside.root)["virtual-size"] == 2 * GIB
+
+
+def test_nothing_is_taken_back_over_another_guest(aside: GuestFiles, files: GuestFiles) -> None:
+    files.make_directory()
+    with pytest.raises(CommandFailed) as failure:
+        moved.take_back(aside, files)
+    assert failure.value.code == "busy" and aside.root.exists()
+
+
+def test_disks_are_received_and_made_to_fit(aside: GuestFiles, there: GuestFiles, tmp_path: Path) -> None:
+    subprocess.check_call(["qemu-io", "-c", "write -P 7 4096 8192", str(aside.root)], stdout=subprocess.DEVNULL)
+    base = sized(tmp_path / "other.raw", 40 << 20)
+    assert moved.names(aside) == ["disk", "disk.eph0", "disk.config"]
+    for name in moved.names(aside):
+        moved.receive(there, name, lambda name, into: moved.copy(aside, name, into))
+    assert not there.root.exists(), "nobody may start from it yet"
+    larger = guest(root_gib=3, ephemeral_gib=2, swap_mib=8)
+    for _ in range(2):
+        moved.settle(there, larger, base)
+        there.make_disks(larger, base)
+    root = info(there.root)
+    assert root["virtual-size"] == 3 * GIB and root["backing-filename"] == str(base)
+    assert info(there.ephemeral)["virtual-size"] == 2 * GIB and there.base_name() == "other.raw"
+    assert there.config_drive.read_bytes() == b"drive" and there.swap.stat().st_size == 8 << 20
+    check = ["qemu-io", "-r", "-c", "read -P 7 4096 8192", str(there.root)]
+    assert "Pattern verification failed" not in subprocess.check_output(check, text=True)
+    assert info(aside.root)["virtual-size"] == GIB, "what was set aside stays as it is"
+
+
+def test_disks_are_never_cut(aside: GuestFiles, there: GuestFiles, base: Path) -> None:
+    moved.receive(there, "disk", lambda name, into: moved.copy(aside, name, into))
+    moved.settle(there, guest(root_gib=0), base)
+    assert info(there.root)["virtual-size"] == GIB
+
+
+def test_what_was_fetched_is_not_fetched_again(there: GuestFiles, aside: GuestFiles) -> None:
+    asked = []
+
+    def bring(name: str, into: Path) -> None:
+        asked.append(into.exists())
+        into.write_bytes((into.read_bytes() if into.exists() else b"") + b"part")
+        if len(asked) == 1:
+            raise CommandFailed("peer", "the host does not answer")
+
+    with pytest.raises(CommandFailed):
+        moved.receive(there, "disk.config", bring)
+    for _ in range(2):
+        moved.receive(there, "disk.config", bring)
+    assert asked == [False, True] and there.config_drive.read_bytes() == b"partpart"
+
+
+@pytest.mark.parametrize("name", ["../disk", "console.log", "aside", "disk.swap", ""])
+def test_only_disks_are_received(there: GuestFiles, name: str) -> None:
+    with pytest.raises(CommandFailed) as failure:
+        moved.receive(there, name, lambda name, into: into.touch())
+    assert failure.value.code == "invalid"
+
+
+def test_a_disk_that_names_another_file_is_refused(there: GuestFiles, base: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+
+    def bring(name: str, into: Path) -> None:
+        option = f"data_file={outside},data_file_raw=on"
+        subprocess.check_call(["qemu-img", "create", "-q", "-f", "qcow2", "-o", option, str(into), "1M"])
+
+    moved.receive(there, "disk", bring)
+    with pytest.raises(CommandFailed) as failure:
+        moved.settle(there, guest(root_gib=1), base)
+    assert failure.value.code == "storage" and outside.stat().st_size == 1 << 20 and not there.root.exists()
