@@ -71,7 +71,7 @@ def cloud_settings(folder: Path, dice: Dice) -> Settings:
         plug_timeout_s=10.0,
         shelved_offload_time=dice.pick((0, 5, 5, -1)),
         allow_resize_to_same_host=dice.chance(0.5),
-        resize_confirm_window=120.0,
+        resize_confirm_window=30.0,
     )
 
 
@@ -128,7 +128,7 @@ class Clients:
     def _deciding(self, session: Session) -> None:
         idle = select(Server.id).where(Server.vm_state == RESIZED, Server.id.not_in(select(SubjectRow.subject_id)))
         if moved := list(session.scalars(idle.order_by(Server.number))):
-            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "confirm", "revert")))
+            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "revert")))
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):

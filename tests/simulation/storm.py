@@ -78,7 +78,7 @@ class Storm:
                 self.clients.ask()
             if self.dice.chance(0.07):
                 self.clients.go_on()
-            if self.dice.chance(0.04):
+            if self.dice.chance(0.15):
                 self.clients.decide()
             if self.dice.chance(0.01):
                 self.trips.ask()
