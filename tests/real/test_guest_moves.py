@@ -42,7 +42,7 @@ class OtherHost:
         self.other = other
 
     def fetch(
-        self, host_address: str, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline
+        self, host: str, address: str, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline
     ) -> None:
         source = self.other.hypervisor._files.aside(server_id).directory / file
         shutil.copyfile(source, into)

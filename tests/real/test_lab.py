@@ -106,6 +106,24 @@ def test_guests_on_two_hosts_meet(lab: Lab, tmp_path: Path) -> None:
     assert "fetch image" in lab.pileus("trace", "b", state=lab.state / "host-1"), "it came over the agent's connection"
 
 
+def test_a_server_moves_to_another_host_and_back(lab: Lab) -> None:
+    """Its disk goes from agent to agent; the move is confirmed, the next one reverted."""
+    lab.openstack("server", "migrate", "--wait", "b")
+    assert (lab.shown("b")["status"], lab.shown("b")["OS-EXT-SRV-ATTR:host"]) == ("VERIFY_RESIZE", "lab-1")
+    assert "copy disk" in lab.pileus("trace", "b", state=lab.state / "host-1")
+    lab.openstack("server", "migrate", "confirm", "b")
+    eventually(lambda: lab.shown("b")["status"] == "ACTIVE", 60, "its being confirmed")
+    assert [one.name for one in (lab.state / "host-2" / "agent" / "instances").iterdir()] == []
+    eventually(
+        lambda: "login:" in lab.openstack("console", "log", "show", "b"), 120, "its boot from the disk that it had"
+    )
+    lab.openstack("server", "resize", "--flavor", "m1.micro", "--wait", "b")
+    assert lab.shown("b")["OS-EXT-SRV-ATTR:host"] == "lab-2"
+    lab.openstack("server", "resize", "revert", "b")
+    eventually(lambda: lab.shown("b")["status"] == "ACTIVE", 60, "its being as before")
+    assert lab.shown("b")["OS-EXT-SRV-ATTR:host"] == "lab-1" and "m1.nano" in str(lab.shown("b")["flavor"])
+
+
 def test_a_server_on_another_host_leaves_it_and_comes_back(lab: Lab) -> None:
     """What it is comes to the control plane as an image, and goes back to whichever host has room."""
     lab.openstack("server", "shelve", "--wait", "b")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pileus import certificates
-from pileus.agent.server import Agent, Handler
+from pileus.agent.server import Agent, Handler, PeerHandler
 
 log = logging.getLogger(__name__)
 STRANGERS = 64
@@ -40,7 +40,7 @@ class UnixDoor(Door, socketserver.UnixStreamServer):
 
 
 class TlsDoor(Door, socketserver.TCPServer):
-    """For replicas of the agent's own cloud, by their certificates.
+    """For replicas of the agent's own cloud, and agents of its other hosts, by their certificates.
 
     Args:
         address: to listen on. agent: what is served.
@@ -51,8 +51,10 @@ class TlsDoor(Door, socketserver.TCPServer):
     def __init__(self, address: tuple[str, int], agent: Agent) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._agent, self._strangers = agent, threading.BoundedSemaphore(STRANGERS)
-        self._handler: Any = type("TlsHandler", (Handler,), {"agent": agent, "local": False})
-        super().__init__(address, self._handler)
+        replicas: Any = type("TlsHandler", (Handler,), {"agent": agent, "local": False})
+        agents: Any = type("TlsPeerHandler", (PeerHandler,), {"agent": agent})
+        self._handlers = {certificates.REPLICA: replicas, certificates.AGENT: agents}
+        super().__init__(address, replicas)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for each; not for more strangers than that."""
@@ -69,13 +71,10 @@ class TlsDoor(Door, socketserver.TCPServer):
             self._strangers.release()
         if shown is not None:
             with suppress(OSError):
-                self._handler(shown, (self._name(shown), 0), self)
+                who = certificates.peer(shown.getpeercert())
+                assert who is not None, "greeted"
+                self._handlers[who.role](shown, (who.name, 0), self)
             shown.close()
-
-    @staticmethod
-    def _name(shown: ssl.SSLSocket) -> str:
-        who = certificates.peer(shown.getpeercert())
-        return who.name if who else ""
 
     def _greet(self, request: socket.socket) -> ssl.SSLSocket | None:
         context = self._agent.papers.context()
@@ -89,8 +88,8 @@ class TlsDoor(Door, socketserver.TCPServer):
             log.debug("a connection was not encrypted: %s", error)
             return None
         who = certificates.peer(shown.getpeercert())
-        if who is None or who.role != certificates.REPLICA or not self._agent.belongs_to(who.cloud):
-            log.warning("a connection by %s is refused: it is no replica of ours", who)
+        if who is None or who.role not in self._handlers or not self._agent.belongs_to(who.cloud):
+            log.warning("a connection by %s is refused: it is no part of our cloud", who)
             shown.close()
             return None
         shown.settimeout(SILENT_S)

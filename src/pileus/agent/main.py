@@ -31,6 +31,7 @@ from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.base import Network
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.papers import PapersFolder
+from pileus.agent.peers import TlsPeers
 from pileus.agent.server import Agent
 from pileus.agent.storage.uploads import Outgoing, Uploads
 from pileus.files import write_private
@@ -87,8 +88,8 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     network = make_network(settings)
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
-    desk = FreightDesk()
-    hypervisor = make_hypervisor(settings, kind, network, service, desk)
+    desk, papers = FreightDesk(), PapersFolder(settings.state / "papers")
+    hypervisor = make_hypervisor(settings, kind, network, service, desk, papers)
     progress(f"network: {network.kind}")
     network.start(service.listen)
     progress(f"hypervisor: {kind}")
@@ -104,7 +105,6 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     progress(f"guests are kept in by: {hypervisor.confinement}")
     executor = Executor(hypervisor, journal)
     executor.start()
-    papers = PapersFolder(settings.state / "papers")
     agent = Agent(settings.name, hypervisor, network.kind, executor, journal, settings.state / "cloud", papers, desk)
 
     def meet() -> None:
@@ -195,7 +195,12 @@ def make_network(settings: AgentSettings) -> Network:
 
 
 def make_hypervisor(
-    settings: AgentSettings, kind: str, network: Network, metadata: MetadataService, desk: FreightDesk
+    settings: AgentSettings,
+    kind: str,
+    network: Network,
+    metadata: MetadataService,
+    desk: FreightDesk,
+    papers: PapersFolder,
 ) -> Hypervisor:
     """The hypervisor driver.
 
@@ -220,5 +225,6 @@ def make_hypervisor(
         account=Account.of(settings.user),
         cache=settings.cache,
         address=reached_at(settings.listen[0]),
+        peers=TlsPeers(papers, settings.state / "cloud"),
         opened=partial(opened_file, store=store) if store else desk.opened,
     )

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pileus import clock
+from pileus.agent import peers
 from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
 from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
@@ -208,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def _replica(self) -> str:
-        """Who asks."""
+        """Who asks: a replica, or another host's agent."""
         return str(self.client_address[0]) if self.client_address else ""
 
     def _freight(self, wait: str) -> Any:
@@ -264,6 +265,30 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+class PeerHandler(Handler):
+    """GET /extents, /extent for the agent of another host that a guest moves to."""
+
+    local = False
+
+    def _is_ours(self) -> bool:
+        return True  # the door has seen its certificate
+
+    def _questions(self) -> dict[str, Callable[..., Any]]:
+        return {"/extents": self._extents, "/extent": self._extent}
+
+    def _acts(self) -> dict[str, Callable[[bytes], Any]]:
+        return {}
+
+    def _extents(self, server_id: str, file: str) -> Any:
+        return peers.extents(self._disk(server_id, file))
+
+    def _extent(self, server_id: str, file: str, first: str, length: str) -> Any:
+        return peers.extent(self._disk(server_id, file), _number(first), _number(length))
+
+    def _disk(self, server_id: str, file: str) -> Path:
+        return self.agent.hypervisor.handed_over(self._replica, server_id, file)
 
 
 class InvalidQuestion(Exception):

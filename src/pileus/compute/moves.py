@@ -31,6 +31,7 @@ from pileus.compute.states import ACTIVE
 from pileus.db import Session, new_id, utcnow
 from pileus.errors import Invalid
 from pileus.jsontypes import Values
+from pileus.membership import agents
 from pileus.network import server_ports
 from pileus.operations import CommandError, Origin, recorded
 from pileus.operations.debts import Owing, owe_all
@@ -117,7 +118,7 @@ def schedule(
     move.dest_address = _address(session, placed["host"])
     note(move, MIGRATING)
     told = notifications.action(session, server, origin, "resize.start")
-    return placed | {"address": _address(session, move.source_host), "_events": [*placed["_events"], told]}
+    return placed | {"address": _agent(session, move.source_host), "_events": [*placed["_events"], told]}
 
 
 @recorded("give claim back")
@@ -254,6 +255,12 @@ def _held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migra
 
 def _address(session: Session, host: str) -> str:
     return session.scalar(select(Host.host_ip).where(Host.name == host)) or ""
+
+
+def _agent(session: Session, host: str) -> str:
+    """Where a host's agent hands disks over."""
+    found = agents.of_host(session, host)
+    return found.address if found else ""
 
 
 def _go(server: Server, host: str | None, flavor: FlavorSnapshot) -> None:

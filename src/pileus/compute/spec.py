@@ -25,6 +25,7 @@ from pileus.agent.commands import (
     InstanceData,
     RestoreGuest,
     ServerCommand,
+    StashGuest,
     UpdateInstanceData,
 )
 from pileus.compute.migration_model import Migration
@@ -185,6 +186,17 @@ def build_of(
 def discard(_session: Session, server_id: str, incarnation: int, stash: bool = True) -> Command:
     """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not."""
     return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash)
+
+
+@builds(StashGuest)
+def stash(session: Session, server_id: str, timeout_s: float) -> Command:
+    """The command that sets a guest aside for the host that its server goes to."""
+    newest = select(Migration.dest_host).where(Migration.server_id == server_id).order_by(Migration.id.desc()).limit(1)
+    found = session.execute(select(Server.incarnation).where(Server.id == server_id)).scalar_one_or_none()
+    incarnation: int = _known(found, server_id)
+    return StashGuest(
+        server_id=server_id, incarnation=incarnation, to=session.scalar(newest) or "", timeout_s=timeout_s
+    )
 
 
 @builds(DropStash)

@@ -152,6 +152,12 @@ def southbound(session: Session) -> str:
     return session.scalar(select(Agent.southbound).where(Agent.southbound != "").limit(1)) or ""
 
 
+def of_host(session: Session, host: str) -> Agent | None:
+    """The agent that speaks for a host."""
+    rows = session.scalars(select(Agent).where((Agent.hosts == host) | Agent.hosts.contains("*")))
+    return next((one for one in rows if owns(one.hosts, host)), None)
+
+
 def forget(session: Session, name: str) -> None:
     """Let an agent not belong to the cloud any more; raises NotFound."""
     if not session.change(delete(Agent).where(Agent.name == name)):

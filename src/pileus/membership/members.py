@@ -50,8 +50,7 @@ class Members:
             Unavailable: nobody speaks for this host, or it cannot be reached from here.
         """
         with self._db.read() as session:
-            rows = session.scalars(select(Agent).where((Agent.hosts == host) | Agent.hosts.contains("*")))
-            row = next((one for one in rows if agents.owns(one.hosts, host)), None)
+            row = agents.of_host(session, host)
             way = self._way(session, row) if row else None
         if way is None:
             raise Unavailable(f"Host {host} cannot be reached.")

@@ -11,6 +11,7 @@ from pileus.agent.freight import FreightDesk
 from pileus.agent.main import AgentSettings, make_hypervisor
 from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.uploads import Outgoing
 
 
@@ -33,7 +34,9 @@ def test_images_of_guests_go_to_the_replica_of_this_machine_or_wait_for_another(
         store=tmp_path / "images" if beside else None,
     )
     service = MetadataService(MetadataStore(settings.state / "metadata"))
-    hypervisor = make_hypervisor(settings, kind, FakeNetwork(), service, FreightDesk())
+    hypervisor = make_hypervisor(
+        settings, kind, FakeNetwork(), service, FreightDesk(), PapersFolder(tmp_path / "papers")
+    )
     uploads = hypervisor._uploads  # type: ignore[attr-defined]
     assert uploads.check(f"file://{tmp_path}/images/incoming/image") == "image"
     assert isinstance(uploads, Outgoing) is not beside

@@ -46,3 +46,10 @@ class Taken(Spec, frozen=True, kw_only=True):
 
     image_id: Word
     sha512: Word
+
+
+class Extents(Spec, frozen=True, kw_only=True):
+    """What an agent answers to another's GET /extents: where a disk has data (first byte, length), in their order."""
+
+    size: Count
+    data: tuple[tuple[Count, Count], ...] = ()

@@ -227,6 +227,8 @@ class StashGuest(ServerCommand, frozen=True, kw_only=True):
 
     method = "stash"
 
+    to: str = ""
+    """The host whose agent may fetch the disks; that of this guest itself, or "", if they stay here."""
     timeout_s: float = 60.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from pileus.agent.commands import (
@@ -105,6 +106,15 @@ class Hypervisor(Protocol):
 
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
         """Remove what was set aside of a guest. Idempotent."""
+
+    # --- other hosts -------------------------------------------------------------------------------------------
+
+    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+        """A file of what was set aside of a guest that moves to host `to`.
+
+        Raises:
+            CommandFailed: "no-such-guest": there is none for that host.
+        """
 
     # --- questions --------------------------------------------------------------------------------------------
 

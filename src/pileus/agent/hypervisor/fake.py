@@ -247,6 +247,9 @@ class FakeHypervisor:
                 self._stash(host, command.server_id).unlink()
         return None
 
+    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+        raise CommandFailed("no-such-guest", "simulated guests have no disks")
+
     # --- questions --------------------------------------------------------------------------------------------
 
     def console(self, host: str, server_id: str, lines: int | None) -> str:

@@ -10,6 +10,7 @@ from pileus.agent.commands import DropStash, PowerState, ReceiveGuest, RestoreGu
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.guests import Guests
+from pileus.agent.ids import checked_id
 from pileus.agent.images import ImageCache
 from pileus.agent.metadata import paths
 from pileus.agent.storage import moved
@@ -30,7 +31,7 @@ class MoveCommands(Guests):
         with self._commanded(host, server_id):
             files, aside = self._files.guest(server_id), self._files.aside(server_id)
             if moved.noted(aside) != command.incarnation:
-                moved.note(files, command.incarnation)
+                moved.note(files, command.incarnation, command.to)
                 self._end(server_id, command.timeout_s, timeline)
                 former = self._data.get(server_id)
                 self._unplug(former.ports if former else (), timeline)
@@ -86,6 +87,13 @@ class MoveCommands(Guests):
                 aside.remove()
         return None
 
+    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+        """A file of what is set aside of a guest, if it goes to that host."""
+        aside = self._files.aside(checked_id(server_id))
+        if moved.goes_to(aside) != to or file not in moved.names(aside):
+            raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
+        return aside.directory / file
+
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
         guest = command.guest
         if guest.image is None:
@@ -99,7 +107,7 @@ class MoveCommands(Guests):
             if here:
                 moved.copy(aside, name, into)
             else:
-                self._peers.fetch(command.address, guest.server_id, name, into, told, timeline)
+                self._peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
 
         def told(done: int, total: int) -> None:
             timeline.progress("copy disk", done, total)

@@ -19,22 +19,30 @@ from pileus.files import write_private
 _GIB = 1 << 30
 
 
-def note(files: GuestFiles, incarnation: int) -> None:
-    """Note that a guest is about to be set aside.
+def note(files: GuestFiles, incarnation: int, to: str = "") -> None:
+    """Note that a guest is about to be set aside, for a host that it goes to.
 
     Raises:
         CommandFailed: "no-such-guest", it has no disk.
     """
     if not files.root.exists():
         raise CommandFailed("no-such-guest", "the server has no disk on this host")
-    write_private(files.aside_note, b"%d" % incarnation)
+    write_private(files.aside_note, f"{incarnation} {to}".encode())
 
 
 def noted(files: GuestFiles) -> int | None:
     """The incarnation that a guest is, or is being, set aside of; None: it is not."""
     try:
-        return int(files.aside_note.read_text())
-    except (OSError, ValueError):
+        return int(files.aside_note.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def goes_to(files: GuestFiles) -> str | None:
+    """The host that what is set aside may be handed over to."""
+    try:
+        return files.aside_note.read_text().split()[1]
+    except (OSError, IndexError):
         return None
 
 

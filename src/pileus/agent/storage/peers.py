@@ -18,13 +18,20 @@ class Peers(Protocol):
     """The agents of other hosts, which hand out the disks that they have set aside (`StashGuest`)."""
 
     def fetch(
-        self, host_address: str, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline
+        self,
+        host: str,
+        address: str,
+        server_id: str,
+        file: str,
+        into: Path,
+        progress: Told,
+        timeline: Timeline,
     ) -> None:
         """Copy a file of what is set aside of a guest; holes stay holes, and what is there of `into` already is not
         fetched again.
 
         Args:
-            host_address: the other host's, as it was reported. file: its name, from StashGuest's answer.
+            host: the other one; address: HOST:PORT of its agent. file: its name, from StashGuest's answer.
 
         Raises:
             CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
@@ -35,6 +42,13 @@ class NoPeers:
     """For a host that is alone."""
 
     def fetch(
-        self, host_address: str, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline
+        self,
+        host: str,
+        address: str,
+        server_id: str,
+        file: str,
+        into: Path,
+        progress: Told,
+        timeline: Timeline,
     ) -> None:
         raise CommandFailed("peer", "this host does not know how to reach others")

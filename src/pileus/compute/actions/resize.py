@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from sqlalchemy import select
 
-from pileus.agent.commands import ReceiveGuest, StashGuest
+from pileus.agent.commands import ReceiveGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
 from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
@@ -117,7 +117,7 @@ def _move(
 def _setting_aside(server_id: str, source: str, set_aside: int, timeout_s: float, plug_timeout_s: float) -> Asked:
     """The source's part: the guest is shut down and set aside."""
     back = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
-    command = spec.owed(StashGuest, server_id=server_id, timeout_s=timeout_s)
+    command = spec.stash.owed(server_id=server_id, timeout_s=timeout_s)
     return Asked("migrate disk and power off", source, command, undo=back, deadline_s=timeout_s + SLACK_S)
 
 

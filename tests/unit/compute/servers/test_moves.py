@@ -25,6 +25,7 @@ from pileus.compute import hosts
 from pileus.compute.actions.resize import confirm_due
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
+from pileus.membership.model import Agent
 from pileus.network.model import Port
 from pileus.operations.model import DebtRow
 from pileus.operations.notifications import Notification
@@ -241,11 +242,17 @@ def test_who_listens_is_told(world: World) -> None:
     assert [event for event, _, _ in told()] == ["resize.start", "resize.error"]
 
 
-def test_the_destination_is_told_where_the_disks_are(world: World) -> None:
+def test_each_host_is_told_of_the_other(world: World) -> None:
+    """The source whom it hands the disks over to, the destination where they are."""
+    with world.serving.db.write() as session:
+        name, address = world.source, "10.0.0.5:7000"
+        session.add(Agent(name=name, hosts=name, address=address, public_key="", created_at=utcnow()))
     world.resize()
+    [stash] = [one.command for one in world.hosts.sent if isinstance(one.command, StashGuest)]
+    assert isinstance(stash, StashGuest) and stash.to == world.hosts.sent[-1].host != world.source
     receive = world.hosts.sent[-1].command
     assert isinstance(receive, ReceiveGuest)
-    assert (receive.source, receive.address, receive.set_aside) == (world.source, "127.0.0.1", 2)
+    assert (receive.source, receive.address, receive.set_aside) == (world.source, address, 2)
     assert receive.guest.memory_mib == 256 and receive.run
 
 

@@ -1,0 +1,164 @@
+"""Disks of guests that move, between two agents: mutual TLS, holes stay holes, a lost connection is gone on with.
+
+An agent hands out what is set aside of a guest to the one host that this goes to, and nothing else to anybody.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import msgspec
+
+from pileus import clock
+from pileus.agent.commands.freight import Extents
+from pileus.agent.errors import CommandFailed
+from pileus.agent.papers import PapersFolder
+from pileus.agent.timeline import Timeline
+from pileus.certificates import AGENT, Identity, peer
+
+log = logging.getLogger(__name__)
+PIECE = 4 * 1024 * 1024
+"""Bytes that are asked for at once."""
+MOST_EXTENTS = 1_000_000
+ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
+"""For one answer; without a byte, after which it is given up; before a lost connection is made again."""
+
+
+# --- what is handed out -----------------------------------------------------------------------------------------------
+
+
+def extents(path: Path) -> Extents:
+    """Where a file has data (lseek(2), SEEK_DATA), in bytes."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return Extents(size=size, data=tuple(_data(file, size)))
+
+
+def _data(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int]]:
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            return  # there is none behind
+        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        yield start, at - start
+
+
+def extent(path: Path, first: int, length: int) -> bytes:
+    """Some of a file."""
+    with path.open("rb") as file:
+        file.seek(first)
+        return file.read(min(length, PIECE))
+
+
+# --- what is fetched --------------------------------------------------------------------------------------------------
+
+
+class TlsPeers:
+    """The agents of other hosts (storage.peers.Peers).
+
+    Args:
+        papers: what this agent shows them. cloud: file with the id of the cloud that both belong to.
+    """
+
+    def __init__(self, papers: PapersFolder, cloud: Path) -> None:
+        self._papers, self._cloud = papers, cloud
+
+    def fetch(
+        self,
+        host: str,
+        address: str,
+        server_id: str,
+        file: str,
+        into: Path,
+        progress: Callable[[int, int], None],
+        timeline: Timeline,
+    ) -> None:
+        """Copy a file of what another host has set aside of a guest; see storage.peers.Peers."""
+        heard = clock.monotonic()
+
+        def told(done: int, total: int) -> None:
+            nonlocal heard
+            heard = clock.monotonic()
+            progress(done, total)
+
+        while True:
+            try:
+                self._copy(host, address, {"server_id": server_id, "file": file}, into, told)
+                return
+            except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+                log.warning("the copy from host %s is interrupted: %s", host, error)
+                if isinstance(error, OSError) and error.filename is not None:
+                    raise CommandFailed("storage", "the disk cannot be written") from error
+                if clock.monotonic() - heard > PATIENCE_S:
+                    raise CommandFailed("peer", f"host {host} does not hand the disk over") from error
+            if timeline.abandoned:
+                raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
+            time.sleep(AGAIN_S)
+
+    def _copy(
+        self, host: str, address: str, query: dict[str, str], into: Path, told: Callable[[int, int], None]
+    ) -> None:
+        connection = self._connection(host, address)
+        try:
+            found = msgspec.json.decode(_ask(connection, "/extents", query), type=Extents)
+            with open(os.open(into, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0) as file:
+                # Data are written in their order: what is there is what was fetched.
+                have = os.fstat(file.fileno()).st_size
+                for start, length in found.data:
+                    at, end = max(start, have), start + length
+                    while at < end:
+                        asked = {"first": str(at), "length": str(min(PIECE, end - at))}
+                        piece = _ask(connection, "/extent", query | asked)
+                        if not 0 < len(piece) <= end - at:
+                            raise http.client.HTTPException("a piece has another length than was asked for")
+                        file.seek(at)
+                        file.write(piece)
+                        at += len(piece)
+                        told(at, found.size)
+                file.truncate(found.size)
+                os.fsync(file.fileno())
+        finally:
+            connection.close()
+
+    def _connection(self, host: str, address: str) -> http.client.HTTPConnection:
+        papers = self._papers.papers()
+        if papers is None:
+            raise CommandFailed("peer", "this host has no certificate to show others")
+        where, _, port = address.rpartition(":")
+        who = Identity(self._cloud.read_text().strip(), AGENT, host)
+        plain = socket.create_connection((where.strip("[]"), int(port)), ANSWER_S)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            shown = papers.context(ssl.Purpose.SERVER_AUTH).wrap_socket(plain)
+        except OSError:
+            plain.close()
+            raise
+        if (found := peer(shown.getpeercert())) != who:
+            shown.close()
+            raise CommandFailed("peer", f"who answers for host {host} is {found}")
+        connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
+        connection.sock = shown
+        return connection
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
+    connection.request("GET", f"{path}?{urlencode(query)}")
+    response = connection.getresponse()
+    body = response.read(max(PIECE, 64 * MOST_EXTENTS) + 1)
+    if response.status == 409:
+        refused = msgspec.json.decode(body, type=dict[str, str])
+        raise CommandFailed(refused["code"], refused["message"])
+    if response.status != 200:
+        raise http.client.HTTPException(f"HTTP {response.status}")
+    return body

@@ -1,0 +1,180 @@
+"""Disks of guests that move between two agents: whole, sparse, gone on with, and for nobody else."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from pileus.agent import peers as module
+from pileus.agent.doors import open_tls
+from pileus.agent.errors import CommandFailed
+from pileus.agent.executor import Executor
+from pileus.agent.freight import FreightDesk
+from pileus.agent.hypervisor.fake import FakeHypervisor
+from pileus.agent.journal import Journal
+from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.peers import PIECE, TlsPeers
+from pileus.agent.server import Agent
+from pileus.agent.timeline import Timeline
+from tests.members import Cloud
+from tests.support import free_port
+
+SERVER, CLOUD = "11111111-2222-3333-4444-555555555555", "cloud-1"
+HEAD, TAIL = os.urandom(PIECE + 4096), os.urandom(8192)
+HOLE = 64 * 1024 * 1024
+
+
+class Source:
+    """A host that has a disk set aside for host `dest`."""
+
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        folder.mkdir()
+        self.disk = folder / "disk"
+        with self.disk.open("wb") as file:
+            file.write(HEAD)
+            file.seek(HOLE)
+            file.write(TAIL)
+            file.truncate(HOLE + len(TAIL) + 4096)
+        journal = Journal(folder / "journal.db")
+        hypervisor = FakeHypervisor(folder, FakeNetwork(), 1)
+        hypervisor.handed_over = self._handed_over  # type: ignore[method-assign]
+        (folder / "cloud").write_text(CLOUD)
+        papers = cloud.enrol(folder / "papers", "source")
+        parts: Any = (hypervisor, "fake", Executor(hypervisor, journal), journal, folder / "cloud", papers)
+        self.agent = Agent("source", *parts, FreightDesk())
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.asked: list[tuple[str, str, str]] = []
+        self.open()
+
+    def open(self) -> None:
+        self.door = open_tls(self.agent, ("127.0.0.1", self.port))
+
+    def close(self) -> None:
+        self.door.shutdown()
+        self.door.server_close()
+
+    def _handed_over(self, to: str, server_id: str, file: str) -> Path:
+        self.asked.append((to, server_id, file))
+        if (to, server_id, file) != ("dest", SERVER, "disk"):
+            raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
+        return self.disk
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud(CLOUD)
+
+
+@pytest.fixture
+def source(tmp_path: Path, cloud: Cloud) -> Iterator[Source]:
+    made = Source(tmp_path / "source", cloud)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, cloud: Cloud, source: Source) -> Callable[..., Path]:
+    """Fetches as a host; gives where."""
+
+    def fetch(name: str = "dest", of: str = "source", file: str = "disk", papers: Any = None, told: Any = None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "cloud").write_text(CLOUD)
+        mine = papers or cloud.enrol(folder / "papers", name)
+        into = folder / "disk.part"
+        progress = told or (lambda done, total: None)
+        TlsPeers(mine, folder / "cloud").fetch(of, source.address, SERVER, file, into, progress, Timeline())
+        return into
+
+    return fetch
+
+
+def test_a_disk_is_copied_with_its_holes(source: Source, fetch: Callable[..., Path]) -> None:
+    said: list[tuple[int, int]] = []
+    into = fetch(told=lambda done, total: said.append((done, total)))
+    assert into.read_bytes() == source.disk.read_bytes()
+    assert into.stat().st_blocks * 512 < PIECE * 2 + len(TAIL) * 2, "holes take no room"
+    assert said[0] == (PIECE, source.disk.stat().st_size) and len(said) == 3
+
+
+def test_what_is_there_is_not_fetched_again(source: Source, fetch: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "dest").mkdir()
+    (tmp_path / "dest" / "disk.part").write_bytes(HEAD)
+    said: list[tuple[int, int]] = []
+    into = fetch(told=lambda done, total: said.append((done, total)))
+    assert into.read_bytes() == source.disk.read_bytes() and len(said) == 1
+
+
+def test_a_lost_connection_is_made_again(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    real, left = module._ask, [1, 1]
+
+    def ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
+        if path == "/extent" and left:
+            left.pop()
+            connection.sock.close()
+            raise ConnectionResetError
+        return real(connection, path, query)
+
+    monkeypatch.setattr(module, "_ask", ask)
+    assert fetch().read_bytes() == source.disk.read_bytes() and not left
+
+
+def test_a_host_that_is_away_is_given_up(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    source.close()
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch()
+    source.open()
+
+
+def test_nobody_else_gets_it(source: Source, fetch: Callable[..., Path]) -> None:
+    for who in ("other", "source"):
+        with pytest.raises(CommandFailed, match="set aside for you"):
+            fetch(name=who)
+    with pytest.raises(CommandFailed, match="set aside for you"):
+        fetch(file="../papers/papers.json")
+
+
+def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Callable[..., Path]) -> None:
+    with pytest.raises(CommandFailed, match="who answers"):
+        fetch(of="another")
+    assert source.asked == []
+
+
+def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "cloud").write_text(CLOUD)
+    connection = TlsPeers(cloud.enrol(tmp_path / "p", "dest"), tmp_path / "cloud")._connection("source", source.address)
+    for method, path in (("GET", "/report"), ("GET", "/freight?wait=0"), ("POST", "/commands"), ("POST", "/stop")):
+        connection.request(method, path, b"{}" if method == "POST" else None)
+        response = connection.getresponse()
+        response.read()
+        assert response.status in (403, 404), path
+    connection.close()
+
+
+def test_a_stranger_is_not_let_in(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    stranger = Cloud(CLOUD).enrol(tmp_path / "stranger", "dest")
+    papers = stranger.papers()
+    assert papers is not None and source.agent.papers.papers() is not None
+    trusting = replace(papers, authority=source.agent.papers.papers().authority)  # type: ignore[union-attr]
+    monkeypatch.setattr(stranger, "papers", lambda: trusting)
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch(papers=stranger)
+    assert source.asked == []
