@@ -106,12 +106,27 @@ def test_nobody_joins_without_a_token(serving: Serving, anybody: Client, token: 
         ({"address": "10.0.0.5:0"}, "address"),
         ({"address": "10.0.0.5:65536"}, "address"),
         ({"address": "a b:1"}, "address"),
+        ({"address": "0.0.0.0:7000"}, "address"),
+        ({"address": "0:7000"}, "address"),
+        ({"address": "0x7f.1:7000"}, "address"),
+        ({"address": "224.0.0.1:7000"}, "address"),
+        ({"address": "[::]:7000"}, "address"),
+        ({"address": "[::ffff:0.0.0.0]:7000"}, "address"),
+        ({"address": "[:::::]:1"}, "address"),
+        ({"address": "a..b:7000"}, "address"),
+        ({"address": f"{'x' * 64}:7000"}, "address"),
+        ({"address": f"{'x.' * 150}x:7000"[-255:]}, "address"),
         ({"request": "nonsense"}, "request"),
     ],
 )
 def test_bad_input_is_named(anybody: Client, token: str, wrong: dict[str, object], field: str) -> None:
     status, answer = ask(anybody, application(token, **wrong))  # type: ignore[arg-type]
     assert status == 400 and field in answer["error"]["message"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[fd00::1]", "localhost", "7.rack_1-a.example", "x" * 63])
+def test_where_an_agent_may_be(host: str) -> None:
+    agents.check_address(f"{host}:7000")
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -304,13 +319,6 @@ def test_why_a_machine_does_not_join_is_told(url: str, token: str, tmp_path: Pat
     assert not joined(tmp_path / "agent")
 
 
-def test_an_answer_by_somebody_else_is_not_believed(
-    url: str, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agents.Admission, "sealed_with", lambda self, key, asked: replace(self, seal="0" * 64))
-    with pytest.raises(CommandFailed, match="not by who issued the token"):
-        joining.join(tmp_path / "agent", url, token, "a", ("10.0.0.5", 7000), simulates=False)
-    assert not joined(tmp_path / "agent")
 @contextmanager
 def saying(*pieces: bytes) -> Iterator[str]:
     """The URL of somebody who answers everything so, a little at a time."""
@@ -366,3 +374,10 @@ def test_an_answer_that_drips_is_not_waited_for(token: str, tmp_path: Path, monk
         joining.join(tmp_path, where, token, "a", ("10.0.0.5", 7000), simulates=False)
 
 
+def test_an_answer_by_somebody_else_is_not_believed(
+    url: str, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents.Admission, "sealed_with", lambda self, key, asked: replace(self, seal="0" * 64))
+    with pytest.raises(CommandFailed, match="not by who issued the token"):
+        joining.join(tmp_path / "agent", url, token, "a", ("10.0.0.5", 7000), simulates=False)
+    assert not joined(tmp_path / "agent")
