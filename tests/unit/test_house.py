@@ -33,6 +33,7 @@ SHARED = (
     "jointoken",
     "jsontypes",
     "logs",
+    "sockets",
     "users",
     "values",
 )

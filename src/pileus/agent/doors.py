@@ -9,17 +9,22 @@ import socket
 import socketserver
 import ssl
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pileus import certificates
 from pileus.agent.server import Agent, Handler, PeerHandler
+from pileus.sockets import hang_up
 
 log = logging.getLogger(__name__)
-STRANGERS = 64
-"""Connections that have not shown who they are yet; one more is closed."""
-HANDSHAKE_S = 10.0
+STRANGERS, OF_ONE = 64, 8
+"""Connections that have not shown who they are yet, of addresses that no replica was at: in all, and of one."""
+KNOWN = 64
+"""Addresses remembered of replicas that were let in; each has as many places as all strangers together."""
+HANDSHAKE_S = 3.0
+"""How long one may say nothing at first, and then how long it may take to show who it is."""
 SILENT_S = 120.0
 """A replica asks at least every minute: one that says nothing for so long is gone."""
 
@@ -39,6 +44,73 @@ class UnixDoor(Door, socketserver.UnixStreamServer):
     """Who may open the socket may command the host: its mode is the guard."""
 
 
+class Greeting:
+    """A connection that has not shown who it is yet."""
+
+    def __init__(self, connection: socket.socket, address: str) -> None:
+        self.connection, self.address = connection, address
+        self.spoken = False
+
+
+class Greetings:
+    """Whom the agent is greeting. Thread-safe. One more than there are places for takes the place of the oldest that
+    says nothing, or else of the oldest: who is silent or slow keeps nobody out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[Greeting] = []
+        """The oldest first."""
+        self._known: dict[str, None] = {}
+
+    @contextmanager
+    def place(self, connection: socket.socket, address: str) -> Iterator[Greeting]:
+        """While a connection from an address is greeted."""
+        greeting = Greeting(connection, address)
+        with self._lock:
+            self._make_room(address)
+            self._open.append(greeting)
+        try:
+            yield greeting
+        finally:
+            with self._lock:  # whoever is hung up is still open
+                if greeting in self._open:
+                    self._open.remove(greeting)
+
+    def _make_room(self, address: str) -> None:
+        if address in self._known:
+            self._keep([one for one in self._open if one.address == address], STRANGERS)
+            return
+        self._keep([one for one in self._open if one.address == address], OF_ONE)
+        self._keep([one for one in self._open if one.address not in self._known], STRANGERS)
+
+    def _keep(self, greeted: list[Greeting], most: int) -> None:
+        if len(greeted) >= most:
+            last = next((one for one in greeted if not one.spoken), greeted[0])
+            self._open.remove(last)
+            hang_up(last.connection)
+
+    def encrypt(self, greeting: Greeting, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """Show each other who we are; raises OSError."""
+        greeting.spoken = bool(greeting.connection.recv(1, socket.MSG_PEEK))
+        with self._lock:  # nobody may hang up the former meanwhile
+            shown = context.wrap_socket(greeting.connection, server_side=True, do_handshake_on_connect=False)
+            greeting.connection = shown
+        try:
+            shown.do_handshake()
+        except OSError:
+            shown.close()
+            raise
+        return shown
+
+    def know(self, address: str) -> None:
+        """A replica is at this address."""
+        with self._lock:
+            self._known.pop(address, None)
+            self._known[address] = None
+            if len(self._known) > KNOWN:
+                del self._known[next(iter(self._known))]
+
+
 class TlsDoor(Door, socketserver.TCPServer):
     """For replicas of the agent's own cloud, and agents of its other hosts, by their certificates.
 
@@ -50,25 +122,16 @@ class TlsDoor(Door, socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], agent: Agent) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._agent, self._strangers = agent, threading.BoundedSemaphore(STRANGERS)
+        self._agent, self._greetings = agent, Greetings()
         replicas: Any = type("TlsHandler", (Handler,), {"agent": agent, "local": False})
         agents: Any = type("TlsPeerHandler", (PeerHandler,), {"agent": agent})
         self._handlers = {certificates.REPLICA: replicas, certificates.AGENT: agents}
         super().__init__(address, replicas)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for each; not for more strangers than that."""
-        if self._strangers.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
     def finish_request(self, request: Any, client_address: Any) -> None:
         """See who it is, then serve."""
-        try:
-            shown = self._greet(request)
-        finally:
-            self._strangers.release()
+        with self._greetings.place(request, client_address[0]) as greeting:
+            shown = self._greet(greeting)
         if shown is not None:
             with suppress(OSError):
                 who = certificates.peer(shown.getpeercert())
@@ -76,15 +139,15 @@ class TlsDoor(Door, socketserver.TCPServer):
                 self._handlers[who.role](shown, (who.name, 0), self)
             shown.close()
 
-    def _greet(self, request: socket.socket) -> ssl.SSLSocket | None:
+    def _greet(self, greeting: Greeting) -> ssl.SSLSocket | None:
         context = self._agent.papers.context()
         if context is None:
             return None
-        request.settimeout(HANDSHAKE_S)
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        greeting.connection.settimeout(HANDSHAKE_S)
+        greeting.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            shown = context.wrap_socket(request, server_side=True)
-        except (OSError, ssl.SSLError) as error:
+            shown = self._greetings.encrypt(greeting, context)
+        except OSError as error:
             log.debug("a connection was not encrypted: %s", error)
             return None
         who = certificates.peer(shown.getpeercert())
@@ -92,6 +155,7 @@ class TlsDoor(Door, socketserver.TCPServer):
             log.warning("a connection by %s is refused: it is no part of our cloud", who)
             shown.close()
             return None
+        self._greetings.know(greeting.address)
         shown.settimeout(SILENT_S)
         return shown
 
