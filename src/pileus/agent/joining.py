@@ -10,14 +10,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pileus import jointoken
+from pileus import clock, jointoken
 from pileus.agent.commands import Certificate
 from pileus.agent.errors import CommandFailed
 from pileus.agent.papers import PapersFolder
 from pileus.files import write_private
 from pileus.jointoken import Admission, Application
+from pileus.logs import printable
+from pileus.sockets import ended_after
 
 TIMEOUT_S = 30.0
+ANSWER_BYTES = 65536
+SHOWN_CHARS = 300
+"""Of what somebody says who has not shown yet that it knows the token."""
 PATH = "/membership/v1/agents"
 
 
@@ -79,22 +84,26 @@ def _connected(url: str) -> socket.socket:
 def _post(url: str, said: Application) -> Admission:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    began = clock.monotonic()
     try:
         connection.sock = _connected(url)
         if parts.scheme == "https":
             connection.sock = _unverified().wrap_socket(connection.sock, server_hostname=parts.hostname)
-        body = msgspec.json.encode({"agent": said})
-        connection.request("POST", PATH, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        text = response.read()
+        with ended_after(began + TIMEOUT_S - clock.monotonic(), connection.sock):
+            body = msgspec.json.encode({"agent": said})
+            connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+            with connection.getresponse() as response:
+                text = response.read(ANSWER_BYTES)  # what is longer is cut, and then not understood
         if response.status == 201:
             return msgspec.json.decode(text, type=dict[str, Admission])["agent"]
         answer = msgspec.json.decode(text, type=dict[str, dict[str, str | int]])["error"]["message"]
     except (OSError, http.client.HTTPException, msgspec.MsgspecError, KeyError) as error:
-        raise CommandFailed("join", f"{url} does not answer as a cloud: {error}") from error
+        raise CommandFailed(
+            "join", f"{url} does not answer as a cloud: {printable(str(error), SHOWN_CHARS)}"
+        ) from error
     finally:
         connection.close()
-    raise CommandFailed("join", f"{url} refuses: {answer}")
+    raise CommandFailed("join", f"{url} refuses: {printable(str(answer), SHOWN_CHARS)}")
 
 
 def _unverified() -> ssl.SSLContext:

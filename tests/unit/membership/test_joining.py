@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -300,6 +302,61 @@ def test_why_a_machine_does_not_join_is_told(url: str, token: str, tmp_path: Pat
         with pytest.raises(CommandFailed, match=why):
             joining.join(tmp_path / "agent", url, wrong, "a", ("10.0.0.5", 7000), simulates=False)
     assert not joined(tmp_path / "agent")
+
+
+@contextmanager
+def saying(*pieces: bytes) -> Iterator[str]:
+    """The URL of somebody who answers everything so, a little at a time."""
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, suppress(OSError):
+            client.recv(65536)
+            for piece in pieces:
+                client.sendall(piece)
+                hung_up.wait(0.05)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):  # what is not read would break off what was said
+                pass
+
+    hung_up = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        hung_up.set()
+        server.join()
+
+
+REFUSAL = b"HTTP/1.1 403 no\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        REFUSAL + b'{"error": {"message": "\\u001b[2Jfine\\nroot@host# \\u202e"}}',
+        b"\x1b[2Jfine\r\r\n",
+        REFUSAL + b'{"error": {"message": "' + b"x" * 60000 + b'"}}',
+    ],
+    ids=["refusal", "no answer", "long"],
+)
+def test_what_anybody_answers_is_shown_as_one_line(answer: bytes, token: str, tmp_path: Path) -> None:
+    with saying(answer) as where, pytest.raises(CommandFailed) as failed:
+        joining.join(tmp_path, where, token, "a", ("10.0.0.5", 7000), simulates=False)
+    assert failed.value.message.isprintable() and len(failed.value.message) < 500
+
+
+def test_no_more_is_read_than_an_answer_has(token: str, tmp_path: Path) -> None:
+    long = REFUSAL + b'{"error": {"message": "' + b"x" * joining.ANSWER_BYTES + b'"}}'
+    with saying(long) as where, pytest.raises(CommandFailed, match="does not answer as a cloud"):
+        joining.join(tmp_path, where, token, "a", ("10.0.0.5", 7000), simulates=False)
+
+
+def test_an_answer_that_drips_is_not_waited_for(token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "TIMEOUT_S", 0.5)
+    drips = (REFUSAL, *[b" "] * 100, b'{"error": {"message": "at last"}}')
+    with saying(*drips) as where, pytest.raises(CommandFailed, match="does not answer as a cloud"):
+        joining.join(tmp_path, where, token, "a", ("10.0.0.5", 7000), simulates=False)
 
 
 def test_an_answer_by_somebody_else_is_not_believed(
