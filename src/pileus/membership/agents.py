@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from pileus.membership.model import Agent, JoinTokenRow
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+LABELS = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
 # --- tokens ---------------------------------------------------------------------------------------------------------
@@ -68,6 +70,21 @@ def check_address(address: str) -> None:
     found = ADDRESS.fullmatch(address)
     if not found or not 0 < int(found["port"]) < 65536:
         raise Invalid(f"address: {address!r} is not HOST:PORT.")
+    if not _is_somebodys(found["host"]):
+        raise Invalid(f"address: nobody can be found at {address!r}.")
+
+
+def _is_somebodys(host: str) -> bool:
+    """Whether it is an address that one machine may have, or a host name."""
+    last = host.rpartition(".")[2].lower()
+    if host.startswith("[") or last.isdecimal() or last.startswith("0x"):  # the resolver takes a number as an address
+        try:
+            found = ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            return False
+        known = getattr(found, "ipv4_mapped", None) or found
+        return not (known.is_unspecified or known.is_multicast)
+    return len(host) <= 253 and LABELS.fullmatch(host) is not None
 
 
 def _enter(session: Session, asked: Application, public_key: str) -> None:

@@ -106,12 +106,27 @@ def test_nobody_joins_without_a_token(serving: Serving, anybody: Client, token: 
         ({"address": "10.0.0.5:0"}, "address"),
         ({"address": "10.0.0.5:65536"}, "address"),
         ({"address": "a b:1"}, "address"),
+        ({"address": "0.0.0.0:7000"}, "address"),
+        ({"address": "0:7000"}, "address"),
+        ({"address": "0x7f.1:7000"}, "address"),
+        ({"address": "224.0.0.1:7000"}, "address"),
+        ({"address": "[::]:7000"}, "address"),
+        ({"address": "[::ffff:0.0.0.0]:7000"}, "address"),
+        ({"address": "[:::::]:1"}, "address"),
+        ({"address": "a..b:7000"}, "address"),
+        ({"address": f"{'x' * 64}:7000"}, "address"),
+        ({"address": f"{'x.' * 150}x:7000"[-255:]}, "address"),
         ({"request": "nonsense"}, "request"),
     ],
 )
 def test_bad_input_is_named(anybody: Client, token: str, wrong: dict[str, object], field: str) -> None:
     status, answer = ask(anybody, application(token, **wrong))  # type: ignore[arg-type]
     assert status == 400 and field in answer["error"]["message"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[fd00::1]", "localhost", "7.rack_1-a.example", "x" * 63])
+def test_where_an_agent_may_be(host: str) -> None:
+    agents.check_address(f"{host}:7000")
 
 
 # --- names --------------------------------------------------------------------------------------------------------
