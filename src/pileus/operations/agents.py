@@ -12,9 +12,10 @@ import contextlib
 import http.client
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import h11
@@ -27,13 +28,17 @@ from pileus.errors import Conflict, Unavailable
 from pileus.jsontypes import Json, Values
 from pileus.operations.freight import Carrier, Stock
 from pileus.operations.post import Link, Listener, Post, Refused
-from pileus.operations.wires import Local, Question, Way, Wire
+from pileus.operations.wires import Local, Question, Way, Wire, most_bytes
 from pileus.settings import REQUEST_THREADS
+from pileus.sockets import ended_after
 
 log = logging.getLogger(__name__)
 FEED_WAIT_S = 10.0
 QUESTIONS = REQUEST_THREADS * 3 // 8
 """Asked at a time: with those who wait for passwords they leave threads for other requests."""
+OF_ONE = QUESTIONS // 3
+"""Of these, of one agent on another machine."""
+ANSWER_S = 10.0
 REPORT_EVERY_S = 60.0
 LOOK_S = 2.0
 """How often a replica looks which agents there are."""
@@ -212,31 +217,37 @@ async def _until_one_ends(*work: Coroutine[object, None, None]) -> None:
 
 
 class Questions:
-    """Asks hosts' agents what no journal keeps; see `ask`. A few at a time: each keeps a request's thread while the
-    agent thinks, and one that hangs must not keep those of all requests."""
+    """Asks hosts' agents what no journal keeps; see `ask`. A few at a time, and fewer of one agent elsewhere: each
+    keeps a request's thread while the agent thinks; one that hangs must not keep those of all requests or hosts."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        self._places = threading.BoundedSemaphore(QUESTIONS)
+        self._lock = threading.Lock()
+        self._asked: Counter[str] = Counter()
+        """How many questions each agent thinks about."""
 
     def ask(self, question: str, host: str, **query: Json) -> Values:
         """What a host's agent answers to GET `question`; raises as the function `ask`, Unavailable also if many ask."""
-        with self._place():
-            return ask(self._members.way_to(host), question, self._members.cloud(), host=host, **query)
+        with self._place(host) as way:
+            return ask(way, question, self._members.cloud(), host=host, **query)
 
     def tell(self, question: str, host: str, **body: Json) -> Values:
         """What it answers to POST; raises as `ask`."""
-        with self._place():
-            return ask(self._members.way_to(host), question, self._members.cloud(), {"host": host, **body})
+        with self._place(host) as way:
+            return ask(way, question, self._members.cloud(), {"host": host, **body})
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
-            raise Unavailable("Too many questions are being asked of hosts at the moment; try again.")
+    def _place(self, host: str) -> Iterator[Way]:
+        way = self._members.way_to(host)
+        with self._lock:
+            if self._asked.total() >= QUESTIONS or (way.name and self._asked[way.name] >= OF_ONE):
+                raise Unavailable("Too many questions are being asked of hosts at the moment; try again.")
+            self._asked[way.name] += 1
         try:
-            yield
+            yield way
         finally:
-            self._places.release()
+            with self._lock:
+                self._asked -= Counter([way.name])  # and forget who is asked nothing
 
 
 def ask(way: Way, question: str, cloud: str, told: Mapping[str, Json] | None = None, /, **query: Json) -> Values:
@@ -245,15 +256,22 @@ def ask(way: Way, question: str, cloud: str, told: Mapping[str, Json] | None = N
     Raises:
         Unavailable: the agent does not answer. Conflict: it says why it has no answer.
     """
-    connection = Question(way, 10.0)
+    connection = Question(way, ANSWER_S)
+    began = clock.monotonic()
     try:
-        if told is None:
-            connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
-        else:
-            connection.request("POST", question, msgspec.json.encode(told), headers={CLOUD_HEADER: cloud})
-        response = connection.getresponse()
-        body: Values = msgspec.json.decode(response.read())
-    except (OSError, http.client.HTTPException, Refused) as error:
+        connection.connect()
+        with ended_after(began + ANSWER_S - clock.monotonic(), connection.sock):
+            if told is None:
+                connection.request("GET", f"{question}?{urlencode(query)}", headers={CLOUD_HEADER: cloud})
+            else:
+                connection.request("POST", question, msgspec.json.encode(told), headers={CLOUD_HEADER: cloud})
+            response = connection.getresponse()
+            content = response.read(most_bytes(question) + 1)
+        if len(content) > most_bytes(question):
+            raise Refused("its answer is too long")
+        body = msgspec.json.decode(content, type=dict[str, Any] | None) or {}
+    # ValueError: where it says that it is found there can be nobody.
+    except (OSError, ValueError, http.client.HTTPException, msgspec.MsgspecError, Refused) as error:
         raise Unavailable("The agent does not answer.") from error
     finally:
         connection.close()

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import h11
 import msgspec
@@ -19,11 +19,41 @@ from pileus.operations.post import Refused
 
 CONNECT_S = 10.0
 ANSWER_WITHIN_S = 30.0
+_MIB = 1 << 20
+_MOST_BYTES = {
+    "/report": 64 * _MIB,
+    "/feed": 16 * _MIB,  # its entries take several times as much here
+    "/piece": 4 * _MIB,
+    "/console": 4 * _MIB,
+    "/freight": _MIB,
+    "/guest": _MIB,  # with user data
+}
+"""How long an answer may be, by what was asked."""
+_OTHER_BYTES = 64 * 1024
+NEXT_S, IDLE_S = 0.01, 1.0
+"""Between two questions of who waits for news: at least, and if the first brought none."""
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+def most_bytes(path: str) -> int:
+    """How long the answer to a question at a path may be; whoever reads it reads no more than one byte beyond that."""
+    return _MOST_BYTES.get(path.partition("?")[0], _OTHER_BYTES)
+
+
+async def pace(asked: float, news: bool) -> None:
+    """Before an agent that should wait for news is asked again: one that answers at once must not keep us busy.
+
+    Args:
+        asked: when it was asked last (the loop's time). news: whether it had any.
+    """
+    await asyncio.sleep(max(0.0, asked + (NEXT_S if news else IDLE_S) - asyncio.get_running_loop().time()))
+
+
 class Way(Protocol):
-    """The way to an agent."""
+    """The way to an agent. `name`: of an agent elsewhere, "" of the machine's own."""
+
+    @property
+    def name(self) -> str: ...
 
     def open(self, timeout_s: float) -> socket.socket:
         """A connection for a single question. Raises OSError, Refused."""
@@ -36,6 +66,7 @@ class Local(msgspec.Struct, frozen=True):
     """To the agent of this machine, by its unix socket."""
 
     path: Path
+    name: ClassVar[str] = ""
 
     def open(self, timeout_s: float) -> socket.socket:
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,6 +89,10 @@ class Remote(msgspec.Struct, frozen=True):
     port: int
     who: Identity
     papers: Papers
+
+    @property
+    def name(self) -> str:
+        return self.who.name
 
     def open(self, timeout_s: float) -> socket.socket:
         plain = socket.create_connection((self.host, self.port), timeout_s)
@@ -132,13 +167,13 @@ class Wire:
         self._http.send(h11.EndOfMessage())
         async with asyncio.timeout(ANSWER_WITHIN_S):
             await self._writer.drain()
-            status, content = await self._response()
+            status, content = await self._response(most_bytes(path))
         if status >= 400:
             raise Refused(f"HTTP {status}: {content[:300].decode(errors='replace')}")
         return content
 
-    async def _response(self) -> tuple[int, bytes]:
-        status, content = 0, []
+    async def _response(self, most: int) -> tuple[int, bytes]:
+        status, content = 0, bytearray()
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
@@ -149,7 +184,9 @@ class Wire:
             elif isinstance(event, h11.Response):
                 status = event.status_code
             elif isinstance(event, h11.Data):
-                content.append(bytes(event.data))
+                content += event.data
+                if len(content) > most:
+                    raise Refused(f"its answer is longer than {most} bytes")
             elif isinstance(event, h11.EndOfMessage):
                 self._http.start_next_cycle()
-                return status, b"".join(content)
+                return status, bytes(content)

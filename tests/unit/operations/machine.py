@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pileus.agent.commands import AgentReport, Answer, Command, DiscardGuest, Envelope, GuestEvent, Progress
 from pileus.agent.doors import open_tls, open_unix
@@ -78,6 +84,48 @@ class Machine:
 
     def guests(self) -> set[str]:
         return {one.server_id for host in self.agent.report().hosts for one in host.guests}
+
+
+class _Said(BaseHTTPRequestHandler):
+    """Answers what its server is told to, in chunks."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Sayer
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response_only(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in chain(self.server.answers(urlsplit(self.path).path), (b"",)):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.flush()
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _Sayer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    answers: Callable[[str], Iterable[bytes]]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def liar(path: Path, answers: Callable[[str], Iterable[bytes]]) -> Iterator[Local]:
+    """The way to an agent that answers what a test says: to a path, some pieces."""
+    server = _Sayer(str(path), _Said)
+    server.answers = answers
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Local(path)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Ears:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -16,17 +17,24 @@ import pytest
 from msgspec.structs import replace
 
 from pileus.agent import doors
-from pileus.agent.commands import BuildGuest, Command, DiscardGuest, GuestEvent, Progress
+from pileus.agent.commands import (
+    BuildGuest,
+    Command,
+    DiscardGuest,
+    GuestEvent,
+    Progress,
+)
 from pileus.certificates import AGENT, REPLICA, Identity
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
-from pileus.operations.agents import QUESTIONS, Questions, ask
-from pileus.operations.wires import Local, Question
+from pileus.operations.agents import OF_ONE, QUESTIONS, Questions, ask
+from pileus.operations.post import Refused
+from pileus.operations.wires import Local, Question, Remote, Way, Wire
 from tests.members import Cloud
 from tests.support import eventually
 from tests.unit.agent.specs import guest
-from tests.unit.operations.machine import CLOUD, NAME, Desk, Machine, envelope
+from tests.unit.operations.machine import CLOUD, NAME, Desk, Machine, envelope, liar
 
 
 def test_commands_are_answered(machine: Machine, new_desk: Callable[..., Desk]) -> None:
@@ -242,6 +250,79 @@ def test_an_agent_that_hangs_keeps_few_requests(tmp_path: Path) -> None:
         assert all(isinstance(one.exception(20), Unavailable) for one in asked)
 
 
+def test_an_agent_elsewhere_that_hangs_keeps_questions_to_others_possible(tmp_path: Path) -> None:
+    ways: dict[str, Way] = {}
+
+    class Two(Cloud):
+        def way_to(self, host: str) -> Way:
+            return ways[host]
+
+    cloud = Two("cloud")
+    answers = [b'{"output": "login: "}']
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ThreadPoolExecutor(OF_ONE) as clients,
+        liar(tmp_path / "s", lambda path: answers) as honest,
+    ):
+        hanging = Remote("127.0.0.1", silent.getsockname()[1], Identity("cloud", AGENT, "a"), cloud.replica())
+        ways |= {"one": hanging, "two": hanging, "other": honest}
+        questions = Questions(cloud)
+        asked = [clients.submit(questions.ask, "/console", host=host) for host in ("one", "two")]
+        heard = [silent.accept()[0] for _ in range(OF_ONE)]
+        with pytest.raises(Unavailable, match="try again"):
+            questions.ask("/console", host="two")
+        for _ in range(2 * QUESTIONS):
+            assert questions.ask("/console", host="other") == {"output": "login: "}
+        for one in heard:
+            one.close()
+        assert all(isinstance(one.exception(20), Unavailable) for one in asked)
+
+
+def test_an_answer_that_drips_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "ANSWER_S", 0.5)
+    stopped = threading.Event()
+
+    def drip(path: str) -> Iterator[bytes]:
+        yield b"{"
+        for _ in range(100):
+            stopped.wait(0.05)
+            yield b" "
+        yield b"}"
+
+    with liar(tmp_path / "s", drip) as way, pytest.raises(Unavailable):
+        ask(way, "/console", CLOUD, host="h")
+    stopped.set()
+
+
+@pytest.mark.parametrize("answer", [b"{" + b" " * 65536 + b"}", b"{", b"[]", b'{"a": "\xff"}'])
+def test_an_answer_that_cannot_be_is_none(tmp_path: Path, answer: bytes) -> None:
+    with liar(tmp_path / "s", lambda path: [answer]) as way, pytest.raises(Unavailable):
+        ask(way, "/password", CLOUD, {"host": "h"})
+
+
+def test_nobody_is_where_nobody_can_be() -> None:
+    with pytest.raises(Unavailable):
+        ask(Remote("a..b", 7000, Identity("c", AGENT, "a"), Cloud("c").replica()), "/console", "c", host="h")
+
+
+@pytest.mark.parametrize(("path", "most"), [("/other?x=1", 1 << 16), ("/piece?x=1", 1 << 22), ("/feed", 1 << 24)])
+def test_no_more_is_read_than_an_answer_may_have(tmp_path: Path, path: str, most: int) -> None:
+    sizes = iter((most, most + 1))
+
+    async def exchange(way: Way) -> None:
+        wire = Wire(way, CLOUD)
+        try:
+            await wire.open()
+            assert len(await wire.exchange("GET", path)) == most
+            with pytest.raises(Refused, match="longer than"):
+                await wire.exchange("GET", path)
+        finally:
+            wire.close()
+
+    with liar(tmp_path / "s", lambda path: [bytes(next(sizes))]) as way:
+        asyncio.run(exchange(way))
+
+
 # --- who may talk to whom -----------------------------------------------------------------------------------------
 
 
@@ -304,21 +385,15 @@ def test_nobody_elsewhere_stops_an_agent(machine: Machine) -> None:
 
 @pytest.mark.parametrize("machine", ["tls"], indirect=True)
 def test_strangers_who_say_nothing_keep_nobody_out(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "HANDSHAKE_S", 0.5)
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 3600.0)
     machine.start()
     address = (machine.remote.host, machine.remote.port)
     silent = [socket.create_connection(address) for _ in range(doors.STRANGERS + 8)]
     try:
-        eventually(lambda: "report" in _asked(machine), 10, "a place")
+        assert "report" in ask(machine.remote, "/report", CLOUD)
     finally:
         for one in silent:
             one.close()
-
-
-def _asked(machine: Machine) -> dict[str, Any]:
-    with contextlib.suppress(Unavailable):
-        return ask(machine.remote, "/report", CLOUD)
-    return {}
 
 
 def test_an_agent_speaks_for_its_own_hosts_only(machine: Machine, new_desk: Callable[..., Desk]) -> None:
