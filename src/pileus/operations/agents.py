@@ -14,8 +14,11 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import h11
@@ -28,7 +31,7 @@ from pileus.errors import Conflict, Unavailable
 from pileus.jsontypes import Json, Values
 from pileus.operations.freight import Carrier, Stock
 from pileus.operations.post import Link, Listener, Post, Refused
-from pileus.operations.wires import Local, Question, Way, Wire, most_bytes
+from pileus.operations.wires import Local, Question, Way, Wire, most_bytes, pace
 from pileus.settings import REQUEST_THREADS
 from pileus.sockets import ended_after
 
@@ -40,6 +43,10 @@ OF_ONE = QUESTIONS // 3
 """Of these, of one agent on another machine."""
 ANSWER_S = 10.0
 REPORT_EVERY_S = 60.0
+THREADS = 8
+"""For what agents' feeds say, and as many for all else: neither waits for the other, nor for image data."""
+TAKEN = 50
+"""Entries of a feed that are dealt with before it is another agent's turn."""
 LOOK_S = 2.0
 """How often a replica looks which agents there are."""
 RECONNECT_S, AWAY_S = 0.2, 5.0
@@ -78,6 +85,7 @@ class Agents:
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, daemon=True, name="agents")
         self._contacts: dict[str, Contact] = {}
+        self._threads = _Threads()
 
     def start(self) -> None:
         self._loop = asyncio.new_event_loop()  # it holds sockets
@@ -93,6 +101,7 @@ class Agents:
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop)
             self._thread.join(timeout=5)
+        self._threads.stop()
 
     async def _hang_up(self) -> None:
         talks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -108,7 +117,7 @@ class Agents:
         talks: dict[str, asyncio.Task[None]] = {}
         while True:
             try:
-                self._contacts = {one.name: one for one in await asyncio.to_thread(self._members.contacts)}
+                self._contacts = {one.name: one for one in await self._threads.run(self._members.contacts)}
             except Exception:
                 log.exception("it is not known which agents there are; asking again")
             for name in talks.keys() - self._contacts.keys():
@@ -123,7 +132,8 @@ class Agents:
         while contact := self._contacts.get(name):
             began = clock.monotonic()
             try:
-                await _Conversation(contact, self._post, self._listener, self._members, self._stock).hold()
+                link = Link(self._post, self._listener, name, contact.owns)
+                await _Conversation(contact, link, self._post, self._members, self._stock, self._threads).hold()
             except (OSError, h11.ProtocolError, TimeoutError, EOFError) as error:
                 log.debug("agent %s is not reachable: %s", name, error)
             except Refused as error:
@@ -137,12 +147,39 @@ class Agents:
             pause = min(2 * pause, AWAY_S)
 
 
+T = TypeVar("T")
+
+
+class _Threads:
+    """Where what agents say is dealt with: the database is waited for. Each agent has at most one of its feed's pieces
+    here, so that they take turns."""
+
+    def __init__(self) -> None:
+        self._feeds = ThreadPoolExecutor(THREADS, "feeds")
+        self._others = ThreadPoolExecutor(THREADS, "agents")
+
+    async def feed(self, work: Callable[[], T]) -> T:
+        """Deal with a piece of a feed."""
+        return await asyncio.get_running_loop().run_in_executor(self._feeds, work)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do something else that an agent waits for."""
+        return await asyncio.get_running_loop().run_in_executor(self._others, work)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        for pool in (self._feeds, self._others):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 class _Conversation:
     """One time of being connected to an agent."""
 
-    def __init__(self, contact: Contact, post: Post, listener: Listener, members: Members, stock: Stock) -> None:
-        self._contact, self._post, self._members, self._stock = contact, post, members, stock
-        self._link = Link(post, listener, contact.name, contact.owns)
+    def __init__(
+        self, contact: Contact, link: Link, post: Post, members: Members, stock: Stock, threads: _Threads
+    ) -> None:
+        self._contact, self._link, self._post, self._members = contact, link, post, members
+        self._stock, self._threads = stock, threads
         self._wanted = asyncio.Event()
 
     async def hold(self) -> None:
@@ -153,14 +190,14 @@ class _Conversation:
             loop.call_soon_threadsafe(self._wanted.set)
 
         self._link.ready = ready
-        cloud = await asyncio.to_thread(self._members.cloud)
+        cloud = await self._threads.run(self._members.cloud)
         commands, feed, images = (Wire(self._contact.way, cloud) for _ in range(3))
         try:
             await commands.open()
             await feed.open()
             await self._renew(commands)
-            asked = utcnow()
-            await asyncio.to_thread(self._link.greeted, await commands.exchange("GET", "/report"), asked)
+            asked, said = utcnow(), await commands.exchange("GET", "/report")
+            await self._threads.run(partial(self._link.greeted, said, asked))
             talks = [self._deliver(commands), self._read(feed)]
             if not isinstance(self._contact.way, Local):  # whose images are in a folder that both have
                 await images.open()
@@ -183,22 +220,37 @@ class _Conversation:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
             if loop.time() >= due:
-                asked = utcnow()
-                await asyncio.to_thread(self._link.reported, await wire.exchange("GET", "/report"), asked)
+                asked, said = utcnow(), await wire.exchange("GET", "/report")
+                await self._threads.run(partial(self._link.reported, said, asked))
                 await self._renew(wire)
                 due = loop.time() + REPORT_EVERY_S
 
     async def _renew(self, wire: Wire) -> None:
         """Give the agent a certificate, if it has none or has it for not much longer."""
         asked = msgspec.json.decode(await wire.exchange("GET", "/certificate"), type=CertificateRequest)
-        given = await asyncio.to_thread(self._members.certify, self._contact.name, asked)
+        given = await self._threads.run(partial(self._members.certify, self._contact.name, asked))
         if given is not None:
             await wire.exchange("POST", "/certificate", msgspec.json.encode(given))
 
     async def _read(self, wire: Wire) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            content = await wire.exchange("GET", f"/feed?after={self._link.after}&wait={FEED_WAIT_S}")
-            await asyncio.to_thread(self._link.take, content)
+            asked, before = loop.time(), self._link.after
+            entries = _entries(await wire.exchange("GET", f"/feed?after={before}&wait={FEED_WAIT_S}"))
+            while await self._threads.feed(partial(self._take_some, entries)):
+                pass
+            await pace(asked, self._link.after != before)
+
+    def _take_some(self, entries: Iterator[msgspec.Raw]) -> bool:
+        """Whether there may be more."""
+        some = list(islice(entries, TAKEN))
+        self._link.take(msgspec.json.encode(some))
+        return len(some) == TAKEN
+
+
+def _entries(feed: bytes) -> Iterator[msgspec.Raw]:
+    """A feed's entries; it is decoded when the first is asked for."""
+    yield from msgspec.json.decode(feed, type=list[msgspec.Raw])
 
 
 async def _until_one_ends(*work: Coroutine[object, None, None]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Taken, Wanted
 from pileus.operations.post import Refused
-from pileus.operations.wires import Wire
+from pileus.operations.wires import Wire, pace
 
 log = logging.getLogger(__name__)
 WAIT_S = 10.0
@@ -48,15 +48,15 @@ class Carrier:
     async def carry(self) -> None:
         """Until the connection breaks; raises as Wire.exchange."""
         while True:
+            asked = asyncio.get_running_loop().time()
             content = await self._wire.exchange("GET", f"/freight?wait={WAIT_S}")
             freight = msgspec.json.decode(content, type=Freight)
-            for wanted in freight.wanted:
-                await self._bring(wanted)
-            taken = [await self._take(offered) for offered in freight.offered]
-            if taken and not any(taken):
-                await asyncio.sleep(1)  # it is another replica's to take
+            done = [await self._bring(wanted) for wanted in freight.wanted]
+            done += [await self._take(offered) for offered in freight.offered]
+            await pace(asked, any(done))  # none: it is another replica's to bring and take
 
-    async def _bring(self, wanted: Wanted) -> None:
+    async def _bring(self, wanted: Wanted) -> bool:
+        """Bring what is wanted; False if this replica brings nothing."""
         path = await asyncio.to_thread(self._stock.data, wanted.image_id, self._owns)
         data = await asyncio.to_thread(_piece, path, wanted) if path else None
         if data is None:
@@ -64,6 +64,7 @@ class Carrier:
         else:
             delivery = Delivery(image_id=wanted.image_id, first=wanted.first, data=data)
             await self._wire.exchange("POST", "/delivery", msgspec.msgpack.encode(delivery))
+        return bool(data)
 
     async def _take(self, offered: Offered) -> bool:
         """Take the rest of what is offered; False if it is not this replica's to take."""

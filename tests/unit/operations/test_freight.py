@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pileus.agent import freight as desk_module
 from pileus.agent.commands import ImageSource
-from pileus.agent.commands.freight import Declined, Delivery
+from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Wanted
 from pileus.agent.errors import CommandFailed
 from pileus.agent.freight import PIECE
+from pileus.operations import wires
+from pileus.operations.freight import Carrier
 from tests.support import eventually
 from tests.unit.operations.machine import Desk, Machine
 
@@ -119,3 +123,27 @@ def test_nobody_takes_what_nobody_asked_for(
         machine.desk.hand_over(tmp_path / "made", "image-3", 5, "0")
     with pytest.raises(CommandFailed, match="nothing of image"):
         machine.desk.piece("image-3", 0, 1)
+
+
+@pytest.mark.parametrize("freight", ["wanted", "offered", "nothing"])
+def test_an_agent_that_does_not_wait_is_not_asked_all_the_time(
+    machine: Machine, freight: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "IDLE_S", 3600.0)
+    asked: list[str] = []
+    said = {
+        "wanted": Freight(wanted=(Wanted(image_id="image-9", first=0, length=1),)),
+        "offered": Freight(offered=(Offered(image_id="image-9", size=5),)),
+        "nothing": Freight(),
+    }[freight]
+
+    class Instant:
+        async def exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
+            await asyncio.sleep(0)
+            asked.append(path.partition("?")[0])
+            return msgspec.json.encode(said)
+
+    carrier = Carrier(Instant(), machine.cloud, lambda host: True, lambda: {"fake-1"})  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(carrier.carry(), 0.3))
+    assert asked.count("/freight") == 1
