@@ -8,13 +8,14 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 
 from pileus import certificates, jointoken
+from pileus.agent.commands import HOST_NAME
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, Forbidden, Invalid, NotFound
 from pileus.jointoken import Admission, Application
 from pileus.membership import authority
 from pileus.membership.model import Agent, JoinTokenRow
 
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+NAME_CHARS = 63
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -44,7 +45,7 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
     token = session.get(JoinTokenRow, asked.token)
     if token is None or token.expires_at < utcnow() or not asked.is_sealed_with(token.key):
         raise Forbidden("The join token is not known, or has expired.")
-    if not NAME.fullmatch(asked.name):
+    if len(asked.name) > NAME_CHARS or not re.fullmatch(HOST_NAME, asked.name):
         raise Invalid(f"name: {asked.name!r} is no name of a host.")
     check_address(asked.address)
     try:
