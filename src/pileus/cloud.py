@@ -187,7 +187,7 @@ class Hearing:
         """Set once there was a report."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
-        for some in in_chunks(report.hosts, hosts.REPORTS):
+        for some in hosts.portions(report.hosts):
             with self._db.write() as session:
                 hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
         with self._db.write() as session:
