@@ -26,6 +26,7 @@ class Cloud:
         self.renewed: list[str] = []
         self.images: dict[str, Path] = {}
         """What it keeps, and where it takes the data of images that hosts make (operations.freight.Stock)."""
+        self.cap_bytes, self.reserve_bytes = 1 << 40, 0
 
     def papers(self, role: str, name: str, lasts: timedelta = LASTS) -> Papers:
         """A part's key and certificate."""

@@ -70,7 +70,7 @@ class Cloud:
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self._hearing = Hearing(db, self.runner, self.collector)
         self.members = Members(db, settings)
-        self.agents = Agents(self.post, self._hearing, self.members, Stock(db, settings.images, self.post))
+        self.agents = Agents(self.post, self._hearing, self.members, Stock(db, settings, self.post))
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {

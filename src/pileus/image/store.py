@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,7 +17,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError, TooLarge
-from pileus.files import write_all
+from pileus.files import require_room, write_all
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
@@ -91,7 +90,7 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int, reser
         md5.update(chunk)
         sha512.update(chunk)
         with _stored():
-            _require_room(file, len(chunk) + reserve)
+            require_room(file, len(chunk) + reserve)
             write_all(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
@@ -114,13 +113,6 @@ def _read(source: Source, so_far: int) -> bytes:
         raise
     except Exception as error:
         raise Invalid(f"The connection was lost after {so_far} bytes.") from error
-
-
-def _require_room(file: IO[bytes], needed: int) -> None:
-    """Raises OSError: fewer bytes than that are free where the file is."""
-    disk = os.fstatvfs(file.fileno())
-    if disk.f_bavail * disk.f_frsize < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
