@@ -41,3 +41,7 @@ class Stock:
                 whole = store.path(store.incoming_directory(self._directory), image_id)
                 return whole.with_name(whole.name + store.ARRIVING)
         return None
+
+    def arrived(self, part: Path, sha512: str) -> None:
+        """All of an image's data are there; what the host says of them is compared with this hash."""
+        store.arrived(part, sha512)

@@ -42,6 +42,9 @@ class Stock(Protocol):
         Once they are whole, the file loses its suffix.
         """
 
+    def arrived(self, part: Path, sha512: str) -> None:
+        """All of the data are there, down to the disk."""
+
 
 class Carrier:
     """Exchanges image data with one agent, one piece at a time.
@@ -89,7 +92,8 @@ class Carrier:
                 if not 0 < len(piece) <= length:
                     raise Unfit(f"{len(piece)} bytes came where {length} were asked for")
                 await asyncio.to_thread(_append, part, have, piece, self._stock.reserve_bytes)
-            taken = Taken(image_id=offered.image_id, sha512=await asyncio.to_thread(_finish, part))
+            taken = Taken(image_id=offered.image_id, sha512=await asyncio.to_thread(_digest, part))
+            await asyncio.to_thread(self._stock.arrived, part, taken.sha512)
             await self._wire.exchange("POST", "/taken", msgspec.json.encode(taken))
         except (Refused, Unfit) as error:
             self._complain(offered.image_id, error)
@@ -138,10 +142,9 @@ def _append(path: Path, at: int, piece: bytes, reserve: int) -> None:
         raise Unfit(f"it cannot be stored: {error.strerror}") from error
 
 
-def _finish(part: Path) -> str:
-    """All of it is here, down to the disk: its SHA-512."""
+def _digest(part: Path) -> str:
+    """The SHA-512 of a file, which is down to the disk then."""
     with part.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").hexdigest()
         os.fsync(file.fileno())
-    part.rename(part.with_suffix(""))
     return digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pileus.agent.commands import Envelope, SnapshotGuest
+from pileus.image import store
 from pileus.operations.post import Post
 from pileus.settings import Settings
 from pileus.stock import Stock
@@ -42,5 +43,11 @@ def test_an_agent_brings_only_what_it_was_told_to_make(world: World, tmp_path: P
     part = stock.incoming("image-1", {"h1", "h2"})
     assert part == settings.images / "incoming" / "image-1.arriving"
     assert stock.incoming("image-1", {"h2"}) is None and stock.incoming("image-2", {"h1"}) is None
+    assert part is not None
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"data")
+    stock.arrived(part, "its hash")
+    whole = part.with_suffix("")
+    assert whole.read_bytes() == b"data" and store.note_of(whole).read_text() == "its hash" and not part.exists()
     post.withdraw("o:1")
     assert stock.incoming("image-1", {"h1"}) is None

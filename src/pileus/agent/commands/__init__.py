@@ -11,6 +11,7 @@ from pileus.agent.commands.answers import (
     FeedEntry,
     GuestEvent,
     Progress,
+    SnapshotMade,
 )
 from pileus.agent.commands.base import (
     HOST_NAME,
@@ -115,6 +116,7 @@ __all__ = [
     "SealedHost",
     "ServerCommand",
     "SnapshotGuest",
+    "SnapshotMade",
     "Spec",
     "StartGuest",
     "State",
