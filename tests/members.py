@@ -26,6 +26,7 @@ class Cloud:
         self.renewed: list[str] = []
         self.images: dict[str, Path] = {}
         """What it keeps, and where it takes the data of images that hosts make (operations.freight.Stock)."""
+        self.cap_bytes, self.reserve_bytes = 1 << 40, 0
 
     def papers(self, role: str, name: str, lasts: timedelta = LASTS) -> Papers:
         """A part's key and certificate."""
@@ -70,6 +71,9 @@ class Cloud:
 
     def incoming(self, image_id: str, hosts: set[str]) -> Path | None:
         return self.images.get(image_id) if "fake-1" in hosts else None
+
+    def arrived(self, part: Path, sha512: str) -> None:
+        part.rename(part.with_suffix(""))
 
     # --- inside -----------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Cloud:
         self.loops = Loops(self.runner, self.collector, settings.runner_threads)
         self._hearing = Hearing(db, self.runner, self.collector)
         self.members = Members(db, settings)
-        self.agents = Agents(self.post, self._hearing, self.members, Stock(db, settings.images, self.post))
+        self.agents = Agents(self.post, self._hearing, self.members, Stock(db, settings, self.post))
         self.services = services(settings)
         self.delivery = Delivery(db, settings.directory / "notifications" / "versioned.jsonl")
         self._parts: dict[type, Any] = {
@@ -192,7 +192,7 @@ class Hearing:
         """Set once there was a report."""
 
     def report(self, report: AgentReport, asked: datetime) -> None:
-        for some in in_chunks(report.hosts, hosts.REPORTS):
+        for some in hosts.portions(report.hosts):
             with self._db.write() as session:
                 hosts.register(session, msgspec.structs.replace(report, hosts=tuple(some)), asked)
         with self._db.write() as session:

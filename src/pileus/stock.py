@@ -12,13 +12,15 @@ from pileus.compute.model import Server
 from pileus.db import Database
 from pileus.image import store
 from pileus.operations.post import Post
+from pileus.settings import Settings
 
 
 class Stock:
-    """Args: directory: of the images' files. post: what was told to hosts."""
+    """Args: post: what was told to hosts."""
 
-    def __init__(self, db: Database, directory: Path, post: Post) -> None:
-        self._db, self._directory, self._post = db, directory, post
+    def __init__(self, db: Database, settings: Settings, post: Post) -> None:
+        self._db, self._directory, self._post = db, settings.images, post
+        self.cap_bytes, self.reserve_bytes = settings.image_size_cap_bytes, settings.host_reserve_mib << 20
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
         """An image's data, if it is here and a server on one of an agent's own hosts is made of it."""
@@ -39,3 +41,7 @@ class Stock:
                 whole = store.path(store.incoming_directory(self._directory), image_id)
                 return whole.with_name(whole.name + store.ARRIVING)
         return None
+
+    def arrived(self, part: Path, sha512: str) -> None:
+        """All of an image's data are there; what the host says of them is compared with this hash."""
+        store.arrived(part, sha512)

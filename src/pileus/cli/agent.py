@@ -13,7 +13,7 @@ from pileus.cli import secret
 from pileus.cli.common import state_option
 from pileus.cli.starting import settings_with, start
 from pileus.jsontypes import Json
-from pileus.membership.agents import NAME
+from pileus.membership.agents import is_name
 from pileus.settings import Settings, load
 from pileus.statedir import StartFailed
 
@@ -40,7 +40,7 @@ def agent(state: str, join: str | None, token: str | None, detach: bool, **optio
     former = load(state)
     settings = settings_with(state, options | {"role": "agent"})
     settings.name = settings.name or socket.gethostname()
-    if not NAME.fullmatch(settings.name):
+    if not is_name(settings.name):
         raise click.UsageError(f"{settings.name!r} is no name of a host")
     if former.name and not join and (settings.name, settings.agent_listen) != (former.name, former.agent_listen):
         raise click.UsageError("another --name or --listen wants --join: its cloud knows it by the former")

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from pileus.db import Database
+from pileus.errors import PileusError
+from pileus.logs import MESSAGE_CHARS, printable
 from pileus.settings import Settings, default_state, load
 from pileus.users import act_as, act_as_root
 
@@ -18,6 +20,16 @@ state_option = click.option(
     help="State directory of the cloud.",
     show_default="/var/lib/pileus",
 )
+
+
+def say(text: str) -> None:
+    """Print a line in which hosts or tenants have a say: it moves no cursor, and stays one line."""
+    click.echo(printable(text, MESSAGE_CHARS))
+
+
+def refused(error: PileusError) -> click.ClickException:
+    """What a verb refuses, as it is told."""
+    return click.ClickException(printable(error.message, MESSAGE_CHARS))
 
 
 def settings_of(state: str) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pileus.cli import tables
-from pileus.cli.common import database, settings_of, state_option
+from pileus.cli.common import database, say, settings_of, state_option
 
 
 @click.group()
@@ -39,7 +39,7 @@ def forget(state: str, number: int) -> None:
         row = session.get(DebtRow, number)
         if row is None or not debts.forget(session, number):
             raise click.ClickException(f"there is no debt {number}")
-    click.echo(f"forgotten: {row.name} {row.subject_id}, owed to {row.host}. {_meaning(row.name, row.host)}")
+    say(f"forgotten: {row.name} {row.subject_id}, owed to {row.host}. {_meaning(row.name, row.host)}")
 
 
 def _meaning(name: str, host: str) -> str:

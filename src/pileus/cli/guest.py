@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pileus.cli import tables
-from pileus.cli.common import database, settings_of, state_option
+from pileus.cli.common import database, refused, say, settings_of, state_option
 from pileus.errors import PileusError
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ def _remembered(agent: Way, cloud: str, host: str, server_id: str) -> GuestSpec:
 
 def _tell(adopted: Adopted) -> None:
     server = adopted.server
-    click.echo(f"server     {server.id} {server.name}, {server.vm_state} on {server.host}")
-    click.echo(f"project    {server.project_id}")
-    click.echo(f"flavor     {server.flavor.name}")
+    say(f"server     {server.id} {server.name}, {server.vm_state} on {server.host}")
+    say(f"project    {server.project_id}")
+    say(f"flavor     {server.flavor.name}")
     if adopted.ports or adopted.lost:
-        click.echo(f"ports      {adopted.ports} as before, {len(adopted.lost)} lost")
+        say(f"ports      {adopted.ports} as before, {len(adopted.lost)} lost")
     for sentence in adopted.lost:
-        click.echo(f"lost       {sentence}")
+        say(f"lost       {sentence}")
 
 
 @contextmanager
@@ -123,4 +123,4 @@ def _said() -> Iterator[None]:
     try:
         yield
     except PileusError as error:
-        raise click.ClickException(error.message) from error
+        raise refused(error) from error

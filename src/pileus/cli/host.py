@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlalchemy import select
 
-from pileus.cli.common import agents_cloud, database, settings_of, state_option
+from pileus.cli.common import agents_cloud, database, refused, say, settings_of, state_option
 from pileus.errors import PileusError
 from pileus.files import write_private
 from pileus.settings import Settings
@@ -67,7 +67,7 @@ def forget(state: str, name: str) -> None:
         with database(settings).write() as session:
             agents.forget(session, name)
     except PileusError as error:
-        raise click.ClickException(error.message) from error
+        raise refused(error) from error
     click.echo(f"{name} may join again")
 
 
@@ -82,7 +82,7 @@ def _announce(settings: Settings, theirs: str, session: Session) -> None:
         f"{len(found)} guests are on this machine, {len(unknown)} of them no server of this cloud's accounts for"
     )
     for name, server_id in unknown:
-        click.echo(f"  {name} {server_id}")
+        say(f"  {name} {server_id}")
     if unknown:
         click.echo("These go on running, as unknown guests: `pileus guest adopt` or `discard` decides about each.")
 

@@ -9,7 +9,7 @@ import click
 from sqlalchemy import func, select
 
 from pileus.cli import tables
-from pileus.cli.common import agents_cloud, database, settings_of, state_option
+from pileus.cli.common import agents_cloud, database, say, settings_of, state_option
 from pileus.clock import utcnow
 from pileus.settings import Settings
 from pileus.statedir import running
@@ -54,7 +54,7 @@ def _show_hosts(session: Session, running: bool) -> None:
     hosts = list(session.scalars(select(Host)))
     kinds = ", ".join(sorted({host.hypervisor_type for host in hosts}))
     up = sum(host.alive for host in hosts) if running else 0
-    click.echo(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
+    say(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
 
 
 def _show_servers(session: Session) -> None:
@@ -75,7 +75,7 @@ def _show_operations(session: Session) -> None:
     broken = [row for row in session.scalars(query) if "defect" in (row.error or {})]
     for row in broken[-SHOWN:]:
         assert row.error is not None and row.finished_at is not None
-        click.echo(f"defect     {row.kind} {row.subject_id}, {tables.age(row.finished_at)} ago: {row.error['defect']}")
+        say(f"defect     {row.kind} {row.subject_id}, {tables.age(row.finished_at)} ago: {row.error['defect']}")
 
 
 def _show_debts(session: Session) -> None:

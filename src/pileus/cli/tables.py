@@ -37,7 +37,7 @@ def debts(rows: Iterable[DebtRow]) -> Table:
     table = _table("debt", "host", "what", "about", "age", "tries", "last error")
     for row in rows:
         values = (str(row.id), row.host, row.name, row.subject_id, age(row.created_at), str(row.tries))
-        _add(table, *values, row.error or "")
+        add(table, *values, row.error or "")
     return table
 
 
@@ -46,7 +46,7 @@ def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
     table = _table("host", "guest", "incarnation", "state", "known for")
     for row in rows:
         state = "files only" if row.power_state is None else POWER_STATES.get(row.power_state, str(row.power_state))
-        _add(table, row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
+        add(table, row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
     return table
 
 
@@ -66,6 +66,11 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _add(table: Table, *values: str) -> None:
-    """A row as it is: what hosts say is no markup, and moves no cursor."""
-    table.add_row(*(Text("".join(one if one.isprintable() else "?" for one in value)) for value in values))
+def add(table: Table, *values: str) -> None:
+    """A row as it is."""
+    table.add_row(*map(plain, values))
+
+
+def plain(text: str, style: str = "") -> Text:
+    """A text as it is: what hosts say is no markup, and moves no cursor."""
+    return Text("".join(one if one.isprintable() else "?" for one in text), style)

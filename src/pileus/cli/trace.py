@@ -32,9 +32,9 @@ def trace(state: str, server_or_request: str) -> None:
             console.print(_table(operation, stages(session, operation)))
             if operation.progress:
                 done = "{stage}: {done} of {total} bytes".format(**operation.progress)
-                console.print(done, highlight=False)
+                console.print(tables.plain(done))
             if operation.error:
-                console.print(f"[red]{operation.state}: {operation.error['message']}[/red]", highlight=False)
+                console.print(tables.plain(f"{operation.state}: {operation.error['message']}", "red"))
         if owed := open_debts(session, {operation.subject_id for operation in found}):
             console.print(tables.debts(owed))
 
@@ -53,7 +53,9 @@ def _table(operation: OperationRow, found: list[Stage]) -> Table:
     end = operation.finished_at or (found[-1].finished if found else operation.created_at)
     total = (end - operation.created_at).total_seconds()
     table = Table(
-        title=f"{operation.kind} {operation.subject_id}  {operation.state}, {total:.3f} s  ({operation.request_id})",
+        title=tables.plain(
+            f"{operation.kind} {operation.subject_id}  {operation.state}, {total:.3f} s  ({operation.request_id})"
+        ),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -61,7 +63,8 @@ def _table(operation: OperationRow, found: list[Stage]) -> Table:
     for name in ("start", "stage", "host", "seconds", "outcome", "detail"):
         table.add_column(name, justify="right" if name in ("start", "seconds") else "left", overflow="fold")
     for stage in found:
-        table.add_row(
+        tables.add(
+            table,
             f"+{_since(operation.created_at, stage.started):.3f}",
             "  " * stage.depth + stage.name,
             stage.host or "",

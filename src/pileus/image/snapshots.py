@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import select
 
+from pileus.agent.commands import SnapshotMade
 from pileus.api import Requester
 from pileus.db import Session
 from pileus.errors import Conflict
@@ -55,7 +57,7 @@ def publish(session: Session, image_id: str, url: str, made: Values) -> None:
     """What the host made is the image's data; idempotent.
 
     Args:
-        made: size and virtual_size in bytes, checksum (MD5) and sha512 in hexadecimal digits.
+        made: what it says of them, a SnapshotMade.
 
     Raises:
         Conflict: the image was deleted meanwhile, or the file is not what the host said.
@@ -63,11 +65,13 @@ def publish(session: Session, image_id: str, url: str, made: Values) -> None:
     image = _held(session, image_id)
     if image is None:
         raise Conflict(f"Image {image_id} was deleted while it was made.")
-    part = _part(image_id, url)
-    store.adopt(part, image_id, int(made["size"]))
-    image.size, image.virtual_size = int(made["size"]), int(made["virtual_size"])
-    image.checksum = made["checksum"]
-    image.os_hash_algo, image.os_hash_value = "sha512", made["sha512"]
+    try:
+        said = msgspec.convert(made, SnapshotMade)
+    except msgspec.ValidationError as error:
+        raise Conflict(f"What its host says of image {image_id} is not understood: {error}") from error
+    store.adopt(_part(image_id, url), image_id, said.size, said.sha512)
+    image.size, image.virtual_size, image.checksum = said.size, said.virtual_size, said.checksum
+    image.os_hash_algo, image.os_hash_value = "sha512", said.sha512
     image.status, image.upload = "active", None
     image.touch()
 
@@ -80,7 +84,8 @@ def drop(session: Session, image_id: str, url: str) -> None:
     """
     image = _held(session, image_id)
     part = _part(image_id, url)
-    part.unlink(missing_ok=True)
+    for file in (part, store.note_of(part)):
+        file.unlink(missing_ok=True)
     if image is None or image.status in ("queued", "saving"):
         store.remove(part.parent.parent, image_id)
     if image is not None and image.status in ("queued", "saving"):

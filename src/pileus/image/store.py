@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,7 +17,7 @@ from sqlalchemy import select
 
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, PileusError, TooLarge
-from pileus.files import write_all
+from pileus.files import require_room, write_all, write_private
 from pileus.image.model import Image
 
 CHUNK = 1024 * 1024
@@ -91,7 +90,7 @@ def receive(source: Source, file: IO[bytes], length: int | None, cap: int, reser
         md5.update(chunk)
         sha512.update(chunk)
         with _stored():
-            _require_room(file, len(chunk) + reserve)
+            require_room(file, len(chunk) + reserve)
             write_all(file, chunk)
     if length is not None and size != length:
         raise Invalid(f"The body ended after {size} of {length} bytes.")
@@ -114,13 +113,6 @@ def _read(source: Source, so_far: int) -> bytes:
         raise
     except Exception as error:
         raise Invalid(f"The connection was lost after {so_far} bytes.") from error
-
-
-def _require_room(file: IO[bytes], needed: int) -> None:
-    """Raises OSError: fewer bytes than that are free where the file is."""
-    disk = os.fstatvfs(file.fileno())
-    if disk.f_bavail * disk.f_frsize < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
@@ -146,21 +138,39 @@ def incoming_directory(directory: Path) -> Path:
     return directory / "incoming"
 
 
-def adopt(part: Path, image_id: str, size: int) -> None:
+def arrived(part: Path, sha512: str) -> None:
+    """What a host elsewhere brought is whole; its hash, as it was computed here, is noted beside it."""
+    whole = part.with_suffix("")
+    write_private(note_of(whole), sha512.encode())
+    part.rename(whole)
+
+
+def note_of(whole: Path) -> Path:
+    """Where the SHA-512 of what a host elsewhere brought is noted."""
+    return whole.with_name(f"{whole.name}.sha512")
+
+
+def adopt(part: Path, image_id: str, size: int, sha512: str) -> None:
     """Make a file that a host brought the image's data; idempotent.
 
+    Args:
+        size, sha512: what the host says of it.
+
     Raises:
-        Conflict: it is not there, or not of this size.
+        Conflict: it is not there, or not of this size, or this replica knows that it has another hash.
     """
     directory = part.parent.parent
     try:
         if not part.exists() and path(directory, image_id).stat().st_size == size:
             return
-        if part.is_symlink() or part.stat().st_size != size:
+        note = note_of(part)
+        lies = note.exists() and note.read_text() != sha512
+        if lies or part.is_symlink() or part.stat().st_size != size:
             raise Conflict(f"The data of image {image_id} are not what its host said.")
     except FileNotFoundError:
         raise Conflict(f"The data of image {image_id} did not arrive.") from None
     publish(directory, part, image_id)
+    note.unlink(missing_ok=True)
 
 
 def remove(directory: Path, image_id: str) -> None:
@@ -200,7 +210,7 @@ def recover(session: Session, directory: Path) -> None:
     brought = incoming_directory(directory)
     brought.mkdir(parents=True, exist_ok=True)
     awaited = set(session.scalars(select(Image.id).where(Image.upload == BROUGHT)))
-    for file in (one for one in brought.glob("*") if one.name.removesuffix(ARRIVING) not in awaited):
+    for file in (one for one in brought.glob("*") if _image_of(one) not in awaited):
         session.after_commit(partial(file.unlink, missing_ok=True))
     known = awaited | set(session.scalars(select(Image.id).where(Image.status.in_(("active", "deactivated")))))
     for file in (one for one in directory.glob("*") if one.is_file()):
@@ -219,13 +229,18 @@ def sweep(session: Session, directory: Path) -> None:
     files = [one for one in directory.glob("*") if one.is_file() and not one.name.endswith(".part")]
     if not brought and not files:
         return
-    names = {one.name.removesuffix(ARRIVING) for one in (*brought, *files)}
+    names = {_image_of(one) for one in (*brought, *files)}
     query = select(Image.id, Image.upload).where(Image.id.in_(names))
     rows = {row.id: row.upload for row in session.execute(query)}
-    for file in (one for one in brought if rows.get(one.name.removesuffix(ARRIVING)) != BROUGHT):
+    for file in (one for one in brought if rows.get(_image_of(one)) != BROUGHT):
         file.unlink(missing_ok=True)
     for file in (one for one in files if one.name not in rows):
         file.unlink(missing_ok=True)
+
+
+def _image_of(file: Path) -> str:
+    """The id of the image that a file is about."""
+    return file.name.partition(".")[0]
 
 
 def _locked(part: Path) -> bool:

@@ -9,13 +9,14 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 
 from pileus import certificates, clock, jointoken
+from pileus.agent.commands import HOST_NAME
 from pileus.db import Session, utcnow
 from pileus.errors import Conflict, Forbidden, Invalid, NotFound
 from pileus.jointoken import Admission, Application
 from pileus.membership import authority
 from pileus.membership.model import Agent, JoinTokenRow
 
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+NAME_CHARS = 63
 FRESH_S = 300.0
 """How old an application may be, and how far clocks may be apart: who heard it cannot use it later."""
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
@@ -55,7 +56,7 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
         raise Forbidden("The join token is not known, or has expired.")
     if abs(apart := asked.at - clock.time()) > FRESH_S:
         raise Forbidden(f"This was said at another time: the machines' clocks are {abs(apart):.0f} s apart.")
-    if not NAME.fullmatch(asked.name):
+    if not is_name(asked.name):
         raise Invalid(f"name: {asked.name!r} is no name of a host.")
     check_address(asked.address)
     try:
@@ -72,6 +73,11 @@ def join(session: Session, asked: Application, cloud: str, lasts_s: float) -> Ad
         southbound=southbound(session),
     )
     return answer.sealed_with(token.key, asked)
+
+
+def is_name(name: str) -> bool:
+    """Whether a host may be called that."""
+    return len(name) <= NAME_CHARS and re.fullmatch(HOST_NAME, name) is not None
 
 
 def check_address(address: str) -> None:
@@ -142,7 +148,7 @@ def enter_own(session: Session, name: str, hosts: str, replica_id: str) -> None:
 
 
 def note_addresses(session: Session, name: str, address: str, southbound: str) -> None:
-    """Note where an agent is found now, and OVN's central if it is with it, as the agent says itself.
+    """Note where an agent is found now, and, of one that shares its machine with a replica, where OVN's central is.
 
     Raises:
         Invalid: nobody is found there.
@@ -151,7 +157,9 @@ def note_addresses(session: Session, name: str, address: str, southbound: str) -
         check_address(address)
         row = session.get(Agent, name)
         if row is not None:
-            row.address, row.southbound = address, southbound
+            row.address = address
+            if row.replica_id:  # any other could have hosts that join trust it with their networks
+                row.southbound = southbound
 
 
 def note_key(session: Session, name: str, public_key: str) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Taken, Wanted
+from pileus.files import require_room, write_all
 from pileus.operations.post import Refused
 from pileus.operations.wires import Wire, pace
 
@@ -23,7 +24,14 @@ MODE = 0o640
 
 
 class Stock(Protocol):
-    """Where this replica keeps images."""
+    """Where this replica keeps images.
+
+    Attributes:
+        cap_bytes: the most that one may have. reserve_bytes: what must stay free on their disk.
+    """
+
+    cap_bytes: int
+    reserve_bytes: int
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
         """An image's data, if it is here and a server on one of an agent's own hosts is made of it."""
@@ -33,6 +41,9 @@ class Stock(Protocol):
 
         Once they are whole, the file loses its suffix.
         """
+
+    def arrived(self, part: Path, sha512: str) -> None:
+        """All of the data are there, down to the disk."""
 
 
 class Carrier:
@@ -44,6 +55,7 @@ class Carrier:
 
     def __init__(self, wire: Wire, stock: Stock, owns: Callable[[str], bool], hosts: Callable[[], set[str]]) -> None:
         self._wire, self._stock, self._owns, self._hosts = wire, stock, owns, hosts
+        self._complained: set[str] = set()
 
     async def carry(self) -> None:
         """Until the connection breaks; raises as Wire.exchange."""
@@ -67,22 +79,39 @@ class Carrier:
         return bool(data)
 
     async def _take(self, offered: Offered) -> bool:
-        """Take the rest of what is offered; False if it is not this replica's to take."""
+        """Take the rest of what is offered; False if it is not this replica's to take, or not to be had."""
         part = await asyncio.to_thread(self._stock.incoming, offered.image_id, self._hosts())
         if part is None:
             return False
         try:
+            if not 0 < offered.size <= self._stock.cap_bytes:
+                raise Unfit(f"{offered.size} bytes are offered, at most {self._stock.cap_bytes} are taken")
             while (have := await asyncio.to_thread(_size, part)) < offered.size:
-                query = f"image_id={offered.image_id}&first={have}&length={PIECE}"
+                length = min(PIECE, offered.size - have)
+                query = f"image_id={offered.image_id}&first={have}&length={length}"
                 piece = await self._wire.exchange("GET", f"/piece?{query}")
-                await asyncio.to_thread(_append, part, have, piece)
-            taken = Taken(image_id=offered.image_id, sha512=await asyncio.to_thread(_finish, part))
+                if not 0 < len(piece) <= length:
+                    raise Unfit(f"{len(piece)} bytes came where {length} were asked for")
+                await asyncio.to_thread(_append, part, have, piece, self._stock.reserve_bytes)
+            taken = Taken(image_id=offered.image_id, sha512=await asyncio.to_thread(_digest, part))
+            await asyncio.to_thread(self._stock.arrived, part, taken.sha512)
             await self._wire.exchange("POST", "/taken", msgspec.json.encode(taken))
-        except Refused as error:
-            log.warning("image %s was not taken, and is begun anew: %s", offered.image_id, error)
+        except (Refused, Unfit) as error:
+            self._complain(offered.image_id, error)
             for leftover in (part, part.with_suffix("")):
                 leftover.unlink(missing_ok=True)
+            return False
         return True
+
+    def _complain(self, image_id: str, error: Exception) -> None:
+        """Once an image: it is offered again and again."""
+        if image_id not in self._complained:
+            log.warning("image %s was not taken, and is begun anew: %s", image_id, error)
+        self._complained.add(image_id)
+
+
+class Unfit(Exception):
+    """What a host offers, or brings, cannot be taken."""
 
 
 def _piece(path: Path, wanted: Wanted) -> bytes | None:
@@ -102,17 +131,21 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _append(path: Path, at: int, piece: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, MODE), "r+b", buffering=0) as file:
-        file.seek(at)
-        file.write(piece)
+def _append(path: Path, at: int, piece: bytes, reserve: int) -> None:
+    """Raises Unfit: there is no room for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, MODE), "r+b", buffering=0) as file:
+            require_room(file, len(piece) + reserve)
+            file.seek(at)
+            write_all(file, piece)
+    except OSError as error:
+        raise Unfit(f"it cannot be stored: {error.strerror}") from error
 
 
-def _finish(part: Path) -> str:
-    """All of it is here, down to the disk: its SHA-512."""
+def _digest(part: Path) -> str:
+    """The SHA-512 of a file, which is down to the disk then."""
     with part.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").hexdigest()
         os.fsync(file.fileno())
-    part.rename(part.with_suffix(""))
     return digest

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
     CONTRACT,
     AgentReport,
+    AgentSelf,
     Answer,
     Envelope,
     FeedEntry,
-    Greeting,
     GuestEvent,
+    GuestReport,
+    HostReport,
+    HostSelf,
     Progress,
+    SealedGreeting,
+    SealedHost,
 )
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 BATCH = 200
@@ -134,6 +140,28 @@ class Numbered(msgspec.Struct):
     sequence: int
 
 
+class Unread(msgspec.Struct):
+    """How much of a report is not understood, and what the first of it is."""
+
+    count: int = 0
+    first: str = ""
+
+
+def _opened(sealed: Iterable[msgspec.Raw], kind: type[T], unread: Unread) -> Iterator[T]:
+    decoder = msgspec.json.Decoder(kind)
+    for raw in sealed:
+        try:
+            yield decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            unread.count += 1
+            unread.first = unread.first or f"{bytes(raw)[:200]!r}: {error}"
+
+
+def _fields(said: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The values of what a closed and an open report have in common."""
+    return {name: getattr(said, name) for name in kind.__struct_fields__}
+
+
 class Link:
     """The way to one agent: what is to be delivered, first things first, and how far its feed was read.
 
@@ -190,23 +218,33 @@ class Link:
         Raises:
             Refused: the agent speaks a contract that is too old. msgspec.DecodeError: or one that is not understood.
         """
-        greeting = self.reported(content, asked)
-        self.after = greeting.last
+        self.after = self.reported(content, asked)
 
-    def reported(self, content: bytes, asked: datetime) -> Greeting:
-        """The agent told of its hosts; of others it may not."""
-        greeting = msgspec.json.decode(content, type=Greeting)
+    def reported(self, content: bytes, asked: datetime) -> int:
+        """The agent told of its hosts; of others it may not. Where its feed was before that."""
+        greeting = msgspec.json.decode(content, type=SealedGreeting)
         report = greeting.report
         if report.contract < CONTRACT - 1:
             raise Refused("its contract is too old: bring the host to this release first")
         if self._name and report.name not in ("", self._name):
             raise Refused(f"it is the agent {report.name}, not {self._name}")
-        if strange := [host.name for host in report.hosts if not self._owns(host.name)]:
+        hosts = self._opened(report.hosts)
+        if strange := [host.name for host in hosts if not self._owns(host.name)]:
             log.error("agent %s speaks for %s, which are not its hosts", self._name, strange)
-        own = tuple(host for host in report.hosts if self._owns(host.name))
-        self._listener.report(replace(report, hosts=own), asked)
+        own = tuple(host for host in hosts if self._owns(host.name))
+        self._listener.report(AgentReport(**_fields(report, AgentSelf), hosts=own), asked)
         self._post.serves(self, [host.name for host in own])
-        return greeting
+        return greeting.last
+
+    def _opened(self, sealed: Iterable[msgspec.Raw]) -> list[HostReport]:
+        """Hosts with their guests; what is not understood is left out, and told of in one line."""
+        unread, hosts = Unread(), []
+        for host in _opened(sealed, SealedHost, unread):
+            guests = tuple(_opened(host.guests, GuestReport, unread))
+            hosts.append(HostReport(**_fields(host, HostSelf), guests=guests))
+        if unread.count:
+            log.error("agent %s: %d hosts or guests are not understood: %s", self._name, unread.count, unread.first)
+        return hosts
 
     def take(self, content: bytes) -> None:
         """What the agent's feed has, in its order; an entry that could not be dealt with is asked for again."""

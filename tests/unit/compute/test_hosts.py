@@ -105,6 +105,28 @@ def test_a_large_report_is_several_transactions(world: World, monkeypatch: pytes
         assert all(host.alive for host in session.scalars(select(Host)))
 
 
+def test_hosts_of_many_guests_are_several_transactions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "GUESTS", 10)
+    guests = tuple(GuestReport(server_id=f"g{n}", power_state=RUNNING) for n in range(5))
+    told = [*many(4, guests=guests), host_report("h4", guests=tuple(guests * 4)), host_report("h5")]
+    assert [[one.name for one in some] for some in hosts.portions(told)] == [["h0", "h1"], ["h2", "h3"], ["h4"], ["h5"]]
+    with world.statements() as seen:
+        hearing(world).report(report_of(*told[:4]), utcnow())
+    assert len([one for one in seen if one.startswith("UPDATE hosts")]) == 2
+
+
+def test_very_many_guests_are_forgotten_some_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement has not parameters for all."""
+    monkeypatch.setattr(hosts, "FORGOTTEN", 10)
+    guests = tuple(GuestReport(server_id=f"g{n}", power_state=RUNNING) for n in range(25))
+    world.report(host_report("h0", guests=guests))
+    with world.statements() as seen:
+        world.report(host_report("h0"))
+    assert len([one for one in seen if one.startswith("DELETE")]) == 3
+    with world.db.read() as session:
+        assert session.scalars(select(UnknownGuest)).all() == []
+
+
 def on_hosts(world: World, count: int) -> list[str]:
     """Servers that run, one a host."""
     made = world.servers(count, vm_state="active", power_state=RUNNING, launched_at=utcnow() - timedelta(hours=1))

@@ -7,9 +7,11 @@ import os
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pileus.errors import Conflict
 from pileus.image import snapshots, store
 from pileus.image.model import Image
 from tests.client import Client
@@ -176,6 +178,48 @@ def test_what_nobody_will_ask_for_is_swept_up(serving: Serving, demo: Client) ->
     assert [one.name for one in brought.iterdir()] == [awaited["id"]]
 
 
+DATA = b"0" * 512
+MADE: dict[str, Any] = {
+    "size": 512,
+    "virtual_size": 1024,
+    "checksum": hashlib.md5(DATA).hexdigest(),
+    "sha512": hashlib.sha512(DATA).hexdigest(),
+}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"size": 511}, {"size": "512x"}, {"virtual_size": -(2**62)}, {"virtual_size": 2**63}, {"checksum": "x" * 5000},
+     {"sha512": "\x1b[2J"}, {"sha512": "0" * 128}, {}],
+    ids=str,
+)  # fmt: skip
+def test_a_host_may_not_say_anything_of_an_image(serving: Serving, demo: Client, lie: dict[str, Any]) -> None:
+    """Not of data that came from elsewhere, of which the hash is known here."""
+    image_id = make(demo)["id"]
+    url = snapshots.location(serving.settings, image_id)
+    brought = store.incoming_directory(serving.settings.images)
+    brought.mkdir(exist_ok=True, parents=True)
+    part = brought / f"{image_id}{store.ARRIVING}"
+    part.write_bytes(DATA)
+    store.arrived(part, MADE["sha512"])
+    with serving.db.write() as session:
+        snapshots.begin(session, image_id)
+    with serving.db.read() as session:
+        store.sweep(session, serving.settings.images)
+    if not lie:
+        with serving.db.write() as session:
+            snapshots.publish(session, image_id, url, MADE)
+        image = demo("GET", f"/images/{image_id}").json
+        assert (image["status"], image["size"], image["virtual_size"]) == ("active", 512, 1024)
+        assert (image["checksum"], image["os_hash_value"]) == (MADE["checksum"], MADE["sha512"])
+    else:
+        with pytest.raises(Conflict), serving.db.write() as session:
+            snapshots.publish(session, image_id, url, MADE | lie)
+        with serving.db.write() as session:
+            snapshots.drop(session, image_id, url)
+    assert list(brought.iterdir()) == []
+
+
 def test_an_image_that_never_came_leaves_nothing(serving: Serving, demo: Client) -> None:
     """Its data may have been published, by a transaction that was not committed."""
     image_id = make(demo)["id"]
@@ -186,8 +230,7 @@ def test_an_image_that_never_came_leaves_nothing(serving: Serving, demo: Client)
     with serving.db.write() as session:
         snapshots.begin(session, image_id)
     with pytest.raises(ZeroDivisionError), serving.db.write() as session:
-        made = {"size": 512, "virtual_size": 512, "checksum": "", "sha512": ""}
-        snapshots.publish(session, image_id, url, made)
+        snapshots.publish(session, image_id, url, MADE)
         raise ZeroDivisionError
     assert files(serving) == [image_id]
     for _ in range(2):

@@ -221,6 +221,17 @@ def test_ways_to_agents(serving: Serving, anybody: Client, token: str, members: 
     assert isinstance(other, Remote) and (other.host, other.port) == ("fd00::1", 9)
 
 
+def test_a_host_that_joined_is_not_ovns_central(serving: Serving, anybody: Client, token: str) -> None:
+    """It would be trusted with the networks of those that join after it."""
+    assert ask(anybody, application(token, "rack1"))[0] == 201
+    with serving.cloud.db.write() as session:
+        agents.enter_own(session, "here", "here", "r1")
+        agents.note_addresses(session, "rack1", "10.0.0.5:7000", "ssl:10.0.0.5:6642")
+        assert agents.southbound(session) == ""
+        agents.note_addresses(session, "here", "10.0.0.1:7000", "ssl:10.0.0.1:6642")
+        assert agents.southbound(session) == "ssl:10.0.0.1:6642"
+
+
 def test_a_replica_keeps_its_papers_and_renews_them(
     members: Members, serving: Serving, anybody: Client, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,3 +147,49 @@ def test_an_agent_that_does_not_wait_is_not_asked_all_the_time(
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(carrier.carry(), 0.3))
     assert asked.count("/freight") == 1
+
+
+@pytest.mark.parametrize("lie", ["none of it", "too much of it"])
+def test_pieces_are_what_was_asked_for(
+    machine: Machine,
+    new_desk: Callable[..., Desk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lie: str,
+) -> None:
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.5)
+    given = b"" if lie == "none of it" else DATA
+    monkeypatch.setattr(machine.desk, "piece", lambda image_id, first, length: given)
+    refuse(machine, new_desk, tmp_path, given, len(DATA) - 1)
+
+
+@pytest.mark.parametrize(("size", "cap", "reserve"), [(len(DATA), len(DATA) - 1, 0), (0, 1, 0), (5, 5, 1 << 62)])
+def test_what_is_too_large_is_not_taken(
+    machine: Machine,
+    new_desk: Callable[..., Desk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    cap: int,
+    reserve: int,
+) -> None:
+    """It is over the cap, or nothing, or the disk would be full."""
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.5)
+    machine.cloud.cap_bytes, machine.cloud.reserve_bytes = cap, reserve
+    refuse(machine, new_desk, tmp_path, DATA[:size], size)
+
+
+def refuse(machine: Machine, new_desk: Callable[..., Desk], tmp_path: Path, data: bytes, size: int) -> None:
+    """The host's data are not taken, nothing of them stays, and the replica goes on talking with its agent."""
+    made, part = tmp_path / "made", tmp_path / "image-2.arriving"
+    made.write_bytes(data)
+    machine.cloud.images["image-2"] = part
+    machine.start()
+    desk = new_desk().start()
+    desk.ears.reports.get(timeout=10)
+    with pytest.raises(CommandFailed, match="no replica takes"):
+        machine.desk.hand_over(made, "image-2", size, hashlib.sha512(data).hexdigest())
+    eventually(lambda: not part.exists(), 10, "what was taken to be gone")
+    assert not (tmp_path / "image-2").exists()
+    desk.send("1")
+    assert desk.ears.next_answer().key == "1" and desk.ears.reports.empty(), "no connection broke"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from pileus.agent.commands import (
     HostReport,
     Progress,
 )
+from pileus.agent.commands.reports import MOST_GUESTS
 from pileus.operations.post import BATCH, Link, Post, Refused
 
 ASKED = datetime(2026, 1, 2, 3, 4, 5)
@@ -255,3 +257,85 @@ def test_the_feed_is_read_from_where_it_was_before_the_report(post: Post, ears: 
     assert link.after == 42 and [host.name for host in ears.heard[0].hosts] == ["h"]
     link.reported(greeting("h", last=50), ASKED)
     assert link.after == 42, "a later report does not skip what happened meanwhile"
+
+
+# --- reports that are not understood ------------------------------------------------------------------------------
+
+
+def said(*hosts: dict[str, Any], **agent: Any) -> bytes:
+    return json.dumps({"report": {"started": 1.0, "network": "fake", "hosts": hosts} | agent, "last": 7}).encode()
+
+
+def told(name: str, **changes: Any) -> dict[str, Any]:
+    return (
+        {"name": name, "hypervisor_type": "QEMU", "hypervisor_version": 1, "host_ip": "192.0.2.1"}
+        | {"inventories": {"VCPU": {"total": 8}}}
+        | changes
+    )
+
+
+def stock(**changes: Any) -> dict[str, Any]:
+    return told("bad", inventories={"VCPU": {"total": 8}, "DISK_GB": {"total": 8} | changes})
+
+
+BAD = [
+    *(stock(total=total) for total in (-1, 2**31, 2**63, 1.5)),
+    *(stock(reserved=reserved) for reserved in (-1, 9)),
+    *(stock(**{name: value}) for name in ("min_unit", "step_size") for value in (0, -1, 2**31)),
+    *(stock(max_unit=most) for most in (-1, 2**31)),
+    *(stock(allocation_ratio=ratio) for ratio in (0, -1.0, 10_001, 1e308)),
+    *(told("bad", inventories={name: {"total": 1}}) for name in ("", "VCPU\n", "vcpu", "A" * 256)),
+    told("bad", inventories={f"CUSTOM_{number}": {"total": 1} for number in range(101)}),
+    *(told(name) for name in ("", "bad\x1b", "bad\n", "bad/../good", ".bad", "b" * 256, 5)),
+    *(told("bad", traits=[trait]) for trait in ("", "CUSTOM_\x00", "T" * 256)),
+    *(
+        told("bad", **{name: text})
+        for name in ("hypervisor_type", "host_ip")
+        for text in ("\x1b[2J", "\x00", "1" * 256)
+    ),
+    told("bad", hypervisor_version=2**31),
+    *(told("bad", cpu_info={"arch": arch}) for arch in ("x" * 65536, "x86\x1b", "\x00")),
+    told("bad", guests=[{"server_id": "s", "power_state": 1}] * (MOST_GUESTS + 1)),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: str(bad)[:200])
+def test_a_host_that_is_not_understood_does_not_keep_the_others(post: Post, ears: Ears, bad: dict[str, Any]) -> None:
+    link = Link(post, ears)
+    link.greeted(said(told("h1"), bad, told("h2")), ASKED)
+    assert [host.name for host in ears.heard[0].hosts] == ["h1", "h2"]
+    assert link.hosts == {"h1", "h2"} and link.after == 7
+
+
+def test_the_most_that_a_host_may_say_is_understood(post: Post, ears: Ears) -> None:
+    most = {"total": 2**31 - 1, "reserved": 2**31 - 1, "max_unit": 2**31 - 1, "allocation_ratio": 10_000.0}
+    host = told("h" * 255, inventories={"VCPU": most, "DISK_GB": {"total": 0}}, cpu_info={"arch": "x" * 60_000})
+    host["guests"] = [{"server_id": "\N{BLACK STAR}", "power_state": 1}] + [
+        {"server_id": f"s{number}", "power_state": None} for number in range(MOST_GUESTS - 1)
+    ]
+    Link(post, ears).greeted(said(host), ASKED)
+    [heard] = ears.heard[0].hosts
+    assert heard.inventories["VCPU"].reserved == 2**31 - 1 and len(heard.guests) == MOST_GUESTS - 1
+
+
+def test_a_guest_that_is_not_understood_does_not_keep_the_others(
+    post: Post, ears: Ears, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange = [{"server_id": "\x1b[2J", "power_state": 1}, {"server_id": "s", "power_state": 101}, 5]
+    guests = [{"server_id": "s1", "power_state": 1}, *strange, {"server_id": "s2", "power_state": None}]
+    Link(post, ears).greeted(said(told("h", guests=guests), {"name": "no host"}), ASKED)
+    [host] = ears.heard[0].hosts
+    assert [guest.server_id for guest in host.guests] == ["s1", "s2"]
+    [line] = caplog.messages
+    assert "4 hosts or guests are not understood" in line and len(line) < 1000, "however many there are"
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [{"southbound": "ssl:h:6642 --db=x"}, {"southbound": "tcp:h:6642"}, {"address": "h\n:1"}, {"network": "\x1b"}],
+    ids=str,
+)
+def test_an_agent_that_is_not_understood_is_not_heard(post: Post, ears: Ears, agent: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        Link(post, ears).greeted(said(told("h"), **agent), ASKED)
+    assert ears.heard == []

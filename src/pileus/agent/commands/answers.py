@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from pileus.agent.commands.base import Count, Instant, Spec, State, Word
 
@@ -39,6 +41,16 @@ class Answer(Spec, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     at: Instant = 0.0
     """When the command ended, by the agent's clock; guest events after it are news."""
+
+
+class SnapshotMade(Spec, frozen=True, kw_only=True):
+    """The result of SnapshotGuest: of the file that was made; sizes in bytes."""
+
+    size: Annotated[int, Meta(ge=1, le=2**62)]
+    virtual_size: Count
+    checksum: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    """MD5."""
+    sha512: Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 
 
 class Progress(Spec, frozen=True, kw_only=True):

@@ -7,9 +7,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Word = Annotated[str, Meta(max_length=255)]
+HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+"""What hosts, and agents, are called."""
+
+Word = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
+"""Of printable characters: it gets into logs, terminals and databases."""
+HostName = Annotated[str, Meta(max_length=255, pattern=rf"\A{HOST_NAME}\Z")]
+Symbol = Annotated[str, Meta(max_length=255, pattern=r"\A[A-Z0-9_]+\Z")]
+"""A resource class or a trait (api-ref placement)."""
 Instant = Annotated[float, Meta(ge=0, le=1e11)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
+Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""Of a resource class (api-ref placement)."""
+Unit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 State = Annotated[int, Meta(ge=0, le=100)]
 """A PowerState."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pileus.agent.commands.base import Count, Instant, Spec, State, Word
+import msgspec
+from msgspec import Meta
+
+from pileus.agent.commands.base import Amount, Count, HostName, Instant, Spec, State, Symbol, Unit, Word
 
 CONTRACT = 4
 """Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
@@ -13,15 +16,26 @@ CONTRACT = 4
 """
 
 
+Southbound = Annotated[str, Meta(max_length=300, pattern=r"\A(ssl:[A-Za-z0-9._:\[\]-]+:[0-9]{1,5})?\Z")]
+MOST_HOSTS, MOST_GUESTS = 100_000, 10_000
+"""Hosts of one agent, guests of one host."""
+_CPU_INFO_BYTES = 65536
+
+
 class Inventory(Spec, frozen=True, kw_only=True):
     """One resource class of a host (api-ref placement, Resource provider inventories)."""
 
-    total: int
-    reserved: int = 0
-    min_unit: int = 1
-    max_unit: int = 0
-    step_size: int = 1
-    allocation_ratio: float = 1.0
+    total: Amount
+    reserved: Amount = 0
+    min_unit: Unit = 1
+    max_unit: Amount = 0
+    """0: the total."""
+    step_size: Unit = 1
+    allocation_ratio: Annotated[float, Meta(gt=0, le=10_000)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.reserved > self.total:
+            raise ValueError("more is reserved than there is")
 
 
 class GuestReport(Spec, frozen=True, kw_only=True):
@@ -34,40 +48,74 @@ class GuestReport(Spec, frozen=True, kw_only=True):
     """0 where the agent does not know it."""
 
 
-class HostReport(Spec, frozen=True, kw_only=True):
+class HostSelf(Spec, frozen=True, kw_only=True):
+    """A hypervisor host without its guests."""
+
+    name: HostName
+    hypervisor_type: Word
+    hypervisor_version: Amount
+    host_ip: Word
+    inventories: Annotated[dict[Symbol, Inventory], Meta(max_length=100)]
+    traits: Annotated[tuple[Symbol, ...], Meta(max_length=2000)] = ()
+    cpu_info: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        text = msgspec.json.encode(self.cpu_info)
+        if len(text) > _CPU_INFO_BYTES or rb"\u00" in text:
+            raise ValueError("cpu_info is too long, or has control characters")
+
+
+class HostReport(HostSelf, frozen=True, kw_only=True):
     """A hypervisor host as its agent sees it."""
 
-    name: str
-    hypervisor_type: str
-    hypervisor_version: int
-    host_ip: str
-    inventories: dict[str, Inventory]
-    traits: tuple[str, ...] = ()
-    cpu_info: dict[str, Any] = {}
     guests: tuple[GuestReport, ...] = ()
 
 
-class AgentReport(Spec, frozen=True, kw_only=True):
-    """What an agent says about itself and its hosts."""
+class SealedHost(HostSelf, frozen=True, kw_only=True):
+    """A host's report whose guests are still closed: one that is not understood must not keep it from the others."""
+
+    guests: Annotated[tuple[msgspec.Raw, ...], Meta(max_length=MOST_GUESTS)] = ()
+
+
+class AgentSelf(Spec, frozen=True, kw_only=True):
+    """What an agent says about itself."""
 
     started: float
-    network: str
+    network: Word
     """Kind of the network driver: ovn or fake."""
     contract: int = CONTRACT
     """Newest version of the contract that the agent speaks; it speaks the one before, too."""
-    hosts: tuple[HostReport, ...]
-    name: str = ""
+    name: Word = ""
     """The agent's own, by which it joined; "" if it is older than that."""
-    southbound: str = ""
+    southbound: Southbound = ""
     """Where other hosts find OVN's central (ssl:HOST:PORT), if it is on this one."""
-    address: str = ""
+    address: Word = ""
     """HOST:PORT on which it awaits replicas and other agents by mutual TLS; "" while it has no certificate."""
+
+
+class AgentReport(AgentSelf, frozen=True, kw_only=True):
+    """What an agent says about itself and its hosts."""
+
+    hosts: tuple[HostReport, ...]
+
+
+class SealedReport(AgentSelf, frozen=True, kw_only=True):
+    """An agent's report whose hosts are still closed, as SealedHost's guests are."""
+
+    hosts: Annotated[tuple[msgspec.Raw, ...], Meta(max_length=MOST_HOSTS)]
 
 
 class Greeting(Spec, frozen=True, kw_only=True):
     """What an agent answers to GET /report. `last`: where its feed was before the report was made."""
 
     report: AgentReport
+    last: int
+
+
+class SealedGreeting(Spec, frozen=True, kw_only=True):
+    """A greeting as a replica reads it."""
+
+    report: SealedReport
     last: int
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from pileus.db.among import among
 from pileus.placement import allocations
 from pileus.placement.model import InventoryRow, ProviderTrait, ResourceProvider
 
+log = logging.getLogger(__name__)
+MOST, MOST_RATIO = 2**31, 10_000
+"""Nobody may report more; what an earlier release let in the board cannot hold."""
 CHUNK = 500
 """So many hosts are read at once, if it is not all."""
 
@@ -120,6 +124,9 @@ def _load(session: Session, ids: list[str] | None) -> list[HostState]:
     used = allocations.usages(session, ids)
     rooms: dict[str, dict[str, Room]] = {}
     for provider_id, name, total, reserved, ratio, max_unit in fetch(_INVENTORIES):
+        if max(abs(total), abs(reserved), abs(max_unit)) > MOST or not 0 < ratio <= MOST_RATIO:
+            log.error("what provider %s has of %s cannot be: nobody is placed there", provider_id, name)
+            continue
         in_use = used.get(provider_id, {}).get(name, 0)
         rooms.setdefault(provider_id, {})[name] = Room(total, int((total - reserved) * ratio), in_use, max_unit)
     traits: dict[str, set[str]] = {}

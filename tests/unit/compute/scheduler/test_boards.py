@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 
 from pileus.agent.commands import Inventory
 from pileus.compute import aggregates, hosts, scheduler, services
@@ -21,7 +21,7 @@ from pileus.compute.services import Change
 from pileus.db import Contended, Session, utcnow
 from pileus.placement import allocations
 from pileus.placement.allocations import Claim
-from pileus.placement.model import ResourceProvider
+from pileus.placement.model import InventoryRow, ResourceProvider
 from tests.unit.compute.scheduler.test_passes import host, request
 from tests.unit.compute.world import World, host_report, report_of
 
@@ -135,6 +135,18 @@ def test_hosts_that_come_and_go(world: World) -> None:
     world.another().write(remove)
     world.report(host_report("h3", 1))
     assert [world.boot(), world.boot()] == ["h3", None] and world.errors[0].count("CoreFilter") == 1
+
+
+@pytest.mark.parametrize(
+    "cannot_be", [{"allocation_ratio": 1e308}, {"reserved": -(2**62)}, {"max_unit": 2**62}], ids=str
+)
+def test_a_host_whose_stock_cannot_be_keeps_servers_from_no_other(world: World, cannot_be: dict[str, float]) -> None:
+    """An earlier release let in whatever hosts said."""
+    world.report(host_report("h1"), host_report("h2"))
+    lying = select(ResourceProvider.id).where(ResourceProvider.name == "h1").scalar_subquery()
+    told = update(InventoryRow).where(InventoryRow.provider_id == lying).values(**cannot_be)
+    world.write(lambda session: session.change(told))
+    assert world.place(*world.servers(3)) == ["h2"] * 3
 
 
 def test_after_the_connections_are_gone_nothing_is_remembered(world: World) -> None:

@@ -1,0 +1,63 @@
+"""What hosts and tenants say moves no cursor of the operator's terminal, and is no markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import update
+
+from pileus.cli.common import refused
+from pileus.cli.host import host
+from pileus.cli.status import status
+from pileus.cli.trace import trace
+from pileus.compute.model import Host
+from pileus.db import utcnow
+from pileus.errors import Conflict
+from pileus.operations import OperationRow, ids
+from tests.unit.nouns import Nouns
+
+EVIL = "x\x1b]0;owned\x07\n[red]forged"
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a cloud with a host, and an operation that failed, of which all texts are evil."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    nouns = Nouns(tmp_path)
+    directory = nouns.serving.settings.directory
+    (directory / "settings.json").write_bytes(msgspec.json.encode(nouns.serving.settings))
+    with nouns.serving.db.write() as session:
+        ids.make_cloud_id(session)
+        session.execute(update(Host).values(hypervisor_type=EVIL))
+        now, error = utcnow(), {"message": EVIL, "defect": EVIL}
+        values = {"created_at": now, "finished_at": now, "state": "failed", "error": error, "arguments": {}}
+        progress = {"stage": EVIL, "done": 1, "total": 2}
+        session.add(OperationRow(id="o", request_id="r", kind=EVIL, subject_id="s", progress=progress, **values))
+    return str(directory)
+
+
+@pytest.mark.parametrize("verb", [(status,), (trace, "s")], ids=lambda verb: str(verb[0].name))
+def test_verbs_print_only_what_is_printable(state: str, verb: tuple[click.Command, *tuple[str, ...]]) -> None:
+    command, *arguments = verb
+    shown = CliRunner().invoke(command, [*arguments, "--state", state], color=True)
+    assert "owned" in shown.output and "[red]forged" in shown.output, shown
+    assert shown.output.isascii() and shown.output.replace("\n", "").isprintable()
+    assert not [line for line in shown.output.splitlines() if line.startswith("[red]")]
+
+
+def test_what_is_refused_is_printable() -> None:
+    assert refused(Conflict(EVIL)).message.isprintable()
+
+
+def test_guests_of_an_agent_are_printable(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Path(state) / "agent"
+    agent.mkdir(exist_ok=True)
+    (agent / "cloud").write_text("another")
+    said = {"report": {"hosts": [{"name": EVIL, "guests": [{"server_id": EVIL}]}]}}
+    monkeypatch.setattr("pileus.operations.agents.ask", lambda *_: said)
+    shown = CliRunner().invoke(host, ["take", "--state", state], color=True)
+    assert "owned" in shown.output and shown.output.replace("\n", "").isprintable(), shown
