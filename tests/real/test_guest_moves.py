@@ -26,6 +26,7 @@ from pileus.agent.commands import (
     StashGuest,
     StopGuest,
 )
+from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
 from tests.real.test_libvirt import HOST, IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
@@ -44,7 +45,7 @@ class OtherHost:
     def fetch(
         self, host: str, address: str, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline
     ) -> None:
-        source = self.other.hypervisor._files.aside(server_id).directory / file
+        source = self.other.hypervisor.handed_over("there", server_id, file)
         shutil.copyfile(source, into)
         progress(source.stat().st_size, source.stat().st_size)
 
@@ -75,8 +76,16 @@ def guest(clouds: tuple[Cloud, Cloud]) -> Iterator[GuestSpec]:
         assert cloud.guests() == {}
 
 
+FILES = ["disk", "disk.eph0", "disk.config"]
+
+
+def sha512(guest: GuestSpec) -> str:
+    assert guest.image is not None
+    return guest.image.sha512
+
+
 def stash(guest: GuestSpec) -> StashGuest:
-    return StashGuest(server_id=guest.server_id, incarnation=2, timeout_s=20)
+    return StashGuest(server_id=guest.server_id, incarnation=2, to="there", timeout_s=20)
 
 
 def receive(guest: GuestSpec, files: list[str], run: bool = True) -> ReceiveGuest:
@@ -99,7 +108,7 @@ def test_a_guest_goes_to_another_host(clouds: tuple[Cloud, Cloud], guest: GuestS
     first, second = clouds
     for _ in range(2):
         aside = first.do(stash(guest))
-        assert aside == {"power_state": PowerState.SHUTDOWN, "files": ["disk", "disk.eph0", "disk.config"]}
+        assert aside == {"power_state": PowerState.SHUTDOWN, "files": FILES, "base": f"{sha512(guest)}.raw"}
         assert first.guests() == {guest.server_id: None} and first.hypervisor._find(guest.server_id) is None
     timeline = Timeline()
     for _ in range(2):
@@ -115,6 +124,24 @@ def test_a_guest_goes_to_another_host(clouds: tuple[Cloud, Cloud], guest: GuestS
     assert second.hypervisor._find(guest.server_id).maxMemory() == 160 << 10
     assert first.do(DropStash(server_id=guest.server_id, incarnation=2)) is None
     assert first.guests() == {}
+
+
+def test_a_guest_whose_image_is_gone_brings_what_its_disk_stands_on(
+    clouds: tuple[Cloud, Cloud], guest: GuestSpec
+) -> None:
+    """As one that came back from the shelf: its server names another image than the one that it was built of then."""
+    first, second = clouds
+    aside = first.do(stash(guest))
+    assert aside is not None and guest.image is not None
+    base = second.hypervisor._images.path(aside["base"])
+    base.unlink(missing_ok=True)
+    gone = replace(guest.image, location="file:///nowhere", sha512="0" * 128)
+    command = replace(receive(replace(guest, image=gone), aside["files"]), base=aside["base"])
+    assert second.do(command) == RUNNING
+    boots(second, guest)
+    assert base.exists()
+    with pytest.raises(CommandFailed):
+        first.hypervisor.handed_over("elsewhere", guest.server_id, aside["base"])
 
 
 def test_a_guest_is_taken_back(clouds: tuple[Cloud, Cloud], guest: GuestSpec) -> None:

@@ -63,7 +63,7 @@ class ImageCache:
     ) -> None:
         self._directory, self._account, self._in_use, self._opened = directory, account, in_use, opened
         self._limits = limits or CacheLimits()
-        self._lock = threading.Lock()
+        self._lock, self._bringing = threading.Lock(), threading.Lock()
         self._under_way: dict[str, Future[Path]] = {}
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(account, directory, 0o710)
@@ -85,7 +85,7 @@ class ImageCache:
             CommandFailed: "image-invalid" (it lies about itself, or is damaged), "image-missing",
                 "flavor-disk-too-small", "storage" (the host's disk is full).
         """
-        target = self._directory / f"{image.sha512.lower()}.raw"
+        target = self._directory / self.name(image)
         if not _BASE_NAME.fullmatch(target.name):
             raise CommandFailed(INVALID, f"image {image.id} has no SHA-512")
         while True:
@@ -100,6 +100,33 @@ class ImageCache:
                 return self._make(image, target, mine, timeline, most_bytes)
             if _await_other(promise, image, timeline):
                 return target
+
+    @staticmethod
+    def name(image: ImageSource) -> str:
+        """What the base of an image is called, on every host."""
+        return f"{image.sha512.lower()}.raw"
+
+    def brought(self, name: str, bring: Callable[[str, Path], None], timeline: Timeline) -> Path:
+        """The base of a name, which another host has: its image may be gone.
+
+        Args:
+            bring: copies the file of a name into a path.
+
+        Raises:
+            CommandFailed: that is no base's name. What `bring` raises.
+        """
+        target = self.path(name)
+        with self._bringing:
+            if _used_now(target):
+                timeline.mark("fetch image", cached=True, shared=False)
+                return target
+            with timeline.stage("fetch image") as detail:
+                fresh = target.with_suffix(_TEMPORARY)
+                bring(name, fresh)
+                detail |= {"cached": False, "shared": False, "bytes": fresh.stat().st_size}
+                share(self._account, fresh, 0o440)
+                fresh.replace(target)
+        return target
 
     def path(self, name: str) -> Path:
         """Where the base of a name is.

@@ -222,7 +222,8 @@ class StashGuest(ServerCommand, frozen=True, kw_only=True):
     definition away and keep its disks under another name, where ReceiveGuest and RestoreGuest find them.
 
     Events: power off, unplug port, set disk aside. Result: {"power_state": int, "files": names of the disks that are
-    kept}. Fails with "no-such-guest". RestoreGuest takes it back, also half done.
+    kept, "base": name of the image base that the root disk stands on}. Fails with "no-such-guest". RestoreGuest takes
+    it back, also half done.
     """
 
     method = "stash"
@@ -254,6 +255,8 @@ class ReceiveGuest(GuestCommand, frozen=True, kw_only=True):
     """The incarnation that they were set aside of."""
     files: tuple[str, ...]
     """Their names, from StashGuest's answer."""
+    base: str = ""
+    """From there, too: another than its image's where the server came back from the shelf, and then fetched as well."""
     run: bool
     plug_timeout_s: float = 60.0
 

@@ -42,7 +42,7 @@ class MoveCommands(Guests):
                 self._data.remove(server_id)
                 self._release(former.ports)
             self._watch.known(server_id, None)
-            return {"power_state": PowerState.SHUTDOWN, "files": moved.names(aside)}
+            return {"power_state": PowerState.SHUTDOWN, "files": moved.names(aside), "base": aside.base_name() or ""}
 
     def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
         """Copy what is set aside, then define, plug and run as a build does; whole disks are kept."""
@@ -90,27 +90,33 @@ class MoveCommands(Guests):
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
         """A file of what is set aside of a guest, if it goes to that host."""
         aside = self._files.aside(checked_id(server_id))
-        if moved.goes_to(aside) != to or file not in moved.names(aside):
-            raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
-        return aside.directory / file
+        if moved.goes_to(aside) == to and file in moved.names(aside):
+            return aside.directory / file
+        if moved.goes_to(aside) == to and file == aside.base_name():
+            return self._images.path(file)
+        raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
         guest = command.guest
         if guest.image is None:
             raise CommandFailed("no-image", "this host boots servers from images only")
-        base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        files.make_directory()
         aside = self._files.aside(guest.server_id)
         here = moved.noted(aside) == command.set_aside  # the same host, or storage that both share
 
+        def fetch(name: str, into: Path) -> None:
+            self._peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
+
         def bring(name: str, into: Path) -> None:
-            if here:
-                moved.copy(aside, name, into)
-            else:
-                self._peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
+            moved.copy(aside, name, into) if here else fetch(name, into)
 
         def told(done: int, total: int) -> None:
             timeline.progress("copy disk", done, total)
+
+        if command.base in ("", self._images.name(guest.image)):
+            base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
+        else:
+            base = self._images.brought(command.base, fetch, timeline)
+        files.make_directory()
 
         with timeline.stage("copy disk") as detail:
             detail |= {"source": command.source, "shared": here, "files": list(command.files)}

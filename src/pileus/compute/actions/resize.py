@@ -90,7 +90,7 @@ def _move(
         then=RESIZE_MIGRATING,
         ahead=stash,
     )
-    files = op.ask(stash).get("files", [])
+    kept = op.ask(stash)
     op.step(
         "move server",
         moves.depart,
@@ -100,7 +100,7 @@ def _move(
         undo=moves.come_back.owed(server_id=server_id, move_id=move_id),
         then=RESIZE_MIGRATED,
     )
-    receive = _finishing(server_id, placed, source, set_aside, files, run, plug_timeout_s)
+    receive = _finishing(server_id, placed, source, set_aside, kept, run, plug_timeout_s)
     op.step(
         "bind ports",
         moves.bind_ports,
@@ -122,7 +122,7 @@ def _setting_aside(server_id: str, source: str, set_aside: int, timeout_s: float
 
 
 def _finishing(
-    server_id: str, placed: Values, source: str, set_aside: int, files: list[str], run: bool, plug_timeout_s: float
+    server_id: str, placed: Values, source: str, set_aside: int, kept: Values, run: bool, plug_timeout_s: float
 ) -> Asked:
     """The destination's part: a guest is made of what was set aside."""
     command = spec.owed(
@@ -131,7 +131,8 @@ def _finishing(
         source=source,
         address=placed["address"],
         set_aside=set_aside,
-        files=files,
+        files=kept.get("files", []),
+        base=kept.get("base", ""),
         run=run,
         plug_timeout_s=plug_timeout_s,
     )
