@@ -144,7 +144,8 @@ class Agents:
                 pause = AWAY_S
             pause = RECONNECT_S if clock.monotonic() - began > AWAY_S else pause
             await asyncio.sleep(pause)
-            pause = min(2 * pause, AWAY_S)
+            # Who starts here wants the hosts of this machine at once; one elsewhere may be away for long.
+            pause = RECONNECT_S if isinstance(contact.way, Local) else min(2 * pause, AWAY_S)
 
 
 T = TypeVar("T")
