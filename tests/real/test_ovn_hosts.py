@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -144,9 +145,9 @@ def test_a_host_changes_in_ovns_central_what_is_its_own(hosts: Hosts, guests: tu
         return call_in(hosts.second_ns, lambda: sh(*remote, *arguments))
 
     assert HOST in ask("--bare", "--columns=name", "list", "Chassis")
-    with pytest.raises(Exception):  # noqa: B017  # CalledProcessError of the program
+    with pytest.raises(subprocess.CalledProcessError):
         ask("set", "Chassis", HOST, "hostname=mine")
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(subprocess.CalledProcessError):
         ask("create", "DNS", "records={}")
     assert HOST in hosts.southbound("--bare", "--columns=hostname", "list", "Chassis")
 
@@ -155,7 +156,7 @@ def test_who_has_no_certificate_of_the_cloud_is_not_let_in(hosts: Hosts) -> None
     key, certificate, authority = Cloud("cloud-1").enrol(hosts.states[1] / f"papers-{uuid.uuid4().hex}", OTHER).pems
     shown = (f"--private-key={key}", f"--certificate={certificate}", f"--ca-cert={authority}")
     remote = ("ovn-sbctl", f"--db=ssl:{CENTRAL}:{SOUTHBOUND_PORT}", "--timeout=3", *shown)
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(subprocess.CalledProcessError):
         call_in(hosts.second_ns, lambda: sh(*remote, "show"))
 
 

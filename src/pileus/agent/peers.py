@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ from pileus import clock
 from pileus.agent.commands.freight import Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.papers import PapersFolder
+from pileus.agent.storage.peers import Told
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, peer
 
@@ -81,7 +82,7 @@ class TlsPeers:
         server_id: str,
         file: str,
         into: Path,
-        progress: Callable[[int, int], None],
+        progress: Told,
         timeline: Timeline,
     ) -> None:
         """Copy a file of what another host has set aside of a guest; see storage.peers.Peers."""
@@ -106,9 +107,7 @@ class TlsPeers:
                 raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
             time.sleep(AGAIN_S)
 
-    def _copy(
-        self, host: str, address: str, query: dict[str, str], into: Path, told: Callable[[int, int], None]
-    ) -> None:
+    def _copy(self, host: str, address: str, query: dict[str, str], into: Path, told: Told) -> None:
         connection = self._connection(host, address)
         try:
             found = msgspec.json.decode(_ask(connection, "/extents", query), type=Extents)

@@ -140,6 +140,24 @@ class Guests:
             prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
             return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
 
+    def _make(
+        self,
+        guest: GuestSpec,
+        make_files: Callable[[GuestFiles, Timeline], None],
+        plug_timeout_s: float,
+        timeline: Timeline,
+        run: bool = True,
+    ) -> dict[str, Any]:
+        """Prepare the ports' networks while the files are made, then launch. One that runs is left alone."""
+        files = self._files.guest(guest.server_id)
+        self._data.put(guest)
+        if self._power(guest.server_id) == PowerState.RUNNING:
+            return self._settled(guest.server_id)
+        with ThreadPoolExecutor(1, "network") as pool:
+            prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
+            make_files(files, timeline)
+        return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
+
     def _launch(
         self,
         guest: GuestSpec,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles
-from pileus.agent.storage.peers import NoPeers, Peers
+from pileus.agent.storage.peers import Peers
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
@@ -84,7 +85,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         super().__init__(state, network, host, self.metadata.store, virt_type, account)
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
         self._uploads = uploads or Uploads(None)
-        self._peers = peers or NoPeers()
+        self._peers = peers
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -161,14 +162,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         """
         guest = command.guest
         with self._commanded(host, guest.server_id):
-            files = self._files.guest(guest.server_id)
-            self._data.put(guest)
-            if self._power(guest.server_id) == PowerState.RUNNING:
-                return self._settled(guest.server_id)
-            with ThreadPoolExecutor(1, "network") as pool:
-                prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
-                self._make_files(guest, files, timeline)
-            return self._launch(guest, files, command.plug_timeout_s, timeline, prepared)
+            return self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline)
 
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         """Remove domain, files, taps and instance data, and the namespaces of networks it was the last on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pileus.agent import configdrive
@@ -23,7 +23,7 @@ class MoveCommands(Guests):
     """See base.Hypervisor. What becomes of the disks is said in storage.moved."""
 
     _images: ImageCache
-    _peers: Peers
+    _peers: Peers | None
 
     def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
         """Shut the guest down, forget its definition, put its directory aside; nothing is left but that."""
@@ -48,14 +48,8 @@ class MoveCommands(Guests):
         """Copy what is set aside, then define, plug and run as a build does; whole disks are kept."""
         guest = command.guest
         with self._commanded(host, guest.server_id):
-            files = self._files.guest(guest.server_id)
-            self._data.put(guest)
-            if self._power(guest.server_id) == PowerState.RUNNING:
-                return self._settled(guest.server_id)
-            with ThreadPoolExecutor(1, "network") as pool:
-                prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
-                self._receive_files(command, files, timeline)
-            return self._launch(guest, files, command.plug_timeout_s, timeline, prepared, command.run)
+            make_files = partial(self._receive_files, command)
+            return self._make(guest, make_files, command.plug_timeout_s, timeline, command.run)
 
     def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
         """Take the directory back, then define, plug and run afresh."""
@@ -104,6 +98,8 @@ class MoveCommands(Guests):
         here = moved.noted(aside) == command.set_aside  # the same host, or storage that both share
 
         def fetch(name: str, into: Path) -> None:
+            if self._peers is None:
+                raise CommandFailed("peer", "this host does not know how to reach others")
             self._peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
 
         def bring(name: str, into: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 
 Told = Callable[[int, int], None]
@@ -36,19 +35,3 @@ class Peers(Protocol):
         Raises:
             CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
         """
-
-
-class NoPeers:
-    """For a host that is alone."""
-
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Told,
-        timeline: Timeline,
-    ) -> None:
-        raise CommandFailed("peer", "this host does not know how to reach others")
