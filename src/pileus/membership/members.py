@@ -40,7 +40,8 @@ class Members:
         """Every agent that this replica can reach."""
         with self._db.read() as session:
             rows = list(session.scalars(select(Agent).order_by(Agent.name)))
-            ways = [(row, self._way(session, row)) for row in rows]
+            cloud = cloud_id(session)
+            ways = [(row, self._way(session, cloud, row)) for row in rows]
         return [Contact(row.name, way, partial(agents.owns, row.hosts)) for row, way in ways if way]
 
     def way_to(self, host: str) -> Way:
@@ -51,7 +52,7 @@ class Members:
         """
         with self._db.read() as session:
             row = agents.of_host(session, host)
-            way = self._way(session, row) if row else None
+            way = self._way(session, cloud_id(session), row) if row else None
         if way is None:
             raise Unavailable(f"Host {host} cannot be reached.")
         return way
@@ -67,13 +68,13 @@ class Members:
             own = authority.certify_agent(session, name, key, lasts_s)
             return Certificate(certificate=own.decode(), authority=authority.certificate(session).decode())
 
-    def _way(self, session: Session, row: Agent) -> Way | None:
+    def _way(self, session: Session, cloud: str, row: Agent) -> Way | None:
         if row.replica_id == self._settings.replica_id:
             return Local(self._settings.agent_socket)
         found = agents.ADDRESS.fullmatch(row.address)
         if found is None:
             return None
-        who = Identity(cloud_id(session), AGENT, row.name)
+        who = Identity(cloud, AGENT, row.name)
         keys = tuple(filter(None, (row.public_key, row.next_key)))
         return Remote(found["host"].strip("[]"), int(found["port"]), who, self._own(session), keys)
 

@@ -70,7 +70,11 @@ class Local(msgspec.Struct, frozen=True):
     def open(self, timeout_s: float) -> socket.socket:
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         found.settimeout(timeout_s)
-        found.connect(str(self.path))
+        try:
+            found.connect(str(self.path))
+        except OSError:
+            found.close()
+            raise
         return found
 
     async def streams(self) -> Streams:
