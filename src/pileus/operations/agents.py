@@ -199,11 +199,12 @@ class _Conversation:
             await self._renew(commands)
             asked, said = utcnow(), await commands.exchange("GET", "/report")
             await self._threads.run(partial(self._link.greeted, said, asked))
-            talks = [self._deliver(commands), self._read(feed)]
-            if not isinstance(self._contact.way, Local):  # whose images are in a folder that both have
+            if isinstance(self._contact.way, Local):  # its images are in a folder that both have
+                await _until_one_ends(self._deliver(commands), self._read(feed))
+            else:
                 await images.open()
-                talks.append(Carrier(images, self._stock, self._contact.owns, lambda: self._link.hosts).carry())
-            await _until_one_ends(*talks)
+                carrier = Carrier(images, self._stock, self._contact.owns, lambda: self._link.hosts)
+                await _until_one_ends(self._deliver(commands), self._read(feed), carrier.carry())
         finally:
             self._post.closed(self._link)
             for wire in (commands, feed, images):
