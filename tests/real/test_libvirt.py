@@ -353,6 +353,7 @@ def test_cached_build_and_stop(cloud: Cloud, guest: GuestSpec, state: Path) -> N
     report = cloud.hypervisor.reports()[0]
     assert report.hypervisor_type == "QEMU"
     assert {"VCPU", "MEMORY_MB", "DISK_GB"} <= report.inventories.keys()
+    assert report.hardware.cells and len(msgspec.json.encode(report.hardware)) < 1 << 20
     until(lambda: "login:" in cloud.console(guest.server_id))
     started = time.monotonic()
     cloud.hypervisor.stop(keep_guests=False)

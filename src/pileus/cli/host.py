@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlalchemy import select
 
+from pileus.cli import tables
 from pileus.cli.common import agents_cloud, database, refused, say, settings_of, state_option
 from pileus.errors import PileusError
 from pileus.files import write_private
@@ -52,6 +53,30 @@ def take(state: str, yes: bool) -> None:
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
     click.echo(f"the agent serves cloud {ours} from now on")
+
+
+@host.command()
+@state_option
+@click.argument("name")
+def show(state: str, name: str) -> None:
+    """Show what a host has: amounts and what of them is used, NUMA cells, PCI devices."""
+    from pileus.compute import hypervisors
+    from pileus.compute.model import Host
+
+    with database(settings_of(state)).read() as session:
+        found = session.get(Host, name)
+        if found is None:
+            raise click.ClickException(f"there is no host {name}")
+        say(f"host       {found.name}, {'up' if found.alive else 'down'}" + (", disabled" if found.disabled else ""))
+        say(f"address    {found.host_ip}")
+        use = hypervisors.use(session, [found])[found.name]
+        click.echo(f"servers    {use.running_vms}")
+        click.echo(f"vCPUs      {use.vcpus_used} of {use.vcpus} used")
+        click.echo(f"memory     {use.memory_mb_used} of {use.memory_mb} MiB used")
+        click.echo(f"disk       {use.local_gb_used} of {use.local_gb} GiB used")
+        for table in (tables.numa_cells(found.hardware.cells), tables.pci_devices(found.hardware.devices)):
+            if table.row_count:
+                tables.console().print(table)
 
 
 @host.command()

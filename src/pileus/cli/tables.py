@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pileus.agent.commands import PowerState
+from pileus.agent.commands import NumaCell, PciDevice, PowerState
 from pileus.clock import utcnow
 
 if TYPE_CHECKING:
@@ -47,6 +47,23 @@ def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
     for row in rows:
         state = "files only" if row.power_state is None else POWER_STATES.get(row.power_state, str(row.power_state))
         add(table, row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
+    return table
+
+
+def numa_cells(cells: Iterable[NumaCell]) -> Table:
+    """The parts of a machine that have memory of their own."""
+    table = _table("NUMA cell", "CPUs", "MiB")
+    for one in cells:
+        add(table, str(one.id), one.cpus, str(one.memory_mib))
+    return table
+
+
+def pci_devices(devices: Iterable[PciDevice]) -> Table:
+    """A machine's PCI functions; numbers are hexadecimal, as lspci -n has them."""
+    table = _table("PCI device", "vendor:product", "class", "NUMA cell", "driver", "virtual function of")
+    for one in devices:
+        cell = "" if one.cell is None else str(one.cell)
+        add(table, one.address, f"{one.vendor_id}:{one.product_id}", one.class_id, cell, one.driver, one.parent)
     return table
 
 

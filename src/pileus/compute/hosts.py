@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from pileus import clock
-from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, HostReport, PowerState
+from pileus.agent.commands import AgentReport, GuestEvent, GuestReport, Hardware, HostReport, PowerState
 from pileus.compute import servers, spec
 from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
@@ -37,6 +37,7 @@ class Shown(msgspec.Struct, frozen=True):
     hypervisor_version: int
     host_ip: str
     cpu_info: dict[str, Any]
+    hardware: Hardware
 
 
 _NOW = select(in_seconds(0)).scalar_subquery()

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
+from pileus.agent.commands import Hardware
 from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot, KeySnapshot, News
 from pileus.db import Base, in_seconds, utcnow
 from pileus.db.structs import AsStruct
@@ -34,6 +35,10 @@ class Host(Base):
     hypervisor_version: Mapped[int]
     host_ip: Mapped[str]
     cpu_info: Mapped[dict[str, Any]]
+    hardware: Mapped[Hardware] = mapped_column(
+        AsStruct(Hardware), default=Hardware(), server_default="{}", deferred=True
+    )
+    """Read by those who ask for it only: it may be long."""
     disabled: Mapped[bool] = mapped_column(default=False)
     disabled_reason: Mapped[str | None]
     forced_down: Mapped[bool] = mapped_column(default=False)

@@ -10,16 +10,21 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import update
 
+from pileus.agent.commands import Hardware, NumaCell, PciDevice
 from pileus.cli.common import refused
 from pileus.cli.host import host
 from pileus.cli.status import status
 from pileus.cli.trace import trace
 from pileus.compute.model import Host
-from pileus.db import utcnow
+from pileus.db import Database, utcnow
 from pileus.errors import Conflict
 from pileus.operations import OperationRow, ids
 from tests.unit.nouns import Nouns
 
+CELL = NumaCell(id=0, cpus="0-7", memory_mib=16384)
+CARD = PciDevice(
+    address="0000:03:00.1", vendor_id="15b3", product_id="1017", class_id="020000", cell=0, driver="[red]e1000"
+)
 EVIL = "x\x1b]0;owned\x07\n[red]forged"
 
 
@@ -61,3 +66,14 @@ def test_guests_of_an_agent_are_printable(state: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("pileus.operations.agents.ask", lambda *_: said)
     shown = CliRunner().invoke(host, ["take", "--state", state], color=True)
     assert "owned" in shown.output and shown.output.replace("\n", "").isprintable(), shown
+
+
+def test_a_host_is_shown_with_its_hardware(state: str) -> None:
+    with Database(f"sqlite:///{state}/db/pileus.db").write() as session:
+        session.get_one(Host, "up").hardware = Hardware((CELL,), (CARD,))
+    shown = CliRunner().invoke(host, ["show", "up", "--state", state]).output
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["host", "up,", "up"] in rows and ["vCPUs", "0", "of", "8", "used"] in rows
+    assert ["0", "0-7", "16384"] in rows
+    assert ["0000:03:00.1", "15b3:1017", "020000", "0", "[red]e1000"] in rows
+    assert CliRunner().invoke(host, ["show", "h9", "--state", state]).exit_code == 1

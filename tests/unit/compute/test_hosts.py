@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from pileus.agent.commands import GuestReport, HostReport, Inventory
+from pileus.agent.commands import GuestReport, Hardware, HostReport, Inventory, NumaCell, PciDevice
 from pileus.cloud import Hearing
 from pileus.compute import hosts
 from pileus.compute.model import Host, Server, UnknownGuest
@@ -71,6 +71,14 @@ def test_what_a_host_shows_follows_its_report(world: World) -> None:
         assert (first.hypervisor_version, first.host_ip, first.cpu_info) == (2, "192.0.2.9", {"arch": "aarch64"})
         assert (second.hypervisor_version, second.host_ip) == (1, "192.0.2.1")
         assert (first.zone, first.disabled, first.alive, second.alive) == ("nova", False, True, True)
+
+
+def test_what_a_host_is_made_of_follows_its_report(world: World) -> None:
+    card = PciDevice(address="0000:03:00.0", vendor_id="15b3", product_id="1017", class_id="020000", cell=0)
+    for made_of in (Hardware((NumaCell(id=0, cpus="0-3", memory_mib=4096),), (card,)), Hardware()):
+        world.report(host_report("h1", hardware=made_of))
+        with world.db.read() as session:
+            assert session.get_one(Host, "h1").hardware == made_of
 
 
 def test_hosts_are_numbered_as_they_come(world: World) -> None:

@@ -48,6 +48,37 @@ class GuestReport(Spec, frozen=True, kw_only=True):
     """0 where the agent does not know it."""
 
 
+class NumaCell(Spec, frozen=True, kw_only=True):
+    """A NUMA cell of a host; `cpus` as the kernel lists them (0-3,8)."""
+
+    id: Amount
+    cpus: Annotated[str, Meta(max_length=4096, pattern=r"\A[0-9,-]*\Z")]
+    memory_mib: Amount
+
+
+_HEXADECIMAL = Annotated[str, Meta(max_length=8, pattern=r"\A[0-9a-f]*\Z")]
+
+
+class PciDevice(Spec, frozen=True, kw_only=True):
+    """A PCI function of a host. `cell`: the NUMA cell that it is near to; `parent`: of a virtual function, the physical
+    one's address."""
+
+    address: Word
+    vendor_id: _HEXADECIMAL
+    product_id: _HEXADECIMAL
+    class_id: _HEXADECIMAL
+    cell: Amount | None = None
+    driver: Word = ""
+    parent: Word = ""
+
+
+class Hardware(Spec, frozen=True):
+    """What a host is made of, for people to read."""
+
+    cells: Annotated[tuple[NumaCell, ...], Meta(max_length=1024)] = ()
+    devices: Annotated[tuple[PciDevice, ...], Meta(max_length=4096)] = ()
+
+
 class HostSelf(Spec, frozen=True, kw_only=True):
     """A hypervisor host without its guests."""
 
@@ -58,6 +89,7 @@ class HostSelf(Spec, frozen=True, kw_only=True):
     inventories: Annotated[dict[Symbol, Inventory], Meta(max_length=100)]
     traits: Annotated[tuple[Symbol, ...], Meta(max_length=2000)] = ()
     cpu_info: dict[str, Any] = {}
+    hardware: Hardware = Hardware()
 
     def __post_init__(self) -> None:
         text = msgspec.json.encode(self.cpu_info)

@@ -22,7 +22,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor import accel, host
+from pileus.agent.hypervisor import accel, hardware, host
 from pileus.agent.hypervisor.base import GuestListener, Result
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
 from pileus.agent.hypervisor.moves import MoveCommands
@@ -129,6 +129,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
                     inventories=host.inventories(self._state),
                     traits=host.traits(),
                     cpu_info=host.cpu_info(connection.getCapabilities()),
+                    hardware=hardware.read(),
                     guests=tuple(GuestReport(server_id=id, power_state=states.get(id)) for id in sorted(guests)),
                 )
             ]
