@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 BATCH = 200
+ENTRY_BYTES = 1 << 20
+"""Of a feed entry, at most: what it tells becomes rows."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -157,6 +159,12 @@ def _opened(sealed: Iterable[msgspec.Raw], kind: type[T], unread: Unread) -> Ite
             unread.first = unread.first or f"{bytes(raw)[:200]!r}: {error}"
 
 
+def _entry(raw: msgspec.Raw) -> FeedEntry:
+    if len(raw) > ENTRY_BYTES:
+        raise msgspec.DecodeError(f"it has {len(raw)} bytes")
+    return msgspec.json.decode(raw, type=FeedEntry)
+
+
 def _fields(said: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The values of what a closed and an open report have in common."""
     return {name: getattr(said, name) for name in kind.__struct_fields__}
@@ -251,9 +259,9 @@ class Link:
         self._listener.alive(sorted(self.hosts))
         for raw in msgspec.json.decode(content, type=list[msgspec.Raw]):
             try:
-                entry = msgspec.json.decode(raw, type=FeedEntry)
+                entry = _entry(raw)
             except msgspec.DecodeError:
-                log.exception("an entry of the feed of %s is not understood", self.hosts)
+                log.exception("an entry of the feed of agent %r is not understood", self._name)
                 self.after = msgspec.json.decode(raw, type=Numbered).sequence
                 continue
             self._take(entry)
