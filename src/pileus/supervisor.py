@@ -17,8 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from pileus import bootstrap, logs, replica
+from pileus import bootstrap, holds, logs, replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.images import CacheLimits
@@ -43,10 +44,15 @@ Progress = Callable[[str], None]
 
 
 class Child:
-    """A forked process that tells its progress through a pipe."""
+    """A forked process that tells its progress through a pipe.
 
-    def __init__(self, name: str, work: Callable[[Progress], None]) -> None:
+    Args:
+        folder: its pid is noted there, in `NAME.pid`.
+    """
+
+    def __init__(self, name: str, folder: Path, work: Callable[[Progress], None]) -> None:
         self.name, self._work = name, work
+        self._pidfile = folder / f"{name}.pid"
         self.pid = 0
         self.ready = False
         self._reader = -1
@@ -62,6 +68,7 @@ class Child:
             os.close(self._reader)
             self._live(writer)
         os.close(writer)
+        self._pidfile.write_text(str(self.pid))
 
     def _live(self, writer: int) -> None:
         """The child's whole life."""
@@ -116,7 +123,8 @@ class Supervisor:
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
-        self._agent = [Child("agent", lambda tell: self._run_agent(tell))] if settings.role != "replica" else []
+        self._pids = settings.directory / "run"
+        self._agent = [Child("agent", self._pids, self._run_agent)] if settings.role != "replica" else []
         self._conductor, self._workers = self._replica(listener) if listener else ([], [])
         self._stopping = False
 
@@ -125,9 +133,9 @@ class Supervisor:
         settings = self._settings
         passwords = _first_passwords(settings)
         hear, ring = os.pipe()
-        conductor = Child("conductor", lambda tell: replica.conduct(settings, passwords, hear, tell))
+        conductor = Child("conductor", self._pids, lambda tell: replica.conduct(settings, passwords, hear, tell))
         workers = [
-            Child(f"api-{number}", lambda tell: replica.answer(settings, listener, ring, tell))
+            Child(f"api-{number}", self._pids, lambda tell: replica.answer(settings, listener, ring, tell))
             for number in range(1, (settings.api_workers or os.cpu_count() or 1) + 1)
         ]
         return [conductor], workers
@@ -295,6 +303,7 @@ def prepare(settings: Settings) -> socket.socket | None:
         StartFailed: the address is taken, or the namespace cannot be entered.
     """
     lay_out(settings)
+    holds.watch(settings.directory)
     if settings.netns:
         enter_netns(settings.netns)
     listener = _listen(settings) if settings.role != "agent" else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pileus.cli.lab_fault import fault
 from pileus.lab import MOST_HOSTS, Lab, LabFailed, Plan
 
 directory_option = click.option(
@@ -24,9 +25,10 @@ def lab() -> None:
 @directory_option
 @click.option("--hosts", type=click.IntRange(1, MOST_HOSTS), default=3, show_default=True, help="How many.")
 @click.option("--hypervisor", type=click.Choice(["auto", "libvirt", "fake"]), default="auto", show_default=True)
-def up(state: str, hosts: int, hypervisor: str) -> None:
+@click.option("--disk", type=click.IntRange(1), metavar="GIB", help="Give each host a disk of its own for its guests.")
+def up(state: str, hosts: int, hypervisor: str, disk: int | None) -> None:
     """Build it: own libvirtd and OVN chassis a host, tunnels between them, agents joined by mutual TLS."""
-    plan, made = Plan(hosts, hypervisor), Lab(Path(state).absolute())
+    plan, made = Plan(hosts, hypervisor, disk or 0), Lab(Path(state).absolute())
     try:
         made.up(plan)
     except LabFailed as error:
@@ -49,3 +51,6 @@ def down(state: str) -> None:
     except LabFailed as error:
         raise click.ClickException(str(error)) from error
     click.echo("removed")
+
+
+lab.add_command(fault)
