@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -128,13 +128,16 @@ class Faults:
     # --- when -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def at(self, step: str, hosts: Iterable[str], timeout_s: float) -> Iterator[str]:
+    def at(
+        self, step: str, hosts: Iterable[str], timeout_s: float, then: Callable[[], None] = lambda: None
+    ) -> Iterator[str]:
         """Wait until an operation comes to a step, or a host to a stage of its command; it stands there while the block
         runs, which is given the host.
 
         Args:
             step: as the trace names it; with ":after" behind it, its end instead of its beginning.
             hosts: on which it is waited for: steps of the control plane are done where a replica runs.
+            then: called once nobody goes by any more.
 
         Raises:
             LabFailed: nobody came within `timeout_s` seconds.
@@ -144,6 +147,7 @@ class Faults:
         try:
             for point in points.values():
                 point.ask()
+            then()
             deadline = time.monotonic() + timeout_s
             while not (there := [host for host, point in points.items() if point.taken]):
                 if time.monotonic() > deadline:

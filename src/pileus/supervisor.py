@@ -224,6 +224,7 @@ class Supervisor:
             children = [*self._agent, *self._conductor, *self._workers]
             for child in children:
                 for line in child.lines(0.5 / len(children)):
+                    child.ready |= line == "ready"
                     log.info("%s: %s", child.name, line)
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid and not self._stopping:
@@ -238,6 +239,8 @@ class Supervisor:
     def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
         """Orderly: the APIs first, then the guests and their engines, then the agent."""
         self._end(*self._workers, *self._conductor)
+        if not keep_guests:
+            self._await_agent()
         if any(one.ready for one in self._agent):
             try:
                 connection = Question(Local(self._settings.agent_socket), STOP_TIMEOUT_S)
@@ -246,6 +249,15 @@ class Supervisor:
             except (OSError, http.client.HTTPException):
                 log.exception("the agent did not stop in order")
         self._end(*self._agent)
+
+    def _await_agent(self) -> None:
+        """One that died lately is needed once more: nobody else can end guests and their engines."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for child in self._agent:
+            if child.ended():
+                child.start()
+            while not (child.ready or child.ended()) and time.monotonic() < deadline:
+                child.ready |= "ready" in child.lines(0.05)
 
     def _end(self, *children: Child) -> None:
         """All of them at once: in order, and if that takes too long, not in order."""

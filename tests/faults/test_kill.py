@@ -10,6 +10,7 @@ import signal
 
 import pytest
 
+from pileus.agent.commands import PowerState
 from tests.faults.conftest import Victim
 from tests.support import eventually
 
@@ -71,6 +72,25 @@ def test_a_process_that_dies_is_started_again(victim: Victim, process: str) -> N
     eventually(answers, 20, "the APIs' return")
     server_id = victim.boot()
     assert victim.settled(server_id).status == "ACTIVE"
+    victim.compute.delete_server(server_id)
+    victim.gone(server_id)
+    victim.assert_holds_exactly(0)
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_guests_are_ended_by_an_agent_that_died_before(victim: Victim, back: bool) -> None:
+    """Also by one that is not there again yet when the cloud is to stop."""
+    server_id = victim.boot()
+    assert victim.settled(server_id).status == "ACTIVE"
+    [guest] = victim.guests()
+    os.kill(victim.cloud.children[0], signal.SIGKILL)
+    if back:
+        eventually(
+            lambda: victim.cloud.log().rpartition("starting it again")[2].count("agent: ready"), 60, "its return"
+        )
+    victim.cloud.down()
+    assert int(guest.read_text()) == PowerState.SHUTDOWN
+    victim.cloud.up()
     victim.compute.delete_server(server_id)
     victim.gone(server_id)
     victim.assert_holds_exactly(0)

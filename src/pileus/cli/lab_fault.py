@@ -40,8 +40,8 @@ class _Fault(click.Command):
             faults = Faults(Lab(Path(state).absolute()))
             make = partial(self.callback, faults, **values)
             if at:
-                with faults.at(at, on or faults.hosts, within) as host:
-                    click.echo(f"{at} on {host}")
+                with faults.at(at, on or faults.hosts, within, lambda: click.echo(f"waiting for {at}")) as host:
+                    click.echo(f"begun on {host}")
                     make()
             else:
                 make()
