@@ -38,7 +38,7 @@ CASES = [
     Case("migrate", "running", "destination", "kill agent"),
     Case("migrate", "running:after", "destination", "kill agent"),
     Case("migrate", "copy disk", "destination", "kill supervisor"),
-    Case("migrate", "copy disk", "source", "kill supervisor"),
+    Case("migrate", "set disk aside", "source", "kill supervisor"),
     Case("migrate", "schedule", "control", "kill replica"),
     Case("migrate", "migrate disk and power off:after", "control", "kill replica"),
     Case("migrate", "move server:after", "control", "kill replica"),
@@ -87,14 +87,18 @@ def test_a_move_in_which_something_fails(world: LabWorld, case: Case) -> None:
 
 def test_the_command_line_makes_faults(world: LabWorld) -> None:
     """What the other tests call is what users type."""
+    world.at_rest()
     state = ("--state", str(world.lab.state))
     argv = [*PILEUS, "lab", "fault", "kill", "lab-1", "replica", "--at", "schedule", "--on", "lab-1", *state]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting:
-        assert waiting.stdout is not None
-        assert waiting.stdout.readline() == "waiting for schedule\n"
-        world.asked("migrate")
-        assert waiting.stdout.readline() == "begun on lab-1\n"
-        assert waiting.wait(60) == 0
+        try:
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == "waiting for schedule\n"
+            world.asked("migrate")
+            assert waiting.stdout.readline() == "begun on lab-1\n"
+            assert waiting.wait(60) == 0
+        finally:
+            waiting.kill()
     world.at_rest()
     done = subprocess.run(
         [*PILEUS, "lab", "fault", "cut", "lab-9", *state], check=False, capture_output=True, text=True
