@@ -15,6 +15,7 @@ import msgspec
 
 from pileus import holds
 from pileus.files import write_private
+from pileus.settings import load
 
 SWITCH = "pileus-lab"
 DEVICE, BRIDGE = "u0", "underlay"
@@ -81,9 +82,10 @@ class Lab:
         """Where a host's disk is mounted, if it has one of its own; its guests' directory is in it."""
         return self._directory / f"disk-{host}"
 
-    def start_again(self, host: int) -> None:
-        """Start what runs on a host, all of which was killed."""
-        _run(*_pileus("up" if host == 1 else "agent", "--state", str(self.state(host)), "--detach"))
+    def start_again(self, state: Path) -> None:
+        """Start what was killed, of one state directory, as it was started before."""
+        role = load(str(state)).role
+        _run(*_pileus({"cloud": "up"}.get(role, role), "--state", str(state), "--detach"))
 
     def up(self, plan: Plan) -> None:
         """Build it, from nothing.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pileus import holds
 from pileus.agent.daemons import lives, pid_of, run, wait_until
@@ -34,23 +35,36 @@ _END_S = 30.0
 """How long a process may take to end that was killed."""
 
 
+class Machine(NamedTuple):
+    """What stands for a machine. `link`: the switch's end of its own; `disk`: where that is mounted, if it has one."""
+
+    namespace: str
+    link: str
+    state: Path
+    disk: Path
+
+
 class Faults:
     """Of a lab that is up. Hosts are named as in the cloud (`lab-1`). What cannot be done raises CommandFailed."""
 
     def __init__(self, lab: Lab) -> None:
-        self._lab, self._plan = lab, lab.plan()
+        self._lab, plan = lab, lab.plan()
+        self._machines = {
+            plan.name(host): Machine(plan.namespace(host), plan.link(host), lab.state(host), lab.disk(host))
+            for host in range(1, plan.hosts + 1)
+        }
 
     @property
     def hosts(self) -> list[str]:
         """All of them."""
-        return [self._plan.name(number) for number in range(1, self._plan.hosts + 1)]
+        return list(self._machines)
 
     # --- links ------------------------------------------------------------------------------------------------------
 
     def cut(self, host: str, other: str | None = None) -> None:
         """Nothing reaches a host, or leaves it, any more; with another one named: nothing between these two. What is
         sent is lost without a word."""
-        ends = [self._end(host), *([self._end(other)] if other else [])]
+        ends = [self._machine(name).link for name in (host, other) if name]
         ways = [ends, ends[::-1]] if other else [[ends[0], None], [None, ends[0]]]
         self._switch("nft", "add", "table", "bridge", _TABLE)
         self._switch("nft", "add", "chain", "bridge", _TABLE, "drops", "{ type filter hook forward priority 0; }")
@@ -61,8 +75,8 @@ class Faults:
     def slow(self, host: str, kbit: int) -> None:
         """A host's link carries so many kilobits a second at most, in each direction."""
         shape = ("root", "tbf", "rate", f"{kbit}kbit", "burst", "16kb", "latency", "500ms")
-        run("tc", "-n", SWITCH, "qdisc", "replace", "dev", self._end(host), *shape)
-        run("tc", "-n", self._plan.namespace(self._number(host)), "qdisc", "replace", "dev", DEVICE, *shape)
+        for namespace, device in _ends(self._machine(host)):
+            run("tc", "-n", namespace, "qdisc", "replace", "dev", device, *shape)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -78,7 +92,7 @@ class Faults:
         """
         found = self._found(host, process, server)
         if process == "supervisor":
-            found += self._children(self._state(host))  # they end with it, but a little later
+            found += _children(self._machine(host).state)  # they end with it, but a little later
         for pid in found:
             _signal(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(lives, found)), _END_S, f"the end of {process} on {host}")
@@ -96,7 +110,7 @@ class Faults:
         Raises:
             LabFailed: the lab was made without disks of its own: it would be this machine's.
         """
-        disk = self._lab.disk(self._number(host))
+        disk = self._machine(host).disk
         if not disk.is_mount():
             raise LabFailed("its hosts have no disks of their own: `pileus lab up --disk GIB` makes them")
         with suppress(OSError), open(disk / "filler", "ab", buffering=0) as filler:
@@ -113,17 +127,16 @@ class Faults:
         that were killed run again."""
         with suppress(CommandFailed):
             self._switch("nft", "delete", "table", "bridge", _TABLE)
-        for host in self.hosts:
-            number = self._number(host)
-            for where, device in ((SWITCH, self._end(host)), (self._plan.namespace(number), DEVICE)):
+        for host, machine in self._machines.items():
+            for namespace, device in _ends(machine):
                 with suppress(CommandFailed):
-                    run("tc", "-n", where, "qdisc", "del", "dev", device, "root")
-            (self._lab.disk(number) / "filler").unlink(missing_ok=True)
+                    run("tc", "-n", namespace, "qdisc", "del", "dev", device, "root")
+            (machine.disk / "filler").unlink(missing_ok=True)
             for process in PROCESSES:
                 for pid in self._pids(host, process):
                     _signal(pid, signal.SIGCONT)
             if not self._pids(host, "supervisor"):
-                self._lab.start_again(number)
+                self._lab.start_again(machine.state)
 
     # --- when -------------------------------------------------------------------------------------------------------
 
@@ -143,7 +156,7 @@ class Faults:
             LabFailed: nobody came within `timeout_s` seconds.
         """
         name = step if re.search(":(before|after)$", step) else f"{step}:before"
-        points = {host: holds.Point(self._state(host), name) for host in hosts}
+        points = {host: holds.Point(self._machine(host).state, name) for host in hosts}
         try:
             for point in points.values():
                 point.ask()
@@ -162,17 +175,10 @@ class Faults:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _number(self, host: str) -> int:
-        if host not in self.hosts:
-            raise LabFailed(f"this lab has no host {host}: it has {', '.join(self.hosts)}")
-        return self.hosts.index(host) + 1
-
-    def _state(self, host: str) -> Path:
-        return self._lab.state(self._number(host))
-
-    def _end(self, host: str) -> str:
-        """The switch's end of a host's link."""
-        return self._plan.link(self._number(host))
+    def _machine(self, host: str) -> Machine:
+        if host not in self._machines:
+            raise LabFailed(f"this lab has no host {host}: it has {', '.join(self._machines)}")
+        return self._machines[host]
 
     def _switch(self, *argv: str) -> None:
         run("ip", "netns", "exec", SWITCH, *argv)
@@ -185,7 +191,7 @@ class Faults:
 
     def _pids(self, host: str, process: str, server: str | None = None) -> list[int]:
         """Of what runs on a host."""
-        state = self._state(host)
+        state = self._machine(host).state
         agent = state / "agent"
         if process in DAEMONS:
             return [pid for pid in [pid_of(agent / DAEMONS[process], process)] if pid]
@@ -195,14 +201,19 @@ class Faults:
             return [pid for pid in found if server is None or server.encode() in _command(pid)]
         if process == "supervisor":
             return [pid for pid in [_supervisor(state)] if pid]
-        wanted = ("agent",) if process == "agent" else ("conductor", "api-*")
-        return self._children(state, wanted)
+        return _children(state, ("agent",) if process == "agent" else ("conductor", "api-*"))
 
-    def _children(self, state: Path, names: Iterable[str] = ("*",)) -> list[int]:
-        """Those of a supervisor's; their pid files outlive them."""
-        parent = _supervisor(state)
-        found = [_noted(file) for name in names for file in (state / "run").glob(f"{name}.pid")]
-        return [pid for pid in found if pid and parent and lives(pid) and _parent(pid) == parent]
+
+def _ends(machine: Machine) -> list[tuple[str, str]]:
+    """Of a machine's link: namespaces and devices."""
+    return [(SWITCH, machine.link), (machine.namespace, DEVICE)]
+
+
+def _children(state: Path, names: Iterable[str] = ("*",)) -> list[int]:
+    """Those of a supervisor's; their pid files outlive them."""
+    parent = _supervisor(state)
+    found = [_noted(file) for name in names for file in (state / "run").glob(f"{name}.pid")]
+    return [pid for pid in found if pid and parent and lives(pid) and _parent(pid) == parent]
 
 
 def _supervisor(state: Path) -> int | None:
