@@ -30,6 +30,8 @@ DAEMONS = {
 PROCESSES = ("agent", "replica", "supervisor", *DAEMONS, "qemu")
 _TABLE = "faults"
 """Of nftables, in the switch's namespace: what is dropped there."""
+_ROOM = 1 << 20
+"""Bytes of a disk that are not taken at once: a file takes some beside its own."""
 _LOOK_S = 0.01
 _END_S = 30.0
 """How long a process may take to end that was killed."""
@@ -115,9 +117,10 @@ class Faults:
             raise LabFailed("its hosts have no disks of their own: `pileus lab up --disk GIB` makes them")
         with suppress(OSError), open(disk / "filler", "ab", buffering=0) as filler:
             space = os.statvfs(disk)
-            os.posix_fallocate(filler.fileno(), filler.tell(), space.f_bavail * space.f_frsize - (1 << 20))
+            if (most := space.f_bavail * space.f_frsize - _ROOM) > 0:
+                os.posix_fallocate(filler.fileno(), filler.tell(), most)
             filler.seek(0, os.SEEK_END)
-            while True:
+            while True:  # until there is no room even for one
                 filler.write(bytes(4096))
 
     # --- mending ----------------------------------------------------------------------------------------------------
@@ -135,7 +138,7 @@ class Faults:
             for process in PROCESSES:
                 for pid in self._pids(host, process):
                     _signal(pid, signal.SIGCONT)
-            if not self._pids(host, "supervisor"):
+            if (machine.state / "settings.json").exists() and not self._pids(host, "supervisor"):
                 self._lab.start_again(machine.state)
 
     # --- when -------------------------------------------------------------------------------------------------------

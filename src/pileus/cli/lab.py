@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from pileus.agent.errors import CommandFailed
 from pileus.cli.lab_fault import fault
 from pileus.lab import MOST_HOSTS, Lab, LabFailed, Plan
+from pileus.lab_faults import Faults
 
 directory_option = click.option(
     "--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="State directory of the lab."
@@ -46,8 +49,11 @@ def up(state: str, hosts: int, hypervisor: str, disk: int | None) -> None:
 @directory_option
 def down(state: str) -> None:
     """Remove it: guests, disks, processes, namespaces, files."""
+    made = Lab(Path(state).absolute())
     try:
-        Lab(Path(state).absolute()).down()
+        with suppress(CommandFailed, LabFailed):  # what cannot be healed goes all the same
+            Faults(made).heal()  # what was killed, or stands still, has things to remove
+        made.down()
     except LabFailed as error:
         raise click.ClickException(str(error)) from error
     click.echo("removed")

@@ -46,8 +46,10 @@ class _Fault(click.Command):
             else:
                 make()
             if seconds is not None:
-                time.sleep(seconds)
-                faults.heal()
+                try:
+                    time.sleep(seconds)
+                finally:
+                    faults.heal()
         except (LabFailed, CommandFailed) as error:
             raise click.ClickException(str(error)) from error
 
