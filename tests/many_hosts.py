@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tests.support import CloudUnderTest, eventually
+from tests.support import CloudUnderTest, eventually, free_port
 
 
 class ManyHosts:
     """Replicas over one database, agents that joined them by mutual TLS, an image and a network.
 
     Args:
-        hosts: that each agent simulates; the agent's name is behind theirs.
+        hosts: that each agent simulates; the agent's name is behind theirs. addresses: where agents listen.
     """
 
-    def __init__(self, database: str, replicas: int = 2, agents: int = 2, hosts: int = 3) -> None:
-        self.hosts = hosts
+    def __init__(
+        self, database: str, replicas: int = 2, agents: int = 2, hosts: int = 3, addresses: Sequence[str] = ()
+    ) -> None:
+        self.hosts, self._addresses = hosts, addresses
         self.replicas = [CloudUnderTest(None, "--database", database, verb="replica") for _ in range(replicas)]
         self.agents: list[CloudUnderTest] = []
         try:
@@ -34,7 +37,9 @@ class ManyHosts:
         token = self.replicas[0].pileus("join-token").strip()
         for number in range(agents):
             url = f"http://127.0.0.1:{self.replicas[number % len(self.replicas)].port}"
-            simulated = ("--hypervisor", "fake", "--fake-hosts", str(self.hosts))
+            simulated = ["--hypervisor", "fake", "--fake-hosts", str(self.hosts)]
+            if self._addresses:
+                simulated += ["--listen", f"{self._addresses[number]}:{free_port()}"]
             options = ("--join", url, "--token", token, "--name", f"rack{number}", *simulated)
             self.agents.append(CloudUnderTest(None, *options, verb="agent"))
             self.agents[-1].up()

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import openstack
 import sqlalchemy
 from openstack.connection import Connection
+
+from pileus import holds
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parent.parent
@@ -57,6 +60,7 @@ class CloudUnderTest:
         # Not pytest's tmp_path: the replica's user must be able to enter it.
         self.state = Path(tempfile.mkdtemp(prefix="pileus-test-", dir="/var/tmp"))
         self.state.chmod(0o755)
+        (self.state / holds.NAME).mkdir()
         self.port = free_port()
         self.netns = netns
         self.options = [*options, *(["--netns", netns] if netns else [])]
@@ -95,6 +99,18 @@ class CloudUnderTest:
         os.kill(pid, signal.SIGKILL)
         for one in (pid, *children):
             eventually(lambda one=one: not _lives(one), 10, f"end of process {one}")
+
+    @contextmanager
+    def held_at(self, *points: str) -> Iterator[list[holds.Point]]:
+        """Whichever of this cloud's threads comes to one of these points first stands there, while the block runs."""
+        asked = [holds.Point(self.state, point) for point in points]
+        try:
+            for one in asked:
+                one.ask()
+            yield asked
+        finally:
+            for one in asked:
+                one.release()
 
     def pileus(self, verb: str, *arguments: str, **environment: str) -> str:
         """Run a verb of the command line against this cloud."""

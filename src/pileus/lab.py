@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from pileus import holds
 from pileus.files import write_private
+from pileus.settings import load
 
 SWITCH = "pileus-lab"
 DEVICE, BRIDGE = "u0", "underlay"
@@ -30,6 +32,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     hosts: int
     hypervisor: str
+    disk_gib: int = 0
+    """Of a disk that each host keeps its guests on; 0: they are on this machine's."""
 
     def name(self, host: int) -> str:
         """Of a host."""
@@ -37,6 +41,10 @@ class Plan(msgspec.Struct, frozen=True):
 
     def namespace(self, host: int) -> str:
         return f"{SWITCH}-{host}"
+
+    def link(self, host: int) -> str:
+        """The switch's end of a host's."""
+        return f"host-{host}"
 
     def address(self, host: int) -> str:
         return f"10.77.0.{host}"
@@ -70,6 +78,15 @@ class Lab:
         """The state directory of a host."""
         return self._directory / f"host-{host}"
 
+    def disk(self, host: int) -> Path:
+        """Where a host's disk is mounted, if it has one of its own; its guests' directory is in it."""
+        return self._directory / f"disk-{host}"
+
+    def start_again(self, state: Path) -> None:
+        """Start what was killed, of one state directory, as it was started before."""
+        role = load(str(state)).role
+        _run(*_pileus({"cloud": "up"}.get(role, role), "--state", str(state), "--detach"))
+
     def up(self, plan: Plan) -> None:
         """Build it, from nothing.
 
@@ -84,6 +101,11 @@ class Lab:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         write_private(self._file, msgspec.json.encode(plan))
         try:
+            for host in range(1, plan.hosts + 1):
+                (self.state(host) / holds.NAME).mkdir(parents=True)
+                (self.state(host) / "lock").touch(mode=0o600)  # so that it is known for a state directory
+                if plan.disk_gib:
+                    self._insert_disk(host, plan.disk_gib)
             self._wire(plan)
             self._start(plan)
         except BaseException:
@@ -98,14 +120,34 @@ class Lab:
                 subprocess.run(_pileus("down", "--state", str(self.state(host))), check=False, capture_output=True)
         for name in (*(plan.namespace(host) for host in range(1, plan.hosts + 1)), SWITCH):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        for host in range(1, plan.hosts + 1):
+            for mounted in (self._instances(host), self.disk(host)):
+                if mounted.is_mount():
+                    _run("umount", "--lazy", str(mounted))
         shutil.rmtree(self._directory)
+
+    def _insert_disk(self, host: int, gib: int) -> None:
+        """A file is the disk, as large as what is written to it."""
+        disk, instances = self.disk(host), self._instances(host)
+        image = disk.with_suffix(".img")
+        with image.open("wb") as file:
+            file.truncate(gib << 30)
+        _run("mkfs.ext4", "-q", "-m", "0", str(image))
+        for folder in (disk, instances):
+            folder.mkdir(parents=True)
+        _run("mount", "-o", "loop", str(image), str(disk))
+        (disk / "instances").mkdir()
+        _run("mount", "--bind", str(disk / "instances"), str(instances))
+
+    def _instances(self, host: int) -> Path:
+        return self.state(host) / "agent" / "instances"
 
     def _wire(self, plan: Plan) -> None:
         _run("ip", "netns", "add", SWITCH)
         _run("ip", "-n", SWITCH, "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "-n", SWITCH, "link", "set", BRIDGE, "up")
         for host in range(1, plan.hosts + 1):
-            name, end = plan.namespace(host), f"host-{host}"
+            name, end = plan.namespace(host), plan.link(host)
             _run("ip", "netns", "add", name)
             _run("ip", "-n", SWITCH, "link", "add", end, "type", "veth", "peer", "name", DEVICE, "netns", name)
             _run("ip", "-n", SWITCH, "link", "set", end, "master", BRIDGE, "up")

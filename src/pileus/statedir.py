@@ -8,14 +8,15 @@ import os
 import signal
 from pathlib import Path
 
+from pileus import holds
 from pileus.files import write_private
 from pileus.settings import Settings
 from pileus.users import system_user
 
 OURS = ("lock", "settings.json", "credentials.json")
 """Files that tell a state directory."""
-PREPARED = frozenset({"policy", "tls"})
-"""What an operator may put into an empty one before the first start."""
+PREPARED = frozenset({"policy", "tls", holds.NAME})
+"""What an operator, a test or a lab may put into an empty one before the first start."""
 FOLDERS = (
     ("db", 0o700, True),
     ("images", 0o750, True),
@@ -103,6 +104,8 @@ def lay_out(settings: Settings) -> None:
         folder.chmod(mode)
         if owner and owned:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
+    if owner and (folder := settings.directory / holds.NAME).is_dir():
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
 
 
 def log_file(settings: Settings) -> Path:

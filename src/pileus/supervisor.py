@@ -17,8 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from pileus import bootstrap, logs, replica
+from pileus import bootstrap, holds, logs, replica
 from pileus.agent import main as agent
 from pileus.agent.errors import CommandFailed
 from pileus.agent.images import CacheLimits
@@ -43,10 +44,15 @@ Progress = Callable[[str], None]
 
 
 class Child:
-    """A forked process that tells its progress through a pipe."""
+    """A forked process that tells its progress through a pipe.
 
-    def __init__(self, name: str, work: Callable[[Progress], None]) -> None:
+    Args:
+        folder: its pid is noted there, in `NAME.pid`.
+    """
+
+    def __init__(self, name: str, folder: Path, work: Callable[[Progress], None]) -> None:
         self.name, self._work = name, work
+        self._pidfile = folder / f"{name}.pid"
         self.pid = 0
         self.ready = False
         self._reader = -1
@@ -62,6 +68,7 @@ class Child:
             os.close(self._reader)
             self._live(writer)
         os.close(writer)
+        self._pidfile.write_text(str(self.pid))
 
     def _live(self, writer: int) -> None:
         """The child's whole life."""
@@ -116,7 +123,8 @@ class Supervisor:
         self._root = os.geteuid() == 0
         settings.hypervisor = agent.choose_hypervisor(settings.hypervisor)
         settings.network = agent.choose_network(settings.network, settings.hypervisor)
-        self._agent = [Child("agent", lambda tell: self._run_agent(tell))] if settings.role != "replica" else []
+        self._pids = settings.directory / "run"
+        self._agent = [Child("agent", self._pids, self._run_agent)] if settings.role != "replica" else []
         self._conductor, self._workers = self._replica(listener) if listener else ([], [])
         self._stopping = False
 
@@ -125,9 +133,9 @@ class Supervisor:
         settings = self._settings
         passwords = _first_passwords(settings)
         hear, ring = os.pipe()
-        conductor = Child("conductor", lambda tell: replica.conduct(settings, passwords, hear, tell))
+        conductor = Child("conductor", self._pids, lambda tell: replica.conduct(settings, passwords, hear, tell))
         workers = [
-            Child(f"api-{number}", lambda tell: replica.answer(settings, listener, ring, tell))
+            Child(f"api-{number}", self._pids, lambda tell: replica.answer(settings, listener, ring, tell))
             for number in range(1, (settings.api_workers or os.cpu_count() or 1) + 1)
         ]
         return [conductor], workers
@@ -216,6 +224,7 @@ class Supervisor:
             children = [*self._agent, *self._conductor, *self._workers]
             for child in children:
                 for line in child.lines(0.5 / len(children)):
+                    child.ready |= line == "ready"
                     log.info("%s: %s", child.name, line)
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid and not self._stopping:
@@ -230,6 +239,8 @@ class Supervisor:
     def stop(self, keep_guests: bool, keep_engines: bool = True) -> None:
         """Orderly: the APIs first, then the guests and their engines, then the agent."""
         self._end(*self._workers, *self._conductor)
+        if not keep_guests:
+            self._await_agent()
         if any(one.ready for one in self._agent):
             try:
                 connection = Question(Local(self._settings.agent_socket), STOP_TIMEOUT_S)
@@ -238,6 +249,15 @@ class Supervisor:
             except (OSError, http.client.HTTPException):
                 log.exception("the agent did not stop in order")
         self._end(*self._agent)
+
+    def _await_agent(self) -> None:
+        """One that died lately is needed once more: nobody else can end guests and their engines."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for child in self._agent:
+            if child.ended():
+                child.start()
+            while not (child.ready or child.ended()) and time.monotonic() < deadline:
+                child.ready |= "ready" in child.lines(0.05)
 
     def _end(self, *children: Child) -> None:
         """All of them at once: in order, and if that takes too long, not in order."""
@@ -295,6 +315,7 @@ def prepare(settings: Settings) -> socket.socket | None:
         StartFailed: the address is taken, or the namespace cannot be entered.
     """
     lay_out(settings)
+    holds.watch(settings.directory)
     if settings.netns:
         enter_netns(settings.netns)
     listener = _listen(settings) if settings.role != "agent" else None

@@ -17,9 +17,6 @@ class Victim:
 
     def __init__(self, cloud: CloudUnderTest) -> None:
         self.cloud = cloud
-        self.held = cloud.state / "hold" / "held"
-        self.held.parent.mkdir()
-        self.held.parent.chmod(0o777)
         cloud.up()
         admin = cloud.connect("admin")
         self.compute = admin.compute
@@ -30,16 +27,12 @@ class Victim:
         admin.network.create_subnet(network_id=self.network, ip_version=4, cidr="10.1.0.0/16")
         self.ports = self.count_ports()
 
-    def restart_holding_at(self, point: str) -> None:
-        """Start the cloud again; the process that reaches `point` stops there."""
-        self.held.unlink(missing_ok=True)
-        self.cloud.down("--keep-guests")
-        self.cloud.up(PILEUS_HOLD_AT=point, PILEUS_HOLD_FILE=str(self.held))
-
-    def kill_when_held(self) -> None:
-        """kill -9 once the point is reached, then start as usual."""
-        eventually(self.held.exists, 30, "the hold point")
-        self.cloud.kill()
+    def kill_at(self, point: str, request: Callable[[], None]) -> None:
+        """Make a request; kill -9 once the point is reached, then start as usual."""
+        with self.cloud.held_at(point) as [held]:
+            request()
+            eventually(lambda: held.taken, 30, "the hold point")
+            self.cloud.kill()
         self.cloud.up()
 
     def boot(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,13 +47,16 @@ def test_what_is_there_at_the_start_is_not_collected_again_and_again(process: st
     )
 
 
-def test_what_was_there_before_a_fork_stays_shared() -> None:
+def test_what_was_there_before_a_fork_stays_shared(tmp_path: Path) -> None:
     """A collection writes to everything that it looks at: each process would have a copy of all modules."""
     run(
+        "from pathlib import Path",
         "from pileus.supervisor import Child",
+        f"folder = Path({str(tmp_path)!r})",
         "before = len(gc.get_objects())",
-        "child = Child('part', lambda tell: tell(str(len(gc.get_objects()))))",
+        "child = Child('part', folder, lambda tell: tell(str(len(gc.get_objects()))))",
         "child.start()",
         "(seen,) = child.lines(10.0)",
+        "assert (folder / 'part.pid').read_text() == str(child.pid)",
         "sys.exit(not int(seen) < before / 10)",
     )

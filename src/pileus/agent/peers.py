@@ -22,6 +22,7 @@ from pileus import clock
 from pileus.agent.commands.freight import Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.papers import PapersFolder
+from pileus.agent.storage.file import blamed
 from pileus.agent.storage.peers import Told
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, peer
@@ -99,8 +100,6 @@ class TlsPeers:
                 return
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 log.warning("the copy from host %s is interrupted: %s", host, error)
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise CommandFailed("storage", "the disk cannot be written") from error
                 if clock.monotonic() - heard > PATIENCE_S:
                     raise CommandFailed("peer", f"host {host} does not hand the disk over") from error
             if timeline.abandoned:
@@ -111,7 +110,7 @@ class TlsPeers:
         connection = self._connection(host, address)
         try:
             found = msgspec.json.decode(_ask(connection, "/extents", query), type=Extents)
-            with open(os.open(into, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0) as file:
+            with _opened(into) as file:
                 # Data are written in their order: what is there is what was fetched.
                 have = os.fstat(file.fileno()).st_size
                 for start, length in found.data:
@@ -121,12 +120,13 @@ class TlsPeers:
                         piece = _ask(connection, "/extent", query | asked)
                         if not 0 < len(piece) <= end - at:
                             raise http.client.HTTPException("a piece has another length than was asked for")
-                        file.seek(at)
-                        file.write(piece)
-                        at += len(piece)
+                        with blamed("disk", "written"):
+                            file.seek(at)
+                            at += file.write(piece)  # a disk that fills up takes a part
                         told(at, found.size)
-                file.truncate(found.size)
-                os.fsync(file.fileno())
+                with blamed("disk", "written"):
+                    file.truncate(found.size)
+                    os.fsync(file.fileno())
         finally:
             connection.close()
 
@@ -149,6 +149,11 @@ class TlsPeers:
         connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
         connection.sock = shown
         return connection
+
+
+def _opened(into: Path) -> io.FileIO:
+    with blamed("disk", "written"):
+        return os.fdopen(os.open(into, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
 
 
 def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:

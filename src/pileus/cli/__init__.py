@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pileus import __version__
-from pileus.cli import agent, credentials, db, debt, down, guest, host, join_token, lab, replica, status, trace, up
+from pileus.cli import agent, credentials, db, debt, down, guest, host, join_token, lab, replica, status, top, trace, up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,6 +21,7 @@ for command in (
     agent.agent,
     down.down,
     status.status,
+    top.top,
     credentials.openrc,
     credentials.clouds_yaml,
     trace.trace,

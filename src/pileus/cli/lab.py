@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from pileus.agent.errors import CommandFailed
+from pileus.cli.lab_fault import fault
 from pileus.lab import MOST_HOSTS, Lab, LabFailed, Plan
+from pileus.lab_faults import Faults
 
 directory_option = click.option(
     "--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="State directory of the lab."
@@ -24,9 +28,10 @@ def lab() -> None:
 @directory_option
 @click.option("--hosts", type=click.IntRange(1, MOST_HOSTS), default=3, show_default=True, help="How many.")
 @click.option("--hypervisor", type=click.Choice(["auto", "libvirt", "fake"]), default="auto", show_default=True)
-def up(state: str, hosts: int, hypervisor: str) -> None:
+@click.option("--disk", type=click.IntRange(1), metavar="GIB", help="Give each host a disk of its own for its guests.")
+def up(state: str, hosts: int, hypervisor: str, disk: int | None) -> None:
     """Build it: own libvirtd and OVN chassis a host, tunnels between them, agents joined by mutual TLS."""
-    plan, made = Plan(hosts, hypervisor), Lab(Path(state).absolute())
+    plan, made = Plan(hosts, hypervisor, disk or 0), Lab(Path(state).absolute())
     try:
         made.up(plan)
     except LabFailed as error:
@@ -44,8 +49,14 @@ def up(state: str, hosts: int, hypervisor: str) -> None:
 @directory_option
 def down(state: str) -> None:
     """Remove it: guests, disks, processes, namespaces, files."""
+    made = Lab(Path(state).absolute())
     try:
-        Lab(Path(state).absolute()).down()
+        with suppress(CommandFailed, LabFailed):  # what cannot be healed goes all the same
+            Faults(made).heal()  # what was killed, or stands still, has things to remove
+        made.down()
     except LabFailed as error:
         raise click.ClickException(str(error)) from error
     click.echo("removed")
+
+
+lab.add_command(fault)

@@ -34,7 +34,7 @@ def console() -> Console:
 
 def debts(rows: Iterable[DebtRow]) -> Table:
     """What is owed, to whom, and why it was not paid yet."""
-    table = _table("debt", "host", "what", "about", "age", "tries", "last error")
+    table = columns("debt", "host", "what", "about", "age", "tries", "last error")
     for row in rows:
         values = (str(row.id), row.host, row.name, row.subject_id, age(row.created_at), str(row.tries))
         add(table, *values, row.error or "")
@@ -43,7 +43,7 @@ def debts(rows: Iterable[DebtRow]) -> Table:
 
 def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
     """What hosts have that no server accounts for."""
-    table = _table("host", "guest", "incarnation", "state", "known for")
+    table = columns("host", "guest", "incarnation", "state", "known for")
     for row in rows:
         state = "files only" if row.power_state is None else POWER_STATES.get(row.power_state, str(row.power_state))
         add(table, row.host, row.server_id, str(row.incarnation), state, age(row.first_seen))
@@ -76,7 +76,8 @@ def age(since: datetime) -> str:
     return f"{seconds // 86400} d"
 
 
-def _table(*names: str) -> Table:
+def columns(*names: str) -> Table:
+    """A table with these, and no rows."""
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, overflow="fold")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -11,34 +10,19 @@ from tests.real.cloud.real import GUEST_S, RealCloud
 from tests.support import eventually
 
 
-@pytest.fixture(scope="module")
-def held(cloud: RealCloud) -> Iterator[Path]:
-    """The file that appears when a process holds; afterwards the cloud runs as usual again."""
-    folder = cloud.state / "hold"
-    folder.mkdir()
-    folder.chmod(0o777)
-    yield folder / "held"
-    cloud.down("--keep-guests")
-    cloud.up()
-
-
-def _hold(cloud: RealCloud, held: Path, point: str) -> None:
-    held.unlink(missing_ok=True)
-    cloud.down("--keep-guests")
-    cloud.up(PILEUS_HOLD_AT=point, PILEUS_HOLD_FILE=str(held))
-
-
-def _kill(cloud: RealCloud, held: Path) -> None:
-    eventually(held.exists, GUEST_S, "the hold point")
-    cloud.kill()
+def _kill_at(cloud: RealCloud, point: str, request: Callable[[], None]) -> None:
+    with cloud.held_at(point) as [held]:
+        request()
+        eventually(lambda: held.taken, GUEST_S, "the hold point")
+        cloud.kill()
     cloud.up()
 
 
 @pytest.mark.parametrize("point", ["create disk:after", "define guest:before", "define guest:after", "running:before"])
-def test_boot(cloud: RealCloud, held: Path, point: str) -> None:
-    _hold(cloud, held, point)
-    server = cloud.boot("held")
-    _kill(cloud, held)
+def test_boot(cloud: RealCloud, point: str) -> None:
+    booted: list[str] = []
+    _kill_at(cloud, point, lambda: booted.append(cloud.boot("held")))
+    [server] = booted
     cloud.settled(server)
     cloud.says(server, "tiny: eth0 ")
     cloud.assert_holds_exactly(server)
@@ -47,23 +31,21 @@ def test_boot(cloud: RealCloud, held: Path, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["destroy guest:before", "destroy guest:after"])
-def test_delete(cloud: RealCloud, held: Path, point: str) -> None:
-    _hold(cloud, held, point)
+def test_delete(cloud: RealCloud, point: str) -> None:
     server = cloud.boot("held")
     cloud.settled(server)
-    cloud.demo.compute.delete_server(server)
-    _kill(cloud, held)
+    _kill_at(cloud, point, lambda: cloud.demo.compute.delete_server(server))
     cloud.gone(server)
     cloud.assert_nothing_left()
 
 
 @pytest.mark.parametrize("point", ["prepare network:after", "define guest:after"])
-def test_delete_wins(cloud: RealCloud, held: Path, point: str) -> None:
-    _hold(cloud, held, point)
-    server = cloud.boot("held")
-    eventually(held.exists, GUEST_S, "the hold point")
-    cloud.demo.compute.delete_server(server)
-    cloud.kill()
+def test_delete_wins(cloud: RealCloud, point: str) -> None:
+    with cloud.held_at(point) as [held]:
+        server = cloud.boot("held")
+        eventually(lambda: held.taken, GUEST_S, "the hold point")
+        cloud.demo.compute.delete_server(server)
+        cloud.kill()
     cloud.up()
     cloud.gone(server)
     cloud.assert_nothing_left()

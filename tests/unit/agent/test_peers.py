@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,27 @@ def test_a_lost_connection_is_made_again(
 
     monkeypatch.setattr(module, "_ask", ask)
     assert fetch().read_bytes() == source.disk.read_bytes() and not left
+
+
+def test_a_full_disk_is_told_at_once(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is no lost connection: nothing is asked for again."""
+    monkeypatch.setattr(module, "_opened", lambda into: io.FileIO("/dev/full", "r+"))
+    with pytest.raises(CommandFailed, match="could not be written") as raised:
+        fetch()
+    assert raised.value.code == "storage" and len(source.asked) == 2
+
+
+def test_what_a_disk_takes_in_parts_is_whole_in_the_end(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(memoryview(data)[: PIECE // 3])
+
+    monkeypatch.setattr(module, "_opened", lambda into: Short(os.open(into, os.O_RDWR | os.O_CREAT), "r+"))
+    assert fetch().read_bytes() == source.disk.read_bytes()
 
 
 def test_a_host_that_is_away_is_given_up(

@@ -1,0 +1,128 @@
+"""pileus lab fault: let something go wrong in a lab, now or when an operation comes to a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pileus.agent.errors import CommandFailed
+from pileus.lab import Lab, LabFailed
+from pileus.lab_faults import PROCESSES, Faults
+
+STEP_S = 600.0
+_STATE = click.option("--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="Of the lab.")
+_WHEN = (
+    click.option(
+        "--at",
+        metavar="STEP",
+        help="Wait until an operation begins this step, as `pileus trace` names it; STEP:after: ends.",
+    ),
+    click.option("--on", multiple=True, metavar="HOST", help="Where the step is waited for; on any host if not given."),
+    click.option("--within", default=STEP_S, show_default=True, metavar="S", help="How long it is waited for."),
+    click.option("--for", "seconds", type=float, metavar="S", help="Heal the lab after so many seconds."),
+)
+
+
+class _Fault(click.Command):
+    """A fault: its callback is given the lab's faults, and its own parameters by name."""
+
+    def invoke(self, ctx: click.Context) -> None:
+        assert self.callback is not None
+        values: dict[str, Any] = dict(ctx.params)
+        state, at, seconds = values.pop("state"), values.pop("at", None), values.pop("seconds", None)
+        on, within = values.pop("on", ()), values.pop("within", STEP_S)
+        try:
+            faults = Faults(Lab(Path(state).absolute()))
+            make = partial(self.callback, faults, **values)
+            if at:
+                with faults.at(at, on or faults.hosts, within, lambda: click.echo(f"waiting for {at}")) as host:
+                    click.echo(f"begun on {host}")
+                    make()
+            else:
+                make()
+            if seconds is not None:
+                try:
+                    time.sleep(seconds)
+                finally:
+                    faults.heal()
+        except (LabFailed, CommandFailed) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group()
+def fault() -> None:
+    """Let something go wrong, now or at a step: a cut or slow link, a process that is killed or stands still, a full
+    disk. Hosts are named as in the cloud: lab-1 is the control plane's, too."""
+
+
+def _command(make: Callable[..., None]) -> click.Command:
+    command: click.Command = fault.command(cls=_Fault)(make)
+    for option in (*_WHEN, _STATE):
+        option(command)
+    return command
+
+
+def _process(make: Callable[..., None]) -> Callable[..., None]:
+    make = click.option("--server", metavar="ID", help="Whose QEMU is meant; every server's if not given.")(make)
+    return click.argument("host")(click.argument("process", type=click.Choice(PROCESSES))(make))
+
+
+@_command
+@click.argument("host")
+@click.argument("other", required=False)
+def cut(faults: Faults, host: str, other: str | None) -> None:
+    """Cut HOST's link, or the one to OTHER.
+
+    What is sent is lost without a word, also in connections that there are.
+    """
+    faults.cut(host, other)
+
+
+@_command
+@click.argument("host")
+@click.option("--kbit", default=1000, show_default=True, type=click.IntRange(8), help="Kilobits a second.")
+def slow(faults: Faults, host: str, kbit: int) -> None:
+    """Slow HOST's link down."""
+    faults.slow(host, kbit)
+
+
+@_command
+@_process
+def kill(faults: Faults, host: str, process: str, server: str | None) -> None:
+    """Kill -9 a process on HOST.
+
+    What the cloud looks after is started again by it; a supervisor, with all that it looks after, by `heal`.
+    """
+    faults.kill(host, process, server)
+
+
+@_command
+@_process
+def pause(faults: Faults, host: str, process: str, server: str | None) -> None:
+    """Have a process on HOST stand still."""
+    faults.pause(host, process, server)
+
+
+@_command
+@click.argument("host")
+def fill(faults: Faults, host: str) -> None:
+    """Fill the disk of HOST's guests.
+
+    The lab must have been made with --disk.
+    """
+    faults.fill(host)
+
+
+@fault.command(cls=_Fault)
+@_STATE
+def heal(faults: Faults) -> None:
+    """Mend every fault.
+
+    Links are as they were, what stands still goes on, disks have room, supervisors that were killed run again.
+    """
+    faults.heal()

@@ -1,0 +1,250 @@
+"""A lab whose parts are made to fail: flows that are begun there, and what must be left of each in the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openstack
+from openstack.exceptions import HttpException, SDKException
+from requests.exceptions import ConnectionError as NoConnection
+
+from pileus.lab import Lab as Built
+from pileus.lab_faults import Faults
+from tests.real.ovn_world import sh
+from tests.real.test_lab import Lab
+from tests.support import eventually
+
+FLOW_S = 240.0
+"""How long a flow may take in which something fails: hosts are down after 30 s, and a busy machine emulates slowly."""
+REACHED_S = 120.0
+AWAY = (HttpException, SDKException, NoConnection)
+"""What a client hears while what answers is away."""
+
+
+class LabWorld:
+    """A lab of two hosts with one server, which moves from host to host."""
+
+    def __init__(self) -> None:
+        self.compute: Any = None
+        self.lab = Lab("--disk", "3")
+        try:
+            self.faults = Faults(Built(self.lab.state))
+            self._change_settings(shutdown_timeout_s=2.0)  # the guest need not have booted before it moves
+            self.lab.furnish()
+            self.lab.boot("s", "lab-2", "10.20.0.11")
+            self.server = str(self.lab.shown("s")["id"])
+        except BaseException:
+            self.remove()
+            raise
+
+    def connect(self) -> None:
+        """The client's connections are made by the thread that calls, in its namespace."""
+        user = self.lab.user
+        self.compute = openstack.connect(
+            auth_url=user["OS_AUTH_URL"], username=user["OS_USERNAME"], password=user["OS_PASSWORD"],
+            project_name=user["OS_PROJECT_NAME"], user_domain_name="Default", project_domain_name="Default",
+            region_name="RegionOne", load_envvars=False, load_yaml_config=False,
+        ).compute  # fmt: skip
+
+    def _change_settings(self, **values: object) -> None:
+        """Of the control plane, which is killed and comes back with them."""
+        self.faults.kill("lab-1", "supervisor")
+        path = self._state("lab-1") / "settings.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        self.faults.heal()
+
+    def remove(self) -> None:
+        if self.compute is not None:
+            self.compute.session.session.close()
+        self.lab.remove()
+
+    # --- the server -------------------------------------------------------------------------------------------------
+
+    def shown(self) -> Any:
+        return eventually(lambda: _tried(lambda: self.compute.get_server(self.server)), FLOW_S, "the APIs")
+
+    def asked(self, action: str, body: object = None) -> None:
+        """Have an action begin."""
+        answer = self.compute.post(f"/servers/{self.server}/action", json={action: body}, microversion="2.56")
+        assert answer.status_code < 300, answer.text
+
+    def settled(self) -> Any:
+        """The server, once nothing is under way on it and nothing is owed."""
+
+        def look() -> Any:
+            if self.query("SELECT kind FROM operations WHERE finished_at IS NULL"):
+                return None
+            return None if self.query("SELECT name FROM debts") else self.shown()
+
+        try:
+            return eventually(look, FLOW_S, "the end of what is under way, and of debts")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.told()}") from None
+
+    def told(self) -> str:
+        """What was done to the server, for whoever has to find out why."""
+        return self.lab.pileus("trace", self.server, state=self._state("lab-1"))
+
+    def at_rest(self) -> None:
+        """ACTIVE, for the next flow, which begins with what the last one left."""
+        if (found := self.settled()).status == "VERIFY_RESIZE":
+            self.asked("confirmResize")
+            found = self.settled()
+        if found.status == "SHUTOFF":
+            self.asked("os-start")
+            found = self.settled()
+        assert found.status == "ACTIVE", f"{found.status} {found.fault} {self.told()}"
+
+    # --- what is there ----------------------------------------------------------------------------------------------
+
+    def query(self, statement: str) -> list[Any]:
+        """Rows of the cloud's own database."""
+        with closing(sqlite3.connect(self._state("lab-1") / "db" / "pileus.db", timeout=30)) as database:
+            return list(database.execute(statement))
+
+    def traces(self, host: str) -> dict[str, set[str]]:
+        """What guests leave on a host, by kind."""
+        agent, namespace = self._state(host) / "agent", f"pileus-{host}"
+        libvirt = f"qemu+unix:///system?socket={agent}/libvirt/run/libvirt-sock"
+        switch = f"--db=unix:{agent}/openvswitch/run/db.sock"
+        taps = re.findall(r"^\d+: (tap[^:@]+)", sh("ip", "-n", namespace, "-o", "link"), re.MULTILINE)
+        mine = {f"tap{row[0][:11]}" for row in self.query("SELECT id FROM ports")}
+        return {
+            "domains": set(sh("virsh", "-c", libvirt, "list", "--all", "--uuid").split()),
+            "directories": {path.name for path in (agent / "instances").iterdir()},
+            "instance data": {path.stem for path in (agent / "metadata").iterdir()},
+            "taps": set(taps) & mine,
+            "bridge ports": set(sh("ovs-vsctl", switch, "list-ports", "br-int").split()) & mine,
+        }
+
+    def differences(self) -> dict[str, Any]:
+        """What is not as it should be: the server is where it is said to be, whole, and nowhere else."""
+        there = self.query("SELECT host FROM servers WHERE deleted_at IS NULL")[0][0]
+        (port,) = (row[0] for row in self.query("SELECT id FROM ports WHERE device_owner LIKE 'compute:%'"))
+        own = {self.server}
+        wanted = {"domains": own, "directories": own, "instance data": own}
+        tap = {f"tap{port[:11]}"}
+        found: dict[str, Any] = {}
+        for host in self.faults.hosts:
+            on_it = (
+                wanted | {"taps": tap, "bridge ports": tap}
+                if host == there
+                else {kind: set() for kind in [*wanted, "taps", "bridge ports"]}
+            )
+            traces = self.traces(host)
+            found |= {f"{kind} of {host}": traces[kind] for kind in on_it if traces[kind] != on_it[kind]}
+        northbound = f"--db=unix:{self._state('lab-1')}/agent/ovn/ovnnb_db.sock"
+        logical = sh(
+            "ovn-nbctl",
+            northbound,
+            "--bare",
+            "--no-headings",
+            "--columns=name",
+            "find",
+            "Logical_Switch_Port",
+            'type=""',
+        )
+        kept = {
+            "logical ports": (logical.split(), [port]),
+            "allocations": (self._column("SELECT DISTINCT consumer_id FROM allocations"), [self.server]),
+            "consumers": (self._column("SELECT id FROM consumers"), [self.server]),
+            "images": (self._column("SELECT name FROM images WHERE status <> 'deleted'"), ["tiny"]),
+            "unknown guests": (self._column("SELECT server_id FROM unknown_guests"), []),
+            "open moves": (
+                self._column("SELECT status FROM migrations WHERE status NOT IN ('confirmed', 'reverted', 'error')"), []
+            ),
+            "held": (self._column("SELECT subject_id FROM operation_subjects"), []),
+        }  # fmt: skip
+        return found | {kind: have for kind, (have, want) in kept.items() if have != want}
+
+    def assert_clean(self) -> None:
+        """Nothing is left of what failed."""
+        try:
+            eventually(lambda: not self.differences(), 90, "a clean lab")
+        except AssertionError:
+            raise AssertionError(f"not as it should be: {self.differences()} {self.told()}") from None
+
+    def _column(self, statement: str) -> list[Any]:
+        return [row[0] for row in self.query(statement)]
+
+    def _state(self, host: str) -> Path:
+        return self.lab.state / host.replace("lab-", "host-")
+
+
+def _tried(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except AWAY:
+        return None
+
+
+# --- what is tried --------------------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """A flow, the step at which it stands, and what is done then.
+
+    Attributes:
+        where: source, destination or control: whose step it is, and whom the fault hits; the destination's QEMU where
+        the step is the control plane's. fault: as the lab calls it, with the process; a cut with its length, seconds.
+        often: whether it is tried each time, or only when all are.
+    """
+
+    flow: str
+    step: str
+    where: str
+    fault: str
+    often: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.flow}, {self.step}, {self.fault}"
+
+
+Flow = Callable[[LabWorld], None]
+PREPARED: dict[str, Flow] = {
+    "confirm": lambda world: world.asked("migrate"),
+    "revert": lambda world: world.asked("migrate"),
+}
+"""What is done to a server, and waited for, before a flow can begin."""
+BEGUN: dict[str, Flow] = {
+    "migrate": lambda world: world.asked("migrate"),
+    "confirm": lambda world: world.asked("confirmResize"),
+    "revert": lambda world: world.asked("revertResize"),
+}
+"""How a flow begins."""
+
+
+def play(world: LabWorld, case: Case) -> None:
+    """Begin a flow, let something fail at a step of it, heal that; all must come to an end, and leave nothing."""
+    world.at_rest()  # what a case that failed has left is not the next one's
+    source = world.query("SELECT host FROM servers WHERE deleted_at IS NULL")[0][0]
+    (destination,) = set(world.faults.hosts) - {source}
+    if case.flow in PREPARED:
+        PREPARED[case.flow](world)
+        assert world.settled().status == "VERIFY_RESIZE", world.told()
+    host = {"source": source, "destination": destination, "control": "lab-1"}[case.where]
+    kind, _, what = case.fault.partition(" ")
+    try:
+        with world.faults.at(case.step, [host], REACHED_S, lambda: BEGUN[case.flow](world)):
+            if kind == "cut":
+                world.faults.cut(source, destination)
+            elif kind == "fill":
+                world.faults.fill(host)
+            else:
+                hit = destination if (what, case.where) == ("qemu", "control") else host
+                getattr(world.faults, kind)(hit, what)
+        if kind == "cut":
+            time.sleep(float(what))
+        if kind == "fill":
+            world.settled()
+    finally:
+        world.faults.heal()
+    world.at_rest()
+    world.assert_clean()

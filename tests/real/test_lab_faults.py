@@ -1,0 +1,108 @@
+"""Moves of a real server between the hosts of a lab where something fails: in the end all is as it should be.
+
+ALL_FAULTS=1 tries every case; otherwise there is a sample.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.cloud.real import IMAGE
+from tests.real.lab_world import Case, LabWorld, play
+from tests.real.ovn_world import inside
+from tests.real.test_lab import PILEUS
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not IMAGE.exists() or not all(map(shutil.which, ("libvirtd", "ovn-controller", "nft"))),
+    reason="needs root, libvirt, OVN, nftables and the test image",
+)
+CASES = [
+    Case("migrate", "set disk aside", "source", "kill agent", often=True),
+    Case("migrate", "define guest", "destination", "kill agent", often=True),
+    Case("migrate", "copy disk", "destination", "cut 5", often=True),
+    Case("migrate", "copy disk", "destination", "fill", often=True),
+    Case("migrate", "power off", "source", "kill qemu", often=True),
+    Case("migrate", "define guest", "destination", "kill libvirtd", often=True),
+    Case("migrate", "prepare network", "destination", "kill ovn-controller", often=True),
+    Case("migrate", "power off", "source", "kill agent"),
+    Case("migrate", "power off:after", "source", "kill agent"),
+    Case("migrate", "set disk aside:after", "source", "kill agent"),
+    Case("migrate", "copy disk", "destination", "kill agent"),
+    Case("migrate", "copy disk:after", "destination", "kill agent"),
+    Case("migrate", "resize disk:after", "destination", "kill agent"),
+    Case("migrate", "running", "destination", "kill agent"),
+    Case("migrate", "running:after", "destination", "kill agent"),
+    Case("migrate", "copy disk", "destination", "kill supervisor"),
+    Case("migrate", "set disk aside", "source", "kill supervisor"),
+    Case("migrate", "schedule", "control", "kill replica"),
+    Case("migrate", "migrate disk and power off:after", "control", "kill replica"),
+    Case("migrate", "move server:after", "control", "kill replica"),
+    Case("migrate", "finish on destination:after", "control", "kill replica"),
+    Case("migrate", "record state", "control", "kill replica"),
+    Case("migrate", "power off", "source", "kill libvirtd"),
+    Case("migrate", "running", "destination", "kill libvirtd"),
+    Case("migrate", "running:after", "destination", "kill qemu"),
+    Case("migrate", "record state", "control", "kill qemu"),
+    Case("migrate", "prepare network", "destination", "kill ovs-vswitchd"),
+    Case("migrate", "prepare network", "destination", "kill ovsdb-server"),
+    Case("migrate", "schedule:after", "control", "cut 5"),
+    Case("migrate", "set disk aside", "source", "cut 5"),
+    Case("migrate", "running", "destination", "cut 5"),
+    Case("migrate", "copy disk", "destination", "cut 45"),
+    Case("confirm", "destroy guest", "source", "kill agent"),
+    Case("confirm", "destroy guest:after", "source", "cut 5"),
+    Case("confirm", "begin confirm:after", "control", "kill replica"),
+    Case("confirm", "begin confirm:after", "control", "cut 45"),
+    Case("revert", "destroy guest", "destination", "kill agent"),
+    Case("revert", "destroy guest", "destination", "kill libvirtd"),
+    Case("revert", "restore disk:after", "source", "kill agent"),
+    Case("revert", "define guest", "source", "kill libvirtd"),
+    Case("revert", "running:after", "source", "kill agent"),
+    Case("revert", "move back:after", "control", "kill replica"),
+    Case("revert", "prepare network", "source", "kill ovn-controller"),
+    Case("revert", "destroy guest:after", "destination", "cut 5"),
+]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[LabWorld]:
+    made = LabWorld()
+    try:
+        with inside("pileus-lab-1"):
+            made.connect()
+            yield made
+    finally:
+        made.remove()
+
+
+@pytest.mark.parametrize("case", [one for one in CASES if one.often or os.environ.get("ALL_FAULTS")], ids=str)
+def test_a_move_in_which_something_fails(world: LabWorld, case: Case) -> None:
+    play(world, case)
+
+
+def test_the_command_line_makes_faults(world: LabWorld) -> None:
+    """What the other tests call is what users type."""
+    world.at_rest()
+    state = ("--state", str(world.lab.state))
+    argv = [*PILEUS, "lab", "fault", "kill", "lab-1", "replica", "--at", "schedule", "--on", "lab-1", *state]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == "waiting for schedule\n"
+            world.asked("migrate")
+            assert waiting.stdout.readline() == "begun on lab-1\n"
+            assert waiting.wait(60) == 0
+        finally:
+            waiting.kill()
+    world.at_rest()
+    done = subprocess.run(
+        [*PILEUS, "lab", "fault", "cut", "lab-9", *state], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "lab-1, lab-2" in done.stderr
+    said = subprocess.run([*PILEUS, "lab", "fault", "--help"], check=True, capture_output=True, text=True).stdout
+    assert all(name in said for name in ("cut", "slow", "kill", "pause", "fill", "heal"))
