@@ -1,0 +1,23 @@
+"""Where replicas elsewhere find OVN's northbound database.
+
+Revision ID: 0011
+Revises: 0008
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("agents", sa.Column("northbound", sa.String(length=255), nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore the backup that was made before the upgrade")
