@@ -1,6 +1,7 @@
 """A cloud of several hosts on one machine: each host is a network namespace with its own agent, libvirtd and switch.
 
-The namespaces hang on a bridge in one of their own, as machines do on a switch; none has a way out.
+The namespaces hang on a bridge in one of their own, as machines do on a switch; none has a way out. Replicas beside the
+first host's have namespaces of their own, too.
 """
 
 from __future__ import annotations
@@ -9,20 +10,48 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from pileus.files import write_private
+from pileus.lab_database import DatabaseFailed, LabDatabase
+from pileus.settings import Settings, load
+from pileus.statedir import running
+from pileus.users import system_user
 
 SWITCH = "pileus-lab"
 DEVICE, BRIDGE = "u0", "underlay"
 PORT = 8780
-MOST_HOSTS = 9
+MOST_HOSTS = MOST_REPLICAS = 9
 
 
 class LabFailed(Exception):
     """Why a lab cannot be made, or used."""
+
+
+class Place(NamedTuple):
+    """Where something of the lab is.
+
+    Attributes:
+        name: of the switch's end of its link, and of its state directory.
+    """
+
+    namespace: str
+    address: str
+    name: str
+
+    @property
+    def listen(self) -> str:
+        """Where its APIs are, if it has any."""
+        return f"{self.address}:{PORT}"
+
+    @property
+    def inside(self) -> list[str]:
+        """What a command is preceded by that talks to the APIs."""
+        return ["ip", "netns", "exec", self.namespace]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -30,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     hosts: int
     hypervisor: str
+    replicas: int = 1
+    """Of the control plane: the first one is on the first host, the others on no host."""
 
     def name(self, host: int) -> str:
         """Of a host."""
@@ -42,14 +73,21 @@ class Plan(msgspec.Struct, frozen=True):
         return f"10.77.0.{host}"
 
     @property
-    def listen(self) -> str:
-        """Where the APIs are."""
-        return f"{self.address(1)}:{PORT}"
+    def others(self) -> range:
+        """The numbers of the replicas that are on no host."""
+        return range(2, self.replicas + 1)
+
+    def place(self, replica: int) -> Place:
+        """Of a replica."""
+        if replica == 1:
+            return Place(self.namespace(1), self.address(1), "host-1")
+        return Place(f"{SWITCH}-r{replica}", f"10.77.0.{100 + replica}", f"replica-{replica}")
 
     @property
-    def inside(self) -> list[str]:
-        """What a command is preceded by that talks to the APIs."""
-        return ["ip", "netns", "exec", self.namespace(1)]
+    def places(self) -> list[Place]:
+        """Of all hosts and replicas."""
+        hosts = [Place(self.namespace(host), self.address(host), f"host-{host}") for host in range(1, self.hosts + 1)]
+        return hosts + [self.place(number) for number in self.others]
 
 
 class Lab:
@@ -58,6 +96,7 @@ class Lab:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file = directory / "lab.json"
+        self._database = LabDatabase(directory / "database")
 
     def plan(self) -> Plan:
         """Raises LabFailed: there is no lab here."""
@@ -69,6 +108,10 @@ class Lab:
     def state(self, host: int) -> Path:
         """The state directory of a host."""
         return self._directory / f"host-{host}"
+
+    def replica_state(self, replica: int) -> Path:
+        """The state directory of a replica: of the first, the first host's."""
+        return self._directory / self.plan().place(replica).name
 
     def up(self, plan: Plan) -> None:
         """Build it, from nothing.
@@ -86,42 +129,73 @@ class Lab:
         try:
             self._wire(plan)
             self._start(plan)
-        except BaseException:
+        except BaseException as error:
             self.down()
+            if isinstance(error, DatabaseFailed):
+                raise LabFailed(str(error)) from error
             raise
 
     def down(self) -> None:
         """Remove every trace of it. Idempotent."""
         plan = self.plan()
-        for host in range(plan.hosts, 0, -1):
-            if (self.state(host) / "settings.json").exists():
-                subprocess.run(_pileus("down", "--state", str(self.state(host))), check=False, capture_output=True)
-        for name in (*(plan.namespace(host) for host in range(1, plan.hosts + 1)), SWITCH):
+        if plan.others:
+            with suppress(DatabaseFailed):
+                self._database.start()  # if it was killed: without it nothing of the control plane starts again
+        for place in sorted(plan.places, key=lambda place: place.address == plan.address(1)):  # OVN's central last
+            self._end(self._directory / place.name)
+        if plan.others:
+            with suppress(DatabaseFailed):
+                self._database.stop()
+        for name in (*(place.namespace for place in plan.places), SWITCH):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
         shutil.rmtree(self._directory)
+
+    def _end(self, state: Path) -> None:
+        """End what runs in a state directory. What was killed is started again first: it knows what it has left."""
+        if not (state / "settings.json").exists():
+            return
+        settings = load(str(state))
+        if settings.pidfile.exists() and not running(settings):
+            verb = {"cloud": "up"}.get(settings.role, settings.role)
+            subprocess.run(_pileus(verb, "--state", str(state), "--detach"), check=False, capture_output=True)
+        subprocess.run(_pileus("down", "--state", str(state)), check=False, capture_output=True)
 
     def _wire(self, plan: Plan) -> None:
         _run("ip", "netns", "add", SWITCH)
         _run("ip", "-n", SWITCH, "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "-n", SWITCH, "link", "set", BRIDGE, "up")
-        for host in range(1, plan.hosts + 1):
-            name, end = plan.namespace(host), f"host-{host}"
+        for name, address, end in plan.places:
             _run("ip", "netns", "add", name)
             _run("ip", "-n", SWITCH, "link", "add", end, "type", "veth", "peer", "name", DEVICE, "netns", name)
             _run("ip", "-n", SWITCH, "link", "set", end, "master", BRIDGE, "up")
-            _run("ip", "-n", name, "addr", "add", f"{plan.address(host)}/24", "dev", DEVICE)
+            _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", DEVICE)
             for device in ("lo", DEVICE):
                 _run("ip", "-n", name, "link", "set", device, "up")
 
     def _start(self, plan: Plan) -> None:
-        first = self.state(1)
-        _run(*_pileus("up", "--listen", plan.listen, *self._options(plan, 1)))
+        first, listen = self.state(1), plan.place(1).listen
+        shared, environment = self._share(plan)
+        _run(*_pileus("up", "--listen", listen, *self._options(plan, 1), *shared), environment=environment)
+        for number in plan.others:
+            place = plan.place(number)
+            where = ("--state", str(self.replica_state(number)), "--netns", place.namespace, "--listen", place.listen)
+            _run(*_pileus("replica", *where, *shared, "--detach"), environment=environment)
         token = _run(*_pileus("join-token", "--state", str(first))).strip()
         for host in range(2, plan.hosts + 1):
             # The token is no argument: everybody on the machine sees those.
             environment = os.environ | {"PILEUS_JOIN_TOKEN": token}
-            join = ("agent", "--join", f"http://{plan.listen}")
+            join = ("agent", "--join", f"http://{listen}")
             _run(*_pileus(*join, *self._options(plan, host)), environment=environment)
+
+    def _share(self, plan: Plan) -> tuple[list[str], dict[str, str] | None]:
+        """What replicas share: as options, and as the environment of their start."""
+        if not plan.others:
+            return [], None
+        self._database.make()
+        images, owner = self._directory / "images", system_user(Settings(state="").replica_user)
+        images.mkdir(mode=0o750)
+        os.chown(images, owner.pw_uid, owner.pw_gid)
+        return ["--image-folder", str(images)], os.environ | {"PILEUS_DATABASE": self._database.url}
 
     def _options(self, plan: Plan, host: int) -> list[str]:
         given = {
