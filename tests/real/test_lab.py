@@ -31,15 +31,19 @@ PROBE = """#!/bin/sh
 
 
 class Lab:
-    """A lab of two hosts."""
+    """A lab of two hosts; `options` are of `pileus lab up`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.state = Path(tempfile.mkdtemp(prefix="pileus-lab-", dir="/var/tmp"))
         self.state.rmdir()
-        self.said = self.pileus("lab", "up", "--hosts", "2")
-        lines = self.pileus("openrc", state=self.state / "host-1").splitlines()
+        self.said = self.pileus("lab", "up", "--hosts", "2", *options)
+        self.user = self.credentials("host-1")
+
+    def credentials(self, part: str) -> dict[str, str]:
+        """What a client needs to talk to the replica whose state this is."""
+        lines = self.pileus("openrc", state=self.state / part).splitlines()
         pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-        self._user = {name: value.strip("'") for name, value in pairs}
+        return {name: value.strip("'") for name, value in pairs}
 
     def pileus(self, *arguments: str, state: Path | None = None) -> str:
         argv = [*PILEUS, *arguments, "--state", str(state or self.state)]
@@ -51,7 +55,7 @@ class Lab:
         """The real client, in the namespace that `lab up` names."""
         client = Path(sys.executable).with_name("openstack")
         argv = [*INSIDE, str(client), *arguments]
-        environment = os.environ | self._user
+        environment = os.environ | self.user
         done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False, env=environment)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout) if "json" in arguments else done.stdout
@@ -73,6 +77,12 @@ class Lab:
     def shown(self, server: str) -> Any:
         return self.openstack("server", "show", server, "-f", "json")
 
+    def remove(self) -> None:
+        self.pileus("lab", "down")
+        assert "pileus-lab" not in sh("ip", "netns"), "every trace is gone"
+        assert not self.state.exists()
+        assert subprocess.run(["pgrep", "-f", str(self.state)], check=False, capture_output=True).returncode == 1
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
@@ -81,10 +91,7 @@ def lab() -> Iterator[Lab]:
         made.furnish()
         yield made
     finally:
-        made.pileus("lab", "down")
-        assert "pileus-lab" not in sh("ip", "netns"), "every trace is gone"
-        assert not made.state.exists()
-        assert subprocess.run(["pgrep", "-f", str(made.state)], check=False, capture_output=True).returncode == 1
+        made.remove()
 
 
 def test_hosts_have_joined(lab: Lab) -> None:
