@@ -92,6 +92,7 @@ class Cloud:
         """Begin to carry out operations and to keep house; back when an agent has said which hosts there are."""
         with self.db.write() as session:
             self._choose_northbound(session)
+            self._share_images(session)
             store.recover(session, self.settings.images)
         self.loops.start()
         self.agents.start()
@@ -120,6 +121,14 @@ class Cloud:
         leases.renew(session, settings.replica_id)
         if settings.role == "cloud":
             self._enter_own_agent(session, name)
+
+    def _share_images(self, session: Session) -> None:
+        """Raises Unavailable: other replicas keep images in another folder, where this one would not find them."""
+        if not leases.share_images(session, self.settings.replica_id, store.identify(self.settings.images)):
+            raise Unavailable(
+                f"The replicas that run keep images in another folder than {self.settings.images}: "
+                "`--image-folder` names the one that all share."
+            )
 
     def _enter_own_agent(self, session: Session, name: str) -> None:
         """The agent of this machine belongs to the cloud without having joined."""

@@ -1,4 +1,4 @@
-"""Where replicas elsewhere find OVN's northbound database.
+"""Where replicas elsewhere find OVN's northbound database; which folder each keeps images in.
 
 Revision ID: 0011
 Revises: 0008
@@ -16,7 +16,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("agents", sa.Column("northbound", sa.String(length=255), nullable=False, server_default=""))
+    for table, name in (("agents", "northbound"), ("replicas", "image_folder")):
+        op.add_column(table, sa.Column(name, sa.String(length=255), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
