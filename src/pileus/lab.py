@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +21,14 @@ import msgspec
 from pileus.files import write_private
 from pileus.lab_database import DatabaseFailed, LabDatabase
 from pileus.settings import Settings, load
-from pileus.statedir import running
+from pileus.statedir import locked, running
 from pileus.users import system_user
 
 SWITCH = "pileus-lab"
 DEVICE, BRIDGE = "u0", "underlay"
 PORT = 8780
+STARTING_S = 30.0
+"""How long a process may take from having its state directory to being known there."""
 MOST_HOSTS = MOST_REPLICAS = 9
 
 
@@ -146,12 +150,18 @@ class Lab:
         if plan.others:
             with suppress(DatabaseFailed):
                 self._database.stop()
+        for place in plan.places:
+            self._kill_rest(place.namespace)
         for name in (*(place.namespace for place in plan.places), SWITCH):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
         shutil.rmtree(self._directory)
 
     def _end(self, state: Path) -> None:
         """End what runs in a state directory. What was killed is started again first: it knows what it has left."""
+        settings = load(str(state))
+        deadline = time.monotonic() + STARTING_S
+        while locked(settings) and not running(settings) and time.monotonic() < deadline:
+            time.sleep(0.05)  # who made the lab was killed, and what it began goes on
         if not (state / "settings.json").exists():
             return
         settings = load(str(state))
@@ -159,6 +169,14 @@ class Lab:
             verb = {"cloud": "up"}.get(settings.role, settings.role)
             subprocess.run(_pileus(verb, "--state", str(state), "--detach"), check=False, capture_output=True)
         subprocess.run(_pileus("down", "--state", str(state)), check=False, capture_output=True)
+
+    def _kill_rest(self, namespace: str) -> None:
+        """End what was killed while it started, and could not be ended in order."""
+        listed = subprocess.run(["ip", "netns", "pids", namespace], check=False, capture_output=True, text=True)
+        for pid in map(int, listed.stdout.split()):
+            with suppress(OSError):
+                if str(self._directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
 
     def _wire(self, plan: Plan) -> None:
         _run("ip", "netns", "add", SWITCH)

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pileus.agent.daemons import lives
 from tests.real.ovn_world import sh
-from tests.real.test_lab import Lab, pytestmark  # noqa: F401  # it is skipped where that is
+from tests.real.test_lab import PILEUS, Lab, pytestmark  # noqa: F401  # it is skipped where that is
 from tests.support import eventually
+
+
+def test_a_lab_that_is_half_made_is_removed() -> None:
+    """Whoever made it was killed: what it had begun goes on to start meanwhile."""
+    state = Path(tempfile.mkdtemp(prefix="pileus-lab-", dir="/var/tmp"))
+    state.rmdir()
+    options = ("--hosts", "2", "--replicas", "2", "--hypervisor", "fake", "--state", str(state))
+    with subprocess.Popen([*PILEUS, "lab", "up", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as making:
+        eventually((state / "host-1" / "lock").exists, 120, "the start of the first host")
+        making.kill()
+        done = subprocess.run(
+            [*PILEUS, "lab", "down", "--state", str(state)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert "pileus-lab" not in sh("ip", "netns") and not state.exists()
+    look = ["pgrep", "-f", str(state)]
+    eventually(lambda: subprocess.run(look, check=False, capture_output=True).returncode == 1, 30, "no process")
 
 
 @pytest.fixture(scope="module")
