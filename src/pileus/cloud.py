@@ -174,6 +174,8 @@ class Cloud:
             self.keys.rotate(session)
 
     def _compare_network(self) -> None:
+        if self.northbound.kind == "fake" and self.settings.shared_database:
+            return  # what one replica remembers is what it wrote itself
         if clock.monotonic() - self._compared > COMPARE_S:
             self._compared = clock.monotonic()
             recorded = self.northbound.recorded_ports()  # before the transaction: it may take seconds

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pileus import clock
 from pileus.cloud import Cloud
 from pileus.db import Database
 from pileus.errors import Unavailable
+from pileus.network import sync
 from pileus.operations import leases
 from pileus.settings import Settings
 from tests.databases import Databases, migrated
@@ -34,3 +36,20 @@ def test_a_replica_with_an_image_folder_of_its_own_is_refused(tmp_path: Path, da
         mounted = tmp_path / "mounted"
         mounted.symlink_to(tmp_path / "images")
         share(db, "second", mounted)
+
+
+@pytest.mark.parametrize(("database", "owed"), [("", 1), ("postgresql://u@h/d", 0)])
+def test_replicas_that_simulate_networks_do_not_compare_what_each_remembers(
+    tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch, database: str, owed: int
+) -> None:
+    """Each would owe all ports that another one wrote, every few minutes."""
+    compared: list[set[str]] = []
+    monkeypatch.setattr(sync, "reconcile", lambda session, recorded: compared.append(recorded))
+    with databases.copy(migrated, tmp_path / "t.db") as db:
+        cloud = Cloud(Settings(state="/nowhere", role="replica", network="fake", database=database), db)
+        monkeypatch.setattr(clock, "monotonic", lambda: 1e9)
+        try:
+            cloud._compare_network()
+        finally:
+            cloud.logins.close()
+    assert len(compared) == owed
