@@ -22,6 +22,7 @@ class Cloud:
     def __init__(self, id: str) -> None:
         self.id = id
         self._authority = certificates.found_authority(id)
+        self._of_replicas = certificates.found_authority(f"{id} replicas")
         self._contacts: list[Contact] = []
         self.renewed: list[str] = []
         self.images: dict[str, Path] = {}
@@ -36,6 +37,12 @@ class Cloud:
 
     def replica(self) -> Papers:
         return self.papers(REPLICA, "r1")
+
+    def northbound(self) -> Papers:
+        """A replica's for OVN's northbound database."""
+        key = certificates.new_key()
+        own = certificates.sign(self._of_replicas, certificates.public_of(key), Identity(self.id, REPLICA, "r1"), LASTS)
+        return Papers(key, own, self._authority[1])
 
     def enrol(self, folder: Path, name: str) -> PapersFolder:
         """An agent's folder, with a certificate."""
@@ -80,7 +87,8 @@ class Cloud:
     def _certificate(self, name: str, asked: CertificateRequest) -> Certificate:
         public = certificates.requested_key(asked.request.encode())
         own = self._sign(Identity(self.id, AGENT, name), public, LASTS)
-        return Certificate(certificate=own.decode(), authority=self._authority[1].decode())
+        authority, replicas = self._authority[1].decode(), self._of_replicas[1].decode()
+        return Certificate(certificate=own.decode(), authority=authority, replicas=replicas)
 
     def _sign(self, who: Identity, public: bytes, lasts: timedelta) -> bytes:
         return certificates.sign(self._authority, public, who, lasts)

@@ -119,10 +119,10 @@ def requested_key(asked: bytes) -> bytes:
     return _public(public)
 
 
-def found_authority(cloud: str) -> tuple[bytes, bytes]:
-    """The key and the certificate, PEM, of a new authority."""
+def found_authority(name: str) -> tuple[bytes, bytes]:
+    """The key and the certificate, PEM, of a new authority; `name` tells it from others."""
     key = _key(new_key())
-    subject, began = _subject(f"pileus {cloud}"), datetime.now(UTC) - SLACK
+    subject, began = _subject(f"pileus {name}"), datetime.now(UTC) - SLACK
     builder = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(began)

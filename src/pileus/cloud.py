@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from pileus import clock, compute, identity, image, membership, network, placement
-from pileus.agent.commands import AgentReport, Answer, GuestEvent, Progress
+from pileus.addresses import host_port, reached_at
+from pileus.agent.commands import NORTHBOUND_PORT, AgentReport, Answer, GuestEvent, Progress
 from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
@@ -41,7 +43,7 @@ from pileus.operations.post import Post
 from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
 from pileus.operations.runner import Runner
-from pileus.settings import Settings
+from pileus.settings import Settings, split_address
 from pileus.stock import Stock
 
 T = TypeVar("T")
@@ -63,7 +65,7 @@ class Cloud:
         self.tokens = Tokens(self.keys, settings.token_lifetime_s, settings.allow_rescope_scoped_token)
         self.logins = Logins(settings)
         self.authenticate = self.tokens.caller
-        self.northbound = northbound(settings)
+        self.northbound = northbound(settings)  # `start` may know better
         self.post = Post()
         known = registry()
         self.runner = Runner(db, settings.replica_id, self.post, hosts.down, known)
@@ -89,10 +91,9 @@ class Cloud:
     def start(self) -> None:
         """Begin to carry out operations and to keep house; back when an agent has said which hosts there are."""
         with self.db.write() as session:
-            self._require_northbound(session)
+            self._choose_northbound(session)
+            self._share_images(session)
             store.recover(session, self.settings.images)
-            if self.settings.role == "cloud":
-                self._enter_own_agent(session)
         self.loops.start()
         self.agents.start()
         self.delivery.start()
@@ -100,23 +101,42 @@ class Cloud:
         if self.settings.role == "cloud":
             self._hearing.heard.wait(GREETING_S)
 
-    def _require_northbound(self, session: Session) -> None:
-        """Every replica pays what the network is owed: none may run that cannot.
+    def _choose_northbound(self, session: Session) -> None:
+        """Every replica pays what the network is owed, to the database that all of them use.
 
         Raises:
-            Unavailable: OVN's northbound database is, or would be, out of reach of a replica.
+            Unavailable: this replica, or others that run, would use another.
         """
-        alone = "OVN's northbound database is reached from its own machine only: no other replica can share its cloud."
-        if self.settings.network == "ovn" and leases.alive(session, but=self.settings.replica_id):
-            raise Unavailable(alone)
-        if self.settings.network != "ovn" and joined.southbound(session):
-            raise Unavailable(alone)
+        session.lock("membership")  # replicas that start at the same time know of each other
+        settings, central = self.settings, joined.central(session)
+        name = settings.name or socket.gethostname()
+        if central is not None and settings.role == "cloud" and (central.name, settings.network) != (name, "ovn"):
+            raise Unavailable(
+                f"OVN's central is on {central.name}: `pileus replica` and `pileus agent` are what other machines run."
+            )
+        if central is None and settings.network == "ovn" and leases.alive(session, but=settings.replica_id):
+            raise Unavailable("The replicas that run serve simulated networks: stop them, and start this one first.")
+        if central is not None and settings.role == "replica":
+            self.northbound = ovn_northbound(self.members.dial_northbound)
+        leases.renew(session, settings.replica_id)
+        if settings.role == "cloud":
+            self._enter_own_agent(session, name)
 
-    def _enter_own_agent(self, session: Session) -> None:
+    def _share_images(self, session: Session) -> None:
+        """Raises Unavailable: other replicas keep images in another folder, where this one would not find them."""
+        if not leases.share_images(session, self.settings.replica_id, store.identify(self.settings.images)):
+            raise Unavailable(
+                f"The replicas that run keep images in another folder than {self.settings.images}: "
+                "`--image-folder` names the one that all share."
+            )
+
+    def _enter_own_agent(self, session: Session, name: str) -> None:
         """The agent of this machine belongs to the cloud without having joined."""
-        name = self.settings.name or socket.gethostname()
-        hosts_of_it = "fake-*" if self.settings.hypervisor == "fake" else name
-        joined.enter_own(session, name, hosts_of_it, self.settings.replica_id)
+        settings = self.settings
+        hosts_of_it = "fake-*" if settings.hypervisor == "fake" else name
+        host = reached_at(split_address(settings.agent_listen or settings.listen)[0])
+        northbound = host_port(host, NORTHBOUND_PORT) if settings.network == "ovn" else ""
+        joined.enter_own(session, name, hosts_of_it, settings.replica_id, northbound)
 
     def stop(self) -> None:
         """Stop between steps."""
@@ -154,6 +174,8 @@ class Cloud:
             self.keys.rotate(session)
 
     def _compare_network(self) -> None:
+        if self.northbound.kind == "fake" and self.settings.shared_database:
+            return  # what one replica remembers is what it wrote itself
         if clock.monotonic() - self._compared > COMPARE_S:
             self._compared = clock.monotonic()
             recorded = self.northbound.recorded_ports()  # before the transaction: it may take seconds
@@ -251,9 +273,14 @@ def northbound(settings: Settings) -> Northbound:
     """The driver of the network's database."""
     if settings.network != "ovn":
         return FakeNorthbound()
+    return ovn_northbound(settings.northbound)
+
+
+def ovn_northbound(server: str | Callable[[], ssl.SSLSocket]) -> Northbound:
+    """OVN's, at an OVSDB remote or over a connection to it."""
     from pileus.network.northbound.ovn import OvnNorthbound
 
-    return OvnNorthbound(settings.northbound)
+    return OvnNorthbound(server)
 
 
 def services(settings: Settings) -> list[Service]:

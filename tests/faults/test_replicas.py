@@ -120,6 +120,27 @@ def test_agents_that_are_restarted_amid_builds_lose_nothing(cloud: ManyHosts) ->
     assert Counter(one.status for one in cloud.settled(30)) == {"ACTIVE": 30}
 
 
+def test_replicas_and_agents_that_are_restarted_one_after_another_lose_nothing(cloud: ManyHosts) -> None:
+    """As from one release to the next: orderly, amid builds, and more is asked for all the time."""
+    slowly(cloud, 0.3)
+    sdks = (cloud.first, cloud.second)
+    wanted = 0
+    for number in range(2):
+        cloud.boot(10, sdks[1 - number])
+        cloud.replicas[number].down()
+        cloud.boot(10, sdks[1 - number])
+        cloud.replicas[number].up()
+        cloud.boot(10, sdks[number])
+        agent = cloud.agents[number]
+        agent.down("--keep-guests")
+        agent.options = []  # it has joined
+        cloud.boot(10, sdks[number])
+        agent.up()
+        wanted += 40
+    slowly(cloud, 0)
+    assert Counter(one.status for one in cloud.settled(wanted)) == {"ACTIVE": wanted}
+
+
 def test_a_silent_host_is_down_and_gets_nothing_until_it_is_back(cloud: ManyHosts) -> None:
     silent = cloud.agents[0]
     [process] = silent.children

@@ -16,7 +16,7 @@ from openstack.exceptions import HttpException, SDKException
 from requests.exceptions import ConnectionError as NoConnection
 
 from pileus.lab import Lab as Built
-from pileus.lab_faults import Faults
+from pileus.lab.faults import Faults
 from tests.real.ovn_world import sh
 from tests.real.test_lab import Lab
 from tests.support import eventually

@@ -37,9 +37,13 @@ class Lab:
         self.state = Path(tempfile.mkdtemp(prefix="pileus-lab-", dir="/var/tmp"))
         self.state.rmdir()
         self.said = self.pileus("lab", "up", "--hosts", "2", *options)
-        lines = self.pileus("openrc", state=self.state / "host-1").splitlines()
+        self.user = self.credentials("host-1")
+
+    def credentials(self, part: str) -> dict[str, str]:
+        """What a client needs to talk to the replica whose state this is."""
+        lines = self.pileus("openrc", state=self.state / part).splitlines()
         pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-        self.user = {name: value.strip("'") for name, value in pairs}
+        return {name: value.strip("'") for name, value in pairs}
 
     def pileus(self, *arguments: str, state: Path | None = None) -> str:
         argv = [*PILEUS, *arguments, "--state", str(state or self.state)]

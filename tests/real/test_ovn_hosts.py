@@ -9,15 +9,24 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pileus.agent.commands import NORTHBOUND_PORT
 from pileus.agent.network.central import SOUTHBOUND_PORT
 from pileus.agent.network.ovn import OvnNetwork
 from pileus.agent.network.ovnd import Neighbours
 from pileus.agent.timeline import Timeline
+from pileus.certificates import AGENT, Identity
+from pileus.errors import Unavailable
+from pileus.network.northbound.ovn import OvnNorthbound
+from pileus.operations.post import Refused
+from pileus.operations.wires import Remote
 from tests.members import Cloud
+from tests.support import eventually
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ovn_world import (
@@ -70,8 +79,13 @@ class Hosts:
             papers = self.cloud.enrol(host.state / "papers", called)
             call_in(name, lambda host=host: host.driver.start(host.listen))
             host.driver.meet(papers.pems)
+        who = Identity(self.cloud.id, AGENT, HOST)
+        way = Remote(CENTRAL, NORTHBOUND_PORT, who, self.cloud.northbound())
+        self.elsewhere = OvnNorthbound(lambda: call_in(self.second_ns, lambda: way.open(5.0)))
+        """As a replica on the second host has it."""
 
     def stop(self) -> None:
+        self.elsewhere.close()
         self.first.northbound.close()
         for name, host in ((self.second_ns, self.second), (self.first_ns, self.first)):
             call_in(name, lambda host=host: host.driver.stop(keep_guests=False))
@@ -137,7 +151,7 @@ def test_each_host_is_a_chassis(hosts: Hosts, guests: tuple[str, str]) -> None:
 
 def test_a_host_changes_in_ovns_central_what_is_its_own(hosts: Hosts, guests: tuple[str, str]) -> None:
     """By the certificate that it has: another chassis, or a flow, it may not touch (ovn-sb(5), RBAC)."""
-    key, certificate, authority = hosts.cloud.enrol(hosts.states[1] / "papers", OTHER).pems
+    key, certificate, authority, _ = hosts.cloud.enrol(hosts.states[1] / "papers", OTHER).pems
     shown = (f"--private-key={key}", f"--certificate={certificate}", f"--ca-cert={authority}")
     remote = ("ovn-sbctl", f"--db=ssl:{CENTRAL}:{SOUTHBOUND_PORT}", "--timeout=10", *shown)
 
@@ -153,11 +167,63 @@ def test_a_host_changes_in_ovns_central_what_is_its_own(hosts: Hosts, guests: tu
 
 
 def test_who_has_no_certificate_of_the_cloud_is_not_let_in(hosts: Hosts) -> None:
-    key, certificate, authority = Cloud("cloud-1").enrol(hosts.states[1] / f"papers-{uuid.uuid4().hex}", OTHER).pems
+    key, certificate, authority, _ = Cloud("cloud-1").enrol(hosts.states[1] / f"papers-{uuid.uuid4().hex}", OTHER).pems
     shown = (f"--private-key={key}", f"--certificate={certificate}", f"--ca-cert={authority}")
     remote = ("ovn-sbctl", f"--db=ssl:{CENTRAL}:{SOUTHBOUND_PORT}", "--timeout=3", *shown)
     with pytest.raises(subprocess.CalledProcessError):
         call_in(hosts.second_ns, lambda: sh(*remote, "show"))
+
+
+def test_a_replica_elsewhere_writes_the_logical_network(hosts: Hosts) -> None:
+    """Both replicas see what either wrote, the other one's port as much as the own."""
+    world = World()
+    wirings = [world.wiring(number) for number in (21, 22)]
+    for northbound, wiring in zip((hosts.elsewhere, hosts.first.northbound), wirings, strict=True):
+        northbound.sync_port(wiring)
+    names = {one.port.id for one in wirings}
+    for northbound in (hosts.elsewhere, hosts.first.northbound):
+        eventually(lambda northbound=northbound: names <= northbound.recorded_ports(), 60, "both ports")
+    for wiring in wirings:
+        hosts.elsewhere.drop_port(wiring.port.id)
+    hosts.elsewhere.drop_network(world.network_id)
+    eventually(lambda: not names & hosts.first.northbound.recorded_ports(), 60, "the end of both ports")
+
+
+def test_a_replica_elsewhere_survives_the_loss_of_the_northbound_database(hosts: Hosts) -> None:
+    world = World()
+    hosts.elsewhere.sync_network(world.network())
+    before = hosts.first.pids()["ovnnb_db"]
+    assert before is not None
+    sh("kill", "-9", str(before))
+
+    def dropped() -> bool:
+        try:
+            hosts.elsewhere.drop_network(world.network_id)
+        except Unavailable:
+            return False
+        return True
+
+    eventually(dropped, 90, "what a debt is paid with, as soon as the database is there again")
+    assert hosts.first.pids()["ovnnb_db"] != before
+
+
+def test_an_agent_or_a_stranger_is_not_let_into_the_northbound_database(hosts: Hosts) -> None:
+    """It does not ask whom a certificate names: an agent's, and a replica's for agents, are of another authority."""
+    who = Identity(hosts.cloud.id, AGENT, HOST)
+    stranger = msgspec.structs.replace(Cloud(hosts.cloud.id).northbound(), authority=hosts.cloud.replica().authority)
+    for papers in (hosts.cloud.papers(AGENT, OTHER), hosts.cloud.replica(), stranger):
+        way = Remote(CENTRAL, NORTHBOUND_PORT, who, papers)
+        northbound = OvnNorthbound(partial(call_in, hosts.second_ns, partial(way.open, 5.0)))
+        with pytest.raises(Unavailable):
+            northbound.recorded_ports()
+        northbound.close()
+
+
+def test_a_replica_does_not_take_another_host_for_the_northbound_database(hosts: Hosts) -> None:
+    """Who is between them may have an agent's certificate: it must be that of the machine where the database is."""
+    way = Remote(CENTRAL, NORTHBOUND_PORT, Identity(hosts.cloud.id, AGENT, OTHER), hosts.cloud.northbound())
+    with pytest.raises(Refused, match=HOST):
+        call_in(hosts.second_ns, lambda: way.open(5.0))
 
 
 def test_a_switch_that_is_started_again_has_its_underlay_again(hosts: Hosts, guests: tuple[str, str]) -> None:

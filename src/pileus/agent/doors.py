@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pileus import certificates
+from pileus.addresses import host_port, reached_at
 from pileus.agent.server import Agent, Handler, PeerHandler
 from pileus.sockets import hang_up
 
@@ -160,24 +160,6 @@ class TlsDoor(Door, socketserver.TCPServer):
         return shown
 
 
-def reached_at(listened: str) -> str:
-    """The address by which others reach this machine: the one that it listens on; where it listens on all, the one that
-    it speaks to others from. Connecting a UDP socket sends nothing."""
-    with suppress(ValueError):
-        if ipaddress.ip_address(listened).is_unspecified:
-            return _primary()
-    return listened
-
-
-def _primary() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
-
-
 def open_unix(agent: Agent, path: Path, group: int | None) -> UnixDoor:
     """Listen on a unix socket that only this user and `group` may open; returns the running server."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +183,5 @@ def open_tls(agent: Agent, listen: tuple[str, int]) -> TlsDoor:
     """
     door = TlsDoor(listen, agent)
     threading.Thread(target=door.serve_forever, daemon=True, name="agent-tls").start()
-    host, port = reached_at(listen[0]), door.server_address[1]
-    agent.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    agent.address = host_port(reached_at(listen[0]), door.server_address[1])
     return door

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pileus import clock, jointoken
+from pileus.addresses import host_port
 from pileus.agent.commands import Certificate
 from pileus.agent.errors import CommandFailed
 from pileus.agent.papers import PapersFolder
@@ -59,7 +60,7 @@ def join(state: Path, url: str, token: str, name: str, listen: tuple[str, int], 
         token=known.id,
         name=name,
         simulates=simulates,
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=host_port(host, port),
         request=papers.request_to_join(),
         at=int(clock.time()),
     )

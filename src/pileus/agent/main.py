@@ -16,9 +16,10 @@ from typing import Literal
 import msgspec
 
 from pileus import clock
+from pileus.addresses import reached_at
 from pileus.agent.account import Account
 from pileus.agent.commands import GuestEvent
-from pileus.agent.doors import open_tls, open_unix, reached_at
+from pileus.agent.doors import open_tls, open_unix
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
@@ -73,6 +74,11 @@ class AgentSettings(msgspec.Struct):
     elsewhere, and come for images."""
 
     @property
+    def central(self) -> bool:
+        """Whether OVN's central is here."""
+        return self.network == "ovn" and not self.southbound
+
+    @property
     def group_id(self) -> int | None:
         return grp.getgrnam(self.group).gr_gid if self.group else None
 
@@ -88,7 +94,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     network = make_network(settings)
     journal = Journal(settings.state / "journal.db")
     service = MetadataService(MetadataStore(settings.state / "metadata"))
-    desk, papers = FreightDesk(), PapersFolder(settings.state / "papers")
+    desk, papers = FreightDesk(), PapersFolder(settings.state / "papers", settings.central)
     hypervisor = make_hypervisor(settings, kind, network, service, desk, papers)
     progress(f"network: {network.kind}")
     network.start(service.listen)

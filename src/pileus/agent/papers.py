@@ -19,11 +19,12 @@ from pileus.files import write_private
 
 
 class Pems(NamedTuple):
-    """Files that hold the same for programs that want files."""
+    """Files that hold the same for programs that want files, and the authority that signs for replicas alone."""
 
     key: Path
     certificate: Path
     authority: Path
+    replicas: Path
 
 
 class PapersFolder:
@@ -33,9 +34,11 @@ class PapersFolder:
 
     Args:
         path: made if missing; only the agent's user may look into it.
+        central: OVN's central is here, which wants to know the replicas' authority.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, central: bool = False) -> None:
+        self._central = central
         self._papers, self._asked = path / "papers.json", path / "next-key.pem"
         self.pems = Pems(*(path / f"{name}.pem" for name in Pems._fields))
         self.changed: Callable[[], None] = lambda: None
@@ -64,7 +67,8 @@ class PapersFolder:
     def request(self) -> CertificateRequest:
         """Ask for a certificate: for a new key, the same until it has its certificate."""
         papers = self.papers()
-        return CertificateRequest(request=self._ask(None), ends=papers.ends.timestamp() if papers else 0.0)
+        whole = papers is not None and (self.pems.replicas.exists() or not self._central)
+        return CertificateRequest(request=self._ask(None), ends=papers.ends.timestamp() if papers and whole else 0.0)
 
     def request_to_join(self) -> str:
         """The same, PEM, of who joins: for the key that it has joined with, if it has."""
@@ -92,8 +96,10 @@ class PapersFolder:
                 with suppress(ssl.SSLError, ValueError):
                     fresh.context(ssl.Purpose.CLIENT_AUTH)
                     write_private(self._papers, msgspec.json.encode(fresh))
-                    for path, content in zip(self.pems, msgspec.structs.astuple(fresh), strict=True):
+                    for path, content in zip(self.pems[:3], msgspec.structs.astuple(fresh), strict=True):
                         write_private(path, content)
+                    if given.replicas:
+                        write_private(self.pems.replicas, given.replicas.encode())
                     self._asked.unlink(missing_ok=True)
                     break
             else:

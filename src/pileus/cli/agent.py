@@ -6,6 +6,7 @@ import socket
 
 import click
 
+from pileus.addresses import host_port
 from pileus.agent import joining
 from pileus.agent.errors import CommandFailed
 from pileus.agent.main import choose_hypervisor, choose_network
@@ -76,5 +77,4 @@ def _join(settings: Settings, url: str, token: str) -> None:
 def _free(host: str) -> str:
     """HOST:PORT with a port that nobody listens on."""
     with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        port = found.getsockname()[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(host, found.getsockname()[1])

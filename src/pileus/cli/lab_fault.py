@@ -12,7 +12,7 @@ import click
 
 from pileus.agent.errors import CommandFailed
 from pileus.lab import Lab, LabFailed
-from pileus.lab_faults import PROCESSES, Faults
+from pileus.lab.faults import PROCESSES, Faults
 
 STEP_S = 600.0
 _STATE = click.option("--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="Of the lab.")

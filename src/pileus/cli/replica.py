@@ -6,7 +6,7 @@ import click
 
 from pileus.cli import secret
 from pileus.cli.common import state_option
-from pileus.cli.starting import settings_with, start
+from pileus.cli.starting import image_folder_option, settings_with, start
 from pileus.jsontypes import Json
 
 
@@ -14,6 +14,8 @@ from pileus.jsontypes import Json
 @state_option
 @click.option("--database", metavar="URL", envvar="PILEUS_DATABASE", help="postgresql://USER@HOST/NAME.  [kept]")
 @click.option("--listen", metavar="HOST:PORT", help="Address of all APIs.  [default: 127.0.0.1:8780]")
+@image_folder_option
+@click.option("--netns", metavar="NAME", help="Run in this network namespace (made if missing).")
 @click.option("--tls-cert", metavar="FILE", help="Certificate (PEM): connections are encrypted.  [kept; '' ends it]")
 @click.option("--tls-key", metavar="FILE", help="Its private key (PEM).")
 @click.option("--detach", is_flag=True, help="Return once every API answers.")

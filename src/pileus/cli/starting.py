@@ -15,6 +15,10 @@ from pileus.jsontypes import Values
 from pileus.settings import Settings, load, save
 from pileus.statedir import StartFailed
 
+image_folder_option = click.option(
+    "--image-folder", metavar="DIR", help="Where images are: a folder that all replicas share.  [kept]"
+)
+
 
 def settings_with(state: str, options: Values) -> Settings:
     """What an earlier start used, changed by what is given now.
@@ -33,7 +37,7 @@ def settings_with(state: str, options: Values) -> Settings:
         Proxies(settings.trusted_proxies)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    for name in ("tls_cert", "tls_key"):
+    for name in ("tls_cert", "tls_key", "image_folder"):
         if path := getattr(settings, name):
             setattr(settings, name, str(Path(path).absolute()))
     if settings.tls_cert and not settings.tls_key:

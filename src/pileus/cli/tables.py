@@ -52,7 +52,7 @@ def unknown_guests(rows: Iterable[UnknownGuest]) -> Table:
 
 def numa_cells(cells: Iterable[NumaCell]) -> Table:
     """The parts of a machine that have memory of their own."""
-    table = _table("NUMA cell", "CPUs", "MiB")
+    table = columns("NUMA cell", "CPUs", "MiB")
     for one in cells:
         add(table, str(one.id), one.cpus, str(one.memory_mib))
     return table
@@ -60,7 +60,7 @@ def numa_cells(cells: Iterable[NumaCell]) -> Table:
 
 def pci_devices(devices: Iterable[PciDevice]) -> Table:
     """A machine's PCI functions; numbers are hexadecimal, as lspci -n has them."""
-    table = _table("PCI device", "vendor:product", "class", "NUMA cell", "driver", "virtual function of")
+    table = columns("PCI device", "vendor:product", "class", "NUMA cell", "driver", "virtual function of")
     for one in devices:
         cell = "" if one.cell is None else str(one.cell)
         add(table, one.address, f"{one.vendor_id}:{one.product_id}", one.class_id, cell, one.driver, one.parent)

@@ -7,8 +7,9 @@ import json
 import click
 
 from pileus import statedir
+from pileus.cli import secret
 from pileus.cli.common import state_option
-from pileus.cli.starting import settings_with, start
+from pileus.cli.starting import image_folder_option, settings_with, start
 from pileus.files import write_private
 from pileus.jsontypes import Json
 from pileus.settings import Settings
@@ -22,6 +23,8 @@ from pileus.statedir import StartFailed
 @click.option("--hypervisor", type=click.Choice(["auto", "libvirt", "fake"]), help="What runs the guests.")
 @click.option("--network", type=click.Choice(["auto", "ovn", "fake"]), help="What connects them.")
 @click.option("--fake-hosts", type=click.IntRange(0, 100_000), help="How many hosts the fake hypervisor simulates.")
+@click.option("--database", metavar="URL", envvar="PILEUS_DATABASE", help="PostgreSQL's.  [default: a file; kept]")
+@image_folder_option
 @click.option("--netns", metavar="NAME", help="Run in this network namespace (made if missing).")
 @click.option("--tunnel-device", metavar="DEVICE", help="For tunnels, where the kernel has no datapath.")
 @click.option("--outbound-nat/--no-outbound-nat", default=None, help="NAT from the external network to the outside.")
@@ -34,7 +37,9 @@ from pileus.statedir import StartFailed
 @click.option("--detach", is_flag=True, help="Return once every API answers.")
 def up(state: str, admin_password: str | None, detach: bool, tls_self_signed: bool, **options: Json) -> None:
     """Start the cloud: every API on one port, and the agent of this host."""
+    secret.move_to_environment("--database", "PILEUS_DATABASE")
     settings = settings_with(state, options | {"role": "cloud"})
+    secret.take("PILEUS_DATABASE")
     try:
         if tls_self_signed:
             _sign(settings)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
@@ -15,7 +15,7 @@ from typing import IO, Protocol
 import msgspec
 from sqlalchemy import select
 
-from pileus.db import Session
+from pileus.db import Session, new_id
 from pileus.errors import Conflict, Invalid, PileusError, TooLarge
 from pileus.files import require_room, write_all, write_private
 from pileus.image.model import Image
@@ -26,6 +26,8 @@ PIECE = 64 * 1024
 """Bytes that are sent at once: each client that is slow to take them keeps one in memory."""
 MODE = 0o640
 _ID = re.compile("[0-9A-Za-z-]+")
+MARK = "folder"
+"""Name of a link that tells this folder from others."""
 ARRIVING = ".arriving"
 """Behind the name of a file that a host elsewhere is bringing."""
 BROUGHT = "host"
@@ -52,6 +54,15 @@ def path(directory: Path, image_id: str) -> Path:
     if not _ID.fullmatch(image_id):
         raise ValueError(f"{image_id!r} is no image's id")
     return directory / image_id
+
+
+def identify(directory: Path) -> str:
+    """What tells this folder from any other, wherever it is mounted; made up when it is asked for first."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mark = directory / MARK
+    with suppress(FileExistsError):
+        mark.symlink_to(new_id())  # whole or not there, on every file system; it leads nowhere
+    return os.readlink(mark)
 
 
 @contextmanager

@@ -137,14 +137,18 @@ def _overlap(one: str, other: str) -> bool:
 # --- those that belong to the cloud -----------------------------------------------------------------------------------
 
 
-def enter_own(session: Session, name: str, hosts: str, replica_id: str) -> None:
-    """Note the agent that shares the replica's machine."""
+def enter_own(session: Session, name: str, hosts: str, replica_id: str, northbound: str = "") -> None:
+    """Note the agent that shares the replica's machine.
+
+    Args:
+        northbound: HOST:PORT where other replicas find the northbound database, if OVN's central is here.
+    """
     session.lock("membership")
     row = session.get(Agent, name)
     if row is None:
         row = Agent(name=name, address="", public_key="", created_at=utcnow())
         session.add(row)
-    row.hosts, row.replica_id = hosts, replica_id
+    row.hosts, row.replica_id, row.northbound = hosts, replica_id, northbound
 
 
 def note_addresses(session: Session, name: str, address: str, southbound: str) -> None:
@@ -175,6 +179,11 @@ def note_key(session: Session, name: str, public_key: str) -> None:
 def southbound(session: Session) -> str:
     """Where other hosts find OVN's central; "" if there is none."""
     return session.scalar(select(Agent.southbound).where(Agent.southbound != "").limit(1)) or ""
+
+
+def central(session: Session) -> Agent | None:
+    """The agent of the machine where OVN's central is, if the cloud has one; from before its first start on."""
+    return session.scalar(select(Agent).where(Agent.northbound != "").limit(1))
 
 
 def of_host(session: Session, host: str) -> Agent | None:

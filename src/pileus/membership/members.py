@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,6 +21,8 @@ from pileus.operations.ids import cloud_id
 from pileus.operations.wires import Local, Remote, Way
 from pileus.settings import Settings
 
+DIAL_S = 5.0
+"""How long OVN's northbound database may take to accept a connection."""
 RENEWED_AT = 1 / 3
 """A certificate is renewed when so much of its time is left."""
 
@@ -29,7 +33,7 @@ class Members:
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db, self._settings = db, settings
         self._lock = threading.Lock()
-        self._papers: Papers | None = None
+        self._papers: dict[Callable[[Session, str], Papers], Papers] = {}
 
     def cloud(self) -> str:
         """The cloud's id."""
@@ -65,22 +69,44 @@ class Members:
         key = requested_key(asked.request.encode())
         with self._db.write() as session:
             agents.note_key(session, name, key.decode())
-            own = authority.certify_agent(session, name, key, lasts_s)
-            return Certificate(certificate=own.decode(), authority=authority.certificate(session).decode())
+            return Certificate(
+                certificate=authority.certify_agent(session, name, key, lasts_s).decode(),
+                authority=authority.certificate(session).decode(),
+                replicas=authority.of_replicas(session).decode(),
+            )
+
+    def dial_northbound(self) -> ssl.SSLSocket:
+        """A connection to OVN's northbound database.
+
+        Raises:
+            Unavailable: the cloud has none. OSError, Refused: it cannot be reached.
+        """
+        with self._db.read() as session:
+            row = agents.central(session)
+            if row is None:
+                raise Unavailable("The cloud has no OVN central.")
+            papers = self._own(session, authority.northbound_papers)
+            way = self._remote(row, row.northbound, cloud_id(session), papers)
+        return way.open(DIAL_S)
 
     def _way(self, session: Session, cloud: str, row: Agent) -> Way | None:
         if row.replica_id == self._settings.replica_id:
             return Local(self._settings.agent_socket)
-        found = agents.ADDRESS.fullmatch(row.address)
-        if found is None:
+        if not agents.ADDRESS.fullmatch(row.address):
             return None
-        who = Identity(cloud, AGENT, row.name)
-        keys = tuple(filter(None, (row.public_key, row.next_key)))
-        return Remote(found["host"].strip("[]"), int(found["port"]), who, self._own(session), keys)
+        return self._remote(row, row.address, cloud, self._own(session, authority.replica_papers))
 
-    def _own(self, session: Session) -> Papers:
-        """What this process shows agents; made anew when half of its time is over."""
+    @staticmethod
+    def _remote(row: Agent, address: str, cloud: str, papers: Papers) -> Remote:
+        """The way to an address where an agent's certificate is shown."""
+        host, _, port = address.rpartition(":")
+        keys = tuple(filter(None, (row.public_key, row.next_key)))
+        return Remote(host.strip("[]"), int(port), Identity(cloud, AGENT, row.name), papers, keys)
+
+    def _own(self, session: Session, made: Callable[[Session, str], Papers]) -> Papers:
+        """What this process shows; made anew when half of its time is over."""
         with self._lock:
-            if self._papers is None or self._papers.ends - datetime.now(UTC) < authority.REPLICA_LASTS / 2:
-                self._papers = authority.replica_papers(session, self._settings.replica_id)
-            return self._papers
+            papers = self._papers.get(made)
+            if papers is None or papers.ends - datetime.now(UTC) < authority.REPLICA_LASTS / 2:
+                papers = self._papers[made] = made(session, self._settings.replica_id)
+            return papers

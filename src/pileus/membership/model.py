@@ -11,7 +11,8 @@ from pileus.db import Base
 
 
 class Authority(Base):
-    """Who signs the certificates of the cloud's parts: one row. Whoever reads it can speak for every part."""
+    """Who signs the certificates of the cloud's parts (membership/authority.py). Whoever reads the keys can speak for
+    every part."""
 
     __tablename__ = "authority"
 
@@ -47,6 +48,8 @@ class Agent(Base):
     """Of its newest certificate, which it may not have heard of; "" if that is its only one."""
     southbound: Mapped[str] = mapped_column(default="")
     """Where other hosts find OVN's central, if it is on this one."""
+    northbound: Mapped[str] = mapped_column(default="")
+    """HOST:PORT where replicas find its northbound database, if it is on this one."""
     replica_id: Mapped[str | None]
     """The replica that it shares a machine, and a state directory, with."""
     created_at: Mapped[datetime]

@@ -33,9 +33,17 @@ def alive(session: Session, but: str = "") -> int:
     return session.scalar(select(func.count()).select_from(ReplicaRow).where(*held)) or 0
 
 
+def share_images(session: Session, replica: str, folder: str) -> bool:
+    """Note which folder a replica, which holds a lease, keeps images in; False if one that lives has another."""
+    others = select(ReplicaRow.image_folder).where(
+        ReplicaRow.lease_until > in_seconds(0), ReplicaRow.id != replica, ReplicaRow.image_folder.not_in(["", folder])
+    )
+    session.change(update(ReplicaRow).where(ReplicaRow.id == replica).values(image_folder=folder))
+    return not session.scalars(others).all()
+
+
 def release(session: Session, replica: str) -> None:
-    """Give back what an earlier life of this replica held, and its lease."""
+    """Give back what an earlier life of this replica held; forget the replicas that have been dead for long."""
     mine = (OperationRow.lease_owner == replica, OperationRow.finished_at.is_(None))
     session.change(update(OperationRow).where(*mine).values(lease_owner=None))
-    forgotten = ReplicaRow.lease_until < in_seconds(-FORGOTTEN_S)
-    session.change(delete(ReplicaRow).where((ReplicaRow.id == replica) | forgotten))
+    session.change(delete(ReplicaRow).where(ReplicaRow.lease_until < in_seconds(-FORGOTTEN_S)))

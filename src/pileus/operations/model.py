@@ -114,6 +114,8 @@ class ReplicaRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     lease_until: Mapped[datetime]
+    image_folder: Mapped[str] = mapped_column(default="")
+    """What tells the folder that it keeps images in from others; "" while that is not known."""
 
 
 class DebtRow(Base):

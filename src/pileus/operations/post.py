@@ -224,7 +224,8 @@ class Link:
             content: what it answered to GET /report; asked: when that was asked.
 
         Raises:
-            Refused: the agent speaks a contract that is too old. msgspec.DecodeError: or one that is not understood.
+            Refused: the agent speaks no contract that this replica speaks. msgspec.DecodeError: or one that is not
+                understood.
         """
         self.after = self.reported(content, asked)
 
@@ -234,6 +235,8 @@ class Link:
         report = greeting.report
         if report.contract < CONTRACT - 1:
             raise Refused("its contract is too old: bring the host to this release first")
+        if report.contract > CONTRACT + 1:
+            raise Refused("its contract is too new: bring the replicas to the host's release first")
         if self._name and report.name not in ("", self._name):
             raise Refused(f"it is the agent {report.name}, not {self._name}")
         hosts = self._opened(report.hosts)

@@ -99,7 +99,7 @@ class Remote(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return self.who.name
 
-    def open(self, timeout_s: float) -> socket.socket:
+    def open(self, timeout_s: float) -> ssl.SSLSocket:
         plain = socket.create_connection((self.host, self.port), timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:

@@ -334,3 +334,15 @@ def test_uploads_leave_the_disk_its_reserve(serving: Serving, demo: Client) -> N
     assert put(demo, image["id"], b"x" * 100).status_code == 413
     assert demo("GET", f"/images/{image['id']}").json["status"] == "queued"
     assert files(serving) == []
+
+
+def test_an_image_folder_is_told_from_others(serving: Serving, demo: Client) -> None:
+    """Wherever it is mounted; what cleans it up leaves that alone."""
+    directory = serving.settings.images
+    known = store.identify(directory)
+    with serving.db.write() as session:
+        store.recover(session, directory)
+    with serving.db.read() as session:
+        store.sweep(session, directory)
+    assert store.identify(directory) == known != store.identify(directory.with_name("others"))
+    assert make(demo, b"data")["status"] == "active"

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from pileus.agent import doors
 from pileus.agent.commands import (
+    CONTRACT,
     AgentReport,
     BuildGuest,
     CertificateRequest,
@@ -31,6 +32,7 @@ from pileus.agent.commands import (
     HostReport,
     Progress,
 )
+from pileus.agent.server import Agent
 from pileus.certificates import AGENT, REPLICA, Identity
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
@@ -192,6 +194,23 @@ def test_a_command_that_the_agent_does_not_know_is_answered_and_the_others_are_c
     assert failure is not None and failure.code == "unsupported" and "fake-1" in failure.message
     assert answers["a:0"].failure is None and answers["c:0"].failure is None
     assert machine.guests() == {guest().server_id} and desk.post.letters() == []
+
+
+def test_a_host_gets_nothing_until_its_agent_is_of_a_release_that_is_understood(
+    machine: Machine, new_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = Agent.report
+    contracts = [CONTRACT - 2]
+    monkeypatch.setattr(Agent, "report", lambda agent: replace(said(agent), contract=contracts[-1]))
+    monkeypatch.setattr(link_module, "AWAY_S", 0.1)
+    machine.start()
+    desk = new_desk().start()
+    desk.send("op:0", BuildGuest(guest=guest()))
+    eventually(lambda: "too old: bring the host to this release" in caplog.text, 30, "its being told")
+    assert desk.ears.reports.empty() and machine.guests() == set()
+    contracts.append(CONTRACT - 1)
+    answer = desk.ears.answers.get(timeout=60)
+    assert answer.key == "op:0" and answer.failure is None and machine.guests() == {guest().server_id}
 
 
 def test_what_is_no_parcel_does_not_keep_the_others_from_the_host(machine: Machine) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pileus.db import Database
 from pileus.operations import Operation
-from pileus.operations.leases import FORGOTTEN_S, LEASE_S
+from pileus.operations.leases import FORGOTTEN_S, LEASE_S, share_images
 from pileus.operations.model import ReplicaRow
 from tests.unit.operations.world import (
     FakeClock,
@@ -45,6 +45,20 @@ def pair(db: Database, hosts: Hosts, fake_clock: FakeClock) -> tuple[Replica, Re
 
 def the_operation(db: Database, hosts: Hosts) -> str:
     return hosts.sent[0].operation_id
+
+
+def test_replicas_that_live_share_their_image_folder(db: Database, hosts: Hosts, fake_clock: FakeClock) -> None:
+    first, _second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
+
+    def shares(replica: str, folder: str) -> bool:
+        with db.write() as session:
+            return share_images(session, replica, folder)
+
+    assert shares("first", "x") and shares("second", "x") and not shares("second", "y")
+    first.begin()
+    assert not shares("second", "y"), "the first one's second life knows what its first one said"
+    fake_clock.move(LEASE_S + 1)
+    assert shares("second", "y")
 
 
 def test_what_a_living_replica_holds_is_left_to_it(

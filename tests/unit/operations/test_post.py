@@ -249,12 +249,14 @@ def test_an_answer_that_the_listener_could_not_take_is_asked_for_again(post: Pos
     assert keys(again.batch()) == ["1"]
 
 
-def test_an_agent_whose_contract_is_too_old_is_refused(post: Post, ears: Ears) -> None:
+@pytest.mark.parametrize(("apart", "why"), [(-2, "too old: bring the host"), (2, "too new: bring the replicas")])
+def test_an_agent_whose_contract_is_another_is_refused(post: Post, ears: Ears, apart: int, why: str) -> None:
+    """Releases may be one apart, whichever comes first."""
     link = Link(post, ears)
-    with pytest.raises(Refused, match="too old"):
-        link.greeted(greeting("h", contract=CONTRACT - 2), ASKED)
+    with pytest.raises(Refused, match=why):
+        link.greeted(greeting("h", contract=CONTRACT + apart), ASKED)
     assert ears.heard == [] and not post.send(envelope("1"))
-    link.greeted(greeting("h", contract=CONTRACT - 1), ASKED)
+    link.greeted(greeting("h", contract=CONTRACT + apart // 2), ASKED)
     assert keys(link.batch()) == ["1"]
 
 

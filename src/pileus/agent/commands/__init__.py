@@ -61,6 +61,7 @@ from pileus.agent.commands.orders import (
 from pileus.agent.commands.reports import (
     CLOUD_HEADER,
     CONTRACT,
+    NORTHBOUND_PORT,
     AgentReport,
     AgentSelf,
     Certificate,
@@ -82,6 +83,7 @@ __all__ = [
     "COMMANDS",
     "CONTRACT",
     "HOST_NAME",
+    "NORTHBOUND_PORT",
     "AgentReport",
     "AgentSelf",
     "Answer",

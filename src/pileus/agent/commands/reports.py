@@ -14,8 +14,8 @@ CONTRACT = 4
 
 4 added commands to 3: a guest is set aside, received, restored, dropped. An agent of 3 answers them with "unsupported".
 """
-
-
+NORTHBOUND_PORT = 6641
+"""Where replicas elsewhere find OVN's northbound database, on the host where its central is."""
 Southbound = Annotated[str, Meta(max_length=300, pattern=r"\A(ssl:[A-Za-z0-9._:\[\]-]+:[0-9]{1,5})?\Z")]
 MOST_HOSTS, MOST_GUESTS = 100_000, 10_000
 """Hosts of one agent, guests of one host."""
@@ -164,7 +164,12 @@ class CertificateRequest(Spec, frozen=True, kw_only=True):
 
 
 class Certificate(Spec, frozen=True, kw_only=True):
-    """The body of POST /certificate: the one that was asked for, and the authority's; PEM."""
+    """The body of POST /certificate: the one that was asked for, and the authority's; PEM.
+
+    Attributes:
+        replicas: of the authority that signs for replicas alone; "" from who does not know of it.
+    """
 
     certificate: str
     authority: str
+    replicas: str = ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pileus.addresses import bracketed
+from pileus.agent.commands import NORTHBOUND_PORT
 from pileus.agent.daemons import run, wait_until
-from pileus.agent.network.processes import Daemon, daemon, database
+from pileus.agent.network.processes import Daemon, daemon, database, end
 from pileus.agent.papers import Pems
 
 SOUTHBOUND_PORT = 6642
 _SCHEMAS = Path("/usr/share/ovn")
-_SSL = "db:OVN_Southbound,SSL"
 
 
 class Central:
@@ -27,14 +28,11 @@ class Central:
         self._nb_socket, self._sb_socket = folder / "ovnnb_db.sock", folder / "ovnsb_db.sock"
         self.southbound = f"unix:{self._sb_socket}"
         """Where this host's own controller finds it."""
-        # How others are let in stands in the database itself; see `offer_southbound`.
-        keys = [f"--{name.replace('_', '-')}={_SSL},{name}" for name in ("private_key", "certificate", "ca_cert")]
-        others = ("--remote=db:OVN_Southbound,SB_Global,connections", *keys)
         nb, sb = f"--ovnnb-db=unix:{self._nb_socket}", f"--ovnsb-db={self.southbound}"
         nb_schema, sb_schema = _SCHEMAS / "ovn-nb.ovsschema", _SCHEMAS / "ovn-sb.ovsschema"
         self.daemons: list[Daemon] = [
-            database(folder, "ovnnb_db", self._nb_socket, folder / "ovnnb.db", nb_schema),
-            database(folder, "ovnsb_db", self._sb_socket, folder / "ovnsb.db", sb_schema, *others),
+            database(folder, "ovnnb_db", self._nb_socket, folder / "ovnnb.db", nb_schema, *_others("Northbound", "NB")),
+            database(folder, "ovnsb_db", self._sb_socket, folder / "ovnsb.db", sb_schema, *_others("Southbound", "SB")),
             daemon("ovn-northd", folder, "ovn-northd", nb, sb, f"--unixctl={folder}/ovn-northd.ctl"),
         ]
 
@@ -50,6 +48,22 @@ class Central:
             os.chown(northbound, -1, self._group)
             northbound.chmod(0o660)
 
+    def renew_outdated(self) -> None:
+        """Have databases that an earlier release started, which nobody elsewhere can reach, started again."""
+        for one in self.daemons:
+            if one.database and one.pid() is not None and not one.is_as_told():
+                end(one)
+
+    def let_replicas_in(self, host: str, pems: Pems) -> None:
+        """Let replicas elsewhere change the northbound database, by certificates that only they have.
+
+        Args:
+            host: this host's address that others reach.
+        """
+        nbctl = ("ovn-nbctl", f"--db=unix:{self._nb_socket}", "--timeout=20")
+        run(*nbctl, "set-ssl", str(pems.key), str(pems.certificate), str(pems.replicas))
+        run(*nbctl, "set-connection", f"pssl:{NORTHBOUND_PORT}:{bracketed(host)}")
+
     def offer_southbound(self, host: str, pems: Pems) -> str:
         """Let other hosts' controllers in, by their certificates, each to change what is its own (ovn-sb(5), RBAC).
 
@@ -59,8 +73,15 @@ class Central:
         Returns:
             Where they find it.
         """
-        address = f"[{host}]" if ":" in host else host
+        address = bracketed(host)
         sbctl = ("ovn-sbctl", f"--db={self.southbound}", "--timeout=20")
-        run(*sbctl, "set-ssl", *map(str, pems))
+        run(*sbctl, "set-ssl", str(pems.key), str(pems.certificate), str(pems.authority))
         run(*sbctl, "set-connection", "role=ovn-controller", f"pssl:{SOUTHBOUND_PORT}:{address}")
         return f"ssl:{address}:{SOUTHBOUND_PORT}"
+
+
+def _others(name: str, table: str) -> list[str]:
+    """Options by which a database lets others in than by its socket: how stands in the database itself."""
+    keys = ("private_key", "certificate", "ca_cert")
+    files = [f"--{key.replace('_', '-')}=db:OVN_{name},SSL,{key}" for key in keys]
+    return [f"--remote=db:OVN_{name},{table}_Global,connections", *files]

@@ -85,6 +85,8 @@ class OvnDaemons:
         """
         for directory in (self._ovn, self._run):
             directory.mkdir(parents=True, exist_ok=True)
+        if self._central:
+            self._central.renew_outdated()
         self.found_running = len(self._ensure()) < len(self._daemons)
         if self._central:
             self._central.offer_northbound()  # what was found running may be of a release that did not
@@ -114,8 +116,10 @@ class OvnDaemons:
     def meet(self, pems: Pems) -> str:
         """Use these certificates with other hosts; where they find OVN's central, if it is here."""
         if self._central:
+            if pems.replicas.exists():
+                self._central.let_replicas_in(self._neighbours.address, pems)
             return self._central.offer_southbound(self._neighbours.address, pems)
-        self.vsctl("--no-wait", "set-ssl", *map(str, pems))
+        self.vsctl("--no-wait", "set-ssl", str(pems.key), str(pems.certificate), str(pems.authority))
         return ""
 
     def vsctl(self, *arguments: str) -> str:

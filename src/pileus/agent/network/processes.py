@@ -31,11 +31,20 @@ class Daemon:
         only the command line tells. A zombie has none.
         """
         pid = pid_of(self.pidfile, self.program)
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return None
-        return pid if f"--pidfile={self.pidfile}".encode() in command.split(b"\0") else None
+        return pid if f"--pidfile={self.pidfile}".encode() in _words(pid) else None
+
+    def is_as_told(self) -> bool:
+        """Whether the one that runs was started with what it is to be started with now."""
+        words = _words(self.pid())
+        return all(argument.encode() in words for argument in self.arguments)
+
+
+def _words(pid: int | None) -> list[bytes]:
+    """A process's command line; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def daemon(program: str, directory: Path, name: str, *arguments: str, **files: Path) -> Daemon:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pileus.ovsdb import Database, Row
+    from pileus.ovsdb_tls import Dial
 
 REVISION = "neutron:revision_number"
 SUBNET = "subnet_id"
@@ -16,15 +17,25 @@ _TABLES = (*_NAMED, "ACL", "DHCP_Options", "DNS")
 _KEYS = (("DHCP_Options", SUBNET), ("DHCP_Options", NETWORK), ("DNS", NETWORK))
 
 
-def connect(server: str) -> Database:
+def connect(server: str | Dial) -> Database:
     """Connect to the northbound database.
+
+    Args:
+        server: an OVSDB remote, or what gives a connection over which it is spoken to.
 
     Raises:
         Lost: it is not there.
     """
     from pileus.ovsdb import Database  # only now: a simulated cloud never pays for it
+    from pileus.ovsdb_tls import remote
 
-    return Database(server, "OVN_Northbound", dict.fromkeys(_TABLES, ()), _NAMED, _KEYS)
+    return Database(
+        server if isinstance(server, str) else remote(server),
+        "OVN_Northbound",
+        dict.fromkeys(_TABLES, ()),
+        _NAMED,
+        _KEYS,
+    )
 
 
 def stale(row: Row, revision: int) -> bool:

@@ -16,6 +16,7 @@ from pileus.network.northbound.connection import connect
 
 if TYPE_CHECKING:
     from pileus.ovsdb import Change, Database
+    from pileus.ovsdb_tls import Dial
 
 _TURN_S = 10.0
 """How long a caller waits while others try to connect."""
@@ -27,13 +28,14 @@ class OvnNorthbound:
     It is connected to with the first call and again after losses; while it is not there, calls fail at once.
 
     Args:
-        server: an OVSDB remote such as "unix:/var/lib/pileus/run/northbound.sock" or "tcp:127.0.0.1:6641".
+        server: an OVSDB remote such as "unix:/var/lib/pileus/run/northbound.sock"; or a function that gives a
+        connection over which the database is spoken to, and raises OSError, PileusError or Refused.
         dns_domain: domain of the names that guests are given.
     """
 
     kind = "ovn"
 
-    def __init__(self, server: str, dns_domain: str = DOMAIN) -> None:
+    def __init__(self, server: str | Dial, dns_domain: str = DOMAIN) -> None:
         self._server, self._domain = server, dns_domain.rstrip(".")
         self._connection: Database | None = None
         self._ready: Database | None = None

@@ -39,6 +39,7 @@ SERVERS = "/compute/v2.1/servers"
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 OLD = {"OpenStack-API-Version": "compute 2.1"}
 REFUSED = Failure(code="hypervisor", message="the host is not well")
+UNSUPPORTED = Failure(code="unsupported", message="The agent of host h does not know the command.")
 
 
 class World:
@@ -122,12 +123,12 @@ class World:
             hosts = DebtRow.host.startswith("host-")
             return [(row.host, row.name) for row in session.scalars(select(DebtRow).where(hosts))]
 
-    def refuse(self, *kinds: type, host: str = "") -> None:
+    def refuse(self, *kinds: type, host: str = "", failure: Failure = REFUSED) -> None:
         """These commands fail from now on, on one host or on all."""
 
         def answer(envelope: Envelope) -> Failure | None:
             mine = isinstance(envelope.command, kinds) and host in ("", envelope.host)
-            return REFUSED if mine else None
+            return failure if mine else None
 
         self.hosts.automatic = answer
 
@@ -456,6 +457,29 @@ def test_a_source_that_is_down_is_left_behind_when_it_is_confirmed(world: World)
     assert world.show()["status"] == "ACTIVE" and world.migration().status == "confirmed"
     assert world.debts() == [(world.source, "drop stash")]
     assert world.claims().keys() == {world.id}
+
+
+def test_a_destination_of_an_earlier_release_gets_nothing(world: World) -> None:
+    """It does not know what it is told: the server is where and as it was, and nothing is owed."""
+    world.refuse(ReceiveGuest, host=world.other, failure=UNSUPPORTED)
+    world.resize()
+    shown = world.show(world.admin)
+    assert (shown["status"], shown["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+    assert shown["OS-EXT-SRV-ATTR:host"] == world.source and world.migration().status == "error"
+    assert "does not know the command" in world.fault() and world.debts() == []
+    assert world.claims() == {world.id: ("INSTANCE", world.source, 192)}
+
+
+def test_a_source_of_an_earlier_release_keeps_its_server(world: World) -> None:
+    """It knows neither what it is told nor how that is taken back: the latter is owed until it is of this release."""
+    world.refuse(StashGuest, RestoreGuest, host=world.source, failure=UNSUPPORTED)
+    world.resize()
+    assert world.show()["status"] == "ACTIVE" and world.debts() == [(world.source, "restore guest")]
+    assert "does not know the command" in world.fault()
+    world.refuse(host=world.source)
+    world.done("reboot", {"type": "HARD"})
+    assert world.commands()[0][:2] == ("RestoreGuest", world.source), "what is owed comes first"
+    assert world.show()["status"] == "ACTIVE"
 
 
 def test_confirming_that_failed_can_only_be_asked_for_again(world: World) -> None:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from pileus import holds
 from pileus.agent.daemons import lives, pid_of, run, wait_until
 from pileus.agent.errors import CommandFailed
-from pileus.lab import DEVICE, SWITCH, Lab, LabFailed
+from pileus.lab.building import Lab
+from pileus.lab.database import DatabaseFailed
+from pileus.lab.plan import DEVICE, SWITCH, LabFailed, Place
 
 DAEMONS = {
     "libvirtd": "libvirt/run/libvirtd.pid",
@@ -27,7 +28,7 @@ DAEMONS = {
     "ovsdb-server": "openvswitch/run/ovsdb-server.pid",
 }
 """Programs that an agent starts, and their pid files in its state."""
-PROCESSES = ("agent", "replica", "supervisor", *DAEMONS, "qemu")
+PROCESSES = ("agent", "replica", "supervisor", *DAEMONS, "qemu", "postgresql")
 _TABLE = "faults"
 """Of nftables, in the switch's namespace: what is dropped there."""
 _ROOM = 1 << 20
@@ -37,36 +38,25 @@ _END_S = 30.0
 """How long a process may take to end that was killed."""
 
 
-class Machine(NamedTuple):
-    """What stands for a machine. `link`: the switch's end of its own; `disk`: where that is mounted, if it has one."""
-
-    namespace: str
-    link: str
-    state: Path
-    disk: Path
-
-
 class Faults:
-    """Of a lab that is up. Hosts are named as in the cloud (`lab-1`). What cannot be done raises CommandFailed."""
+    """Of a lab that is up. Hosts are named as in the cloud (`lab-1`), replicas that are on none `replica-2` and so on;
+    both are called hosts here. What cannot be done raises CommandFailed."""
 
     def __init__(self, lab: Lab) -> None:
-        self._lab, plan = lab, lab.plan()
-        self._machines = {
-            plan.name(host): Machine(plan.namespace(host), plan.link(host), lab.state(host), lab.disk(host))
-            for host in range(1, plan.hosts + 1)
-        }
+        self._lab = lab
+        self._places = {place.name: place for place in lab.plan().places}
 
     @property
     def hosts(self) -> list[str]:
         """All of them."""
-        return list(self._machines)
+        return list(self._places)
 
     # --- links ------------------------------------------------------------------------------------------------------
 
     def cut(self, host: str, other: str | None = None) -> None:
         """Nothing reaches a host, or leaves it, any more; with another one named: nothing between these two. What is
         sent is lost without a word."""
-        ends = [self._machine(name).link for name in (host, other) if name]
+        ends = [self._place(name).link for name in (host, other) if name]
         ways = [ends, ends[::-1]] if other else [[ends[0], None], [None, ends[0]]]
         self._switch("nft", "add", "table", "bridge", _TABLE)
         self._switch("nft", "add", "chain", "bridge", _TABLE, "drops", "{ type filter hook forward priority 0; }")
@@ -77,7 +67,7 @@ class Faults:
     def slow(self, host: str, kbit: int) -> None:
         """A host's link carries so many kilobits a second at most, in each direction."""
         shape = ("root", "tbf", "rate", f"{kbit}kbit", "burst", "16kb", "latency", "500ms")
-        for namespace, device in _ends(self._machine(host)):
+        for namespace, device in _ends(self._place(host)):
             run("tc", "-n", namespace, "qdisc", "replace", "dev", device, *shape)
 
     # --- processes --------------------------------------------------------------------------------------------------
@@ -94,7 +84,7 @@ class Faults:
         """
         found = self._found(host, process, server)
         if process == "supervisor":
-            found += _children(self._machine(host).state)  # they end with it, but a little later
+            found += _children(self._state(host))  # they end with it, but a little later
         for pid in found:
             _signal(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(lives, found)), _END_S, f"the end of {process} on {host}")
@@ -112,7 +102,7 @@ class Faults:
         Raises:
             LabFailed: the lab was made without disks of its own: it would be this machine's.
         """
-        disk = self._machine(host).disk
+        disk = self._lab.disk(self._place(host))
         if not disk.is_mount():
             raise LabFailed("its hosts have no disks of their own: `pileus lab up --disk GIB` makes them")
         with suppress(OSError), open(disk / "filler", "ab", buffering=0) as filler:
@@ -127,19 +117,22 @@ class Faults:
 
     def heal(self) -> None:
         """Mend every fault of the lab: links are as they were, what stood still goes on, disks have room, supervisors
-        that were killed run again."""
+        and the database that were killed run again."""
         with suppress(CommandFailed):
             self._switch("nft", "delete", "table", "bridge", _TABLE)
-        for host, machine in self._machines.items():
-            for namespace, device in _ends(machine):
+        with suppress(DatabaseFailed):
+            if self._lab.plan().others:
+                self._lab.database.start()
+        for host, place in self._places.items():
+            for namespace, device in _ends(place):
                 with suppress(CommandFailed):
                     run("tc", "-n", namespace, "qdisc", "del", "dev", device, "root")
-            (machine.disk / "filler").unlink(missing_ok=True)
+            (self._lab.disk(place) / "filler").unlink(missing_ok=True)
             for process in PROCESSES:
                 for pid in self._pids(host, process):
                     _signal(pid, signal.SIGCONT)
-            if (machine.state / "settings.json").exists() and not self._pids(host, "supervisor"):
-                self._lab.start_again(machine.state)
+            if (self._state(host) / "settings.json").exists() and not self._pids(host, "supervisor"):
+                self._lab.start_again(place)
 
     # --- when -------------------------------------------------------------------------------------------------------
 
@@ -159,7 +152,7 @@ class Faults:
             LabFailed: nobody came within `timeout_s` seconds.
         """
         name = step if re.search(":(before|after)$", step) else f"{step}:before"
-        points = {host: holds.Point(self._machine(host).state, name) for host in hosts}
+        points = {host: holds.Point(self._state(host), name) for host in hosts}
         try:
             for point in points.values():
                 point.ask()
@@ -178,10 +171,13 @@ class Faults:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _machine(self, host: str) -> Machine:
-        if host not in self._machines:
-            raise LabFailed(f"this lab has no host {host}: it has {', '.join(self._machines)}")
-        return self._machines[host]
+    def _place(self, host: str) -> Place:
+        if host not in self._places:
+            raise LabFailed(f"this lab has no host {host}: it has {', '.join(self._places)}")
+        return self._places[host]
+
+    def _state(self, host: str) -> Path:
+        return self._lab.state(self._place(host))
 
     def _switch(self, *argv: str) -> None:
         run("ip", "netns", "exec", SWITCH, *argv)
@@ -194,10 +190,12 @@ class Faults:
 
     def _pids(self, host: str, process: str, server: str | None = None) -> list[int]:
         """Of what runs on a host."""
-        state = self._machine(host).state
+        state = self._state(host)
         agent = state / "agent"
         if process in DAEMONS:
             return [pid for pid in [pid_of(agent / DAEMONS[process], process)] if pid]
+        if process == "postgresql":  # of the lab, whichever host is named
+            return [pid for pid in [self._lab.database.pid()] if pid]
         if process == "qemu":
             files = (agent / "libvirt" / "run" / "qemu").glob("*.pid")
             found = [pid for file in files if (pid := pid_of(file, "qemu-system-x86_64"))]
@@ -207,9 +205,9 @@ class Faults:
         return _children(state, ("agent",) if process == "agent" else ("conductor", "api-*"))
 
 
-def _ends(machine: Machine) -> list[tuple[str, str]]:
-    """Of a machine's link: namespaces and devices."""
-    return [(SWITCH, machine.link), (machine.namespace, DEVICE)]
+def _ends(place: Place) -> list[tuple[str, str]]:
+    """Of a link: namespaces and devices."""
+    return [(SWITCH, place.link), (place.namespace, DEVICE)]
 
 
 def _children(state: Path, names: Iterable[str] = ("*",)) -> list[int]:

@@ -16,7 +16,7 @@ from pileus import holds
 from pileus.agent.daemons import lives
 from pileus.cli.lab import lab
 from pileus.lab import Lab, LabFailed, Plan
-from pileus.lab_faults import PROCESSES, Faults
+from pileus.lab.faults import PROCESSES, Faults
 from tests.support import eventually
 
 SUPERVISOR = """
@@ -29,11 +29,15 @@ sys.stdin.read()
 """
 
 
+def state(built: Lab, host: int) -> Path:
+    return built.state(built.plan().host(host))
+
+
 @pytest.fixture
 def built(tmp_path: Path) -> Iterator[Lab]:
     (tmp_path / "lab.json").write_bytes(msgspec.json.encode(Plan(2, "fake")))
     made = Lab(tmp_path)
-    for host in (1, 2):
+    for host in made.plan().hosted:
         (made.state(host) / holds.NAME).mkdir(parents=True)
         (made.state(host) / "run").mkdir()
     yield made
@@ -47,10 +51,10 @@ def children(built: Lab) -> Iterator[list[int]]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         agent, conductor = map(int, parent.stdout.readline().split())
-        state = built.state(2)
-        (state / "pileus.pid").write_text(str(parent.pid))
+        folder = state(built, 2)
+        (folder / "pileus.pid").write_text(str(parent.pid))
         for name, pid in (("agent", agent), ("conductor", conductor)):
-            (state / "run" / f"{name}.pid").write_text(str(pid))
+            (folder / "run" / f"{name}.pid").write_text(str(pid))
         try:
             yield [parent.pid, agent, conductor]
         finally:
@@ -75,7 +79,7 @@ def test_a_process_stands_still(built: Lab, children: list[int]) -> None:
 
 def test_an_older_pid_file_names_a_stranger(built: Lab, children: list[int]) -> None:
     with subprocess.Popen(["sleep", "600"]) as stranger:
-        (built.state(2) / "run" / "agent.pid").write_text(str(stranger.pid))
+        (state(built, 2) / "run" / "agent.pid").write_text(str(stranger.pid))
         with pytest.raises(LabFailed, match="agent does not run on lab-2"):
             Faults(built).kill("lab-2", "agent")
         assert lives(stranger.pid)
@@ -99,7 +103,7 @@ def test_only_a_disk_of_its_own_is_filled(built: Lab) -> None:
 
 
 def test_a_step_is_stood_at_while_the_fault_is_made(built: Lab) -> None:
-    holds.watch(built.state(2))
+    holds.watch(state(built, 2))
     went: list[str] = []
 
     def goes() -> None:
@@ -112,18 +116,18 @@ def test_a_step_is_stood_at_while_the_fault_is_made(built: Lab) -> None:
         assert (host, went) == ("lab-2", [])
     worker.join(30)
     assert went == ["on"]
-    assert [list((built.state(number) / holds.NAME).iterdir()) for number in (1, 2)] == [[], []]
+    assert [list((state(built, number) / holds.NAME).iterdir()) for number in (1, 2)] == [[], []]
 
 
 def test_a_step_that_nobody_comes_to_is_waited_for_no_longer(built: Lab) -> None:
     faults = Faults(built)
     with pytest.raises(LabFailed, match="nobody came to schedule:after"), faults.at("schedule:after", ["lab-1"], 0.05):
         raise AssertionError("nobody is there")
-    assert list((built.state(1) / holds.NAME).iterdir()) == []
+    assert list((state(built, 1) / holds.NAME).iterdir()) == []
 
 
 def test_help_lists_the_faults(built: Lab) -> None:
     shown = CliRunner().invoke(lab, ["fault", "--help"]).output
     assert all(f"  {name} " in shown for name in ("cut", "slow", "kill", "pause", "fill", "heal"))
-    refused = CliRunner().invoke(lab, ["fault", "kill", "lab-1", "agent", "--state", str(built.state(1).parent)])
+    refused = CliRunner().invoke(lab, ["fault", "kill", "lab-1", "agent", "--state", str(state(built, 1).parent)])
     assert refused.exit_code == 1 and "agent does not run on lab-1" in refused.output
