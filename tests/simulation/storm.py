@@ -60,8 +60,10 @@ class Storm:
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        shared = self.dice.chance(0.3)
         for agent in self.agents:
             agent.hypervisor.peers = [one.hypervisor for one in self.agents]
+            agent.hypervisor.shared = shared
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
             Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings) for n in range(count)
@@ -103,6 +105,7 @@ class Storm:
         self.clock.now += self.dice.between(0.0, 0.05) if self.dice.chance(0.97) else self.dice.between(0.1, 20.0)
         if self.clock.now - self._beaten > 5:
             self._beaten = self.clock.now
+            properties.one_copy(self.db, self.agents)
             for replica in self.replicas:
                 if replica.paused_until <= self.clock.now:
                     self._play(replica, replica.beat)
@@ -130,6 +133,10 @@ class Storm:
             dice.pick(self.replicas).kill()
         if dice.strikes("agent killed"):
             dice.pick(self.agents).kill()
+        if dice.strikes("host lost"):
+            self._lose()
+        if dice.chance(0.03):
+            self.clients.give_back()
         if dice.strikes("guest event"):
             dice.pick(self.agents).something_happens()
         if dice.chance(0.003 * dice.strength):
@@ -156,6 +163,13 @@ class Storm:
             self.clock.now += self.dice.between(10, 90)
         self.dice.happened["link cut"] += 1
 
+    def _lose(self) -> None:
+        """A host is, or seems to be, dead: it is declared down, and what is on it is evacuated."""
+        agent = self.dice.pick(self.agents)
+        if self.dice.chance(0.6):
+            agent.lose_power()
+        self.clients.flee(self.dice.pick(agent.hypervisor.hosts))
+
     def _revive(self, process: Replica | SimulatedAgent) -> None:
         if isinstance(process, Replica) and process.runner is None:
             process.release = self.dice.pick((process.release, 2))
@@ -165,6 +179,7 @@ class Storm:
 
     def _calm_down(self) -> None:
         """Everything works again; until nothing is left to do."""
+        self.clients.give_back()
         for replica in self.replicas:
             replica.paused_until = 0.0
             replica.start()
