@@ -27,7 +27,6 @@ ODDS = {
     "network database away": 0.05,
     "network database slow to say": 0.03,
     "guest event": 0.02,
-    "host lost": 0.006,
 }
 """How likely each kind of fault is where it can happen, in a storm of ordinary strength."""
 

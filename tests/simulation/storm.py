@@ -60,6 +60,7 @@ class Storm:
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        self._doomed = self.dice.chance(0.2)
         shared = self.dice.chance(0.3)
         for agent in self.agents:
             agent.hypervisor.peers = [one.hypervisor for one in self.agents]
@@ -133,9 +134,9 @@ class Storm:
             dice.pick(self.replicas).kill()
         if dice.strikes("agent killed"):
             dice.pick(self.agents).kill()
-        if dice.strikes("host lost"):
+        if self._doomed and dice.chance(0.01):
             self._lose()
-        if dice.chance(0.03):
+        if self._doomed and dice.chance(0.015):
             self.clients.give_back()
         if dice.strikes("guest event"):
             dice.pick(self.agents).something_happens()
@@ -168,6 +169,7 @@ class Storm:
         agent = self.dice.pick(self.agents)
         if self.dice.chance(0.6):
             agent.lose_power()
+        self.dice.happened["host lost"] += 1
         self.clients.flee(self.dice.pick(agent.hypervisor.hosts))
 
     def _revive(self, process: Replica | SimulatedAgent) -> None:
