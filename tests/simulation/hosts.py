@@ -458,11 +458,13 @@ class SimulatedAgent:
     def kill(self) -> None:
         self.agent = None
 
-    def lose_power(self) -> None:
-        """The machine is off: its guests, too."""
-        self.kill()
-        for guest in self.hypervisor.guests.values():
-            guest.power_state, guest.saved = PowerState.SHUTDOWN, False
+    def lose_power(self, host: str) -> None:
+        """A machine is off: its guests, too; and the agent, unless it has others."""
+        if self.hypervisor.hosts == [host]:
+            self.kill()
+        for (on, _), guest in self.hypervisor.guests.items():
+            if on == host:
+                guest.power_state, guest.saved = PowerState.SHUTDOWN, False
 
     def work(self) -> bool:
         """Carry one command out; False if there is none."""

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +181,8 @@ class Clients:
         if found := list(session.scalars(made)):
             images.delete(session, self._dice.pick(found), self._owner())
 
-    def flee(self, host: str) -> None:
-        """A host is declared down, and its servers are evacuated."""
+    def declare_down(self, host: str) -> None:
+        """An operator takes a host for dead."""
 
         def declare(session: Session) -> None:
             session.lock(allocations.LOCK)
@@ -191,10 +190,18 @@ class Clients:
                 services.change(session, row, Change(forced_down=True))
 
         self._ask(declare)
-        with self._db.read() as session:
-            ids = list(session.scalars(select(Server.id).where(Server.host == host).order_by(Server.number)))
-        for server_id in ids:
-            self._ask(partial(self._begin, server_id=server_id, kind="evacuate"))
+
+    def flee(self) -> None:
+        """A server that nothing is done to is evacuated from a host that is down."""
+
+        def ask(session: Session) -> None:
+            down = select(Host.name).where(Host.forced_down)
+            idle = select(Server).where(Server.host.in_(down), Server.id.not_in(select(SubjectRow.subject_id)))
+            fits = Server.vm_state.in_(evacuate.evacuate.transition.when)
+            if there := list(session.scalars(idle.where(fits).order_by(Server.number))):
+                self._begin(session, self._dice.pick(there).id, "evacuate")
+
+        self._ask(ask)
 
     def give_back(self) -> None:
         """Hosts that were declared down are set up again."""

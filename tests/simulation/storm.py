@@ -27,6 +27,8 @@ from tests.simulation.requests import Clients, cloud_settings
 STORM_STEPS = (150, 500)
 CALM_STEPS = 6000
 LONG = 2000
+DEAD = 1000
+"""Steps of the calm in which a host stays dead."""
 START = 1_800_000_000.0
 
 
@@ -134,10 +136,8 @@ class Storm:
             dice.pick(self.replicas).kill()
         if dice.strikes("agent killed"):
             dice.pick(self.agents).kill()
-        if self._doomed and dice.chance(0.01):
-            self._lose()
-        if self._doomed and dice.chance(0.015):
-            self.clients.give_back()
+        if self._doomed:
+            self._doom()
         if dice.strikes("guest event"):
             dice.pick(self.agents).something_happens()
         if dice.chance(0.003 * dice.strength):
@@ -164,13 +164,22 @@ class Storm:
             self.clock.now += self.dice.between(10, 90)
         self.dice.happened["link cut"] += 1
 
+    def _doom(self) -> None:
+        """Hosts are, or seem to be, dead: they are declared down, what is on them is evacuated, and they come back."""
+        if self.dice.chance(0.006):
+            self._lose()
+        if self.dice.chance(0.1):
+            self.clients.flee()
+        if self.dice.chance(0.01):
+            self.clients.give_back()
+
     def _lose(self) -> None:
-        """A host is, or seems to be, dead: it is declared down, and what is on it is evacuated."""
         agent = self.dice.pick(self.agents)
+        host = self.dice.pick(agent.hypervisor.hosts)
         if self.dice.chance(0.6):
-            agent.lose_power()
+            agent.lose_power(host)
         self.dice.happened["host lost"] += 1
-        self.clients.flee(self.dice.pick(agent.hypervisor.hosts))
+        self.clients.declare_down(host)
 
     def _revive(self, process: Replica | SimulatedAgent) -> None:
         if isinstance(process, Replica) and process.runner is None:
@@ -180,7 +189,7 @@ class Storm:
     # --- the calm ---------------------------------------------------------------------------------------------
 
     def _calm_down(self) -> None:
-        """Everything works again; until nothing is left to do."""
+        """Everything works again, but for a host that is dead for a while yet; until nothing is left to do."""
         self.clients.give_back()
         for replica in self.replicas:
             replica.paused_until = 0.0
@@ -189,11 +198,19 @@ class Storm:
                 connection.cut = False
         for agent in self.agents:
             agent.start()
+        if self._doomed:
+            self._lose()
         for step in range(CALM_STEPS):
             self._step()
+            if self._doomed and step < DEAD:
+                self.clients.flee()
+            if step == DEAD:
+                self.clients.give_back()
+                for agent in self.agents:
+                    agent.start()
             if step % 25 == 24:
                 self.clock.now += 5 if step < LONG else 600  # a disk may be copied for hours
-                if self._quiet():
+                if self._quiet() and not (self._doomed and step < DEAD):
                     break
                 self.clients.let_go()
         for agent in self.agents:

@@ -1,8 +1,9 @@
 """Evacuations: what each stage writes of a server that leaves a dead host, and what takes it back.
 
-The guest on the dead host keeps its incarnation, the destination's is the next one. Until the source is fenced the
-server is where it was, and nothing of its guest there is touched; the commit that fences it makes the server the
-destination's, and owes the source the discarding of its copy. Only after that a guest runs on the destination.
+The guest on the dead host keeps its incarnation, the destination's is one that no guest ever had: what was made ready
+and discarded of an evacuation that failed is never mistaken for it. Until the source is fenced the server is where it
+was, and nothing of its guest there is touched; the commit that fences it makes the server the destination's, and owes
+the source the discarding of its copy, and of all older ones. Only after that a guest runs on the destination.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def schedule(
     """
     source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
     server, move, placed = moves.place(session, server_id, move_id, [source, *excluded], host, forced)
-    move.source_incarnation = server.incarnation
+    move.source_incarnation = server.prepared - 1
     moves.note(move, PRE_MIGRATING)
     told = notifications.action(session, server, origin, "evacuate")
     return placed | {"_events": [*placed["_events"], told]}

@@ -114,7 +114,7 @@ def schedule(
         CommandError: "no-valid-host".
     """
     server, move, placed = place(session, server_id, move_id, excluded, host)
-    server.incarnation += 1
+    server.incarnation = server.next_incarnation
     move.source_incarnation = server.incarnation
     note(move, MIGRATING)
     told = notifications.action(session, server, origin, "resize.start")

@@ -252,11 +252,9 @@ class FakeHypervisor:
 
     def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
-        shared = bool(self._behaviour().get("shared", False))
-        check_shared(command, shared)
+        check_shared(command, shared := bool(self._behaviour().get("shared")))
         if not shared:
-            with timeline.stage("create disk"):
-                self._define(host, command.guest)
+            self._define(host, command.guest)
         return {"shared": shared}
 
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
@@ -320,8 +318,8 @@ class FakeHypervisor:
     def _refuse(self, host: str, command: Command) -> None:
         """Raises CommandFailed: the command shall fail, here or everywhere."""
         reason = self._behaviour().get("fail", {}).get(command.method)
-        if reason and (isinstance(reason, str) or host in reason):
-            raise CommandFailed("hypervisor", reason if isinstance(reason, str) else reason[host])
+        if reason := reason.get(host) if isinstance(reason, dict) else reason:
+            raise CommandFailed("hypervisor", reason)
 
     def _require(self, host: str, server_id: str) -> int:
         try:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from pileus.agent.commands import TakeOverGuest
-from pileus.api import Context, Reply, Requester, Values, changed, since, until
+from pileus.api import Requester, Values, changed, since, until
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import evacuations, moves, requested, schemas, servers, spec
+from pileus.compute import evacuations, moves, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.actions.building import on_some_host
 from pileus.compute.migration_model import ACCEPTED, EVACUATION
@@ -32,13 +32,6 @@ _FIELDS: Values = {
 }
 
 
-def _answer(ctx: Context, server: Server, arguments: Arguments) -> Reply:
-    """The new password, up to 2.13."""
-    if ctx.at_least("2.14"):
-        return Reply()
-    return Reply({"adminPass": server.admin_pass})
-
-
 @action(
     "evacuate",
     rule="os_compute_api:os-evacuate",
@@ -48,7 +41,7 @@ def _answer(ctx: Context, server: Server, arguments: Arguments) -> Reply:
     then={ACTIVE: ACTIVE, STOPPED: STOPPED, ERROR: ACTIVE},
     status=200,
     also=evacuations.failed,
-    answer=_answer,
+    answer=views.evacuated,
 )
 def evacuate(
     op: Operation,
@@ -123,11 +116,11 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     evacuations.require_dead(session, server.host)
     server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
     move = moves.begin(session, server, EVACUATION, server.flavor, asks, ACCEPTED)
-    move.dest_host = host
+    move.dest_host, server.prepared = host, server.next_incarnation
     return evacuate.arguments(
         server.id,
         move.id,
-        incarnation=server.incarnation + 1,
+        incarnation=server.prepared,
         host=host,
         forced=forced,
         shared=shared,

@@ -245,7 +245,7 @@ def _arguments(server: Server, move: Migration, excluded: list[str], host: str |
         source=move.source_host,
         excluded=excluded,
         host=host,
-        set_aside=server.incarnation + 1,
+        set_aside=server.next_incarnation,
         run=server.vm_state == ACTIVE,
         timeout_s=asks.settings.shutdown_timeout_s,
         plug_timeout_s=asks.settings.plug_timeout_s,

@@ -57,7 +57,7 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
         if isinstance(result, dict):
             server = servers[server_id]
             server.host = result["host"]
-            server.incarnation = result["incarnation"] = server.incarnation + 1
+            server.incarnation = result["incarnation"] = server.next_incarnation
     return results
 
 
