@@ -154,3 +154,39 @@ def test_a_silent_host_is_down_and_gets_nothing_until_it_is_back(cloud: ManyHost
         os.kill(process, signal.SIGCONT)
     eventually(lambda: set(cloud.states().values()) == {"up"}, 30, "its being back")
     cloud.settled(4)
+
+
+def test_a_machine_that_dies_is_evacuated_and_comes_back_without_its_guests(cloud: ManyHosts) -> None:
+    """It dies with its guests, and has them still when it is back: every one of them has gone on elsewhere."""
+    cloud.boot(8, cloud.first)
+    before = {one.id: one for one in cloud.settled(8)}
+    gone = [one.id for one in before.values() if one.compute_host.endswith(".rack0")]
+    assert gone, "both racks are used"
+    dead = cloud.agents[0]
+    dead.kill()
+    for one in [one for one in cloud.first.compute.services() if one.host.endswith(".rack0")]:
+        cloud.first.compute.update_service_forced_down(one, forced=True)
+    connections = (cloud.first, cloud.second)
+    for number, server_id in enumerate(gone):
+        answer = connections[number % 2].compute.post(
+            f"/servers/{server_id}/action", json={"evacuate": {}}, microversion="2.29"
+        )
+        assert answer.status_code == 200, answer.text
+
+    def elsewhere() -> bool:
+        found = list(cloud.first.compute.servers())
+        return all(one.status == "ACTIVE" and one.compute_host.endswith(".rack1") for one in found)
+
+    eventually(elsewhere, 90, "every server's being elsewhere")
+    assert {one.id: one.addresses for one in cloud.first.compute.servers()} == {
+        server_id: one.addresses for server_id, one in before.items()
+    }
+    assert set(cloud.guests().values()) & {"twice"}, "the dead machine's disks are still there"
+    dead.options = []  # it has joined
+    dead.up()
+    for one in [one for one in cloud.first.compute.services() if one.host.endswith(".rack0")]:
+        cloud.first.compute.update_service_forced_down(one, forced=False)
+    eventually(lambda: "twice" not in cloud.guests().values(), 60, "the discarding of what it has")
+    found = cloud.settled(8)
+    assert {one.compute_host.rpartition(".")[2] for one in found} == {"rack1"}
+    eventually(lambda: set(cloud.states().values()) == {"up"}, 60, "its being used again")

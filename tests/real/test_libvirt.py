@@ -102,9 +102,10 @@ def state_folder() -> Iterator[Path]:
 class Cloud:
     """A hypervisor over a state directory, and what it told its listener."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, host: str = HOST) -> None:
         from pileus.agent.hypervisor.libvirt import LibvirtHypervisor
 
+        self.host = host
         self.told: list[tuple[str, str, int]] = []
         self.network = StubNetwork()
         self.uploads = state / "incoming"
@@ -112,7 +113,7 @@ class Cloud:
         self.hypervisor = LibvirtHypervisor(
             state,
             self.network,  # type: ignore[arg-type]
-            HOST,
+            host,
             uploads=Uploads(self.uploads),
             account=Account.of(system_user("pileus-guest", group="kvm").pw_name),
         )
@@ -123,10 +124,10 @@ class Cloud:
     def do(self, command: Command, timeline: Timeline | None = None) -> dict[str, Any] | None:
         """Carry a command out, as the executor does."""
         method: Callable[..., dict[str, Any] | None] = getattr(self.hypervisor, command.method)
-        return method(HOST, command, timeline or Timeline())
+        return method(self.host, command, timeline or Timeline())
 
     def console(self, server_id: str) -> str:
-        return self.hypervisor.console(HOST, server_id, None)
+        return self.hypervisor.console(self.host, server_id, None)
 
     def power(self, server_id: str) -> int | None:
         return self.guests().get(server_id)

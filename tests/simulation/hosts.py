@@ -27,6 +27,7 @@ from pileus.agent.commands import (
     Inventory,
     PauseGuest,
     PowerState,
+    PrepareGuest,
     RebootGuest,
     ReceiveGuest,
     RestoreGuest,
@@ -36,13 +37,14 @@ from pileus.agent.commands import (
     StashGuest,
     StopGuest,
     SuspendGuest,
+    TakeOverGuest,
     UnpauseGuest,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.base import Result, check_shared
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
@@ -109,6 +111,8 @@ class SimulatedHypervisor:
         self.guests: dict[tuple[str, str], Guest] = {}
         self.stashes: dict[tuple[str, str], Guest] = {}
         self.peers: list[SimulatedHypervisor] = [self]
+        self.shared = False
+        """Whether hosts see each other's disks, and who has one open."""
 
     def start(self, listener: Any) -> None:
         """Guests run already."""
@@ -295,6 +299,58 @@ class SimulatedHypervisor:
             self._trouble()
         return None
 
+    # --- what a dead host leaves --------------------------------------------------------------------------------
+
+    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
+        key = (host, command.subject)
+        with timeline.stage("create disk"):
+            self._trouble()
+            found = self._left_behind(host, command)
+            check_shared(command, found is not None)
+            if found is not None:
+                return {"shared": True}
+            there = self.guests.get(key)
+            assert there is None or there.incarnation == command.age, "an older guest was not removed first"
+            self.guests[key] = there or Guest(command.age, disk=_content(command.guest))
+            self._trouble()
+        with timeline.stage("define guest"):
+            self.guests[key].defined, self.guests[key].ports = True, _ports_of(command)
+            self._trouble()
+        return {"shared": False}
+
+    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
+        key = (host, command.subject)
+        if command.shared and key not in self.guests:
+            with timeline.stage("create disk"):
+                self._trouble()
+                found = self._left_behind(host, command)
+                if found is None:
+                    raise CommandFailed("no-such-guest", "the disk is gone")
+                self.guests[key] = Guest(command.age, disk=found.disk)
+                self._trouble()
+        if self._found(host, command).power_state == PowerState.RUNNING:
+            return {"power_state": PowerState.RUNNING}
+        return self._finish(host, command, command.run, timeline)
+
+    def _left_behind(self, host: str, command: GuestCommand) -> Guest | None:
+        """The guest that another host had last, if its disk is to be seen here.
+
+        Raises:
+            CommandFailed: it runs there.
+        """
+        if not self.shared:
+            return None
+        others = [
+            guest
+            for peer in self.peers
+            for (on, server_id), guest in peer.guests.items()
+            if server_id == command.subject and on != host and guest.incarnation < command.age
+        ]
+        newest = max(others, key=lambda guest: guest.incarnation, default=None)
+        if newest is not None and newest.power_state != PowerState.SHUTDOWN:
+            raise CommandFailed("in-use", "another host has the disk open")
+        return newest
+
     def _stash_of(self, host: str, server_id: str) -> Guest | None:
         return next((peer.stashes.get((host, server_id)) for peer in self.peers if host in peer.hosts), None)
 
@@ -401,6 +457,14 @@ class SimulatedAgent:
 
     def kill(self) -> None:
         self.agent = None
+
+    def lose_power(self, host: str) -> None:
+        """A machine is off: its guests, too; and the agent, unless it has others."""
+        if self.hypervisor.hosts == [host]:
+            self.kill()
+        for (on, _), guest in self.hypervisor.guests.items():
+            if on == host:
+                guest.power_state, guest.saved = PowerState.SHUTDOWN, False
 
     def work(self) -> bool:
         """Carry one command out; False if there is none."""

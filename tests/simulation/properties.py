@@ -63,6 +63,24 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
     uses.compare(db)
 
 
+def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:
+    """At any moment: of a server that nothing is under way on, one guest runs, but for those that are condemned."""
+    running: dict[str, set[str]] = {}
+    for agent in agents:
+        for (host, server_id), guest in agent.hypervisor.guests.items():
+            if guest.power_state == PowerState.RUNNING:
+                running.setdefault(server_id, set()).add(host)
+    several = {server_id: hosts for server_id, hosts in running.items() if len(hosts) > 1}
+    if not several:
+        return
+    with db.read() as session:
+        busy = set(session.scalars(select(SubjectRow.subject_id)))
+        condemned = {(row.subject_id, row.host) for row in session.scalars(select(DebtRow)) if "discard" in row.name}
+    for server_id, hosts in several.items():
+        left = {host for host in hosts if (server_id, host) not in condemned}
+        assert server_id in busy or len(left) <= 1, f"server {server_id} runs on {left}"
+
+
 def _everything_ended(session: Session) -> None:
     live = [
         (row.kind, row.state) for row in session.scalars(select(OperationRow).where(OperationRow.finished_at.is_(None)))

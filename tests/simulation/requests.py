@@ -13,11 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pileus.api import Caller, Policy, Requester
-from pileus.compute import create, servers
+from pileus.compute import create, servers, services
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, image, interfaces, pause, power, rebuild, resize, shelve
-from pileus.compute.model import Server
+from pileus.compute.actions import delete, evacuate, image, interfaces, pause, power, rebuild, resize, shelve
+from pileus.compute.model import Host, Server
 from pileus.compute.policies import MEMBER, RULES
+from pileus.compute.services import Change
 from pileus.compute.states import PAUSED, RESIZED, SHELVED, SHELVED_OFFLOADED, SUSPENDED
 from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
@@ -28,12 +29,14 @@ from pileus.network import networks, security_group_rules, server_ports
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.operations.debts import open_debts
 from pileus.operations.model import SubjectRow
+from pileus.placement import allocations
 from pileus.settings import Settings
 from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member", "manager"))
-POLICY = Policy(RULES | {"os_compute_api:os-shelve:shelve_offload": MEMBER}, None, "{rule}", "context_is_admin")
+ALLOWED = ("os_compute_api:os-shelve:shelve_offload", "os_compute_api:os-evacuate")
+POLICY = Policy(RULES | dict.fromkeys(ALLOWED, MEMBER), None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
     "start": power.start,
@@ -54,6 +57,7 @@ ACTIONS: dict[str, Action[Any]] = {
     "migrate": resize.migrate,
     "confirm": resize.confirm_resize,
     "revert": resize.revert_resize,
+    "evacuate": evacuate.evacuate,
 }
 
 LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "resize": 4, "migrate": 4}
@@ -161,7 +165,10 @@ class Clients:
         elif kind == "detach":
             held = [port.id for port in server_ports.of_server(session, server_id)]
             body = {"port_id": self._dice.pick(held or ["none"])}
-        ACTIONS[kind].ask(session, self._owner(), server_id, body)
+        asks = self._owner()
+        if kind == "evacuate":
+            body = self._evacuation(session, asks)
+        ACTIONS[kind].ask(session, asks, server_id, body)
 
     def _interface(self, session: Session) -> dict[str, str]:
         """A port of the owner's own, or a new one."""
@@ -173,6 +180,48 @@ class Clients:
         made = select(Image).where(Image.id != IMAGE).order_by(Image.id)
         if found := list(session.scalars(made)):
             images.delete(session, self._dice.pick(found), self._owner())
+
+    def declare_down(self, host: str) -> None:
+        """An operator takes a host for dead."""
+
+        def declare(session: Session) -> None:
+            session.lock(allocations.LOCK)
+            for row in session.scalars(select(Host).where(Host.name == host)):
+                services.change(session, row, Change(forced_down=True))
+
+        self._ask(declare)
+
+    def flee(self) -> None:
+        """A server that nothing is done to is evacuated from a host that is down."""
+
+        def ask(session: Session) -> None:
+            down = select(Host.name).where(Host.forced_down)
+            idle = select(Server).where(Server.host.in_(down), Server.id.not_in(select(SubjectRow.subject_id)))
+            fits = Server.vm_state.in_(evacuate.evacuate.transition.when)
+            if there := list(session.scalars(idle.where(fits).order_by(Server.number))):
+                self._begin(session, self._dice.pick(there).id, "evacuate")
+
+        self._ask(ask)
+
+    def give_back(self) -> None:
+        """Hosts that were declared down are set up again."""
+
+        def give(session: Session) -> None:
+            session.lock(allocations.LOCK)
+            for host in session.scalars(select(Host).where(Host.forced_down)):
+                services.change(session, host, Change(forced_down=False))
+
+        self._ask(give)
+
+    def _evacuation(self, session: Session, asks: Requester) -> Json:
+        """What a client of some release says."""
+        asks.version = self._dice.pick(((2, 1), (2, 29), (2, 95)))
+        body: dict[str, Json] = {"onSharedStorage": self._dice.chance(0.3)} if asks.version == (2, 1) else {}
+        if self._dice.chance(0.2):
+            body["host"] = self._dice.pick(sorted(session.scalars(select(Host.name))))
+            if asks.version == (2, 29):
+                body["force"] = self._dice.chance(0.5)
+        return body
 
     def _overdue(self, session: Session) -> None:
         """What housekeeping does of its own accord."""

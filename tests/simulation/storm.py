@@ -27,6 +27,8 @@ from tests.simulation.requests import Clients, cloud_settings
 STORM_STEPS = (150, 500)
 CALM_STEPS = 6000
 LONG = 2000
+DEAD = 1000
+"""Steps of the calm in which a host stays dead."""
 START = 1_800_000_000.0
 
 
@@ -60,8 +62,11 @@ class Storm:
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
+        self._doomed = self.dice.chance(0.2)
+        shared = self.dice.chance(0.3)
         for agent in self.agents:
             agent.hypervisor.peers = [one.hypervisor for one in self.agents]
+            agent.hypervisor.shared = shared
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
             Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings) for n in range(count)
@@ -103,6 +108,7 @@ class Storm:
         self.clock.now += self.dice.between(0.0, 0.05) if self.dice.chance(0.97) else self.dice.between(0.1, 20.0)
         if self.clock.now - self._beaten > 5:
             self._beaten = self.clock.now
+            properties.one_copy(self.db, self.agents)
             for replica in self.replicas:
                 if replica.paused_until <= self.clock.now:
                     self._play(replica, replica.beat)
@@ -130,6 +136,8 @@ class Storm:
             dice.pick(self.replicas).kill()
         if dice.strikes("agent killed"):
             dice.pick(self.agents).kill()
+        if self._doomed:
+            self._doom()
         if dice.strikes("guest event"):
             dice.pick(self.agents).something_happens()
         if dice.chance(0.003 * dice.strength):
@@ -156,6 +164,23 @@ class Storm:
             self.clock.now += self.dice.between(10, 90)
         self.dice.happened["link cut"] += 1
 
+    def _doom(self) -> None:
+        """Hosts are, or seem to be, dead: they are declared down, what is on them is evacuated, and they come back."""
+        if self.dice.chance(0.006):
+            self._lose()
+        if self.dice.chance(0.1):
+            self.clients.flee()
+        if self.dice.chance(0.01):
+            self.clients.give_back()
+
+    def _lose(self) -> None:
+        agent = self.dice.pick(self.agents)
+        host = self.dice.pick(agent.hypervisor.hosts)
+        if self.dice.chance(0.6):
+            agent.lose_power(host)
+        self.dice.happened["host lost"] += 1
+        self.clients.declare_down(host)
+
     def _revive(self, process: Replica | SimulatedAgent) -> None:
         if isinstance(process, Replica) and process.runner is None:
             process.release = self.dice.pick((process.release, 2))
@@ -164,7 +189,8 @@ class Storm:
     # --- the calm ---------------------------------------------------------------------------------------------
 
     def _calm_down(self) -> None:
-        """Everything works again; until nothing is left to do."""
+        """Everything works again, but for a host that is dead for a while yet; until nothing is left to do."""
+        self.clients.give_back()
         for replica in self.replicas:
             replica.paused_until = 0.0
             replica.start()
@@ -172,11 +198,19 @@ class Storm:
                 connection.cut = False
         for agent in self.agents:
             agent.start()
+        if self._doomed:
+            self._lose()
         for step in range(CALM_STEPS):
             self._step()
+            if self._doomed and step < DEAD:
+                self.clients.flee()
+            if step == DEAD:
+                self.clients.give_back()
+                for agent in self.agents:
+                    agent.start()
             if step % 25 == 24:
                 self.clock.now += 5 if step < LONG else 600  # a disk may be copied for hours
-                if self._quiet():
+                if self._quiet() and not (self._doomed and step < DEAD):
                     break
                 self.clients.let_go()
         for agent in self.agents:

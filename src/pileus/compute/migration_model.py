@@ -11,12 +11,14 @@ from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Base
 from pileus.db.structs import AsStruct
 
-RESIZE, MIGRATION = "resize", "migration"
+RESIZE, MIGRATION, EVACUATION = "resize", "migration", "evacuation"
 """Types of moves (api-ref compute, migration_type)."""
 PRE_MIGRATING, MIGRATING, POST_MIGRATING = "pre-migrating", "migrating", "post-migrating"
 FINISHED, CONFIRMING, CONFIRMED = "finished", "confirming", "confirmed"
 REVERTING, REVERTED, FAILED = "reverting", "reverted", "error"
-OPEN = (PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING)
+ACCEPTED, DONE, NOT_DONE = "accepted", "done", "failed"
+"""Of evacuations, besides PRE_MIGRATING."""
+OPEN = (ACCEPTED, PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING)
 """Statuses of moves that nothing came of yet: what the server has on its source is kept."""
 UNCONFIRMED = text("status IN ('finished', 'confirming')")
 

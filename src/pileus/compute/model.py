@@ -134,6 +134,8 @@ class Server(Tagged, Base):
     host: Mapped[str | None] = mapped_column(ForeignKey("hosts.name"), index=True)
     incarnation: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often the server was placed on a host: tells its guest there from older ones."""
+    prepared: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The newest incarnation that was made ready on another host than the server's, whatever became of it."""
     news: Mapped[News | None] = mapped_column(AsStruct(News))
     """What its guest did by itself while an operation was under way."""
     availability_zone: Mapped[str | None]
@@ -185,6 +187,11 @@ class Server(Tagged, Base):
         Index("ix_servers_building", "deleted_at", "host", sqlite_where=_BUILDING, postgresql_where=_BUILDING),
         Index("ix_servers_shelved", "shelved_at", sqlite_where=_ON_SHELF, postgresql_where=_ON_SHELF),
     )
+
+    @property
+    def next_incarnation(self) -> int:
+        """One that no guest of it ever had, on any host."""
+        return max(self.incarnation, self.prepared) + 1
 
     def touch(self) -> None:
         """Note that the server changed now."""

@@ -15,9 +15,11 @@ from pileus.api import Requester
 from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.migration_model import (
     CONFIRMED,
+    EVACUATION,
     FAILED,
     FINISHED,
     MIGRATING,
+    NOT_DONE,
     OPEN,
     POST_MIGRATING,
     PRE_MIGRATING,
@@ -33,19 +35,24 @@ from pileus.errors import Invalid
 from pileus.jsontypes import Values
 from pileus.membership import agents
 from pileus.network import server_ports
-from pileus.operations import CommandError, Origin, recorded
+from pileus.operations import CommandError, Origin, debts, recorded
 from pileus.operations.debts import Owing, owe_all
 from pileus.placement import allocations
 
+INCARNATIONS = 3
+"""That a move takes which is undone: of the guest that is set aside, of the destination's, and of the restored one."""
 
-def begin(session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester) -> Migration:
-    """A move that was asked for; `kind`: resize or migration."""
+
+def begin(
+    session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester, status: str = PRE_MIGRATING
+) -> Migration:
+    """A move that was asked for; `kind`: resize, migration or evacuation."""
     old = server.flavor
     move = Migration(
         uuid=new_id(),
         server_id=server.id,
         type=kind,
-        status=PRE_MIGRATING,
+        status=status,
         source_host=server.host,
         old_flavor=old,
         new_flavor=flavor,
@@ -106,19 +113,34 @@ def schedule(
     Raises:
         CommandError: "no-valid-host".
     """
-    session.lock(allocations.LOCK)
-    former = [one for one in all_open(session, [server_id]) if one.id != move_id]
-    release_source(session, former)
-    server, move = _held(session, server_id, move_id)
-    leave_behind(session, former)
-    allocations.hand_over(session, server_id, move.uuid, "MIGRATION")
-    placed = scheduler.move(session, server, move.new_flavor, excluded, host)
-    server.incarnation += 1
-    move.source_incarnation, move.dest_host = server.incarnation, placed["host"]
-    move.dest_address = _address(session, placed["host"])
+    server, move, placed = place(session, server_id, move_id, excluded, host)
+    server.incarnation = server.next_incarnation
+    move.source_incarnation = server.incarnation
     note(move, MIGRATING)
     told = notifications.action(session, server, origin, "resize.start")
     return placed | {"address": _agent(session, move.source_host), "_events": [*placed["_events"], told]}
+
+
+def place(
+    session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, forced: bool = False
+) -> tuple[Server, Migration, Values]:
+    """Have the move hold the source, and claim a destination for the server; see `schedule`.
+
+    Args:
+        forced: the host that is named is taken whatever speaks against it but that it is down or full.
+
+    Returns:
+        Server and move, held, and what scheduler.move gives.
+    """
+    session.lock(allocations.LOCK)
+    former = [one for one in all_open(session, [server_id]) if one.id != move_id]
+    release_source(session, former)
+    server, move = held(session, server_id, move_id)
+    leave_behind(session, former)
+    allocations.hand_over(session, server_id, move.uuid, "MIGRATION")
+    placed = scheduler.move(session, server, move.new_flavor, excluded, host, forced)
+    move.dest_host, move.dest_address = placed["host"], _address(session, placed["host"])
+    return server, move, placed
 
 
 @recorded("give claim back")
@@ -132,7 +154,7 @@ def unschedule(session: Session, server_id: str, move_id: int) -> None:
 
 def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server is on its destination from now on, in its new flavor."""
-    server, move = _held(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
     told = notifications.action(session, server, origin, "resize.end")
     _go(server, move.dest_host, move.new_flavor)
     _hold(move, move.old_flavor, beyond=move.new_flavor)
@@ -143,7 +165,7 @@ def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Va
 @recorded("move back")
 def come_back(session: Session, server_id: str, move_id: int) -> None:
     """The server is on its source again, in its old flavor; idempotent."""
-    server, move = _held(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
     if server.deleted_at is None and server.incarnation == move.dest_incarnation:
         _go(server, move.source_host, move.old_flavor)
         _hold(move, move.new_flavor, beyond=move.old_flavor)
@@ -154,6 +176,20 @@ def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
     server = session.get_one(Server, server_id)
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
     return {"_events": [notifications.action(session, server, origin, "resize_finish.start")]}
+
+
+def leave(session: Session, server_id: str, move_id: int, set_aside: int) -> Values:
+    """A destination failed, and that was undone: its claim is free, the source's is the server's again.
+
+    Returns:
+        {"again": whether another may be tried}: the guest is known to be on the source, as it was, and nowhere else.
+    """
+    unschedule(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
+    back = server.host == move.source_host and server.incarnation == set_aside + INCARNATIONS - 1
+    owed = {(row.host, row.name) for row in debts.open_debts(session, [server_id])}
+    unsure = {(move.dest_host, spec.discard.name), (move.source_host, spec.restore.name)} & owed
+    return {"again": back and not unsure}
 
 
 @recorded("bind ports to source")
@@ -168,7 +204,7 @@ def give_up(session: Session, move_id: int) -> None:
     """Nothing came of a move; idempotent."""
     move = session.get(Migration, move_id, with_for_update=True)
     if move is not None and move.status in OPEN:
-        _settle(move, FAILED)
+        settle(move, NOT_DONE if move.type == EVACUATION else FAILED)
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
@@ -187,7 +223,7 @@ def release_source(session: Session, moves: Iterable[Migration]) -> None:
 
 def confirmed(move: Migration) -> None:
     """The server stays where it is, in the flavor that it has."""
-    _settle(move, CONFIRMED)
+    settle(move, CONFIRMED)
 
 
 def leave_behind(session: Session, moves: Iterable[Migration], request_id: str = "") -> None:
@@ -235,7 +271,7 @@ def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> 
     move = session.get_one(Migration, move_id, with_for_update=True)
     server.vm_state = move.old_vm_state
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
-    _settle(move, REVERTED)
+    settle(move, REVERTED)
     return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
 
 
@@ -247,7 +283,8 @@ def note(move: Migration, status: str) -> None:
 # --- inside ---------------------------------------------------------------------------------------------------------
 
 
-def _held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migration]:
+def held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migration]:
+    """A server and its move, for a step that writes them."""
     server = servers.held(session, server_id)
     assert server is not None
     return server, session.get_one(Migration, move_id, with_for_update=True)
@@ -274,6 +311,7 @@ def _hold(move: Migration, other: FlavorSnapshot, *, beyond: FlavorSnapshot) -> 
     move.held_ram = max(0, other.ram - beyond.ram)
 
 
-def _settle(move: Migration, status: str) -> None:
+def settle(move: Migration, status: str) -> None:
+    """A move has come to its end."""
     move.held_cores = move.held_ram = 0
     note(move, status)

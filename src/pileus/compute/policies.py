@@ -64,6 +64,7 @@ _SERVERS = {
     "compute:servers:create:requested_destination": ADMIN,
     "network:attach_external_network": ADMIN,
     "os_compute_api:os-extended-server-attributes": ADMIN,
+    "os_compute_api:os-evacuate": ADMIN,
     "os_compute_api:os-console-output": MEMBER,
     **_named("os_compute_api:os-instance-actions", READER, "list", "show"),
     **_named("os_compute_api:os-instance-actions", ADMIN, "events", "events:details"),

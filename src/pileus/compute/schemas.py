@@ -8,6 +8,7 @@ from pileus.api import Schema, changed, since, until
 from pileus.api.schema import ANY_PARAM, BOOLEAN, BOOLEAN_PARAM, DIGITS, NAME, UUID, integer, nullable, obj
 from pileus.compute.parameters import PRINTABLE_NAME
 
+HOST = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
 TEXT_255 = {"type": "string", "maxLength": 255}
 DESCRIPTION = nullable({"type": "string", "maxLength": 255})
 METADATA = {

@@ -23,6 +23,7 @@ from pileus.agent.commands import (
     GuestSpec,
     ImageSource,
     InstanceData,
+    PrepareGuest,
     RestoreGuest,
     ServerCommand,
     StashGuest,
@@ -220,6 +221,16 @@ def restore(session: Session, server_id: str, host: str, set_aside: int, plug_ti
     run = state == ACTIVE and all(one["incarnation"] < set_aside for one in copies)
     whole = guest(session, server_id)
     return RestoreGuest(guest=whole, set_aside=set_aside, run=run, plug_timeout_s=plug_timeout_s)
+
+
+@builds(PrepareGuest)
+def prepare(
+    session: Session, server_id: str, incarnation: int, shared: bool | None, plug_timeout_s: float
+) -> PrepareGuest:
+    """The command that makes all ready for a guest that is to be of this incarnation, on another host than the
+    server's."""
+    whole = replace(guest(session, server_id), incarnation=incarnation)
+    return PrepareGuest(guest=whole, shared=shared, plug_timeout_s=plug_timeout_s)
 
 
 @builds(DetachPort)

@@ -107,6 +107,11 @@ def rebuilt(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
     return Reply({"server": view}, headers={"Location": view["links"][0]["href"]})
 
 
+def evacuated(ctx: Context, server: Server, _arguments: Arguments) -> Reply:
+    """The new password of a server that is being evacuated; from 2.14 on it is not told."""
+    return Reply() if ctx.at_least("2.14") else Reply({"adminPass": server.admin_pass})
+
+
 def image_made(ctx: Context, _server: Server, arguments: Arguments) -> Reply:
     """The id of an image that is made of a server: in the body from 2.45 on, in the Location before."""
     image_id = arguments.values["image_id"]

@@ -47,7 +47,7 @@ def test_every_driver_has_the_method_that_a_command_names(command: type[Command]
 
 
 def test_every_command_has_a_method_of_its_own() -> None:
-    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 17
+    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 19
 
 
 def test_what_rows_call_commands() -> None:
@@ -90,7 +90,7 @@ def test_the_drivers_can_be_used_as_one() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_commands_of_the_contract_before_are_what_they_were(command: Command, content: bytes) -> None:
-    assert CONTRACT == 4
+    assert CONTRACT == 5
     if b"%s" in content:
         content %= msgspec.json.encode(guest(ports=()))
     assert msgspec.json.decode(msgspec.json.encode(command)) == msgspec.json.decode(content)

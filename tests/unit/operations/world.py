@@ -86,6 +86,8 @@ class Hosts(Post):
         """What hosts answer at once; None: nothing."""
         self.away: set[str] = set()
         """Hosts that no agent is connected for: they hear nothing."""
+        self.says: dict[str, Any] = {"power_state": 1}
+        """The result of what succeeds."""
         self.dead: set[str] = set()
         """Hosts that the database has as down."""
 
@@ -101,7 +103,7 @@ class Hosts(Post):
     def answer(self, envelope: Envelope, failure: Failure | None = None) -> None:
         """Every replica hears a host's answer."""
         self.withdraw(envelope.key)
-        result = {} if failure else {"power_state": 1}
+        result = {} if failure else self.says
         answer = Answer(key=envelope.key, host=envelope.host, result=result, failure=failure, at=clock.time())
         for replica in self.replicas:
             replica.answer(answer)

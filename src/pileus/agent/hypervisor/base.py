@@ -15,6 +15,7 @@ from pileus.agent.commands import (
     GuestSpec,
     HostReport,
     PauseGuest,
+    PrepareGuest,
     RebootGuest,
     ReceiveGuest,
     RestoreGuest,
@@ -24,9 +25,11 @@ from pileus.agent.commands import (
     StashGuest,
     StopGuest,
     SuspendGuest,
+    TakeOverGuest,
     UnpauseGuest,
     UpdateInstanceData,
 )
+from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from pileus.values import TRUE
 
@@ -107,6 +110,12 @@ class Hypervisor(Protocol):
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
         """Remove what was set aside of a guest. Idempotent."""
 
+    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
+        """Make all ready for a guest of a dead host."""
+
+    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
+        """Make a guest of what was made ready."""
+
     # --- other hosts -------------------------------------------------------------------------------------------
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
@@ -148,3 +157,10 @@ def has_agent(guest: GuestSpec) -> bool:
     """Whether a guest's image says that an agent runs in it (image property hw_qemu_guest_agent)."""
     properties = guest.image.properties if guest.image else {}
     return properties.get("hw_qemu_guest_agent", "").strip().lower() in TRUE
+
+
+def check_shared(command: PrepareGuest, shared: bool) -> None:
+    """Raises CommandFailed: a guest's disk is, or is not, on shared storage, and the command says otherwise."""
+    if command.shared not in (None, shared):
+        found = "is" if shared else "is not"
+        raise CommandFailed("shared-storage", f"the server's disk {found} on storage that both hosts share")

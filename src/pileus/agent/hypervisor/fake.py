@@ -2,7 +2,8 @@
 
 For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
 {"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "fail": {"snapshot": "the disk is full"}},
-where "fail" names drivers' methods.
+where "fail" names drivers' methods, with a reason, or with one for each host that it fails on; {"shared": true}: all
+hosts see each other's disks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pileus.agent.commands import (
     Inventory,
     PauseGuest,
     PowerState,
+    PrepareGuest,
     RebootGuest,
     ReceiveGuest,
     RestoreGuest,
@@ -38,11 +40,12 @@ from pileus.agent.commands import (
     StashGuest,
     StopGuest,
     SuspendGuest,
+    TakeOverGuest,
     UnpauseGuest,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import GuestListener, Result, has_agent
+from pileus.agent.hypervisor.base import GuestListener, Result, check_shared, has_agent
 from pileus.agent.ids import checked_id
 from pileus.agent.network.base import Network
 from pileus.agent.storage import qcow2
@@ -204,7 +207,7 @@ class FakeHypervisor:
 
     def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
         server_id = command.server_id
-        self._refuse(command)
+        self._refuse(host, command)
         if self._set_aside(host, server_id) != command.incarnation:
             self._require(host, server_id)
             with timeline.stage("power off"):
@@ -218,7 +221,7 @@ class FakeHypervisor:
 
     def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:
         """Disks that another agent's host has set aside are taken to be there."""
-        self._refuse(command)
+        self._refuse(host, command)
         if command.source in self._hosts and self._set_aside(command.source, command.subject) != command.set_aside:
             raise CommandFailed("no-such-guest", "nothing of the server was set aside")
         with timeline.stage("copy disk") as detail:
@@ -230,7 +233,7 @@ class FakeHypervisor:
 
     def restore(self, host: str, command: RestoreGuest, timeline: Timeline) -> Result:
         server_id = command.subject
-        self._refuse(command)
+        self._refuse(host, command)
         if self._set_aside(host, server_id) is None:
             return {"power_state": self._require(host, server_id)}
         with timeline.stage("restore disk"):
@@ -240,12 +243,25 @@ class FakeHypervisor:
         return result
 
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
-        self._refuse(command)
+        self._refuse(host, command)
         set_aside = self._set_aside(host, command.server_id)
         if set_aside is not None and set_aside <= command.incarnation:
             with timeline.stage("remove disk"):
                 self._stash(host, command.server_id).unlink()
         return None
+
+    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
+        self._refuse(host, command)
+        check_shared(command, shared := bool(self._behaviour().get("shared")))
+        if not shared:
+            self._define(host, command.guest)
+        return {"shared": shared}
+
+    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
+        self._refuse(host, command)
+        if not command.shared:
+            self._require(host, command.subject)
+        return self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
         raise CommandFailed("no-such-guest", "simulated guests have no disks")
@@ -293,15 +309,16 @@ class FakeHypervisor:
         Raises:
             CommandFailed: it is not, there is no such guest, or the command shall fail.
         """
-        self._refuse(command)
+        self._refuse(host, command)
         state = self._require(host, command.subject)
         if allowed and state not in allowed:
             raise CommandFailed("not-running", "the server does not run")
         return state
 
-    def _refuse(self, command: Command) -> None:
-        """Raises CommandFailed: the command shall fail."""
-        if reason := self._behaviour().get("fail", {}).get(command.method):
+    def _refuse(self, host: str, command: Command) -> None:
+        """Raises CommandFailed: the command shall fail, here or everywhere."""
+        reason = self._behaviour().get("fail", {}).get(command.method)
+        if reason := reason.get(host) if isinstance(reason, dict) else reason:
             raise CommandFailed("hypervisor", reason)
 
     def _require(self, host: str, server_id: str) -> int:

@@ -56,7 +56,7 @@ class Guests:
         self._state, self._network, self._host, self._data = state, network, host, data
         self._virt_type = virt_type
         self._account = account
-        self._files = InstanceFiles(state / "instances", account)
+        self._files = InstanceFiles(state / "instances", account, host)
         self._daemon = Libvirtd(state, lambda: self._confinement)
         self._connection = Connection(self._daemon, self._look)
         self._watch = Watch(self._tell, self._connection.tell)

@@ -19,11 +19,13 @@ from pileus.agent.commands import (
     GuestSpec,
     HostReport,
     PowerState,
+    PrepareGuest,
+    TakeOverGuest,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, hardware, host
-from pileus.agent.hypervisor.base import GuestListener, Result
+from pileus.agent.hypervisor.base import GuestListener, Result, check_shared
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
 from pileus.agent.hypervisor.moves import MoveCommands
 from pileus.agent.hypervisor.ports import PortCommands
@@ -33,6 +35,7 @@ from pileus.agent.imagefile import Opened, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
+from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.peers import Peers
 from pileus.agent.storage.uploads import Uploads
@@ -165,6 +168,42 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         with self._commanded(host, guest.server_id):
             return self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline)
 
+    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
+        """Of a disk on shared storage only the image base is fetched; without such, all but running as in a build."""
+        guest = command.guest
+        with self._commanded(host, guest.server_id):
+            files = self._files.guest(guest.server_id)
+            if (owned := files.owned) and owned[0] == host and owned[1] < guest.incarnation:
+                files.remove()  # it was here once, and left something
+            shared = files.root.exists() and files.owned != (host, guest.incarnation)
+            check_shared(command, shared)
+            if not shared:
+                self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline, run=False)
+                return {"shared": False}
+            self._data.put(guest)
+            self._prepare_networks(guest.ports, timeline)
+            base = self._base(guest, files, timeline)
+            with timeline.stage("find disk") as detail:
+                detail["base"] = base.name
+                moved.require_free(files)
+            return {"shared": True}
+
+    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
+        """Note whose the disk is, have it stand on this host's image base; then define, plug and run afresh."""
+        guest = command.guest
+        with self._commanded(host, guest.server_id):
+            files = self._files.guest(guest.server_id)
+            self._data.put(guest)
+            if self._power(guest.server_id) == PowerState.RUNNING:
+                return self._settled(guest.server_id)
+            if command.shared:
+                base = self._base(guest, files, timeline)
+                with timeline.stage("take disk over"):
+                    moved.require_free(files)
+                    files.own(guest.incarnation)
+                    moved.stand_on(files, base)
+            return self._start_again(guest, command.plug_timeout_s, timeline, command.run)
+
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         """Remove domain, files, taps and instance data, and the namespaces of networks it was the last on.
 
@@ -173,9 +212,9 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         server_id = command.server_id
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
             self._undefine(server_id)
-            self._files.guest(server_id).remove()
+            self._files.guest(server_id).give_up(command.incarnation)
             if command.stash:
-                self._files.aside(server_id).remove()
+                self._files.aside(server_id).give_up(command.incarnation)
             former = self._data.get(server_id)
             ports = former.ports if former else ()
             self._unplug(ports, timeline)
@@ -219,11 +258,25 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
 
     # --- how --------------------------------------------------------------------------------------
 
+    def _base(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> Path:
+        """The image base that a disk on shared storage stands on, on this host.
+
+        Raises:
+            CommandFailed: it is of another image than the server's, and is not here.
+        """
+        named = files.base_name()
+        if guest.image is not None and named in (None, self._images.name(guest.image)):
+            return self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
+        found = self._images.path(named or "")
+        if not named or not found.exists():
+            raise CommandFailed("image-missing", "the image that the server's disk stands on is not on this host")
+        return found
+
     def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
         if guest.image is None:
             raise CommandFailed("no-image", "this host boots servers from images only")
         base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        files.make_directory()
+        files.make_directory(guest.incarnation)
         with timeline.stage("create disk") as detail:
             detail |= {
                 "root_gib": guest.root_gib,

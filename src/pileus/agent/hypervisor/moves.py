@@ -62,6 +62,7 @@ class MoveCommands(Guests):
                     moved.take_back(aside, files)
             if not files.root.exists():
                 raise CommandFailed("no-such-guest", "the server has no disk on this host")
+            files.own(guest.incarnation)
             self._data.put(guest)
             if moved.noted(files) is None:
                 return self._settled(guest.server_id)
@@ -112,7 +113,7 @@ class MoveCommands(Guests):
             base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
         else:
             base = self._images.brought(command.base, fetch, timeline)
-        files.make_directory()
+        files.make_directory(guest.incarnation)
 
         with timeline.stage("copy disk") as detail:
             detail |= {"source": command.source, "shared": here, "files": list(command.files)}

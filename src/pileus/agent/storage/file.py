@@ -31,21 +31,26 @@ _ASIDE = "_resize"
 
 
 class InstanceFiles:
-    """The directories of all guests of a host: `<directory>/<server id>/`."""
+    """The directories of all guests of a host: `<directory>/<server id>/`. Where several hosts share the storage, each
+    leaves those alone that are another's (`GuestFiles.owned`).
 
-    def __init__(self, directory: Path, account: Account | None = None) -> None:
-        self._directory, self._account = directory, account
+    Args:
+        host: whose they are.
+    """
+
+    def __init__(self, directory: Path, account: Account | None = None, host: str = "") -> None:
+        self._directory, self._account, self._host = directory, account, host
         self._naming = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(account, directory, 0o710)
 
     def guest(self, server_id: str) -> GuestFiles:
         """The files of one guest; nothing is made yet."""
-        return GuestFiles(self._directory / checked_id(server_id), self._account, self._own)
+        return GuestFiles(self._directory / checked_id(server_id), self._account, self._own, self._host)
 
     def aside(self, server_id: str) -> GuestFiles:
         """What is set aside of a guest (`storage.moved`); nothing is made yet."""
-        return GuestFiles(self._directory / f"{checked_id(server_id)}{_ASIDE}", self._account)
+        return GuestFiles(self._directory / f"{checked_id(server_id)}{_ASIDE}", self._account, host=self._host)
 
     def _own(self, files: GuestFiles) -> None:
         """Give a guest a user of its own, written down in its directory: the lowest that no other guest has."""
@@ -59,11 +64,15 @@ class InstanceFiles:
 
     def known(self) -> list[str]:
         """Ids of the guests that have a directory, in its place or set aside."""
-        return sorted({path.name.removesuffix(_ASIDE) for path in self._directory.iterdir() if path.is_dir()})
+        return sorted({path.name.removesuffix(_ASIDE) for path in self._mine() if path.is_dir()})
 
     def copied(self) -> list[str]:
         """Ids of the guests whose root disk is being copied, or was when an agent died."""
-        return [path.name for path in self._directory.iterdir() if GuestFiles(path).copying.exists()]
+        return [path.name for path in self._mine() if GuestFiles(path).copying.exists()]
+
+    def _mine(self) -> list[Path]:
+        """The directories that are no other host's."""
+        return [path for path in self._directory.iterdir() if not GuestFiles(path, host=self._host).anothers]
 
     def bases(self) -> set[str] | None:
         """Names of the image bases that root disks stand on; None while that of any guest is not known.
@@ -89,9 +98,15 @@ class GuestFiles:
     """
 
     def __init__(
-        self, directory: Path, account: Account | None = None, own: Callable[[GuestFiles], None] | None = None
+        self,
+        directory: Path,
+        account: Account | None = None,
+        own: Callable[[GuestFiles], None] | None = None,
+        host: str = "",
     ) -> None:
-        self.directory, self._account, self._own = directory, account, own
+        self.directory, self._account, self._own, self._host = directory, account, own, host
+        self.owner_note = directory / "owner"
+        """Says which host's these are, and of which incarnation of the guest."""
         self.user_note = directory / "user"
         """Says which user the guest runs as, and nobody else."""
         self.root = directory / "disk"
@@ -107,10 +122,39 @@ class GuestFiles:
         self.aside_note = directory / "aside"
         """Says of which incarnation this is set aside, from the beginning of that until the guest is restored."""
 
-    def make_directory(self) -> None:
-        """Make the directory. It stays root's: the guest's user may use the files in it, and put none there."""
+    def make_directory(self, incarnation: int = 0) -> None:
+        """Make the directory, this host's own, for an incarnation of the guest. It stays root's: the guest's user may
+        use the files in it, and put none there."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(self._account, self.directory, 0o710)
+        self.own(incarnation)
+
+    def own(self, incarnation: int) -> None:
+        """Have the files be this host's, and this incarnation's, from now on."""
+        if self.owned != (self._host, incarnation):
+            write_private(self.owner_note, f"{self._host} {incarnation}".encode())
+
+    @property
+    def owned(self) -> tuple[str, int] | None:
+        """Whose the files are: the host, and the guest's incarnation; None: nobody wrote that down."""
+        try:
+            host, incarnation = self.owner_note.read_text().rsplit(" ", 1)
+            return host, int(incarnation)
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def anothers(self) -> bool:
+        """Whether the files are those of a guest that another host has, on storage that both share."""
+        owned = self.owned
+        return bool(owned and owned[0] and self._host and owned[0] != self._host)
+
+    def give_up(self, incarnation: int) -> None:
+        """Remove everything that is this incarnation's, or an older one's, of this host. Idempotent."""
+        owned = self.owned
+        newer = owned is not None and 0 < incarnation < owned[1]
+        if not self.anothers and not newer:
+            self.remove()
 
     def user(self) -> int | None:
         """The number of the user that the guest runs as; None if it has none yet."""

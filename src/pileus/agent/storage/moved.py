@@ -114,14 +114,34 @@ def settle(files: GuestFiles, guest: GuestSpec, base: Path) -> None:
     if whole.exists():
         with blamed("root disk", "resized"):
             _check(whole)
-            files.note_base(base)
-            run("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", str(base), str(whole))
+            _rebase(files, whole, base)
             _enlarge(whole, size_bytes)
             whole.replace(files.root)
     if files.ephemeral.exists():
         with blamed("ephemeral disk", "resized"):
             _check(files.ephemeral)
             _enlarge(files.ephemeral, guest.ephemeral_gib * _GIB)
+
+
+def require_free(files: GuestFiles) -> None:
+    """See that nobody has a disk open, as far as the storage's locks tell.
+
+    Raises:
+        CommandFailed: "in-use", somebody has: a guest that runs on another host. "no-such-guest", there is no disk.
+    """
+    if not files.root.exists():
+        raise CommandFailed("no-such-guest", "the server's disk is not to be seen on this host")
+    try:
+        run("qemu-img", "info", "-f", "qcow2", str(files.root))
+    except CommandFailed as error:
+        raise CommandFailed("in-use", "the server's disk is in use on another host, or cannot be read") from error
+
+
+def stand_on(files: GuestFiles, base: Path) -> None:
+    """Have a root disk that another host made stand on this host's image base."""
+    with blamed("root disk", "taken over"):
+        _check(files.root)
+        _rebase(files, files.root, base)
 
 
 def _moving(files: GuestFiles) -> tuple[Path, ...]:
@@ -137,6 +157,11 @@ def _check(disk: Path) -> None:
     with open(disk, "rb") as file:
         if qcow2.has_data_file(file):
             raise CommandFailed("storage", "the disk names another file")
+
+
+def _rebase(files: GuestFiles, disk: Path, base: Path) -> None:
+    files.note_base(base)
+    run("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk))
 
 
 def _enlarge(disk: Path, size_bytes: int) -> None:

@@ -3,6 +3,7 @@
 from pileus.compute.actions import (
     boot,
     delete,
+    evacuate,
     image,
     interfaces,
     lock,
@@ -37,6 +38,7 @@ FLOWS = (
     resize.migrate,
     resize.confirm_resize,
     resize.revert_resize,
+    evacuate.evacuate,
 )
 ACTIONS = (
     *FLOWS,

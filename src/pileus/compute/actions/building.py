@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from pileus.compute import scheduler, spec
 from pileus.jsontypes import Values
 from pileus.operations import Asked, CommandError, Operation, Owed
-from pileus.operations.steps import StepFunction
+from pileus.operations.steps import Diverged, StepFunction
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,24 +41,70 @@ def build_on_some_host(op: Operation, server_id: str, way: Way) -> Values:
         CommandError: there is no host, or none could; it names each with its reason.
     """
     placing, connecting, building = way.shows
-    excluded: list[str] = []
-    reasons: list[str] = []
-    for _ in range(way.attempts):
+    name, connect = way.connect
+
+    def place(excluded: list[str]) -> Values:
         back = scheduler.release.owed(server_id=server_id)
-        try:
-            placed = op.step("schedule", scheduler.place, server_id, list(excluded), undo=back, then=connecting)
-        except CommandError as error:
-            raise CommandError(error.code, " ".join([*reasons, error.message])) from error
+        return op.step("schedule", scheduler.place, server_id, excluded, undo=back, then=connecting)
+
+    def use(placed: Values) -> Values:
         host, incarnation = placed["host"], placed.get("incarnation", 0)  # release 0001 journaled none
         discard = spec.discard.owed(server_id=server_id, incarnation=incarnation)
         build = Asked("build guest", host, way.build, undo=discard, deadline_s=way.deadline_s)
-        name, connect = way.connect
+        op.step(name, connect, server_id, host, op.origin, undo=way.disconnect, then=building, ahead=build)
+        return op.ask(build)
+
+    def leave() -> bool:
+        op.step("leave host", scheduler.release, server_id, then=placing)
+        return True
+
+    return on_some_host(op, way.attempts, place, use, leave, "Building")
+
+
+class Final(CommandError):
+    """A failure that no other host would be spared."""
+
+
+def on_some_host(
+    op: Operation,
+    attempts: int,
+    place: Callable[[list[str]], Values],
+    use: Callable[[Values], Values],
+    leave: Callable[[], bool],
+    what: str,
+) -> Values:
+    """Try hosts, one after the other, until one can do it.
+
+    Args:
+        attempts: how many hosts at most.
+        place: the step that chooses a host, none of those that failed.
+        use: does it there, given what `place` gave; what it did is undone when it fails.
+        leave: then gives the host up; False: nothing more is to be tried.
+        what: is done, for the failure: "Building".
+
+    Returns:
+        What `use` gave.
+
+    Raises:
+        CommandError: there is no host, or none could; it names each with its reason. Final, from `use`.
+    """
+    excluded: list[str] = []
+    reasons: list[str] = []
+    for _ in range(attempts):
+        try:
+            placed = place(list(excluded))
+        except Diverged:
+            raise
+        except CommandError as error:
+            raise CommandError(error.code, " ".join([*reasons, error.message])) from error
         try:
             with op.undoing():
-                op.step(name, connect, server_id, host, op.origin, undo=way.disconnect, then=building, ahead=build)
-                return op.ask(build)
+                return use(placed)
+        except (Diverged, Final):
+            raise
         except CommandError as error:
-            excluded.append(host)
-            reasons.append(f"Host {host}: {error.message.rstrip('.')}.")
-            op.step("leave host", scheduler.release, server_id, then=placing)
-    raise CommandError("build-failed", f"Building failed on {len(reasons)} hosts. {' '.join(reasons)}")
+            excluded.append(placed["host"])
+            reasons.append(f"Host {placed['host']}: {error.message.rstrip('.')}.")
+            if not leave():
+                break
+    raise CommandError("build-failed", f"{what} failed on {len(reasons)} hosts. {' '.join(reasons)}")

@@ -111,7 +111,7 @@ def renew(session: Session, server_id: str) -> Values:
     """The next guest is another one: its host removes the former when it builds it."""
     server = servers.held(session, server_id)
     assert server is not None
-    server.incarnation += 1
+    server.incarnation = server.next_incarnation
     return {"incarnation": server.incarnation}
 
 

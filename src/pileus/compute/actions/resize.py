@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import msgspec
 from sqlalchemy import select
 
 from pileus.agent.commands import ReceiveGuest
@@ -15,6 +16,7 @@ from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
 from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
 from pileus.compute.action import action
+from pileus.compute.actions.building import Final, on_some_host
 from pileus.compute.migration_model import (
     CONFIRMING,
     FINISHED,
@@ -33,6 +35,7 @@ from pileus.compute.states import (
     RESIZE_FINISH,
     RESIZE_MIGRATED,
     RESIZE_MIGRATING,
+    RESIZE_PREP,
     RESIZE_REVERTING,
     RESIZED,
     RESIZING,
@@ -42,12 +45,12 @@ from pileus.db import Contended, Database, Session, in_seconds, new_id
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, Owed
 from pileus.operations.start import Busy, start
+from pileus.operations.steps import Diverged
 
 _SERVERS = "os_compute_api:servers:"
 _MIGRATE = "os_compute_api:os-migrate-server:migrate"
 COPY_S = 6 * 3600.0
 """How long a host may take to copy a server's disks, seconds."""
-_HOST: Values = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
 _RESIZE: Values = {
     "flavorRef": {"type": ["string", "integer"], "minLength": 1},
     "OS-DCF:diskConfig": schemas.DISK_CONFIG,
@@ -55,6 +58,97 @@ _RESIZE: Values = {
 
 
 # --- there ----------------------------------------------------------------------------------------------------------
+
+
+class _Trip(msgspec.Struct):
+    """A move that is under way: what it does on each host that it tries; see `_move`.
+
+    Attributes:
+        set_aside: incarnation of the guest on the source while the host of now is tried.
+    """
+
+    op: Operation
+    server_id: str
+    move_id: int
+    source: str
+    excluded: list[str]
+    host: str | None
+    set_aside: int
+    run: bool
+    timeout_s: float
+    plug_timeout_s: float
+    tried: int = 0
+
+    def place(self, failed: list[str]) -> Values:
+        """Claim a host."""
+        self.set_aside += (len(failed) - self.tried) * moves.INCARNATIONS
+        self.tried = len(failed)
+        return self.op.step(
+            "schedule",
+            moves.schedule,
+            self.server_id,
+            self.move_id,
+            [*self.excluded, *failed],
+            self.host,
+            self.op.origin,
+            undo=moves.unschedule.owed(server_id=self.server_id, move_id=self.move_id),
+            then=RESIZE_MIGRATING,
+            ahead=self._setting_aside(),
+        )
+
+    def go(self, placed: Values) -> Values:
+        """Have the guest be there. Only what fails on that host may go better on another."""
+        try:
+            receive = self._depart(placed)
+        except Diverged:
+            raise
+        except CommandError as error:
+            raise Final(error.code, error.message) from error
+        return self.op.ask(receive)
+
+    def leave(self) -> bool:
+        """It failed there, and is undone; whether it may be tried elsewhere."""
+        step = ("leave host", moves.leave, self.server_id, self.move_id, self.set_aside)
+        return bool(self.op.step(*step, then=RESIZE_PREP)["again"])
+
+    def _depart(self, placed: Values) -> Asked:
+        op, server_id, move_id = self.op, self.server_id, self.move_id
+        kept = op.ask(self._setting_aside())
+        back = moves.come_back.owed(server_id=server_id, move_id=move_id)
+        op.step("move server", moves.depart, server_id, move_id, op.origin, undo=back, then=RESIZE_MIGRATED)
+        receive = self._finishing(placed, kept)
+        request_id = op.origin.request_id
+        bound = moves.bind_back.owed(server_id=server_id, host=self.source, up=self.run, request_id=request_id)
+        op.step("bind ports", moves.bind_ports, server_id, op.origin, undo=bound, then=RESIZE_FINISH, ahead=receive)
+        return receive
+
+    def _setting_aside(self) -> Asked:
+        """The source's part: the guest is shut down and set aside."""
+        back = spec.restore.owed(
+            server_id=self.server_id,
+            host=self.source,
+            set_aside=self.set_aside,
+            plug_timeout_s=self.plug_timeout_s,
+        )
+        command = spec.stash.owed(server_id=self.server_id, timeout_s=self.timeout_s)
+        deadline_s = self.timeout_s + SLACK_S
+        return Asked("migrate disk and power off", self.source, command, undo=back, deadline_s=deadline_s)
+
+    def _finishing(self, placed: Values, kept: Values) -> Asked:
+        """The destination's part: a guest is made of what was set aside."""
+        command = spec.owed(
+            ReceiveGuest,
+            server_id=self.server_id,
+            source=self.source,
+            address=placed["address"],
+            set_aside=self.set_aside,
+            files=kept.get("files", []),
+            base=kept.get("base", ""),
+            run=self.run,
+            plug_timeout_s=self.plug_timeout_s,
+        )
+        gone = spec.discard.owed(server_id=self.server_id, incarnation=self.set_aside + 1, stash=False)
+        return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
 
 
 def _move(
@@ -68,76 +162,21 @@ def _move(
     run: bool,
     timeout_s: float,
     plug_timeout_s: float,
+    attempts: int = 1,
 ) -> None:
-    """From the request to VERIFY_RESIZE, on another host; a server that is off stays off.
+    """From the request to VERIFY_RESIZE, on another host; a server that is off stays off. A destination that fails is
+    left for the next best: the server is back on its source, as it was, before that is tried.
 
     Args:
         source: the host that the server is on. excluded: hosts that it must not go to. host: the only one that it may.
         set_aside: incarnation of the guest on the source, from the move's beginning on.
         run: whether the guest is to run in the end.
         timeout_s: how long it may take to shut down. plug_timeout_s: how long its ports may take to come up.
+        attempts: how many destinations are tried at most; operations of release 0008 and before try one.
     """
-    stash = _setting_aside(server_id, source, set_aside, timeout_s, plug_timeout_s)
-    placed = op.step(
-        "schedule",
-        moves.schedule,
-        server_id,
-        move_id,
-        excluded,
-        host,
-        op.origin,
-        undo=moves.unschedule.owed(server_id=server_id, move_id=move_id),
-        then=RESIZE_MIGRATING,
-        ahead=stash,
-    )
-    kept = op.ask(stash)
-    op.step(
-        "move server",
-        moves.depart,
-        server_id,
-        move_id,
-        op.origin,
-        undo=moves.come_back.owed(server_id=server_id, move_id=move_id),
-        then=RESIZE_MIGRATED,
-    )
-    receive = _finishing(server_id, placed, source, set_aside, kept, run, plug_timeout_s)
-    op.step(
-        "bind ports",
-        moves.bind_ports,
-        server_id,
-        op.origin,
-        undo=moves.bind_back.owed(server_id=server_id, host=source, up=run, request_id=op.origin.request_id),
-        then=RESIZE_FINISH,
-        ahead=receive,
-    )
-    done = op.ask(receive)
+    trip = _Trip(op, server_id, move_id, source, excluded, host, set_aside, run, timeout_s, plug_timeout_s)
+    done = on_some_host(op, attempts, trip.place, trip.go, trip.leave, "Moving")
     op.step("record state", _moved, server_id, move_id, done, op.origin, last=True)
-
-
-def _setting_aside(server_id: str, source: str, set_aside: int, timeout_s: float, plug_timeout_s: float) -> Asked:
-    """The source's part: the guest is shut down and set aside."""
-    back = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
-    command = spec.stash.owed(server_id=server_id, timeout_s=timeout_s)
-    return Asked("migrate disk and power off", source, command, undo=back, deadline_s=timeout_s + SLACK_S)
-
-
-def _finishing(
-    server_id: str, placed: Values, source: str, set_aside: int, kept: Values, run: bool, plug_timeout_s: float
-) -> Asked:
-    """The destination's part: a guest is made of what was set aside."""
-    command = spec.owed(
-        ReceiveGuest,
-        server_id=server_id,
-        source=source,
-        address=placed["address"],
-        set_aside=set_aside,
-        files=kept.get("files", []),
-        base=kept.get("base", ""),
-        run=run,
-        plug_timeout_s=plug_timeout_s,
-    )
-    gone = spec.discard.owed(server_id=server_id, incarnation=set_aside + 1, stash=False)
-    return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
 
 
 def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
@@ -160,7 +199,7 @@ migrate = action(
     rule=_MIGRATE,
     name="migrate",
     asks=(_MIGRATE + ":host",),
-    body=changed({}, v2_56=nullable(obj(host=_HOST))),
+    body=changed({}, v2_56=nullable(obj(host=schemas.HOST))),
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
@@ -206,10 +245,11 @@ def _arguments(server: Server, move: Migration, excluded: list[str], host: str |
         source=move.source_host,
         excluded=excluded,
         host=host,
-        set_aside=server.incarnation + 1,
+        set_aside=server.next_incarnation,
         run=server.vm_state == ACTIVE,
         timeout_s=asks.settings.shutdown_timeout_s,
         plug_timeout_s=asks.settings.plug_timeout_s,
+        attempts=1 if host else asks.settings.build_attempts,
     )
 
 

@@ -57,7 +57,7 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
         if isinstance(result, dict):
             server = servers[server_id]
             server.host = result["host"]
-            server.incarnation = result["incarnation"] = server.incarnation + 1
+            server.incarnation = result["incarnation"] = server.next_incarnation
     return results
 
 
@@ -69,12 +69,20 @@ def _requests(session: Session, servers: Mapping[str, Server], calls: list[tuple
     ]
 
 
-def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequence[str], host: str | None) -> Values:
+def move(
+    session: Session,
+    server: Server,
+    to: FlavorSnapshot,
+    excluded: Sequence[str],
+    host: str | None,
+    forced: bool = False,
+) -> Values:
     """Choose and claim a host for a server that is on one, under the lock of placement. What it holds there has to be
     another consumer's already.
 
     Args:
         to: the flavor that it is to have. excluded: hosts that it must not go to. host: the only one that it may.
+        forced: that is looked at for nothing but that it is up, enabled, and has room.
 
     Returns:
         {"host": name}.
@@ -87,7 +95,10 @@ def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequenc
         group = groups.load(session, {server.group_id}).get(server.group_id) if server.group_id else None
         if group:
             group.leave(server.host or "")
-        return [replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)]
+        wanted = replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)
+        if forced:
+            wanted = replace(wanted, zone=None, hints={}, extra_specs={}, image_properties={}, group=None)
+        return [wanted]
 
     (result,) = _choose(session, request)
     if isinstance(result, CommandError):

@@ -46,7 +46,7 @@ def test_root_is_an_overlay_of_the_flavors_size(files: GuestFiles, base: Path) -
     assert (shown["format"], shown["virtual-size"]) == ("qcow2", 3 * GIB)
     assert (shown["backing-filename"], shown["backing-filename-format"]) == (str(base), "raw")
     assert files.root.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in files.directory.iterdir()) == ["base", "disk"]
+    assert sorted(path.name for path in files.directory.iterdir()) == ["base", "disk", "owner"]
 
 
 def test_root_of_a_flavor_without_disk_is_as_large_as_the_image(files: GuestFiles, base: Path) -> None:
@@ -59,7 +59,7 @@ def test_root_is_never_shrunk(files: GuestFiles, tmp_path: Path) -> None:
         files.make_disks(guest(root_gib=1), sized(tmp_path / "large.raw", GIB + 512))
     assert failure.value.code == "flavor-disk-too-small"
     assert failure.value.message == "the image needs 2 GiB, the flavor's disk has 1 GiB"
-    assert list(files.directory.iterdir()) == []
+    assert list(files.directory.iterdir()) == [files.owner_note]
 
 
 def test_a_second_build_keeps_whole_disks(files: GuestFiles, base: Path) -> None:
@@ -80,7 +80,7 @@ def test_ephemeral_and_swap(files: GuestFiles, base: Path, tmp_path: Path) -> No
         assert disk.read(10) == b"ephemeral0"
     assert files.swap.stat().st_size == 16 << 20
     assert files.swap.read_bytes()[4086:4096] == b"SWAPSPACE2"
-    assert {path.name for path in files.directory.iterdir()} == {"base", "disk", "disk.eph0", "disk.swap"}
+    assert {path.name for path in files.directory.iterdir()} == {"base", "disk", "disk.eph0", "disk.swap", "owner"}
 
 
 def test_a_failing_tool_names_no_path(files: GuestFiles, tmp_path: Path) -> None:
@@ -193,3 +193,51 @@ def test_the_base_is_said_before_the_disk_is_made(files: GuestFiles, base: Path,
     with pytest.raises(CommandFailed):
         files.make_disks(guest(), base)
     assert (files.base_name(), files.root.exists()) == ("base.raw", False)
+
+
+# --- storage that several hosts share -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[InstanceFiles, InstanceFiles]:
+    """The same folder, as two hosts see it."""
+    return InstanceFiles(tmp_path / "shared", host="one"), InstanceFiles(tmp_path / "shared", host="two")
+
+
+def test_a_directory_is_one_hosts(two: tuple[InstanceFiles, InstanceFiles]) -> None:
+    one, other = two
+    one.guest(SERVER).make_directory(3)
+    one.guest(SERVER).copying.mkdir()
+    assert one.guest(SERVER).owned == ("one", 3) and not one.guest(SERVER).anothers
+    assert (one.known(), one.copied(), other.known(), other.copied()) == ([SERVER], [SERVER], [], [])
+    other.guest(SERVER).own(4)
+    assert one.guest(SERVER).owned == ("two", 4) and (one.known(), other.known()) == ([], [SERVER])
+
+
+def test_another_hosts_files_are_not_removed(two: tuple[InstanceFiles, InstanceFiles]) -> None:
+    one, other = two
+    one.guest(SERVER).make_directory(3)
+    other.guest(SERVER).give_up(9)
+    assert one.guest(SERVER).directory.exists()
+    one.guest(SERVER).give_up(2)
+    assert one.guest(SERVER).directory.exists(), "a newer guest's are not either"
+    one.guest(SERVER).give_up(3)
+    one.guest(SERVER).give_up(3)
+    assert not one.guest(SERVER).directory.exists()
+
+
+def test_what_nobody_is_noted_for_is_everybodys(two: tuple[InstanceFiles, InstanceFiles]) -> None:
+    one, other = two
+    one.guest(SERVER).directory.mkdir()
+    assert one.guest(SERVER).owned is None and one.known() == other.known() == [SERVER]
+    other.guest(SERVER).give_up(1)
+    assert one.known() == []
+
+
+def test_what_is_set_aside_is_one_hosts_too(two: tuple[InstanceFiles, InstanceFiles]) -> None:
+    one, other = two
+    one.guest(SERVER).make_directory(3)
+    one.guest(SERVER).directory.rename(one.aside(SERVER).directory)
+    assert (one.known(), other.known()) == ([SERVER], [])
+    other.aside(SERVER).give_up(9)
+    assert one.aside(SERVER).directory.exists()

@@ -142,3 +142,25 @@ def test_a_disk_that_names_another_file_is_refused(there: GuestFiles, base: Path
     with pytest.raises(CommandFailed) as failure:
         moved.settle(there, guest(root_gib=1), base)
     assert failure.value.code == "storage" and outside.stat().st_size == 1 << 20 and not there.root.exists()
+
+
+# --- on shared storage ----------------------------------------------------------------------------------------------
+
+
+def test_a_disk_stands_on_another_hosts_base(files: GuestFiles, tmp_path: Path) -> None:
+    base = sized(tmp_path / "elsewhere.raw", 40 << 20)
+    for _ in range(2):
+        moved.require_free(files)
+        moved.stand_on(files, base)
+    assert info(files.root)["backing-filename"] == str(base) and files.base_name() == "elsewhere.raw"
+
+
+def test_a_disk_that_is_not_there_or_cannot_be_read_is_not_taken(files: GuestFiles) -> None:
+    files.root.write_bytes(b"nothing of a disk")
+    with pytest.raises(CommandFailed) as failure:
+        moved.require_free(files)
+    assert failure.value.code == "in-use"
+    files.root.unlink()
+    with pytest.raises(CommandFailed) as failure:
+        moved.require_free(files)
+    assert failure.value.code == "no-such-guest"

@@ -22,7 +22,8 @@ from tests.unit.compute.servers.shelf import Shelf
 from tests.unit.serving import Serving
 
 
-def reported(count: int) -> AgentReport:
+def reported(count: int, first: int = 0) -> AgentReport:
+    """A report of so many hosts, without guests."""
     inventories = {
         "VCPU": Inventory(total=64), "MEMORY_MB": Inventory(total=65536), "DISK_GB": Inventory(total=1000)
     }  # fmt: skip
@@ -34,7 +35,7 @@ def reported(count: int) -> AgentReport:
                 name=f"host-{n}", hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1",
                 inventories=inventories, cpu_info={"arch": "x86_64"},
             )
-            for n in range(count)
+            for n in range(first, first + count)
         ),
     )  # fmt: skip
 

@@ -13,8 +13,9 @@ from pileus.api import Requester
 from pileus.compute.action import Action
 from pileus.compute.actions import FLOWS, resize
 from pileus.compute.actions.delete import delete
+from pileus.compute.actions.evacuate import evacuate
 from pileus.compute.actions.shelve import shelve, shelve_offload
-from pileus.compute.model import Server, ServerFault
+from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.states import ACTIVE, BROKEN, BUILDING, SHELVED, SHELVED_OFFLOADED
 from pileus.image import snapshots
 from pileus.image.model import Image
@@ -67,6 +68,8 @@ class World:
             session.get_one(Server, self.server_id).vm_state = vm_state
         if flow.transition.name == "boot":
             return
+        if flow is evacuate:
+            self._lose_host()
         with self.serving.db.write() as session:
             flow.ask(session, self.asks(), self.server_id, self.body(flow), rule=RULE)
 
@@ -83,6 +86,11 @@ class World:
                 flow.ask(session, self.asks(), self.server_id, rule=RULE)
             self.replica.run()
 
+    def _lose_host(self) -> None:
+        with self.serving.db.write() as session:
+            server = session.get_one(Server, self.server_id)
+            session.get_one(Host, server.host).forced_down = True
+
     def _move(self) -> None:
         with self.serving.db.write() as session:
             resize.resize.ask(session, self.asks(), self.server_id, {"flavorRef": "84"}, rule=RULE)
@@ -94,6 +102,7 @@ class World:
             "createImage": {"name": "i"},
             "attach_interface": {},
             "resize": {"flavorRef": "84"},
+            "evacuate": {"onSharedStorage": False},
             "detach_interface": {"port_id": getattr(self, "port_id", None)},
         }
         return bodies.get(flow.transition.name)
@@ -152,7 +161,7 @@ def test_where_it_leads_when_its_host_refuses(world: World, flow: Action[Any], v
     assert world.run().state == "failed"
     server = world.server()
     assert server.vm_state == (flow.transition.failed or vm_state)
-    assert (server.admin_pass is None) == (flow.transition.failed is not None)
+    assert (server.admin_pass is None) == (flow.transition.failed is not None or flow is evacuate)
     with world.serving.db.read() as session:
         fault = session.query(ServerFault).filter_by(server_id=server.id).order_by(ServerFault.id.desc()).first()
         assert fault is not None and "the host is not well" in fault.message

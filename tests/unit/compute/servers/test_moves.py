@@ -561,3 +561,77 @@ def test_what_is_set_aside_is_accounted_for(world: World) -> None:
     assert report() == []
     world.done("confirmResize")
     assert report() == [world.source]
+
+
+# --- another host ---------------------------------------------------------------------------------------------------
+
+
+def fails_first(world: World, *kinds: type) -> list[str]:
+    """Have the first destination refuse what it is to receive, and any host these commands; gives that one's name."""
+    with world.serving.db.write() as session:
+        hosts.register(session, reported(2, first=2), utcnow())
+    failing: list[str] = []
+
+    def answer(envelope: Envelope) -> Failure | None:
+        if isinstance(envelope.command, ReceiveGuest) and failing in ([], [envelope.host]):
+            failing[:] = [envelope.host]
+            return REFUSED
+        return REFUSED if isinstance(envelope.command, kinds) else None
+
+    world.hosts.automatic = answer
+    return failing
+
+
+@pytest.mark.parametrize("key", ["resize", "migrate"])
+def test_a_destination_that_fails_is_left_for_another(world: World, key: str) -> None:
+    failing = fails_first(world)
+    world.done(key, {"flavorRef": "84"} if key == "resize" else None, world.admin)
+    (first,), there = failing, world.row().host or ""
+    assert there not in (first, world.source) and world.show()["status"] == "VERIFY_RESIZE"
+    assert world.commands() == [
+        ("StashGuest", world.source, 2),
+        ("ReceiveGuest", first, 3),
+        ("DiscardGuest", first, 3),
+        ("RestoreGuest", world.source, 4),
+        ("StashGuest", world.source, 5),
+        ("ReceiveGuest", there, 6),
+    ]
+    kept = [one.command.to for one in world.hosts.sent if isinstance(one.command, StashGuest)]
+    assert kept == [first, there]
+    assert {one[:2] for one in world.claims().values()} == {("INSTANCE", there), ("MIGRATION", world.source)}
+    assert world.migration().dest_host == there and world.migration().status == "finished"
+    world.done("revertResize")
+    assert world.row().host == world.source and world.row().incarnation == 7
+
+
+def test_a_move_is_tried_on_so_many_hosts(world: World) -> None:
+    world.serving.settings.build_attempts = 2
+    fails_first(world)
+    world.refuse(ReceiveGuest)
+    world.resize()
+    assert [one for one, _, _ in world.commands()].count("ReceiveGuest") == 2
+    assert "Moving failed on 2 hosts" in world.fault() and world.fault().count("the host is not well") == 2
+    assert world.row().host == world.source and list(world.claims()) == [world.id]
+
+
+def test_a_destination_that_was_named_is_the_only_one(world: World) -> None:
+    fails_first(world)
+    world.done("migrate", {"host": "host-3"}, world.admin)
+    assert [host for one, host, _ in world.commands() if one == "ReceiveGuest"] == ["host-3"]
+    assert world.migration().status == "error" and world.row().host == world.source
+
+
+@pytest.mark.parametrize("kind", [DiscardGuest, RestoreGuest])
+def test_no_other_is_tried_while_it_is_not_known_what_runs(world: World, kind: type) -> None:
+    fails_first(world, kind)
+    world.resize()
+    assert [one for one, _, _ in world.commands()].count("ReceiveGuest") == 1
+    assert world.migration().status == "error" and len(world.debts()) == 1
+
+
+def test_a_source_that_fails_is_not_asked_again(world: World) -> None:
+    fails_first(world)
+    world.refuse(StashGuest)
+    world.resize()
+    assert [one for one, _, _ in world.commands()] == ["StashGuest", "RestoreGuest"]
+    assert world.fault() == "the host is not well"

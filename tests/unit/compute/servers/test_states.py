@@ -50,6 +50,7 @@ NEEDED = {
     "shelve": {"active", "stopped", "paused", "suspended"},
     "shelveOffload": {"shelved"},
     "unshelve": {"shelved", "shelved_offloaded"},
+    "evacuate": {"active", "stopped", "error"},
 }
 BESIDE = {"delete", "lock", "unlock", "getConsoleOutput"}
 """What does not wait for anything that is under way."""

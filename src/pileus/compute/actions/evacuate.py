@@ -1,0 +1,146 @@
+"""Evacuate a server from a dead host (api-ref compute, Evacuate Server).
+
+Everything is made ready on another host first. Then the dead one is fenced, in one commit: the server is elsewhere, and
+its former host owes us the discarding of its copy. Past that nothing is undone; before, the server is as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pileus.agent.commands import TakeOverGuest
+from pileus.api import Requester, Values, changed, since, until
+from pileus.api.schema import BOOLEAN, obj
+from pileus.compute import evacuations, moves, requested, schemas, servers, spec, views
+from pileus.compute.action import action
+from pileus.compute.actions.building import on_some_host
+from pileus.compute.migration_model import ACCEPTED, EVACUATION
+from pileus.compute.model import Host, Server
+from pileus.compute.parameters import SLACK_S
+from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
+from pileus.db import Session, utcnow
+from pileus.errors import Invalid, NotFound
+from pileus.network import server_ports
+from pileus.operations import Arguments, Asked, Operation, Owed
+from pileus.values import truth
+
+_FIELDS: Values = {
+    "host": schemas.HOST,
+    "adminPass": {"type": "string"},
+    "onSharedStorage": until("2.13", BOOLEAN),
+    "force": since("2.29", until("2.67", BOOLEAN)),
+}
+
+
+@action(
+    "evacuate",
+    rule="os_compute_api:os-evacuate",
+    body=obj(changed(["onSharedStorage"], v2_14=[]), **_FIELDS),
+    when={ACTIVE, STOPPED, ERROR},
+    during=(REBUILDING, REBUILD_SPAWNING),
+    then={ACTIVE: ACTIVE, STOPPED: STOPPED, ERROR: ACTIVE},
+    status=200,
+    also=evacuations.failed,
+    answer=views.evacuated,
+)
+def evacuate(
+    op: Operation,
+    server_id: str,
+    move_id: int,
+    incarnation: int,
+    host: str | None,
+    forced: bool,
+    shared: bool | None,
+    run: bool,
+    attempts: int,
+    plug_timeout_s: float,
+    deadline_s: float,
+) -> None:
+    """From a dead host to another, with its disk where that is on storage that both see, made anew elsewhere.
+
+    Args:
+        incarnation: of the guest to be made. host: the only one that it may go to; forced: whatever the scheduler says.
+        shared: whether its disk has to be on shared storage, or must not be; None: as it is found.
+        run: whether the guest is to run in the end.
+    """
+
+    def place(excluded: list[str]) -> Values:
+        back = moves.unschedule.owed(server_id=server_id, move_id=move_id)
+        return op.step(
+            "schedule", evacuations.schedule, server_id, move_id, excluded, host, forced, op.origin, undo=back
+        )
+
+    def use(placed: Values) -> Values:
+        gone = spec.discard.owed(server_id=server_id, incarnation=incarnation)
+        command = spec.prepare.owed(
+            server_id=server_id, incarnation=incarnation, shared=shared, plug_timeout_s=plug_timeout_s
+        )
+        return op.ask(Asked("prepare guest", placed["host"], command, undo=gone, deadline_s=deadline_s))
+
+    def leave() -> bool:
+        op.step("leave host", moves.unschedule, server_id, move_id)
+        return True
+
+    kept = bool(on_some_host(op, attempts, place, use, leave, "Evacuating").get("shared"))
+    op.step(
+        "fence source",
+        evacuations.fence,
+        server_id,
+        move_id,
+        kept,
+        op.origin,
+        then=REBUILD_SPAWNING,
+        forward=True,
+    )
+    take = spec.owed(TakeOverGuest, server_id=server_id, shared=kept, run=run, plug_timeout_s=plug_timeout_s)
+    done = op.command("take over guest", servers.host_of(server_id), take, deadline_s=plug_timeout_s + SLACK_S)
+    op.step("record state", _arrived, server_id, run, done, last=True)
+
+
+@evacuate.prepared
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """Raises Invalid: its host is in use, or the one that is asked for is its own. NotFound: there is none such."""
+    host, shared = body.get("host"), None
+    if not asks.at_least("2.14"):
+        shared = truth(body["onSharedStorage"])
+    # Up to 2.28 a host that was named was not asked about.
+    forced = truth(body.get("force", False)) if asks.at_least("2.29") else host is not None
+    if forced and host is None:
+        raise Invalid("Can't force to a non-provided destination")
+    if shared and "adminPass" in body:
+        raise Invalid("admin password can't be changed on existing disk")
+    if host is not None and session.get(Host, host) is None:
+        raise NotFound(f"Compute host {host} not found.")
+    if host == server.host:
+        raise Invalid("The target host can't be the same one.")
+    evacuations.require_dead(session, server.host)
+    server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
+    move = moves.begin(session, server, EVACUATION, server.flavor, asks, ACCEPTED)
+    move.dest_host, server.prepared = host, server.next_incarnation
+    return evacuate.arguments(
+        server.id,
+        move.id,
+        incarnation=server.prepared,
+        host=host,
+        forced=forced,
+        shared=shared,
+        run=server.vm_state != STOPPED and not asks.at_least("2.95"),
+        attempts=1 if host else asks.settings.build_attempts,
+        plug_timeout_s=asks.settings.plug_timeout_s,
+        deadline_s=asks.settings.build_timeout_s,
+    )
+
+
+@evacuate.undone
+def _given_up(arguments: Arguments) -> Owed:
+    """Nothing is held for it any more."""
+    return moves.give_up.owed(move_id=arguments.values["move_id"])
+
+
+def _arrived(session: Session, server_id: str, run: bool, done: dict[str, Any]) -> None:
+    """The guest is there."""
+    with evacuate.arriving(session, server_id, done) as server:
+        server.vm_state = ACTIVE if run else STOPPED
+        server.admin_pass = None
+        server.launched_at = utcnow()
+        server_ports.set_up(session, [server.id], run)
