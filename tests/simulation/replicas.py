@@ -44,6 +44,7 @@ ON_THE_HOST = {
     "set disk aside",
     "restore disk",
     "remove disk",
+    "migrate guest",
 }
 """Stages of the simulated hypervisor; all other hold points are the replica's."""
 

@@ -43,6 +43,15 @@ class NewPassword(msgspec.Struct):
     password: str
 
 
+class Steering(msgspec.Struct):
+    """The body of POST /migration: what is to become of a live migration."""
+
+    host: str
+    server_id: str
+    incarnation: int
+    wanted: str
+
+
 class Agent:
     """What the HTTP handler serves.
 
@@ -113,8 +122,8 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /certificate,
-    /delivery, /declined, /taken for a replica of the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /migration,
+    /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
 
     POST /stop is for whoever may open the unix socket.
     """
@@ -169,6 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "/commands": self.agent.take,
             "/password": self._password,
+            "/migration": self._migration,
             "/certificate": self._certificate,
             "/delivery": self._delivery,
             "/declined": self._declined,
@@ -182,6 +192,12 @@ class Handler(BaseHTTPRequestHandler):
         """No command, for what is in a command may be kept, and no question, for addresses are logged."""
         new = msgspec.json.decode(body, type=NewPassword)
         self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
+        return {}
+
+    def _migration(self, body: bytes) -> Any:
+        """No command, for the one that moves the guest is under way."""
+        said = msgspec.json.decode(body, type=Steering)
+        self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
         return {}
 
     def _certificate(self, body: bytes) -> Any:

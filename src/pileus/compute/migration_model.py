@@ -11,12 +11,15 @@ from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Base
 from pileus.db.structs import AsStruct
 
-RESIZE, MIGRATION = "resize", "migration"
+RESIZE, MIGRATION, LIVE = "resize", "migration", "live-migration"
 """Types of moves (api-ref compute, migration_type)."""
 PRE_MIGRATING, MIGRATING, POST_MIGRATING = "pre-migrating", "migrating", "post-migrating"
 FINISHED, CONFIRMING, CONFIRMED = "finished", "confirming", "confirmed"
 REVERTING, REVERTED, FAILED = "reverting", "reverted", "error"
-OPEN = (PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING)
+QUEUED, PREPARING, RUNNING, COMPLETED, CANCELLED = "queued", "preparing", "running", "completed", "cancelled"
+LIVE_OPEN = (QUEUED, PREPARING, RUNNING, POST_MIGRATING)
+"""Statuses of live migrations that are in progress."""
+OPEN = (PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING, QUEUED, PREPARING, RUNNING)
 """Statuses of moves that nothing came of yet: what the server has on its source is kept."""
 UNCONFIRMED = text("status IN ('finished', 'confirming')")
 
@@ -50,6 +53,13 @@ class Migration(Base):
     held_ram: Mapped[int] = mapped_column(default=0)
     """By how much the larger of both flavors is above the one that the server has: counted for its project as long as
     it may have the other again."""
+    aborting: Mapped[bool] = mapped_column(default=False)
+    """Somebody asked for the end of it, a live migration."""
+    memory_total: Mapped[int] = mapped_column(default=0)
+    memory_done: Mapped[int] = mapped_column(default=0)
+    disk_total: Mapped[int] = mapped_column(default=0)
+    disk_done: Mapped[int] = mapped_column(default=0)
+    """How far a live migration is, bytes."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime | None]
 

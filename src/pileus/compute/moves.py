@@ -14,6 +14,7 @@ from sqlalchemy import select
 from pileus.api import Requester
 from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.migration_model import (
+    CANCELLED,
     CONFIRMED,
     FAILED,
     FINISHED,
@@ -38,14 +39,21 @@ from pileus.operations.debts import Owing, owe_all
 from pileus.placement import allocations
 
 
-def begin(session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester) -> Migration:
-    """A move that was asked for; `kind`: resize or migration."""
+def begin(
+    session: Session,
+    server: Server,
+    kind: str,
+    flavor: FlavorSnapshot,
+    asks: Requester,
+    status: str = PRE_MIGRATING,
+) -> Migration:
+    """A move that was asked for; `kind`: resize, migration or live-migration."""
     old = server.flavor
     move = Migration(
         uuid=new_id(),
         server_id=server.id,
         type=kind,
-        status=PRE_MIGRATING,
+        status=status,
         source_host=server.host,
         old_flavor=old,
         new_flavor=flavor,
@@ -95,10 +103,7 @@ def all_open(
 def schedule(
     session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, origin: Origin
 ) -> Values:
-    """The server's claim becomes the move's, another host is claimed for the server. The guest that it has is of
-    another incarnation from now on, so that nothing that was owed before disturbs the move.
-
-    A move that was never confirmed, because an administrator reset the server's state, is confirmed now.
+    """Claim a host for a server that is moved; see `claim`.
 
     Returns:
         {"host": name, "address": of the source}.
@@ -106,19 +111,40 @@ def schedule(
     Raises:
         CommandError: "no-valid-host".
     """
+    server, move, placed = claim(session, server_id, move_id, excluded, host)
+    note(move, MIGRATING)
+    told = notifications.action(session, server, origin, "resize.start")
+    return placed | {"address": address_of(session, move.source_host), "_events": [*placed["_events"], told]}
+
+
+def claim(
+    session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, force: bool = False
+) -> tuple[Server, Migration, Values]:
+    """The server's claim becomes the move's, another host is claimed for the server. The guest that it has is of
+    another incarnation from now on, so that nothing that was owed before disturbs the move.
+
+    A move that was never confirmed, because an administrator reset the server's state, is confirmed now.
+
+    Args:
+        excluded, host, force: see scheduler.move.
+
+    Returns:
+        The server, the move, and {"host": name}.
+
+    Raises:
+        CommandError: "no-valid-host".
+    """
     session.lock(allocations.LOCK)
     former = [one for one in all_open(session, [server_id]) if one.id != move_id]
     release_source(session, former)
-    server, move = _held(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
     leave_behind(session, former)
     allocations.hand_over(session, server_id, move.uuid, "MIGRATION")
-    placed = scheduler.move(session, server, move.new_flavor, excluded, host)
+    placed = scheduler.move(session, server, move.new_flavor, excluded, host, force)
     server.incarnation += 1
     move.source_incarnation, move.dest_host = server.incarnation, placed["host"]
     move.dest_address = _address(session, placed["host"])
-    note(move, MIGRATING)
-    told = notifications.action(session, server, origin, "resize.start")
-    return placed | {"address": _agent(session, move.source_host), "_events": [*placed["_events"], told]}
+    return server, move, placed
 
 
 @recorded("give claim back")
@@ -132,7 +158,7 @@ def unschedule(session: Session, server_id: str, move_id: int) -> None:
 
 def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server is on its destination from now on, in its new flavor."""
-    server, move = _held(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
     told = notifications.action(session, server, origin, "resize.end")
     _go(server, move.dest_host, move.new_flavor)
     _hold(move, move.old_flavor, beyond=move.new_flavor)
@@ -143,7 +169,7 @@ def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Va
 @recorded("move back")
 def come_back(session: Session, server_id: str, move_id: int) -> None:
     """The server is on its source again, in its old flavor; idempotent."""
-    server, move = _held(session, server_id, move_id)
+    server, move = held(session, server_id, move_id)
     if server.deleted_at is None and server.incarnation == move.dest_incarnation:
         _go(server, move.source_host, move.old_flavor)
         _hold(move, move.new_flavor, beyond=move.old_flavor)
@@ -168,7 +194,7 @@ def give_up(session: Session, move_id: int) -> None:
     """Nothing came of a move; idempotent."""
     move = session.get(Migration, move_id, with_for_update=True)
     if move is not None and move.status in OPEN:
-        _settle(move, FAILED)
+        settle(move, CANCELLED if move.aborting else FAILED)
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
@@ -187,7 +213,7 @@ def release_source(session: Session, moves: Iterable[Migration]) -> None:
 
 def confirmed(move: Migration) -> None:
     """The server stays where it is, in the flavor that it has."""
-    _settle(move, CONFIRMED)
+    settle(move, CONFIRMED)
 
 
 def leave_behind(session: Session, moves: Iterable[Migration], request_id: str = "") -> None:
@@ -235,7 +261,7 @@ def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> 
     move = session.get_one(Migration, move_id, with_for_update=True)
     server.vm_state = move.old_vm_state
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
-    _settle(move, REVERTED)
+    settle(move, REVERTED)
     return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
 
 
@@ -247,7 +273,8 @@ def note(move: Migration, status: str) -> None:
 # --- inside ---------------------------------------------------------------------------------------------------------
 
 
-def _held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migration]:
+def held(session: Session, server_id: str, move_id: int) -> tuple[Server, Migration]:
+    """A server and a move of it, for a step that writes them."""
     server = servers.held(session, server_id)
     assert server is not None
     return server, session.get_one(Migration, move_id, with_for_update=True)
@@ -257,8 +284,8 @@ def _address(session: Session, host: str) -> str:
     return session.scalar(select(Host.host_ip).where(Host.name == host)) or ""
 
 
-def _agent(session: Session, host: str) -> str:
-    """Where a host's agent hands disks over."""
+def address_of(session: Session, host: str) -> str:
+    """Where other hosts' agents find a host's."""
     found = agents.of_host(session, host)
     return found.address if found else ""
 
@@ -274,6 +301,7 @@ def _hold(move: Migration, other: FlavorSnapshot, *, beyond: FlavorSnapshot) -> 
     move.held_ram = max(0, other.ram - beyond.ram)
 
 
-def _settle(move: Migration, status: str) -> None:
+def settle(move: Migration, status: str) -> None:
+    """A move has come to its end."""
     move.held_cores = move.held_ram = 0
     note(move, status)

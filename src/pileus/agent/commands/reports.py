@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from pileus.agent.commands.base import Amount, Count, HostName, Instant, Spec, State, Symbol, Unit, Word
 
-CONTRACT = 4
+CONTRACT = 5
 """Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
 
-4 added commands to 3: a guest is set aside, received, restored, dropped. An agent of 3 answers them with "unsupported".
+5 added commands to 4: a guest departs, is awaited, migrates, stays, arrives. An agent of 4 says "unsupported" to them.
 """
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pileus.agent.commands import (
+    ArriveGuest,
     AttachPort,
+    AwaitGuest,
     BuildGuest,
+    DepartGuest,
     DetachPort,
     DiscardGuest,
     DropStash,
     GuestSpec,
     HostReport,
+    MigrateGuest,
     PauseGuest,
     RebootGuest,
     ReceiveGuest,
@@ -22,6 +26,7 @@ from pileus.agent.commands import (
     SnapshotGuest,
     StartGuest,
     StashGuest,
+    StayGuest,
     StopGuest,
     SuspendGuest,
     UnpauseGuest,
@@ -107,10 +112,36 @@ class Hypervisor(Protocol):
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
         """Remove what was set aside of a guest. Idempotent."""
 
+    # --- live moves --------------------------------------------------------------------------------------------
+
+    def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
+        """Be ready to give a guest that runs to another host."""
+
+    def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
+        """Be ready for a guest that comes as it runs."""
+
+    def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
+        """Move a guest to the host that awaits it, as it runs."""
+
+    def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
+        """End a guest's leaving; whether it is here."""
+
+    def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
+        """End a guest's coming; whether all of it is here."""
+
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
+        """End a live migration that is under way here, or is just about to begin ("live_migration_abort"); or hold the
+        guest until it is there ("live_migration_force_complete").
+
+        Raises:
+            CommandFailed: "not-migrating": there is nothing to be forced.
+        """
+
     # --- other hosts -------------------------------------------------------------------------------------------
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
-        """A file of what was set aside of a guest that moves to host `to`.
+        """A file of what was set aside of a guest that moves to host `to`, or of one that moves as it runs, if that
+        does not write it.
 
         Raises:
             CommandFailed: "no-such-guest": there is none for that host.

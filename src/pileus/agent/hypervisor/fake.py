@@ -1,7 +1,8 @@
 """The fake hypervisor: stands for any number of hosts, keeps guests as files, takes no time and runs nothing.
 
 For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
-{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "fail": {"snapshot": "the disk is full"}},
+{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "migrate_s": 5,
+"shared_storage": true, "fail": {"snapshot": "the disk is full"}},
 where "fail" names drivers' methods.
 """
 
@@ -43,6 +44,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import GuestListener, Result, has_agent
+from pileus.agent.hypervisor.fake_live import FakeLiveMoves, replace
 from pileus.agent.ids import checked_id
 from pileus.agent.network.base import Network
 from pileus.agent.storage import qcow2
@@ -54,7 +56,7 @@ VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
 STAGES = ("prepare network", "fetch image", "inspect and convert image", "create disk", "console", "define guest")
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakeLiveMoves):
     """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent.
 
     `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with,
@@ -65,6 +67,7 @@ class FakeHypervisor:
     def __init__(
         self, state: Path, network: Network, hosts: int, uploads: Uploads | None = None, suffix: str = ""
     ) -> None:
+        super().__init__()
         self._root, self._network = state / "fake", network
         self._uploads = uploads or Uploads(None)
         self._hosts = [f"fake-{number + 1}{suffix}" for number in range(hosts)]
@@ -115,6 +118,7 @@ class FakeHypervisor:
             self._memory(host, server_id).unlink(missing_ok=True)
             self._saved(host, server_id).unlink(missing_ok=True)
             (self._root / host / server_id).unlink(missing_ok=True)
+            self._coming(host, server_id).unlink(missing_ok=True)
             if command.stash:
                 self._stash(host, server_id).unlink(missing_ok=True)
         with timeline.stage("unplug port"):
@@ -148,7 +152,7 @@ class FakeHypervisor:
         if not saved.exists():
             self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
         with timeline.stage("suspend guest"):
-            _replace(saved, b"")
+            replace(saved, b"")
             return self._set(host, command.server_id, PowerState.SHUTDOWN)
 
     def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
@@ -212,7 +216,7 @@ class FakeHypervisor:
             with timeline.stage("unplug port"):
                 self._network.unplug([wiring.port.id for wiring in self.remembered(host, server_id).ports])
             with timeline.stage("set disk aside"):
-                _replace(self._stash(host, server_id), str(command.incarnation).encode())
+                replace(self._stash(host, server_id), str(command.incarnation).encode())
         (self._root / host / server_id).unlink(missing_ok=True)
         return {"power_state": PowerState.SHUTDOWN, "files": ["disk"]}
 
@@ -324,7 +328,7 @@ class FakeHypervisor:
                 yield GuestReport(server_id=path.name, power_state=int(path.read_text()))
             except FileNotFoundError:
                 continue  # discarded just now
-        for path in self._guests(f"{host}.stash"):
+        for path in (*self._guests(f"{host}.stash"), *self._guests(f"{host}.coming")):
             if not (self._root / host / path.name).exists():
                 yield GuestReport(server_id=path.name, power_state=None)
 
@@ -344,7 +348,7 @@ class FakeHypervisor:
         return self._run(host, guest, plug_timeout_s, timeline) if run else self._define(host, guest)
 
     def _set(self, host: str, server_id: str, power_state: int) -> Result:
-        _replace(self._root / host / server_id, str(power_state).encode())
+        replace(self._root / host / server_id, str(power_state).encode())
         return {"power_state": power_state}
 
     def _memory(self, host: str, server_id: str) -> Path:
@@ -366,17 +370,8 @@ class FakeHypervisor:
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""
         data = msgspec.structs.replace(guest.data, admin_pass=None)
-        _replace(self._memory(host, guest.server_id), msgspec.json.encode(msgspec.structs.replace(guest, data=data)))
+        replace(self._memory(host, guest.server_id), msgspec.json.encode(msgspec.structs.replace(guest, data=data)))
 
     def _behaviour(self) -> dict[str, Any]:
         path = self._root / "behaviour.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(content)
-    fresh.replace(path)

@@ -5,6 +5,7 @@ from pileus.compute.actions import (
     delete,
     image,
     interfaces,
+    live_migrate,
     lock,
     pause,
     power,
@@ -37,6 +38,7 @@ FLOWS = (
     resize.migrate,
     resize.confirm_resize,
     resize.revert_resize,
+    live_migrate.live_migrate,
 )
 ACTIONS = (
     *FLOWS,

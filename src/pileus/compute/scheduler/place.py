@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import select, update
 
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import groups
 from pileus.compute.scheduler.groups import Group
 from pileus.compute.scheduler.request import AWAY, NEAR, Request
@@ -69,12 +69,20 @@ def _requests(session: Session, servers: Mapping[str, Server], calls: list[tuple
     ]
 
 
-def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequence[str], host: str | None) -> Values:
+def move(
+    session: Session,
+    server: Server,
+    to: FlavorSnapshot,
+    excluded: Sequence[str],
+    host: str | None,
+    force: bool = False,
+) -> Values:
     """Choose and claim a host for a server that is on one, under the lock of placement. What it holds there has to be
     another consumer's already.
 
     Args:
         to: the flavor that it is to have. excluded: hosts that it must not go to. host: the only one that it may.
+        force: it goes there whatever that has room for.
 
     Returns:
         {"host": name}.
@@ -89,10 +97,19 @@ def move(session: Session, server: Server, to: FlavorSnapshot, excluded: Sequenc
             group.leave(server.host or "")
         return [replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)]
 
+    if force and host is not None:
+        return _force(session, request()[0], host)
     (result,) = _choose(session, request)
     if isinstance(result, CommandError):
         raise result
     return result
+
+
+def _force(session: Session, request: Request, host: str) -> Values:
+    provider_id = session.scalars(select(Host.provider_id).where(Host.name == host)).one()
+    claim = Claim(request.server_id, provider_id, request.project_id, request.user_id, request.resources)
+    allocations.claim(session, [claim])
+    return {"host": host, "_events": []}
 
 
 def _choose(session: Session, wanted: Callable[[], list[Request]]) -> list[Values | CommandError]:

@@ -104,6 +104,8 @@ def _columns(change: Change, port: PortSpec) -> Values:
     delivered, allowed = addresses(port)
     metadata = port.device_owner == METADATA_OWNER
     options = {} if metadata else {"requested-chassis": port.host, "mcast_flood_reports": "true"}
+    if port.next_host:  # on both, and there from the moment on in which the guest's host announces it
+        options |= {"requested-chassis": f"{port.host},{port.next_host}", "activation-strategy": "rarp"}
     return {
         "type": "localport" if metadata else "",
         "addresses": delivered,

@@ -94,6 +94,7 @@ class World:
             "createImage": {"name": "i"},
             "attach_interface": {},
             "resize": {"flavorRef": "84"},
+            "live-migration": {"host": None, "block_migration": True, "disk_over_commit": False},
             "detach_interface": {"port_id": getattr(self, "port_id", None)},
         }
         return bodies.get(flow.transition.name)
