@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 
-from pileus.api import Values
+from pileus.api import Requester, Values
 from pileus.compute import notifications
 from pileus.compute.migration_model import LIVE, LIVE_OPEN, PREPARING, QUEUED, Migration
 from pileus.compute.model import Server
