@@ -15,3 +15,10 @@ class CommandFailed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def storage_differs(shared: bool) -> CommandFailed:
+    """Why a guest whose disks are to be copied, or not to be, cannot come (api-ref compute, block_migration)."""
+    if shared:
+        return CommandFailed("shared-storage", "block migration cannot be used: both hosts see the same storage")
+    return CommandFailed("local-storage", "the disks must be copied: the hosts do not see the same storage")

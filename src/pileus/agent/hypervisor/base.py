@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ from pileus.values import TRUE
 
 GuestListener = Callable[[str, str, int], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
+ABORT, FORCE = "live_migration_abort", "live_migration_force_complete"
+"""What may become of a live migration under way (`Hypervisor.steer`)."""
 Result = dict[str, Any] | None
 """Of a command, as its struct says; None where that is {}."""
 
@@ -145,6 +148,23 @@ class Hypervisor(Protocol):
 
         Raises:
             CommandFailed: "no-such-guest": there is none for that host.
+        """
+
+    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+        """Have a connection of another host's agent reach what it is for, of a guest that is awaited from that host.
+
+        Args:
+            way: one of carrier.WAYS. begin: called when it is about to.
+
+        Raises:
+            CommandFailed: "no-such-guest": it is not awaited. OSError.
+        """
+
+    def gone(self, source: str, server_id: str) -> None:
+        """A guest that is awaited from a host is not there any more: it goes on here.
+
+        Raises:
+            CommandFailed: "no-such-guest": it is not awaited.
         """
 
     # --- questions --------------------------------------------------------------------------------------------

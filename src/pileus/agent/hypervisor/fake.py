@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,12 @@ class FakeHypervisor(FakeLiveMoves):
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
         raise CommandFailed("no-such-guest", "simulated guests have no disks")
+
+    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+        raise CommandFailed("no-such-guest", "simulated guests have nothing to carry")
+
+    def gone(self, source: str, server_id: str) -> None:
+        raise CommandFailed("no-such-guest", "simulated guests go on when their hosts are told so")
 
     # --- questions --------------------------------------------------------------------------------------------
 

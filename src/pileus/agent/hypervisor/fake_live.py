@@ -23,15 +23,14 @@ from pileus.agent.commands import (
     PowerState,
     StayGuest,
 )
-from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import Result
+from pileus.agent.errors import CommandFailed, storage_differs
+from pileus.agent.hypervisor.base import ABORT, FORCE, Result
 from pileus.agent.network.base import Network
 from pileus.agent.timeline import Timeline
 
 MEMORY, DISK = 128 << 20, 1 << 30
 """What each simulated guest has to move, bytes."""
 STEPS, PLUG_S = 20, 60.0
-ABORT, FORCE = "live_migration_abort", "live_migration_force_complete"
 
 
 class FakeLiveMoves:
@@ -140,13 +139,6 @@ class FakeLiveMoves:
 
     def _coming(self, host: str, server_id: str) -> Path:
         return self._root / f"{host}.coming" / server_id
-
-
-def storage_differs(shared: bool) -> CommandFailed:
-    """Why a guest whose disks are to be copied, or not to be, cannot come (api-ref compute, block_migration)."""
-    if shared:
-        return CommandFailed("shared-storage", "block migration cannot be used: both hosts see the same storage")
-    return CommandFailed("local-storage", "the disks must be copied: the hosts do not see the same storage")
 
 
 def replace(path: Path, content: bytes) -> None:

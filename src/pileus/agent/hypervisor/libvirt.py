@@ -24,7 +24,9 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, host
 from pileus.agent.hypervisor.base import GuestListener, Result
+from pileus.agent.hypervisor.comings import Comings
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
+from pileus.agent.hypervisor.live import LiveCommands
 from pileus.agent.hypervisor.moves import MoveCommands
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
@@ -33,6 +35,7 @@ from pileus.agent.imagefile import Opened, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
+from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.peers import Peers
 from pileus.agent.storage.uploads import Uploads
@@ -51,7 +54,7 @@ _NO_AGENT = (
 )
 
 
-class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands):
+class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands, LiveCommands):
     """One host: this machine, with a libvirtd of its own (see base.Hypervisor).
 
     Args:
@@ -86,6 +89,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
         self._uploads = uploads or Uploads(None)
         self._peers = peers
+        self._comings = Comings(self._daemon.meeting, self._daemon.socket)
+        self._steered = {}
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -171,8 +176,9 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         """
         server_id = command.server_id
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
+            self._comings.close(server_id)
             self._undefine(server_id)
-            self._files.guest(server_id).remove()
+            moved.remove(self._files.guest(server_id), self._host)
             if command.stash:
                 self._files.aside(server_id).remove()
             former = self._data.get(server_id)

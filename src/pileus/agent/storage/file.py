@@ -106,6 +106,8 @@ class GuestFiles:
         self.copy = self.copying / "disk"
         self.aside_note = directory / "aside"
         """Says of which incarnation this is set aside, from the beginning of that until the guest is restored."""
+        self.holder_note = directory / "holder"
+        """Says whose this is, of hosts that see the same storage, and where the guest is about to go."""
 
     def make_directory(self) -> None:
         """Make the directory. It stays root's: the guest's user may use the files in it, and put none there."""

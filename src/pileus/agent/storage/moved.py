@@ -6,10 +6,10 @@ that is as it was, says that there is something to be restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pileus.agent.commands import GuestSpec
+from pileus.agent.commands import GuestSpec, MovingDisk
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
@@ -69,6 +69,52 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         raise CommandFailed("busy", "another guest is in the server's place")
     with blamed("disk", "restored"):
         aside.directory.rename(files.directory)
+
+
+def hold(files: GuestFiles, host: str, to: str = "") -> None:
+    """Note whose a guest's directory is that hosts may share, and where its guest is about to go."""
+    if files.directory.exists():
+        write_private(files.holder_note, f"{host} {to}".encode())
+
+
+def holder(files: GuestFiles) -> str | None:
+    """The host whose a guest's directory is, if that was ever noted."""
+    try:
+        return files.holder_note.read_text().split()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def leaves_for(files: GuestFiles) -> str | None:
+    """The host that a guest is about to go to as it runs."""
+    try:
+        return files.holder_note.read_text().split()[1]
+    except (OSError, IndexError):
+        return None
+
+
+def remove(files: GuestFiles, host: str) -> None:
+    """Remove a guest's directory, unless it is another host's by now. Idempotent."""
+    if holder(files) in (None, host):
+        files.remove()
+
+
+def make_empty(files: GuestFiles, disks: Sequence[MovingDisk], base: Path) -> None:
+    """Make disks that a guest's are copied into; the root disk stands on an image base.
+
+    Raises:
+        CommandFailed: "storage"; "invalid", there is no disk of such a name.
+    """
+    for disk in disks:
+        path = files.directory / disk.name
+        if path not in (files.root, files.ephemeral, files.swap) or disk.format not in ("qcow2", "raw"):
+            raise CommandFailed("invalid", "the server's disks have other names")
+        backing = ["-F", "raw", "-b", str(base)] if path == files.root else []
+        with blamed("disk"):
+            path.unlink(missing_ok=True)
+            if backing:
+                files.note_base(base)
+            run("qemu-img", "create", "-q", "-f", disk.format, *backing, str(path), str(disk.size))
 
 
 def names(files: GuestFiles) -> list[str]:
