@@ -104,9 +104,12 @@ def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Itera
     finally:
         for one in (*listening.values(), *joined):
             hang_up(one)
+        for one in listening.values():  # the others are their threads' to close
             one.close()
         for way in WAYS:
             (folder / way).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _listen(folder: Path, way: str, user: int) -> socket.socket:

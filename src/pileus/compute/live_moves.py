@@ -156,15 +156,15 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
             have to be told.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
-    incarnation = move.dest_incarnation
+    moves.settle(move, COMPLETED)
+    told = notifications.action(session, server, origin, "live_migration_post.end")
     if left["arrive"]:
-        owed = arrive_guest.owed(server_id=server.id, incarnation=incarnation, run=run)
+        owed = arrive_guest.owed(server_id=server.id, incarnation=move.dest_incarnation, run=run)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
         gone = spec.discard.owed(server_id=server.id, incarnation=move.source_incarnation or 0)
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
-    moves.settle(move, COMPLETED)
-    return {"_events": [notifications.action(session, server, origin, "live_migration_post.end")]}
+    return {"_events": [told]}
 
 
 def show_progress(session: Session, progress: Progress) -> None:

@@ -117,6 +117,7 @@ class LiveCommands(Guests):
             if found is None:
                 return {"here": False}
             if command.run is not None:
+                self._steered.pop((server_id, command.incarnation), None)
                 moved.hold(self._files.guest(server_id), self._host)
             if command.run and self._power(server_id) == PowerState.PAUSED:
                 found.resume()
