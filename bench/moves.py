@@ -1,4 +1,5 @@
-"""Moves of one server on fake hosts: migrate until VERIFY_RESIZE, confirm until ACTIVE, resize and revert.
+"""Moves of one server on fake hosts: migrate until VERIFY_RESIZE, confirm until ACTIVE, resize and revert, and
+migrate live.
 
     .venv/bin/python bench/moves.py [--rounds 20]
 
@@ -28,6 +29,7 @@ STEPS = (
     ("confirm", "confirmResize", None, "ACTIVE"),
     ("resize", "resize", {"flavorRef": "d1"}, "VERIFY_RESIZE"),
     ("revert", "revertResize", None, "ACTIVE"),
+    ("live", "os-migrateLive", {"host": None, "block_migration": True, "disk_over_commit": False}, "ACTIVE"),
 )
 """What is measured, the action's key and body, and the status that it leads to."""
 

@@ -18,7 +18,7 @@ from pileus.agent.commands import NORTHBOUND_PORT, AgentReport, Answer, GuestEve
 from pileus.api import app, quota_uses
 from pileus.api.app import Application
 from pileus.api.service import Service
-from pileus.compute import actions, hosts
+from pileus.compute import actions, hosts, live_moves
 from pileus.compute.actions import shelve
 from pileus.compute.actions.resize import confirm_due
 from pileus.compute.model import Server
@@ -243,6 +243,7 @@ class Hearing:
     def progress(self, progress: Progress) -> None:
         with self._db.write() as session:
             journal.show_progress(session, progress)
+            live_moves.show_progress(session, progress)
 
 
 def purge(db: Database, operations_s: float, deleted_s: float, enough: Callable[[], bool] = lambda: False) -> int:

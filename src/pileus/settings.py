@@ -126,6 +126,10 @@ class Settings(msgspec.Struct, kw_only=True):
     """Whether a server that is resized may stay on its host; one that is migrated never does."""
     resize_confirm_window: float = 0.0
     """After so long a server that was resized or migrated is confirmed by itself; 0: never."""
+    live_migration_completion_timeout: float = 800.0
+    """How long a live migration may take for each GiB of memory and disks that go along; 0: as long as it likes."""
+    live_migration_timeout_action: Literal["abort", "force_complete"] = "abort"
+    """What is done to one that took longer: it ends, or the guest is held until it is there."""
     keep_operations_s: float = 90 * 86400.0
     """How long the journal of finished operations is kept; 0 keeps it for ever."""
     keep_deleted_s: float = 90 * 86400.0

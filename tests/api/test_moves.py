@@ -106,3 +106,83 @@ def test_a_trace_shows_the_stages(owner: User, root_user: User, server_id: str, 
     assert [name for name in wanted if name not in names] == []
     assert dict(stages)["set disk aside"] == source != dict(stages)["copy disk"] == host(root_user, server_id)
     assert {one["result"] for one in events} == {"Success"}
+
+
+# --- live migration -------------------------------------------------------------------------------------------------
+
+
+def moved(user: User, server_id: str, source: str) -> None:
+    eventually(lambda: host(user, server_id) != source, 60, "its being elsewhere")
+    status(user, server_id, "ACTIVE")
+
+
+def test_the_command_line_migrates_live(
+    openstack: Callable[..., Any], root_user: User, server_id: str, behave: Behave
+) -> None:
+    newest = ("--os-compute-api-version", "2.80")
+    source = host(root_user, server_id)
+    openstack(*newest, "server", "migrate", "--live-migration", "--wait", server_id)
+    moved(root_user, server_id, source)
+    behave(migrate_s=3600)
+    for how, ended in (("abort", "cancelled"), ("force complete", "completed")):
+        source = host(root_user, server_id)
+        openstack(*newest, "server", "migrate", "--live-migration", "--block-migration", server_id)
+        eventually(lambda: running(root_user, server_id), 60, "its being under way")
+        assert root_user.server(server_id)["status"] == "MIGRATING"
+        (row,) = openstack(*newest, "server", "migration", "list", "--server", server_id, "--status", "running")
+        assert row["Type"] == "live-migration" and row["Source Compute"] == source
+        number = str(row["Id"])
+        # "server migration show" of this client swaps its arguments.
+        assert root_user.get(f"/servers/{server_id}/migrations/{number}", "2.80")["migration"]["status"] == "running"
+        openstack(*newest, "server", "migration", *how.split(), server_id, number)
+        status(root_user, server_id, "ACTIVE")
+        rows = root_user.get(f"/os-migrations?instance_uuid={server_id}", "2.80")["migrations"]
+        assert next(one["status"] for one in rows if str(one["id"]) == number) == ended
+        assert (host(root_user, server_id) == source) == (ended == "cancelled")
+
+
+def running(user: User, server_id: str) -> bool:
+    """Whether a live migration is under way, and has told how far it is."""
+    found = user.get(f"/servers/{server_id}/migrations", "2.80")["migrations"]
+    return [one["status"] for one in found if one["memory_total_bytes"] and one["disk_total_bytes"]] == ["running"]
+
+
+def test_the_sdk_migrates_live(admin: Connection, root_user: User, server_id: str) -> None:
+    source = host(root_user, server_id)
+    target = next(name for name in ("fake-1", "fake-2", "fake-3") if name != source)
+    admin.compute.live_migrate_server(server_id, host=target, block_migration="auto")
+    moved(root_user, server_id, source)
+    assert host(root_user, server_id) == target
+    (move,) = admin.compute.migrations(instance_uuid=server_id)
+    assert (move.migration_type, move.status) == ("live-migration", "completed")
+    assert list(admin.compute.server_migrations(server_id)) == []
+
+
+def test_a_live_migration_that_fails_leaves_the_server_as_it_was(
+    root_user: User, server_id: str, behave: Behave
+) -> None:
+    source = host(root_user, server_id)
+    behave(fail={"migrate": "the memory is worn out"})
+    body = {"host": None, "block_migration": "auto"}
+    assert root_user.act(server_id, "os-migrateLive", body, "2.80").status_code == 202
+    eventually(lambda: statuses(root_user, server_id) == ["error"], 60, "its failing")
+    status(root_user, server_id, "ACTIVE")
+    assert host(root_user, server_id) == source and root_user.server(server_id)["OS-EXT-STS:power_state"] == 1
+
+
+def statuses(user: User, server_id: str) -> list[str]:
+    rows = user.get(f"/os-migrations?instance_uuid={server_id}", "2.80")["migrations"]
+    return [one["status"] for one in rows]
+
+
+def test_a_server_that_is_deleted_on_its_way_leaves_nothing(
+    owner: User, root_user: User, server_id: str, behave: Behave, cloud: CloudUnderTest
+) -> None:
+    behave(migrate_s=3600)
+    body = {"host": None, "block_migration": "auto"}
+    assert root_user.act(server_id, "os-migrateLive", body, "2.80").status_code == 202
+    eventually(lambda: running(root_user, server_id), 60, "its being under way")
+    assert owner("DELETE", f"/servers/{server_id}").status_code == 204
+    eventually(lambda: owner("GET", f"/servers/{server_id}").status_code == 404, 60, "its end")
+    fake = cloud.state / "agent" / "fake"
+    eventually(lambda: not list(fake.rglob(f"*{server_id}*")), 60, "the end of both its guests")

@@ -113,6 +113,17 @@ def test_guests_on_two_hosts_meet(lab: Lab, tmp_path: Path) -> None:
     assert "fetch image" in lab.pileus("trace", "b", state=lab.state / "host-1"), "it came over the agent's connection"
 
 
+def test_a_server_goes_to_another_host_and_back_as_it_runs(lab: Lab) -> None:
+    """It keeps its memory: what it began goes on, and reaches the other server from both hosts."""
+    for host in ("lab-1", "lab-2"):
+        lab.openstack("--os-compute-api-version", "2.56", "server", "migrate", "--live-migration", "--wait", "b")
+        eventually(lambda: lab.shown("b")["status"] == "ACTIVE", 120, "its arrival")
+        assert lab.shown("b")["OS-EXT-SRV-ATTR:host"] == host, lab.pileus("trace", "b", state=lab.state / "host-1")
+        eventually(lambda: "probe: yes;" in lab.openstack("console", "log", "show", "b"), 120, "a's answer to b")
+        assert "login:" not in lab.openstack("console", "log", "show", "b"), "it was not started anew"
+    assert [one.name for one in (lab.state / "host-1" / "agent" / "instances").iterdir()] == [lab.shown("a")["id"]]
+
+
 def test_a_server_moves_to_another_host_and_back(lab: Lab) -> None:
     """Its disk goes from agent to agent; the move is confirmed, the next one reverted."""
     lab.openstack("server", "migrate", "--wait", "b")

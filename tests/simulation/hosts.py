@@ -41,10 +41,10 @@ from pileus.agent.commands import (
     UnpauseGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed
+from pileus.agent.errors import CommandFailed, require_shared
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.base import Result, check_shared
+from pileus.agent.hypervisor.base import Result
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
@@ -52,14 +52,7 @@ from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 from tests.simulation.database import IMAGE
 from tests.simulation.dice import Dice
-
-
-class Killed(BaseException):
-    """The process that was playing is no more."""
-
-
-class Hangs(BaseException):
-    """A command never comes back; its thread is lost."""
+from tests.simulation.live import Guest, Hangs, LiveMoves
 
 
 class FaultyJournal(Journal):
@@ -77,38 +70,17 @@ class FaultyJournal(Journal):
                 raise sqlite3.OperationalError("database or disk is full")
 
 
-class Guest(msgspec.Struct):
-    """What is on a host of a guest.
-
-    Attributes:
-        disk: the incarnation that its disk was made for, though it may have been shelved since; later commands may
-            have been about a newer one.
-        defined: it is a domain; before, only files and instance data are there.
-        saved: its memory is on the disk, with the ports that it had.
-        aside: the incarnation that it is set aside as, from the beginning of that to the end of its restoration.
-    """
-
-    incarnation: int
-    disk: int
-    defined: bool = False
-    power_state: int = PowerState.SHUTDOWN
-    ports: tuple[str, ...] = ()
-    saved: bool = False
-    aside: int | None = None
-
-
 def disk_of(server_id: str, incarnation: int) -> bytes:
     """What is on the disk of a guest: enough to tell it from every other."""
     return f"{server_id} {incarnation}".encode()
 
 
-class SimulatedHypervisor:
+class SimulatedHypervisor(LiveMoves):
     """Implements Hypervisor for the hosts of one agent; guests are made and removed in the stages of a real one."""
 
     def __init__(self, dice: Dice, hosts: list[str], uploads: Path) -> None:
-        self._dice, self.hosts = dice, hosts
+        super().__init__(dice, hosts)
         self.uploads = Uploads(uploads)
-        self.guests: dict[tuple[str, str], Guest] = {}
         self.stashes: dict[tuple[str, str], Guest] = {}
         self.peers: list[SimulatedHypervisor] = [self]
         self.shared = False
@@ -163,6 +135,7 @@ class SimulatedHypervisor:
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
         with timeline.stage("unplug port"):
             self.guests.pop(key, None)
+            self.awaited.pop(key, None)
             if command.stash:
                 self.stashes.pop(key, None)
         return None
@@ -306,7 +279,7 @@ class SimulatedHypervisor:
         with timeline.stage("create disk"):
             self._trouble()
             found = self._left_behind(host, command)
-            check_shared(command, found is not None)
+            require_shared(command.shared, found is not None)
             if found is not None:
                 return {"shared": True}
             there = self.guests.get(key)
@@ -360,16 +333,7 @@ class SimulatedHypervisor:
         found.defined, found.ports = True, _ports_of(command)
         self._trouble()
         if run:
-            others = [
-                on
-                for peer in self.peers
-                for (on, server_id), guest in peer.guests.items()
-                if server_id == command.subject
-                and guest is not found
-                and guest.disk == found.disk
-                and guest.power_state == PowerState.RUNNING
-            ]
-            assert not others, f"a guest is run on {host} that runs on {others} as well"
+            self.alone(command.subject, found)
         return self._set(host, command, PowerState.RUNNING if run else PowerState.SHUTDOWN, timeline)
 
     def set_password(self, host: str, server_id: str, user: str, password: str) -> None:
@@ -408,17 +372,6 @@ class SimulatedHypervisor:
         if found.saved:
             raise CommandFailed("guest-suspended", "the guest is suspended: its ports cannot change")
 
-    def _found(self, host: str, command: Command) -> Guest:
-        if (found := self.guests.get((host, command.subject))) is None:
-            raise CommandFailed("no-such-guest", "there is no such guest")
-        return found
-
-    def _trouble(self) -> None:
-        if self._dice.strikes("host hangs"):
-            raise Hangs
-        if self._dice.strikes("host refuses"):
-            raise CommandFailed("hypervisor", "the host is not well")
-
 
 def _content(guest: GuestSpec) -> int:
     """The incarnation whose disk the image is a copy of; one that is no copy makes a new disk."""
@@ -450,6 +403,7 @@ class SimulatedAgent:
         """A new life; what was under way in the former is forgotten."""
         if self.agent is None:
             self.hypervisor.uploads.clear()
+            self.hypervisor.awaited.clear()
             executor = Executor(self.hypervisor, self.journal)
             papers = PapersFolder(self._folder / f"{self.name}-papers")
             cloud = self._folder / self.name
@@ -481,7 +435,7 @@ class SimulatedAgent:
 
     def something_happens(self) -> None:
         """A guest changes its power state by itself, and the agent says so."""
-        defined = [(key, guest) for key, guest in self.hypervisor.guests.items() if guest.defined]
+        defined = [(key, guest) for key, guest in self.hypervisor.guests.items() if guest.defined and not guest.coming]
         if self.agent is None or not defined:
             return
         (host, server_id), guest = self._dice.pick(defined)

@@ -20,7 +20,8 @@ from pileus.network.wiring import wire
 from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
-from tests.simulation.hosts import Guest, SimulatedAgent
+from tests.simulation.hosts import SimulatedAgent
+from tests.simulation.live import Guest
 from tests.unit import uses
 
 Stashes = dict[tuple[str, str], int | None]
@@ -120,7 +121,7 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]], reverting
     assert where == [server.host], f"server {server.id} is on {server.host}, its guest on {where}"
     guest = guests[0][1]
     assert guest.incarnation == server.incarnation, "the guest is of another incarnation"
-    assert guest.defined, "the guest is half made"
+    assert guest.defined and guest.coming != "some", "the guest is half made"
     assert guest.power_state == server.power_state, f"power state {server.power_state}, really {guest.power_state}"
     if server.vm_state not in (SHELVED, "resized"):  # one that is run by hand stays shelved
         assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
@@ -157,6 +158,7 @@ def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer,
     held: dict[str, set[str]] = {}
     moved = select(Migration.server_id).where(Migration.status.in_(("finished", "confirming")))
     resized = set(session.scalars(moved))
+    assert not any(port.next_host for port in ports.values()), "a port is expected where its server does not come"
     for port in ports.values():
         if port.server_id is None:
             loose = (port.created_by_compute, port.host, port.device_id, port.device_owner, port.status)

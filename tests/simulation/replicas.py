@@ -22,7 +22,8 @@ from pileus.operations.post import Link, Post
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
 from tests.simulation.dice import Dice
-from tests.simulation.hosts import Killed, SimulatedAgent
+from tests.simulation.hosts import SimulatedAgent
+from tests.simulation.live import Killed
 from tests.simulation.trips import REGISTRY
 
 REPORTS = 0.1
@@ -44,6 +45,7 @@ ON_THE_HOST = {
     "set disk aside",
     "restore disk",
     "remove disk",
+    "migrate guest",
 }
 """Stages of the simulated hypervisor; all other hold points are the replica's."""
 

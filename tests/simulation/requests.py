@@ -13,9 +13,21 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pileus.api import Caller, Policy, Requester
-from pileus.compute import create, servers, services
+from pileus.compute import create, server_migrations, servers, services
 from pileus.compute.action import Action
-from pileus.compute.actions import delete, evacuate, image, interfaces, pause, power, rebuild, resize, shelve
+from pileus.compute.actions import (
+    delete,
+    evacuate,
+    image,
+    interfaces,
+    live_migrate,
+    pause,
+    power,
+    rebuild,
+    resize,
+    shelve,
+)
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.policies import MEMBER, RULES
 from pileus.compute.services import Change
@@ -58,9 +70,10 @@ ACTIONS: dict[str, Action[Any]] = {
     "confirm": resize.confirm_resize,
     "revert": resize.revert_resize,
     "evacuate": evacuate.evacuate,
+    "live": live_migrate.live_migrate,
 }
 
-LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "resize": 4, "migrate": 4}
+LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "resize": 4, "migrate": 4, "live": 4}
 """What clients ask for more often than for other things: what few states allow."""
 SHELVING = ["shelve", "offload", "unshelve"]
 """What takes so long that a storm is longer, and has room for little else."""
@@ -91,7 +104,7 @@ class Clients:
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", *self._fond, *self._fond]
+        kinds = ["delete", "network", "group", "data", "drop", "abort", *self._fond, *self._fond]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
@@ -156,6 +169,8 @@ class Clients:
             body = {"name": "i"}
         elif kind == "resize":
             body = {"flavorRef": self._dice.pick(("42", "84", "d1"))}
+        elif kind == "live":
+            body = {"host": None, "block_migration": True, "disk_over_commit": False}
         elif kind == "attach":
             body = self._interface(session)
         elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now
@@ -222,6 +237,13 @@ class Clients:
             if asks.version == (2, 29):
                 body["force"] = self._dice.chance(0.5)
         return body
+
+    def _abort(self, session: Session) -> None:
+        """A live migration that has not begun yet, or of which the source does not hear, is to end."""
+        under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
+        if move := session.scalars(under_way.order_by(Migration.id).limit(1)).first():
+            server = session.get_one(Server, move.server_id)
+            server_migrations.steer(session, server, str(move.id), server_migrations.ABORT, LIVE_OPEN, self._owner())
 
     def _overdue(self, session: Session) -> None:
         """What housekeeping does of its own accord."""

@@ -20,7 +20,8 @@ from pileus.operations.model import DebtRow, OperationRow
 from tests.simulation import images, properties, trips
 from tests.simulation.database import FaultyDatabase, template
 from tests.simulation.dice import Dice, same_ids
-from tests.simulation.hosts import Killed, SimulatedAgent
+from tests.simulation.hosts import SimulatedAgent
+from tests.simulation.live import Killed
 from tests.simulation.replicas import Replica, dies
 from tests.simulation.requests import Clients, cloud_settings
 

@@ -114,7 +114,7 @@ class Executor:
             self._accepted.add(envelope.key)
             lane = self._lanes.get(key)
             if lane is not None:
-                if envelope.command.discards and lane.job:
+                if (envelope.command.discards or envelope.command.interrupts) and lane.job:
                     lane.job.timeline.abandon()
                     lane.job.overdue = min(lane.job.overdue, clock.monotonic() + ABANDONED_S)
                 lane.waiting.append(envelope)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PIECE = 4 * 1024 * 1024
 """Bytes that are asked for at once."""
 MOST_EXTENTS = 1_000_000
+MOST_HEAD = 1024
 ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 """For one answer; without a byte, after which it is given up; before a lost connection is made again."""
 
@@ -130,7 +131,41 @@ class TlsPeers:
         finally:
             connection.close()
 
+    def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
+        """A connection to what another host has prepared of a guest; see storage.peers.Peers."""
+        shown = self._shown(host, address)
+        try:
+            query = urlencode({"server_id": server_id, "way": way})
+            shown.sendall(f"GET /carry?{query} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):  # not a byte more: what follows is another's
+                piece = shown.recv(1)
+                if not piece or len(head) > MOST_HEAD:
+                    raise ConnectionError(f"host {host} does not carry on")
+                head += piece
+            if head.split()[1:2] != [b"101"]:
+                raise CommandFailed("peer", f"host {host} does not await the guest")
+        except BaseException:
+            shown.close()
+            raise
+        return shown
+
+    def tell_gone(self, host: str, address: str, server_id: str) -> None:
+        """Tell another host that a guest is its own; see storage.peers.Peers."""
+        connection = self._connection(host, address)
+        try:
+            _ask(connection, "/gone", {"server_id": server_id})
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+
     def _connection(self, host: str, address: str) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
+        connection.sock = self._shown(host, address)
+        return connection
+
+    def _shown(self, host: str, address: str) -> ssl.SSLSocket:
         papers = self._papers.papers()
         if papers is None:
             raise CommandFailed("peer", "this host has no certificate to show others")
@@ -146,9 +181,7 @@ class TlsPeers:
         if (found := peer(shown.getpeercert())) != who:
             shown.close()
             raise CommandFailed("peer", f"who answers for host {host} is {found}")
-        connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
-        connection.sock = shown
-        return connection
+        return shown
 
 
 def _opened(into: Path) -> io.FileIO:

@@ -43,6 +43,15 @@ class NewPassword(msgspec.Struct):
     password: str
 
 
+class Steering(msgspec.Struct):
+    """The body of POST /migration: what is to become of a live migration."""
+
+    host: str
+    server_id: str
+    incarnation: int
+    wanted: str
+
+
 class Agent:
     """What the HTTP handler serves.
 
@@ -113,8 +122,8 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /certificate,
-    /delivery, /declined, /taken for a replica of the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /migration,
+    /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
 
     POST /stop is for whoever may open the unix socket.
     """
@@ -169,6 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "/commands": self.agent.take,
             "/password": self._password,
+            "/migration": self._migration,
             "/certificate": self._certificate,
             "/delivery": self._delivery,
             "/declined": self._declined,
@@ -182,6 +192,12 @@ class Handler(BaseHTTPRequestHandler):
         """No command, for what is in a command may be kept, and no question, for addresses are logged."""
         new = msgspec.json.decode(body, type=NewPassword)
         self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
+        return {}
+
+    def _migration(self, body: bytes) -> Any:
+        """No command, for the one that moves the guest is under way."""
+        said = msgspec.json.decode(body, type=Steering)
+        self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
         return {}
 
     def _certificate(self, body: bytes) -> Any:
@@ -268,15 +284,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class PeerHandler(Handler):
-    """GET /extents, /extent for the agent of another host that a guest moves to."""
+    """GET /extents, /extent for the agent of another host that a guest moves to; /carry, /gone for that of one that a
+    guest comes from as it runs."""
 
     local = False
+    _carried = False
+    """Whether the connection is another's by now."""
 
     def _is_ours(self) -> bool:
         return True  # the door has seen its certificate
 
     def _questions(self) -> dict[str, Callable[..., Any]]:
-        return {"/extents": self._extents, "/extent": self._extent}
+        return {"/extents": self._extents, "/extent": self._extent, "/carry": self._carry, "/gone": self._gone}
 
     def _acts(self) -> dict[str, Callable[[bytes], Any]]:
         return {}
@@ -286,6 +305,30 @@ class PeerHandler(Handler):
 
     def _extent(self, server_id: str, file: str, first: str, length: str) -> Any:
         return peers.extent(self._disk(server_id, file), _number(first), _number(length))
+
+    def _carry(self, server_id: str, way: str) -> Any:
+        """From the answer 101 on the connection is the guest's."""
+
+        def begin() -> None:
+            self.close_connection = self._carried = True
+            self.send_response_only(101)
+            self.end_headers()
+
+        try:
+            self.agent.hypervisor.carry(self._replica, server_id, way, self.connection, begin)
+        except (OSError, CommandFailed) as error:
+            if not self._carried:
+                raise CommandFailed("no-such-guest", "the guest is not awaited") from error
+            log.warning("what is carried of guest %s breaks off: %s", server_id, error)
+        return {}
+
+    def _gone(self, server_id: str) -> Any:
+        self.agent.hypervisor.gone(self._replica, server_id)
+        return {}
+
+    def _reply(self, status: int, body: Any) -> None:
+        if not self._carried:
+            super()._reply(status, body)
 
     def _disk(self, server_id: str, file: str) -> Path:
         return self.agent.hypervisor.handed_over(self._replica, server_id, file)

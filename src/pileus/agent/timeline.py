@@ -24,19 +24,19 @@ class Timeline:
     def __init__(self, tell: Callable[[str, int, int], None] | None = None) -> None:
         self._events: list[Event] = []
         self._lock = threading.Lock()
-        self._tell, self._told = tell, 0.0
+        self._tell, self._told = tell, dict[str, float]()
         self.abandoned = False
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Say how far a long stage is, in bytes; passed on at most every PROGRESS_S seconds.
+        """Say how far a long stage is, in bytes; passed on at most every PROGRESS_S seconds of each.
 
         Raises:
             CommandFailed: the command was abandoned.
         """
         if self.abandoned:
             raise CommandFailed("abandoned", f"{stage} was not finished: the command was taken back")
-        if self._tell and clock.monotonic() - self._told > PROGRESS_S:
-            self._told = clock.monotonic()
+        if self._tell and clock.monotonic() - self._told.get(stage, 0.0) > PROGRESS_S:
+            self._told[stage] = clock.monotonic()
             self._tell(stage, done, total)
 
     def abandon(self) -> None:

@@ -11,14 +11,17 @@ from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Base
 from pileus.db.structs import AsStruct
 
-RESIZE, MIGRATION, EVACUATION = "resize", "migration", "evacuation"
+RESIZE, MIGRATION, LIVE, EVACUATION = "resize", "migration", "live-migration", "evacuation"
 """Types of moves (api-ref compute, migration_type)."""
 PRE_MIGRATING, MIGRATING, POST_MIGRATING = "pre-migrating", "migrating", "post-migrating"
 FINISHED, CONFIRMING, CONFIRMED = "finished", "confirming", "confirmed"
 REVERTING, REVERTED, FAILED = "reverting", "reverted", "error"
 ACCEPTED, DONE, NOT_DONE = "accepted", "done", "failed"
 """Of evacuations, besides PRE_MIGRATING."""
-OPEN = (ACCEPTED, PRE_MIGRATING, MIGRATING, POST_MIGRATING, FINISHED, CONFIRMING, REVERTING)
+QUEUED, PREPARING, RUNNING, COMPLETED, CANCELLED = "queued", "preparing", "running", "completed", "cancelled"
+LIVE_OPEN = (QUEUED, PREPARING, RUNNING, POST_MIGRATING)
+"""Statuses of live migrations that are in progress."""
+OPEN = (ACCEPTED, PRE_MIGRATING, MIGRATING, FINISHED, CONFIRMING, REVERTING, *LIVE_OPEN)
 """Statuses of moves that nothing came of yet: what the server has on its source is kept."""
 UNCONFIRMED = text("status IN ('finished', 'confirming')")
 
@@ -52,6 +55,13 @@ class Migration(Base):
     held_ram: Mapped[int] = mapped_column(default=0)
     """By how much the larger of both flavors is above the one that the server has: counted for its project as long as
     it may have the other again."""
+    aborting: Mapped[bool] = mapped_column(default=False)
+    """Somebody asked for the end of it, a live migration."""
+    memory_total: Mapped[int] = mapped_column(default=0)
+    memory_done: Mapped[int] = mapped_column(default=0)
+    disk_total: Mapped[int] = mapped_column(default=0)
+    disk_done: Mapped[int] = mapped_column(default=0)
+    """How far a live migration is, bytes."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime | None]
 

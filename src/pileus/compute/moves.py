@@ -14,6 +14,7 @@ from sqlalchemy import select
 from pileus.api import Requester
 from pileus.compute import notifications, scheduler, servers, spec
 from pileus.compute.migration_model import (
+    CANCELLED,
     CONFIRMED,
     EVACUATION,
     FAILED,
@@ -46,7 +47,7 @@ INCARNATIONS = 3
 def begin(
     session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester, status: str = PRE_MIGRATING
 ) -> Migration:
-    """A move that was asked for; `kind`: resize, migration or evacuation."""
+    """A move that was asked for; `kind`: one of the types."""
     old = server.flavor
     move = Migration(
         uuid=new_id(),
@@ -102,10 +103,7 @@ def all_open(
 def schedule(
     session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, origin: Origin
 ) -> Values:
-    """The server's claim becomes the move's, another host is claimed for the server. The guest that it has is of
-    another incarnation from now on, so that nothing that was owed before disturbs the move.
-
-    A move that was never confirmed, because an administrator reset the server's state, is confirmed now.
+    """Claim a host for a server that is moved; see `claim`.
 
     Returns:
         {"host": name, "address": of the source}.
@@ -113,12 +111,20 @@ def schedule(
     Raises:
         CommandError: "no-valid-host".
     """
-    server, move, placed = place(session, server_id, move_id, excluded, host)
-    server.incarnation = server.next_incarnation
-    move.source_incarnation = server.incarnation
+    server, move, placed = set_out(session, server_id, move_id, excluded, host)
     note(move, MIGRATING)
     told = notifications.action(session, server, origin, "resize.start")
-    return placed | {"address": _agent(session, move.source_host), "_events": [*placed["_events"], told]}
+    return placed | {"address": address_of(session, move.source_host), "_events": [*placed["_events"], told]}
+
+
+def set_out(
+    session: Session, server_id: str, move_id: int, excluded: list[str], host: str | None, forced: bool = False
+) -> tuple[Server, Migration, Values]:
+    """As `place`; the guest on the source is of another incarnation from now on, so that nothing that was owed before
+    disturbs the move."""
+    server, move, placed = place(session, server_id, move_id, excluded, host, forced)
+    move.source_incarnation = server.incarnation = server.next_incarnation
+    return server, move, placed
 
 
 def place(
@@ -204,7 +210,8 @@ def give_up(session: Session, move_id: int) -> None:
     """Nothing came of a move; idempotent."""
     move = session.get(Migration, move_id, with_for_update=True)
     if move is not None and move.status in OPEN:
-        settle(move, NOT_DONE if move.type == EVACUATION else FAILED)
+        failed = NOT_DONE if move.type == EVACUATION else FAILED
+        settle(move, CANCELLED if move.aborting else failed)
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
@@ -294,8 +301,8 @@ def _address(session: Session, host: str) -> str:
     return session.scalar(select(Host.host_ip).where(Host.name == host)) or ""
 
 
-def _agent(session: Session, host: str) -> str:
-    """Where a host's agent hands disks over."""
+def address_of(session: Session, host: str) -> str:
+    """Where other hosts' agents find a host's."""
     found = agents.of_host(session, host)
     return found.address if found else ""
 

@@ -14,7 +14,7 @@ from pileus.clock import utcnow
 from pileus.db.engine import Database
 from pileus.errors import Unavailable
 
-HEAD = "0010"
+HEAD = "0012"
 """The newest migration; a test compares it with the folder and the tables with the models."""
 FOLDER = Path(__file__).with_name("migrations")
 

@@ -117,6 +117,8 @@ class Port(Standard, Base):
     device_owner: Mapped[str] = mapped_column(default="")
     host: Mapped[str] = mapped_column(default="", index=True)
     """Where the port is bound; empty while it is not."""
+    next_host: Mapped[str] = mapped_column(default="")
+    """Where its server may be in a moment, which is moved as it runs: what is sent to it arrives there, too."""
     vnic_type: Mapped[str] = mapped_column(default="normal")
     profile: Mapped[Values] = mapped_column(default=dict)
     port_security_enabled: Mapped[bool] = mapped_column(default=True)

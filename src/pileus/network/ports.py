@@ -142,7 +142,7 @@ def bind_many(session: Session, bound: Iterable[tuple[Port, str]]) -> None:
     unwired: set[str] = set()
     groups: set[str] = set()
     for port, host in bound:
-        port.host = host
+        port.host, port.next_host = host, ""
         groups.update(port.security_group_ids)
         if not port.network.wired:
             unwired.add(port.network_id)
@@ -155,7 +155,7 @@ def bind_many(session: Session, bound: Iterable[tuple[Port, str]]) -> None:
 
 def unbind(port: Port) -> None:
     """Take a port off its host."""
-    port.host = ""
+    port.host = port.next_host = ""
     port.status = "DOWN"
 
 

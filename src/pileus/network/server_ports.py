@@ -124,6 +124,15 @@ def bind_all(session: Session, server_id: str, host: str, request_id: str) -> li
     return [port.id for port in held]
 
 
+def expect(session: Session, server_id: str, next_host: str, request_id: str) -> None:
+    """A server that runs may be on another host in a moment, and its ports with it; on none if "". Idempotent."""
+    held = of_server(session, server_id, lock=True)
+    for port in held:
+        port.next_host = next_host
+    session.flush()
+    sync.ports_changed(session, [(port, request_id) for port in held])
+
+
 def unbind_all(session: Session, server_id: str, request_id: str = "") -> None:
     """A server is on no host any more: its ports are bound to none, and stay its own. Idempotent."""
     held = of_server(session, server_id, lock=True)

@@ -107,6 +107,7 @@ def _port(row: Port, prefixes: dict[str, int]) -> PortSpec:
         device_owner=row.device_owner,
         dns_name=row.dns_name,
         host=row.host,
+        next_host=row.next_host,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,51 @@ def test_a_stranger_is_not_let_in(
     with pytest.raises(CommandFailed, match="does not hand"):
         fetch(papers=stranger)
     assert source.asked == []
+
+
+# --- guests that come as they run -----------------------------------------------------------------------------------
+
+
+class Carrying:
+    """A host that awaits a guest of host `dest`, and says back what it is told."""
+
+    def __init__(self, source: Source) -> None:
+        source.agent.hypervisor.carry = self.carry  # type: ignore[method-assign]
+        source.agent.hypervisor.gone = self.gone  # type: ignore[method-assign]
+        self.told: list[tuple[str, str, str]] = []
+
+    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+        self.told.append((source, server_id, way))
+        if source != "dest":
+            raise CommandFailed("no-such-guest", "no such guest is awaited from you")
+        begin()
+        there.sendall(b"greeting;")
+        there.sendall(there.recv(100))
+
+    def gone(self, source: str, server_id: str) -> None:
+        self.told.append((source, server_id, "gone"))
+
+
+def peers(tmp_path: Path, cloud: Cloud, name: str = "dest") -> TlsPeers:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "cloud").write_text(CLOUD)
+    return TlsPeers(cloud.enrol(folder / "papers", name), folder / "cloud")
+
+
+def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    carrying, mine = Carrying(source), peers(tmp_path, cloud)
+    with mine.join("source", source.address, SERVER, "memory") as joined:
+        assert joined.recv(9) == b"greeting;", "what the other end says first is not lost"
+        joined.sendall(b"memory")
+        assert joined.recv(9) == b"memory" and joined.recv(9) == b""
+    mine.tell_gone("source", source.address, SERVER)
+    assert carrying.told == [("dest", SERVER, "memory"), ("dest", SERVER, "gone")]
+
+
+def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    Carrying(source)
+    with pytest.raises(CommandFailed, match="does not await"):
+        peers(tmp_path, cloud, "other").join("source", source.address, SERVER, "memory")
+    with pytest.raises(CommandFailed, match="who answers for host elsewhere"):
+        peers(tmp_path, cloud, "third").join("elsewhere", source.address, SERVER, "memory")

@@ -82,3 +82,10 @@ def test_a_password_is_passed_on_and_told_nobody(
 
 def test_what_is_not_served_is_not_found(agent: Path) -> None:
     assert post(agent, "/passwords", b"{}")[0] == 404
+
+
+def test_a_live_migration_is_steered(agent: Path, desk: Desk) -> None:
+    told = {"host": "fake-1", "server_id": SERVER, "incarnation": 3, "wanted": "live_migration_abort"}
+    assert post(agent, "/migration", json.dumps(told).encode()) == (200, {})
+    assert desk.hypervisor._wanted == {("fake-1", SERVER, 3): "live_migration_abort"}
+    assert post(agent, "/migration", b"{}")[0] == 400

@@ -34,6 +34,8 @@ class PortSpec(Spec, frozen=True, kw_only=True):
     dns_name: str = ""
     host: str = ""
     """Host the port is bound to; empty while unbound."""
+    next_host: str = ""
+    """Host that its guest is moved to just now, as it runs; empty while it is not."""
 
 
 class SubnetSpec(Spec, frozen=True, kw_only=True):

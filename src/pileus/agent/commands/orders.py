@@ -1,11 +1,9 @@
-"""The commands, and how they travel."""
+"""The commands; those of live migration are in live.py, how all travel is in parcels.py."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Union
-
-import msgspec
+from typing import ClassVar
 
 from pileus.agent.commands.base import Spec
 from pileus.agent.commands.guests import GuestPort, GuestSpec
@@ -26,6 +24,9 @@ class Command(Spec, frozen=True, kw_only=True, tag=True):
     """Whether the guest goes on from what was set aside of an older incarnation: making way for it leaves that."""
     drops: ClassVar[bool] = False
     """Whether it removes only what was set aside: a newer guest is left alone, and does not make it stale."""
+
+    interrupts: ClassVar[bool] = False
+    """Whether what is under way about the guest is to end for it, though nothing is discarded."""
 
     @classmethod
     def words(cls) -> str:
@@ -318,42 +319,3 @@ class TakeOverGuest(GuestCommand, frozen=True, kw_only=True):
     """From PrepareGuest's answer."""
     run: bool
     plug_timeout_s: float = 60.0
-
-
-def _commands(base: type[Command] = Command) -> tuple[type[Command], ...]:
-    """The heirs that name a driver's method of their own."""
-    heirs = base.__subclasses__()
-    own = tuple(one for one in heirs if "method" in vars(one))
-    return own + tuple(found for one in heirs for found in _commands(one))
-
-
-COMMANDS = _commands()
-"""Every command that there is."""
-if TYPE_CHECKING:
-    AnyCommand = Command
-else:
-    AnyCommand = Union[COMMANDS]  # noqa: UP007  # what is on the wire is one of them, told apart by its tag
-
-
-class Envelope(Spec, frozen=True, kw_only=True):
-    """A command under way. The same key is never executed twice to its end; a lower attempt than one seen is stale."""
-
-    key: str
-    operation_id: str
-    attempt: int
-    host: str
-    """Which of the agent's hosts."""
-    deadline_s: float
-    """Seconds from its beginning after which the agent gives the command up and says so."""
-    command: AnyCommand
-
-
-class Parcel(Spec, frozen=True, kw_only=True):
-    """An envelope whose command is still closed: one that an agent cannot read must not keep it from the others."""
-
-    key: str
-    host: str
-    operation_id: str = ""
-    attempt: int = 0
-    deadline_s: float = 600.0
-    command: msgspec.Raw = msgspec.Raw()

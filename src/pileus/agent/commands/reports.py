@@ -12,7 +12,8 @@ from pileus.agent.commands.base import Amount, Count, HostName, Instant, Spec, S
 CONTRACT = 5
 """Version of this contract; an agent says which versions it speaks (`AgentReport.contract`).
 
-5 added commands to 4: a guest of a dead host is prepared, and taken over. One of 4 answers them with "unsupported".
+5 added commands to 4: a guest departs, is awaited, migrates, stays, arrives; one of a dead host is prepared, and taken
+over. An agent of 4 answers them with "unsupported".
 """
 NORTHBOUND_PORT = 6641
 """Where replicas elsewhere find OVN's northbound database, on the host where its central is."""

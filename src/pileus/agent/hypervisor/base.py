@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from pileus.agent.commands import (
+    ArriveGuest,
     AttachPort,
+    AwaitGuest,
     BuildGuest,
+    DepartGuest,
     DetachPort,
     DiscardGuest,
     DropStash,
     GuestSpec,
     HostReport,
+    MigrateGuest,
     PauseGuest,
     PrepareGuest,
     RebootGuest,
@@ -23,18 +28,20 @@ from pileus.agent.commands import (
     SnapshotGuest,
     StartGuest,
     StashGuest,
+    StayGuest,
     StopGuest,
     SuspendGuest,
     TakeOverGuest,
     UnpauseGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from pileus.values import TRUE
 
 GuestListener = Callable[[str, str, int], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
+ABORT, FORCE = "live_migration_abort", "live_migration_force_complete"
+"""What may become of a live migration under way (`Hypervisor.steer`)."""
 Result = dict[str, Any] | None
 """Of a command, as its struct says; None where that is {}."""
 
@@ -116,13 +123,56 @@ class Hypervisor(Protocol):
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
         """Make a guest of what was made ready."""
 
+    # --- live moves --------------------------------------------------------------------------------------------
+
+    def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
+        """Be ready to give a guest that runs to another host."""
+
+    def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
+        """Be ready for a guest that comes as it runs."""
+
+    def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
+        """Move a guest to the host that awaits it, as it runs."""
+
+    def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
+        """End a guest's leaving; whether it is here."""
+
+    def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
+        """End a guest's coming; whether all of it is here."""
+
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
+        """End a live migration that is under way here, or is just about to begin ("live_migration_abort"); or hold the
+        guest until it is there ("live_migration_force_complete").
+
+        Raises:
+            CommandFailed: "not-migrating": there is nothing to be forced.
+        """
+
     # --- other hosts -------------------------------------------------------------------------------------------
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
-        """A file of what was set aside of a guest that moves to host `to`.
+        """A file of what was set aside of a guest that moves to host `to`, or of one that moves as it runs, if that
+        does not write it.
 
         Raises:
             CommandFailed: "no-such-guest": there is none for that host.
+        """
+
+    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+        """Have a connection of another host's agent reach what it is for, of a guest that is awaited from that host.
+
+        Args:
+            way: one of carrier.WAYS. begin: called when it is about to.
+
+        Raises:
+            CommandFailed: "no-such-guest": it is not awaited. OSError.
+        """
+
+    def gone(self, source: str, server_id: str) -> None:
+        """A guest that is awaited from a host is not there any more: it goes on here.
+
+        Raises:
+            CommandFailed: "no-such-guest": it is not awaited.
         """
 
     # --- questions --------------------------------------------------------------------------------------------
@@ -157,10 +207,3 @@ def has_agent(guest: GuestSpec) -> bool:
     """Whether a guest's image says that an agent runs in it (image property hw_qemu_guest_agent)."""
     properties = guest.image.properties if guest.image else {}
     return properties.get("hw_qemu_guest_agent", "").strip().lower() in TRUE
-
-
-def check_shared(command: PrepareGuest, shared: bool) -> None:
-    """Raises CommandFailed: a guest's disk is, or is not, on shared storage, and the command says otherwise."""
-    if command.shared not in (None, shared):
-        found = "is" if shared else "is not"
-        raise CommandFailed("shared-storage", f"the server's disk {found} on storage that both hosts share")

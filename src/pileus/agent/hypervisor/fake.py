@@ -1,17 +1,18 @@
 """The fake hypervisor: stands for any number of hosts, keeps guests as files, takes no time and runs nothing.
 
 For scale and API tests. `fake/behaviour.json` in the agent's state may make it slow or failing:
-{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "fail": {"snapshot": "the disk is full"}},
-where "fail" names drivers' methods, with a reason, or with one for each host that it fails on; {"shared": true}: all
-hosts see each other's disks.
+{"build_s": 0.1, "fail_build": {"fake-1": "the disk is broken"}, "copy_s": 5, "migrate_s": 5,
+"fail": {"snapshot": "the disk is full"}}, where "fail" names drivers' methods, with a reason, or with one for each host
+that it fails on; {"shared": true}: all hosts see each other's disks.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ from pileus.agent.commands import (
     UnpauseGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import GuestListener, Result, check_shared, has_agent
+from pileus.agent.errors import CommandFailed, require_shared
+from pileus.agent.hypervisor.base import GuestListener, Result, has_agent
+from pileus.agent.hypervisor.fake_live import FakeLiveMoves, replace
 from pileus.agent.ids import checked_id
 from pileus.agent.network.base import Network
 from pileus.agent.storage import qcow2
@@ -57,7 +59,7 @@ VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
 STAGES = ("prepare network", "fetch image", "inspect and convert image", "create disk", "console", "define guest")
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakeLiveMoves):
     """Implements Hypervisor. A guest is a file that holds its power state: like a real one it survives the agent.
 
     `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with,
@@ -68,6 +70,7 @@ class FakeHypervisor:
     def __init__(
         self, state: Path, network: Network, hosts: int, uploads: Uploads | None = None, suffix: str = ""
     ) -> None:
+        super().__init__()
         self._root, self._network = state / "fake", network
         self._uploads = uploads or Uploads(None)
         self._hosts = [f"fake-{number + 1}{suffix}" for number in range(hosts)]
@@ -118,6 +121,7 @@ class FakeHypervisor:
             self._memory(host, server_id).unlink(missing_ok=True)
             self._saved(host, server_id).unlink(missing_ok=True)
             (self._root / host / server_id).unlink(missing_ok=True)
+            self._coming(host, server_id).unlink(missing_ok=True)
             if command.stash:
                 self._stash(host, server_id).unlink(missing_ok=True)
         with timeline.stage("unplug port"):
@@ -151,7 +155,7 @@ class FakeHypervisor:
         if not saved.exists():
             self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
         with timeline.stage("suspend guest"):
-            _replace(saved, b"")
+            replace(saved, b"")
             return self._set(host, command.server_id, PowerState.SHUTDOWN)
 
     def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
@@ -215,7 +219,7 @@ class FakeHypervisor:
             with timeline.stage("unplug port"):
                 self._network.unplug([wiring.port.id for wiring in self.remembered(host, server_id).ports])
             with timeline.stage("set disk aside"):
-                _replace(self._stash(host, server_id), str(command.incarnation).encode())
+                replace(self._stash(host, server_id), str(command.incarnation).encode())
         (self._root / host / server_id).unlink(missing_ok=True)
         return {"power_state": PowerState.SHUTDOWN, "files": ["disk"]}
 
@@ -252,7 +256,7 @@ class FakeHypervisor:
 
     def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
-        check_shared(command, shared := bool(self._behaviour().get("shared")))
+        require_shared(command.shared, shared := bool(self._behaviour().get("shared")))
         if not shared:
             self._define(host, command.guest)
         return {"shared": shared}
@@ -265,6 +269,12 @@ class FakeHypervisor:
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
         raise CommandFailed("no-such-guest", "simulated guests have no disks")
+
+    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+        raise CommandFailed("no-such-guest", "simulated guests have nothing to carry")
+
+    def gone(self, source: str, server_id: str) -> None:
+        raise CommandFailed("no-such-guest", "simulated guests go on when their hosts are told so")
 
     # --- questions --------------------------------------------------------------------------------------------
 
@@ -341,7 +351,7 @@ class FakeHypervisor:
                 yield GuestReport(server_id=path.name, power_state=int(path.read_text()))
             except FileNotFoundError:
                 continue  # discarded just now
-        for path in self._guests(f"{host}.stash"):
+        for path in (*self._guests(f"{host}.stash"), *self._guests(f"{host}.coming")):
             if not (self._root / host / path.name).exists():
                 yield GuestReport(server_id=path.name, power_state=None)
 
@@ -361,7 +371,7 @@ class FakeHypervisor:
         return self._run(host, guest, plug_timeout_s, timeline) if run else self._define(host, guest)
 
     def _set(self, host: str, server_id: str, power_state: int) -> Result:
-        _replace(self._root / host / server_id, str(power_state).encode())
+        replace(self._root / host / server_id, str(power_state).encode())
         return {"power_state": power_state}
 
     def _memory(self, host: str, server_id: str) -> Path:
@@ -383,17 +393,8 @@ class FakeHypervisor:
     def _remember(self, host: str, guest: GuestSpec) -> None:
         """Keep all of the specification but the password, as real hosts do."""
         data = msgspec.structs.replace(guest.data, admin_pass=None)
-        _replace(self._memory(host, guest.server_id), msgspec.json.encode(msgspec.structs.replace(guest, data=data)))
+        replace(self._memory(host, guest.server_id), msgspec.json.encode(msgspec.structs.replace(guest, data=data)))
 
     def _behaviour(self) -> dict[str, Any]:
         path = self._root / "behaviour.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(content)
-    fresh.replace(path)

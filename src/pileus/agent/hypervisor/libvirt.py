@@ -23,10 +23,12 @@ from pileus.agent.commands import (
     TakeOverGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed
+from pileus.agent.errors import CommandFailed, require_shared
 from pileus.agent.hypervisor import accel, hardware, host
-from pileus.agent.hypervisor.base import GuestListener, Result, check_shared
+from pileus.agent.hypervisor.base import GuestListener, Result
+from pileus.agent.hypervisor.comings import Comings
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
+from pileus.agent.hypervisor.live import LiveCommands
 from pileus.agent.hypervisor.moves import MoveCommands
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
@@ -36,7 +38,7 @@ from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.file import GuestFiles, Owner
 from pileus.agent.storage.peers import Peers
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
@@ -54,7 +56,7 @@ _NO_AGENT = (
 )
 
 
-class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands):
+class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands, LiveCommands):
     """One host: this machine, with a libvirtd of its own (see base.Hypervisor).
 
     Args:
@@ -89,6 +91,8 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
         self._uploads = uploads or Uploads(None)
         self._peers = peers
+        self._comings = Comings(self._daemon.meeting, self._daemon.socket)
+        self._steered = {}
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -173,10 +177,10 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         guest = command.guest
         with self._commanded(host, guest.server_id):
             files = self._files.guest(guest.server_id)
-            if (owned := files.owned) and owned[0] == host and owned[1] < guest.incarnation:
+            if (owned := files.owned) and owned.host == host and owned.incarnation < guest.incarnation:
                 files.remove()  # it was here once, and left something
-            shared = files.root.exists() and files.owned != (host, guest.incarnation)
-            check_shared(command, shared)
+            shared = files.root.exists() and files.owned != Owner(host, guest.incarnation)
+            require_shared(command.shared, shared)
             if not shared:
                 self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline, run=False)
                 return {"shared": False}
@@ -211,6 +215,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         """
         server_id = command.server_id
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
+            self._comings.close(server_id)
             self._undefine(server_id)
             self._files.guest(server_id).give_up(command.incarnation)
             if command.stash:

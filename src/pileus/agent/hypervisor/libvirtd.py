@@ -27,6 +27,9 @@ _START_TIMEOUT_S = 30.0
 _SUN_PATH_MAX = 107
 """Longest path of a unix socket (unix(7): 108 bytes with the closing zero)."""
 
+MEETING = "/run/libvirt/moves"
+"""Where libvirtd finds the sockets of guests that move, as it sees it."""
+
 _ROOMS = ("etc", "run", "lib", "log", "cache")
 
 _LIBVIRTD_CONF = """\
@@ -76,6 +79,16 @@ class Libvirtd:
     def pid(self) -> int | None:
         """Process id of the running daemon."""
         return pid_of(self._pidfile, PROGRAM)
+
+    @property
+    def meeting(self) -> Path:
+        """MEETING, as others see it."""
+        return self._room / "run" / "moves"
+
+    @property
+    def socket(self) -> Path:
+        """The socket on which the daemon is talked to."""
+        return self._socket
 
     @property
     def uri(self) -> str:

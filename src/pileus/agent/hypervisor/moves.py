@@ -89,6 +89,12 @@ class MoveCommands(Guests):
             return aside.directory / file
         if moved.goes_to(aside) == to and file == aside.base_name():
             return self._images.path(file)
+        files = self._files.guest(server_id)
+        if (owned := files.owned) and owned.leaving == to:
+            if file == files.config_drive.name:
+                return files.config_drive
+            if file == files.base_name():
+                return self._images.path(file)
         raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:

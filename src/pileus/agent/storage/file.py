@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from pileus.agent.account import FIRST_GUEST, GUESTS, Account, give, share
 from pileus.agent.commands import GuestSpec
@@ -90,6 +91,18 @@ class InstanceFiles:
         return found - {""}
 
 
+class Owner(NamedTuple):
+    """Whose a guest's files are, of hosts that see the same storage: a host's, for an incarnation of the guest.
+
+    Attributes:
+        leaving: the host that the guest is about to go to as it runs, or "".
+    """
+
+    host: str
+    incarnation: int
+    leaving: str = ""
+
+
 class GuestFiles:
     """The files of one guest.
 
@@ -106,7 +119,7 @@ class GuestFiles:
     ) -> None:
         self.directory, self._account, self._own, self._host = directory, account, own, host
         self.owner_note = directory / "owner"
-        """Says which host's these are, and of which incarnation of the guest."""
+        """Says whose these are; see Owner."""
         self.user_note = directory / "user"
         """Says which user the guest runs as, and nobody else."""
         self.root = directory / "disk"
@@ -129,17 +142,18 @@ class GuestFiles:
         share(self._account, self.directory, 0o710)
         self.own(incarnation)
 
-    def own(self, incarnation: int) -> None:
-        """Have the files be this host's, and this incarnation's, from now on."""
-        if self.owned != (self._host, incarnation):
-            write_private(self.owner_note, f"{self._host} {incarnation}".encode())
+    def own(self, incarnation: int, host: str | None = None, leaving: str = "") -> None:
+        """Have the files be a host's from now on, this one's if none is named; see Owner."""
+        owner = Owner(self._host if host is None else host, incarnation, leaving)
+        if self.directory.exists() and self.owned != owner:
+            write_private(self.owner_note, f"{owner.host} {incarnation} {leaving}".encode())
 
     @property
-    def owned(self) -> tuple[str, int] | None:
-        """Whose the files are: the host, and the guest's incarnation; None: nobody wrote that down."""
+    def owned(self) -> Owner | None:
+        """Whose the files are; None: nobody wrote that down."""
         try:
-            host, incarnation = self.owner_note.read_text().rsplit(" ", 1)
-            return host, int(incarnation)
+            host, incarnation, leaving = self.owner_note.read_text().split(" ")
+            return Owner(host, int(incarnation), leaving)
         except (OSError, ValueError):
             return None
 
@@ -147,12 +161,12 @@ class GuestFiles:
     def anothers(self) -> bool:
         """Whether the files are those of a guest that another host has, on storage that both share."""
         owned = self.owned
-        return bool(owned and owned[0] and self._host and owned[0] != self._host)
+        return bool(owned and owned.host and self._host and owned.host != self._host)
 
     def give_up(self, incarnation: int) -> None:
         """Remove everything that is this incarnation's, or an older one's, of this host. Idempotent."""
         owned = self.owned
-        newer = owned is not None and 0 < incarnation < owned[1]
+        newer = owned is not None and 0 < incarnation < owned.incarnation
         if not self.anothers and not newer:
             self.remove()
 

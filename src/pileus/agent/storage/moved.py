@@ -6,10 +6,10 @@ that is as it was, says that there is something to be restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pileus.agent.commands import GuestSpec
+from pileus.agent.commands import GuestSpec, MovingDisk
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
@@ -69,6 +69,24 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         raise CommandFailed("busy", "another guest is in the server's place")
     with blamed("disk", "restored"):
         aside.directory.rename(files.directory)
+
+
+def make_empty(files: GuestFiles, disks: Sequence[MovingDisk], base: Path) -> None:
+    """Make disks that a guest's are copied into; the root disk stands on an image base.
+
+    Raises:
+        CommandFailed: "storage"; "invalid", there is no disk of such a name.
+    """
+    for disk in disks:
+        path = files.directory / disk.name
+        if path not in (files.root, files.ephemeral, files.swap) or disk.format not in ("qcow2", "raw"):
+            raise CommandFailed("invalid", "the server's disks have other names")
+        backing = ["-F", "raw", "-b", str(base)] if path == files.root else []
+        with blamed("disk"):
+            path.unlink(missing_ok=True)
+            if backing:
+                files.note_base(base)
+            run("qemu-img", "create", "-q", "-f", disk.format, *backing, str(path), str(disk.size))
 
 
 def names(files: GuestFiles) -> list[str]:

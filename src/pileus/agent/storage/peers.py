@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -35,3 +36,16 @@ class Peers(Protocol):
         Raises:
             CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
         """
+
+    def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
+        """A connection to what is prepared on another host for a guest that it awaits.
+
+        Args:
+            host, address: as for `fetch`. way: one of carrier.WAYS.
+
+        Raises:
+            OSError. CommandFailed: it does not await the guest.
+        """
+
+    def tell_gone(self, host: str, address: str, server_id: str) -> None:
+        """Tell the host that awaits a guest that this one has it no more; raises as `join`."""

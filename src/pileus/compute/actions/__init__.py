@@ -6,6 +6,7 @@ from pileus.compute.actions import (
     evacuate,
     image,
     interfaces,
+    live_migrate,
     lock,
     pause,
     power,
@@ -39,6 +40,7 @@ FLOWS = (
     resize.confirm_resize,
     resize.revert_resize,
     evacuate.evacuate,
+    live_migrate.live_migrate,
 )
 ACTIONS = (
     *FLOWS,

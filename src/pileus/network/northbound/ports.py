@@ -89,6 +89,15 @@ def addresses(port: PortSpec) -> tuple[list[str], list[str]]:
     return [own, *others], [" ".join([mac, *ips]) for mac, ips in pairs.items()]
 
 
+def options(port: PortSpec) -> dict[str, str]:
+    """Where a port is carried: on its host, and on the one that its guest is moved to just now, there from when QEMU
+    announces it (ovn-nb(5), requested-chassis, activation-strategy)."""
+    if port.next_host:
+        both = {"requested-chassis": f"{port.host},{port.next_host}", "activation-strategy": "rarp"}
+        return both | {"mcast_flood_reports": "true"}
+    return {"requested-chassis": port.host, "mcast_flood_reports": "true"}
+
+
 def dns_records(name: str, cidrs: str, domain: str) -> dict[str, str]:
     """Records of a port: name, name.domain and the reverse of each address (ovn-nb(5), DNS); none for other names."""
     ips = [ipaddress.ip_interface(cidr).ip for cidr in cidrs.split()]
@@ -103,13 +112,12 @@ def dns_records(name: str, cidrs: str, domain: str) -> dict[str, str]:
 def _columns(change: Change, port: PortSpec) -> Values:
     delivered, allowed = addresses(port)
     metadata = port.device_owner == METADATA_OWNER
-    options = {} if metadata else {"requested-chassis": port.host, "mcast_flood_reports": "true"}
     return {
         "type": "localport" if metadata else "",
         "addresses": delivered,
         "port_security": [] if metadata else allowed,
         "enabled": [port.admin_state_up],
-        "options": options,
+        "options": {} if metadata else options(port),
         "external_ids": _external_ids(port),
         "dhcpv4_options": _dhcp(change, port, version=4),
         "dhcpv6_options": _dhcp(change, port, version=6),

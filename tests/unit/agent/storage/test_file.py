@@ -12,7 +12,7 @@ import pytest
 
 from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage.file import GuestFiles, InstanceFiles, Owner
 from tests.unit.agent.specs import SERVER, guest
 
 GIB = 1 << 30
@@ -208,10 +208,10 @@ def test_a_directory_is_one_hosts(two: tuple[InstanceFiles, InstanceFiles]) -> N
     one, other = two
     one.guest(SERVER).make_directory(3)
     one.guest(SERVER).copying.mkdir()
-    assert one.guest(SERVER).owned == ("one", 3) and not one.guest(SERVER).anothers
+    assert one.guest(SERVER).owned == Owner("one", 3) and not one.guest(SERVER).anothers
     assert (one.known(), one.copied(), other.known(), other.copied()) == ([SERVER], [SERVER], [], [])
     other.guest(SERVER).own(4)
-    assert one.guest(SERVER).owned == ("two", 4) and (one.known(), other.known()) == ([], [SERVER])
+    assert one.guest(SERVER).owned == Owner("two", 4) and (one.known(), other.known()) == ([], [SERVER])
 
 
 def test_another_hosts_files_are_not_removed(two: tuple[InstanceFiles, InstanceFiles]) -> None:

@@ -103,6 +103,7 @@ class World:
             "attach_interface": {},
             "resize": {"flavorRef": "84"},
             "evacuate": {"onSharedStorage": False},
+            "live-migration": {"host": None, "block_migration": True, "disk_over_commit": False},
             "detach_interface": {"port_id": getattr(self, "port_id", None)},
         }
         return bodies.get(flow.transition.name)

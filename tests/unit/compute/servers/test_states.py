@@ -41,6 +41,7 @@ NEEDED = {
     "migrate": {"active", "stopped"},
     "confirmResize": {"resized"},
     "revertResize": {"resized"},
+    "live-migration": {"active", "paused"},
     "lock": set(STATES),
     "unlock": set(STATES),
     "resetState to active": set(STATES),

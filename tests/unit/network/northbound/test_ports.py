@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pileus.agent.commands import FixedIP, PortSpec
-from pileus.network.northbound.ports import addresses, dns_records
+from pileus.network.northbound.ports import addresses, dns_records, options
 
 MAC, OTHER = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 
@@ -59,3 +59,10 @@ def test_dns_records() -> None:
     }
     assert dns_records("", "10.0.0.5/24", "example") == {}
     assert dns_records("web", "", "example") == {}
+
+
+def test_a_port_whose_guest_is_moved_is_carried_on_both_hosts() -> None:
+    common = {"mcast_flood_reports": "true"}
+    assert options(port(host="one")) == common | {"requested-chassis": "one"}
+    both = {"requested-chassis": "one,two", "activation-strategy": "rarp"}
+    assert options(port(host="one", next_host="two")) == common | both

@@ -1,0 +1,155 @@
+"""What libvirt and QEMU of one host say to those of another, carried between their agents; no port is opened for it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pileus.agent.errors import CommandFailed
+from pileus.sockets import hang_up
+
+CONTROL, MEMORY, DISKS = "control", "memory", "disks"
+"""What is carried: libvirt's calls, the guest's memory, its disks; also what the sockets of each are called."""
+WAYS = (CONTROL, MEMORY, DISKS)
+_PIECE = 256 * 1024
+_LOOK_S = 5.0
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+Check = Callable[[bytes], bytes]
+"""What of the bytes that came may go on; raises CommandFailed."""
+
+
+def carry(one: socket.socket, other: socket.socket, check: Check = bytes) -> None:
+    """Until either end says nothing more.
+
+    Args:
+        check: of what goes from the second to the first.
+
+    Raises:
+        OSError: one of them broke. CommandFailed: what is said is not allowed.
+    """
+    for end in (one, other):
+        end.setblocking(False)
+    ways = ((one, other, bytes), (other, one, check))
+    waiting = {one: b"", other: b""}
+    """What is still to be sent to each."""
+    while True:
+        moved = False
+        for source, target, checked in ways:
+            if not waiting[target]:
+                said = _receive(source)
+                if said == b"":
+                    return
+                waiting[target] = checked(said or b"")
+                moved = moved or said is not None
+            if waiting[target]:
+                sent = _send(target, waiting[target])
+                waiting[target] = waiting[target][sent:]
+                moved = moved or sent > 0
+        if not moved:
+            reads = [source for source, target, _ in ways if not waiting[target]]
+            select.select(reads, [end for end in waiting if waiting[end]], [], _LOOK_S)
+
+
+def _receive(end: socket.socket) -> bytes | None:
+    try:
+        return end.recv(_PIECE)
+    except _LATER:
+        return None
+
+
+def _send(end: socket.socket, data: bytes) -> int:
+    try:
+        return end.send(data)
+    except _LATER:
+        return 0
+
+
+@contextmanager
+def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Iterator[None]:
+    """While there are sockets in a folder of this machine by which another host is reached.
+
+    Args:
+        folder: made for it. user: who may use all but the one of libvirt, which is root's.
+        join: connects to the other host; raises OSError, CommandFailed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o711)
+    listening = {way: _listen(folder, way, 0 if way == CONTROL else user) for way in WAYS}
+    joined: list[socket.socket] = []
+
+    def serve(way: str) -> None:
+        while True:
+            try:
+                here, _ = listening[way].accept()
+            except OSError:
+                return  # it is over
+            threading.Thread(target=through, args=(way, here), daemon=True, name="carrier").start()
+
+    def through(way: str, here: socket.socket) -> None:
+        with suppress(OSError, CommandFailed), here, join(way) as there:
+            joined.extend((here, there))
+            carry(here, there)
+
+    for way in WAYS:
+        threading.Thread(target=serve, args=(way,), daemon=True, name="carriers").start()
+    try:
+        yield
+    finally:
+        for one in (*listening.values(), *joined):
+            hang_up(one)
+        for one in listening.values():  # the others are their threads' to close
+            one.close()
+        for way in WAYS:
+            (folder / way).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _listen(folder: Path, way: str, user: int) -> socket.socket:
+    (folder / way).unlink(missing_ok=True)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    within = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        found.bind(f"/proc/self/fd/{within}/{way}")  # paths of sockets are short
+        os.chmod(folder / way, 0o600)
+        os.chown(folder / way, user, -1)
+        found.listen()
+    except OSError:
+        found.close()
+        raise
+    finally:
+        os.close(within)
+    return found
+
+
+def give_folder(folder: Path, user: int) -> None:
+    """Let a user make sockets in a folder."""
+    os.chown(folder, user, -1)
+
+
+def connect(path: Path, user: int) -> socket.socket:
+    """Connect to a user's own socket, whatever he may have put in its place.
+
+    Raises:
+        OSError: there is none, or it is another's.
+    """
+    known = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        what = os.fstat(known)
+        if not stat.S_ISSOCK(what.st_mode) or what.st_uid != user:
+            raise FileNotFoundError(f"{path.name} is no socket of user {user}")
+        found.connect(f"/proc/self/fd/{known}")
+    except OSError:
+        found.close()
+        raise
+    finally:
+        os.close(known)
+    return found

@@ -1,0 +1,119 @@
+"""The commands of live migration, and what hosts tell each other of a guest that goes from one to the other as it runs.
+
+The destination's guest is started paused, and goes on only when the source has none any more: there are never two that
+run. So a source that has its guest may always let it run; only where it has none may it be the destination's turn.
+"""
+
+from __future__ import annotations
+
+from pileus.agent.commands.base import Count, Spec, Word
+from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
+from pileus.agent.commands.orders import GuestCommand, ServerCommand
+
+
+class MovingDisk(Spec, frozen=True, kw_only=True):
+    """A disk that a guest writes. `target` is its name in the guest, `size` in bytes."""
+
+    name: Word
+    target: Word
+    format: Word
+    size: Count
+
+
+class Departure(Spec, frozen=True, kw_only=True):
+    """What a source tells of a guest that is about to leave it (the result of DepartGuest)."""
+
+    power_state: int = 0
+    disks: tuple[MovingDisk, ...] = ()
+    base: Word = ""
+    """Name of the image base that the root disk stands on."""
+    virt_type: Word = ""
+    cpu: str = ""
+    """The processor that the guest sees, as libvirt writes it; "" if any host can show it."""
+
+
+class Arrival(Spec, frozen=True, kw_only=True):
+    """What a destination has prepared (the result of AwaitGuest)."""
+
+    block: bool = False
+    """Whether the disks have to be copied."""
+    name: str = ""
+    directory: str = ""
+    owner: str = ""
+    partition: str = ""
+    """What the guest's definition has to name there: itself, its files, its user, its control group."""
+
+
+class DepartGuest(ServerCommand, frozen=True, kw_only=True):
+    """Have the host be ready to give a guest that runs, or is held, to another one; nothing of the guest changes.
+
+    Result: a Departure. Fails with "no-such-guest", "not-running". StayGuest takes it back.
+    """
+
+    method = "depart"
+
+    to: str
+    """The host that it goes to."""
+
+
+class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
+    """Prepare a host for a guest that comes as it runs: its image base, empty disks unless both hosts see the same
+    storage, networks, instance data. From now on the source's agent may bring it here.
+
+    Events: prepare network, fetch image, create disk, config drive, console. Result: an Arrival. Fails with
+    "shared-storage" and "local-storage" (the request wanted the other), "incompatible-cpu", "storage". DiscardGuest
+    takes it back.
+    """
+
+    method = "await_guest"
+    makes = True
+
+    source: str
+    address: str
+    """Where the source's agent is found."""
+    departure: Departure
+    block: bool | None = None
+    """Whether the disks are to be copied; None: if need be."""
+
+
+class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
+    """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
+
+    Progress: migrate memory, migrate disk. Events: migrate guest. Result: {}, once the guest is not on this host any
+    more. It was stopped by a question of /migration or StayGuest: "aborted". After `timeout_s` (0: never) it is
+    stopped, or the guest is held until it is there (`force`).
+    """
+
+    method = "migrate"
+
+    to: str
+    address: str
+    """Where the destination's agent is found."""
+    arrival: Arrival
+    departure: Departure
+    run: bool
+    timeout_s: float = 0.0
+    force: bool = False
+
+
+class StayGuest(ServerCommand, frozen=True, kw_only=True):
+    """End a guest's leaving of this host, and say whether it is here. If it is, it runs on as `run` says; None: it is
+    left as it is found. Result: {"here": bool, "power_state": int}. Fails with "busy": it is not known yet.
+    """
+
+    method = "stay"
+    interrupts = True
+
+    run: bool | None = None
+
+
+class ArriveGuest(ServerCommand, frozen=True, kw_only=True):
+    """End a guest's coming to this host, and say whether all of it is here. It goes on if it is to `run`; only when the
+    source has it no more.
+
+    Events: running. Result: {"complete": bool, "power_state": int}. Fails with "busy": it is not known yet.
+    """
+
+    method = "arrive"
+
+    run: bool = False

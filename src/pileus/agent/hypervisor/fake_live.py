@@ -1,0 +1,149 @@
+"""Live migration of simulated guests. Memory is a number that takes `migrate_s` seconds to move."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pileus.agent.commands import (
+    Arrival,
+    ArriveGuest,
+    AwaitGuest,
+    Command,
+    DepartGuest,
+    Departure,
+    GuestSpec,
+    MigrateGuest,
+    MovingDisk,
+    PowerState,
+    StayGuest,
+)
+from pileus.agent.errors import CommandFailed, require_shared
+from pileus.agent.hypervisor.base import ABORT, FORCE, Result
+from pileus.agent.network.base import Network
+from pileus.agent.timeline import Timeline
+
+MEMORY, DISK = 128 << 20, 1 << 30
+"""What each simulated guest has to move, bytes."""
+STEPS, PLUG_S = 20, 60.0
+
+
+class FakeLiveMoves:
+    """The part of FakeHypervisor that moves guests as they run. `fake/HOST.coming/ID` names the host that a guest comes
+    from, while it does."""
+
+    _root: Path
+    _network: Network
+    _hosts: list[str]
+    _begin: Callable[..., int]
+    _refuse: Callable[[str, Command], None]
+    _require: Callable[[str, str], int]
+    _set: Callable[[str, str, int], Result]
+    _remember: Callable[[str, GuestSpec], None]
+    remembered: Callable[[str, str], GuestSpec]
+    _behaviour: Callable[[], dict[str, Any]]
+
+    def __init__(self) -> None:
+        self._steering = threading.Condition()
+        self._wanted: dict[tuple[str, str, int], str] = {}
+        """By host, server and incarnation."""
+
+    def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
+        state = self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        disks = (MovingDisk(name="disk", target="vda", format="qcow2", size=DISK),)
+        found = Departure(power_state=state, disks=disks, virt_type="fake")
+        return dict(msgspec.to_builtins(found))
+
+    def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
+        self._refuse(host, command)
+        shared = bool(self._behaviour().get("shared"))
+        require_shared(None if command.block is None else not command.block, shared)
+        with timeline.stage("create disk"):
+            self._remember(host, command.guest)
+            replace(self._coming(host, command.subject), command.source.encode())
+        return dict(msgspec.to_builtins(Arrival(block=not shared, name=command.guest.instance_name)))
+
+    def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
+        key = (host, command.server_id, command.incarnation)
+        self._refuse(host, command)
+        if not (self._root / host / command.server_id).exists():
+            return None  # it left before this agent was started
+        try:
+            with timeline.stage("migrate guest") as detail:
+                detail |= {"to": command.to, "block": command.arrival.block}
+                self._move(key, command, timeline)
+                if command.to in self._hosts:
+                    self._set(command.to, command.server_id, PowerState.PAUSED)
+                (self._root / host / command.server_id).unlink(missing_ok=True)
+        finally:
+            with self._steering:
+                self._wanted.pop(key, None)
+        return None
+
+    def _move(self, key: tuple[str, str, int], command: MigrateGuest, timeline: Timeline) -> None:
+        """Take the time that it takes; raises CommandFailed: it was ended."""
+        began, takes_s = time.monotonic(), float(self._behaviour().get("migrate_s", 0))
+        done = 0.0
+        while True:
+            wanted = self._wanted.get(key)
+            if wanted == ABORT:
+                raise CommandFailed("aborted", "the live migration was aborted")
+            gone = time.monotonic() - began
+            late = 0 < command.timeout_s < gone
+            if late and not command.force:
+                raise CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
+            done = 1.0 if wanted == FORCE or late or takes_s <= 0 else min(1.0, gone / takes_s)
+            timeline.progress("migrate memory", int(done * MEMORY), MEMORY)
+            timeline.progress("migrate disk", int(done * DISK), DISK)
+            if done >= 1.0:
+                return
+            with self._steering:
+                self._steering.wait_for(lambda: key in self._wanted, min(0.1, takes_s / STEPS))
+
+    def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
+        self._refuse(host, command)
+        try:
+            state = self._require(host, command.server_id)
+        except CommandFailed:
+            return {"here": False}
+        with self._steering:
+            self._wanted.pop((host, command.server_id, command.incarnation), None)
+        return {"here": True, "power_state": state}
+
+    def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
+        """Of a guest that another agent's host had, all is taken to be here."""
+        self._refuse(host, command)
+        path, coming = self._root / host / command.server_id, self._coming(host, command.server_id)
+        if not path.exists():
+            if not coming.exists() or coming.read_text() in self._hosts:
+                return {"complete": False}
+            self._set(host, command.server_id, PowerState.PAUSED)
+        if command.run and int(path.read_text()) == PowerState.PAUSED:
+            ports = [wiring.port.id for wiring in self.remembered(host, command.server_id).ports]
+            self._network.await_up(ports, PLUG_S, timeline)
+            with timeline.stage("running"):
+                self._set(host, command.server_id, PowerState.RUNNING)
+        coming.unlink(missing_ok=True)
+        return {"complete": True, "power_state": int(path.read_text())}
+
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
+        with self._steering:
+            self._wanted[host, server_id, incarnation] = wanted
+            self._steering.notify_all()
+
+    def _coming(self, host: str, server_id: str) -> Path:
+        return self._root / f"{host}.coming" / server_id
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(content)
+    fresh.replace(path)

@@ -1,0 +1,220 @@
+"""Live-migrate a server (api-ref compute, Live-Migrate Server; server migrations).
+
+Its guest runs on the source, and then on the destination, never on both: there it is let run only when the source has
+it no more. So nothing is taken back before the source says that it still has it; where it does not answer, the
+destination may know; where that does not, it is waited for.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from pileus.agent.commands import PowerState, StayGuest
+from pileus.api import Requester, Values, changed
+from pileus.api.schema import BOOLEAN, obj
+from pileus.compute import live_moves, moves, notifications, servers, spec
+from pileus.compute.action import action
+from pileus.compute.actions.delete import discard_guest
+from pileus.compute.migration_model import LIVE, QUEUED
+from pileus.compute.model import Host, Server
+from pileus.compute.parameters import SLACK_S
+from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
+from pileus.db import Session
+from pileus.errors import Invalid
+from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, Owed
+from pileus.values import truth
+
+_RULE = "os_compute_api:os-migrate-server:migrate_live"
+COPY_S = 6 * 3600.0
+"""How long a destination may take to fetch a server's image, seconds."""
+LONGEST_S = 7 * 86400.0
+"""How long a live migration may take that has no time-out."""
+AGAIN_S = 30.0
+"""How long it is waited before hosts are asked again."""
+_HOST: Values = {"type": ["string", "null"], "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
+_AUTO: Values = {"enum": [True, False, "auto", "true", "false", "True", "False"]}
+_NEW = obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST)
+_BODY = changed(
+    obj(["block_migration", "disk_over_commit", "host"], block_migration=BOOLEAN, disk_over_commit=BOOLEAN, host=_HOST),
+    v2_25=_NEW,
+    v2_30=obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST, force=BOOLEAN),
+    v2_68=_NEW,
+)
+
+
+def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    notifications.action(session, server, origin, "live_migration_rollback.end", error)
+
+
+@action(
+    "os-migrateLive",
+    rule=_RULE,
+    name="live-migration",
+    asks=(_RULE + ":host",),
+    body=_BODY,
+    when={ACTIVE, PAUSED},
+    during=(MIGRATING,),
+    then=None,
+    also=_tell,
+)
+def live_migrate(
+    op: Operation,
+    server_id: str,
+    move_id: int,
+    source: str,
+    host: str | None,
+    force: bool,
+    block: bool | None,
+    set_aside: int,
+    timeout_s: float,
+    hold: bool,
+) -> None:
+    """From the request to the server's being on another host.
+
+    Args:
+        host: the only one that it may go to; force: whatever that has room for.
+        block: whether its disks are to be copied; None: if need be.
+        set_aside: incarnation of the guest on the source, from the move's beginning on.
+        timeout_s: how long it may take (0: for ever), after which the guest is held (`hold`), or stays where it is.
+    """
+    leave = _leaving(server_id, move_id, source, set_aside)
+    placed = op.step(
+        "schedule",
+        live_moves.schedule,
+        server_id,
+        move_id,
+        [source],
+        host,
+        force,
+        op.origin,
+        undo=moves.unschedule.owed(server_id=server_id, move_id=move_id),
+        ahead=leave,
+    )
+    departure = op.ask(leave)
+    dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
+    arrival = op.ask(_awaiting(server_id, dest, source, set_aside + 1, departure, block))
+    command = live_moves.migrate_guest.owed(
+        server_id=server_id, incarnation=set_aside, to=dest, departure=departure, arrival=arrival, run=run,
+        timeout_s=timeout_s, force=hold,
+    )  # fmt: skip
+    migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S)
+    op.step(
+        "bind ports",
+        live_moves.bind_both,
+        server_id,
+        move_id,
+        op.origin,
+        undo=live_moves.unbind.owed(server_id=server_id, request_id=op.origin.request_id),
+        ahead=migrate,
+    )
+    try:
+        op.ask(migrate)
+    except CommandError as error:
+        if _still_there(op, server_id, source, dest, set_aside + 1):
+            raise error
+    op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
+    _settle_in(op, server_id, move_id, source, dest, set_aside, run)
+
+
+def _leaving(server_id: str, move_id: int, source: str, set_aside: int) -> Asked:
+    """The source is told of the departure; if nothing comes of it, the guest is to be there as before."""
+    command = live_moves.depart_guest.owed(server_id=server_id, move_id=move_id)
+    back = live_moves.stay.owed(server_id=server_id, incarnation=set_aside)
+    return Asked("prepare source", source, command, undo=back)
+
+
+def _awaiting(server_id: str, dest: str, source: str, incarnation: int, departure: Values, block: bool | None) -> Asked:
+    """The destination is made ready for the guest that the server is to have there."""
+    command = live_moves.await_guest.owed(
+        server_id=server_id, incarnation=incarnation, source=source, departure=departure, block=block
+    )
+    gone = spec.discard.owed(server_id=server_id, incarnation=incarnation, stash=False)
+    return Asked("prepare destination", dest, command, undo=gone, deadline_s=COPY_S)
+
+
+def _still_there(op: Operation, server_id: str, source: str, dest: str, incarnation: int) -> bool:
+    """Whether the source still has the guest; `incarnation` is that of the one on the destination."""
+    look = spec.owed(StayGuest, server_id=server_id)
+    other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=incarnation, run=False)
+    while True:
+        with suppress(CommandError):
+            return bool(op.command("find on source", source, look).get("here", True))
+        with suppress(CommandError):
+            found = op.command("find on destination", dest, other)
+            if found.get("power_state") == PowerState.RUNNING:
+                return False  # it was let run because the source had none
+            if not found.get("complete"):
+                return True  # nor will it ever be
+        op.sleep("wait for hosts", AGAIN_S)
+
+
+def _settle_in(op: Operation, server_id: str, move_id: int, source: str, dest: str, set_aside: int, run: bool) -> None:
+    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
+    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=set_aside + 1, run=run)
+    done: Values = {}
+    with suppress(CommandError):
+        done = op.command("run on destination", dest, arrive)
+    left = discard_guest(op, server_id, {"host": source, "incarnation": set_aside}, condemned=True)
+    owing = {"arrive": not done, "discard": left is not None}
+    op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
+
+
+def _moved(
+    session: Session, server_id: str, move_id: int, run: bool, done: Values, owing: Values, origin: Origin
+) -> Values:
+    """The guest is there."""
+    with live_migrate.arriving(session, server_id, done) as server:
+        server.power_state = done.get("power_state", server.power_state)
+        return live_moves.finish(session, server, move_id, run, owing, origin)
+
+
+@live_migrate.prepared
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """Before 2.34 what is known beforehand is said at once; later it is found out on the way.
+
+    Raises:
+        Invalid: the host that is asked for is none, or (before 2.34) cannot be gone to. Forbidden: asking for one is.
+    """
+    host = body["host"]
+    if host is not None:
+        asks.require(_RULE + ":host", servers.target(server))
+        if session.get(Host, host) is None:
+            raise Invalid(f"Compute host {host} could not be found.")
+    if not asks.at_least("2.34"):
+        _check(session, server, host)
+    block = str(body["block_migration"])
+    move = moves.begin(session, server, LIVE, server.flavor, asks, QUEUED)
+    settings, gib = asks.settings, server.flavor.ram / 1024 + server.flavor.disk_gib
+    return live_migrate.arguments(
+        server.id,
+        move.id,
+        source=move.source_host,
+        host=host,
+        force=host is not None and truth(str(body.get("force", False))),
+        block=None if block == "auto" else truth(block),
+        set_aside=server.next_incarnation,
+        timeout_s=settings.live_migration_completion_timeout * max(2.0, gib),
+        hold=settings.live_migration_timeout_action == "force_complete",
+    )
+
+
+def _check(session: Session, server: Server, host: str | None) -> None:
+    """Raises Invalid: a live migration would fail, by what is known here."""
+    if host == server.host:
+        raise Invalid(f"Unable to migrate instance ({server.id}) to current host ({host}).")
+    source, *others = (session.get(Host, name) for name in (server.host, *((host,) if host else ())))
+    for one in (source, *others):
+        if one is None or not one.alive:
+            raise Invalid(f"Compute service of {one.name if one else server.host} is unavailable at this time.")
+    if host is None:
+        rest = session.scalars(select(Host).where(Host.name != server.host, Host.disabled.is_(False)))
+        if not any(one.alive for one in rest):
+            raise Invalid("No valid host was found. There are not enough hosts available.")
+
+
+@live_migrate.undone
+def _given_up(arguments: Arguments) -> Owed:
+    """Nothing is held for the move any more."""
+    return moves.give_up.owed(move_id=arguments.values["move_id"])

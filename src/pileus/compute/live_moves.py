@@ -1,0 +1,188 @@
+"""Live migrations: what each stage writes, and what takes it back. As with other moves (moves.py), the move holds what
+the server has on its source; guests are told apart by their incarnations."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import select, update
+
+from pileus.agent.commands import (
+    Arrival,
+    ArriveGuest,
+    AwaitGuest,
+    Command,
+    DepartGuest,
+    Departure,
+    MigrateGuest,
+    Progress,
+    StayGuest,
+)
+from pileus.compute import moves, notifications, spec
+from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
+from pileus.compute.model import Server
+from pileus.compute.states import ACTIVE
+from pileus.db import Session, utcnow
+from pileus.jsontypes import Values
+from pileus.network import server_ports
+from pileus.operations import CommandError, OperationRow, Origin, debts, recorded
+
+DISK, MEMORY = "migrate disk", "migrate memory"
+"""What agents call the stages that they tell the progress of."""
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@recorded("prepare source")
+def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
+    """The command that tells the source of a live migration where its guest goes."""
+    move = session.get_one(Migration, move_id)
+    return DepartGuest(server_id=server_id, incarnation=move.source_incarnation or 0, to=move.dest_host or "")
+
+
+@recorded("stay on source")
+def stay(session: Session, server_id: str, incarnation: int) -> StayGuest | None:
+    """The command that has a guest be on its source as it was; nothing once it was made anew, or is gone."""
+    server = session.get(Server, server_id)
+    if server is None or server.deleted_at is not None or server.incarnation != incarnation:
+        return None
+    return StayGuest(server_id=server_id, incarnation=incarnation, run=server.vm_state == ACTIVE)
+
+
+@recorded("prepare destination")
+def await_guest(
+    session: Session, server_id: str, incarnation: int, source: str, departure: Values, block: bool | None
+) -> AwaitGuest:
+    """The command that prepares the destination of a live migration, for the guest that the server has there."""
+    return AwaitGuest(
+        guest=msgspec.structs.replace(spec.guest(session, server_id), incarnation=incarnation),
+        source=source,
+        address=moves.address_of(session, source),
+        departure=msgspec.convert(departure, Departure),
+        block=block,
+    )
+
+
+@recorded("migrate to destination")
+def migrate_guest(
+    session: Session,
+    server_id: str,
+    incarnation: int,
+    to: str,
+    departure: Values,
+    arrival: Values,
+    run: bool,
+    timeout_s: float,
+    force: bool,
+) -> MigrateGuest:
+    """The command that moves a guest, to its source."""
+    return MigrateGuest(
+        server_id=server_id,
+        incarnation=incarnation,
+        to=to,
+        address=moves.address_of(session, to),
+        departure=msgspec.convert(departure, Departure),
+        arrival=msgspec.convert(arrival, Arrival),
+        run=run,
+        timeout_s=timeout_s,
+        force=force,
+    )
+
+
+@recorded("arrive on destination")
+def arrive_guest(session: Session, server_id: str, incarnation: int, run: bool) -> Command | None:
+    """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone."""
+    server = session.get(Server, server_id)
+    if server is None or server.deleted_at is not None or server.incarnation > incarnation:
+        return None
+    return ArriveGuest(server_id=server_id, incarnation=incarnation, run=run)
+
+
+# --- steps, and what takes them back ----------------------------------------------------------------------------------
+
+
+def schedule(
+    session: Session,
+    server_id: str,
+    move_id: int,
+    excluded: list[str],
+    host: str | None,
+    forced: bool,
+    origin: Origin,
+) -> Values:
+    """Claim a host for a server; see moves.set_out. Returns {"host": name}.
+
+    Raises:
+        CommandError: "no-valid-host"; "aborted".
+    """
+    server, move, placed = moves.set_out(session, server_id, move_id, excluded, host, forced)
+    server.prepared = move.dest_incarnation
+    _go_on(move, PREPARING)
+    told = notifications.action(session, server, origin, "live_migration_pre.start")
+    return placed | {"_events": [*placed["_events"], told]}
+
+
+def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """The server's ports may be on its destination from now on; raises CommandError: "aborted"."""
+    server, move = moves.held(session, server_id, move_id)
+    _go_on(move, RUNNING)
+    server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
+    return {"_events": [notifications.action(session, server, origin, "live_migration_pre.end")]}
+
+
+@recorded("unbind ports from destination")
+def unbind(session: Session, server_id: str, request_id: str) -> None:
+    """The server's ports are on its source alone; idempotent."""
+    server_ports.expect(session, server_id, "", request_id)
+
+
+def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """The guest is not on the source any more: the server is on its destination, with its ports, and holds nothing
+    elsewhere."""
+    move = session.get_one(Migration, move_id)
+    moves.release_source(session, [move])
+    server, move = moves.held(session, server_id, move_id)
+    told = notifications.action(session, server, origin, "live_migration_post.start")
+    server.host, server.incarnation, server.updated_at = move.dest_host, move.dest_incarnation, utcnow()
+    moves.note(move, POST_MIGRATING)
+    server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
+    return {"_events": [told]}
+
+
+def finish(session: Session, server: Server, move_id: int, run: bool, left: Values, origin: Origin) -> Values:
+    """The move has come to its end.
+
+    Args:
+        run: whether the guest is to run. left: `arrive` and `discard`, whether the destination and the source still
+            have to be told.
+    """
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    moves.settle(move, COMPLETED)
+    told = notifications.action(session, server, origin, "live_migration_post.end")
+    if left["arrive"]:
+        owed = arrive_guest.owed(server_id=server.id, incarnation=move.dest_incarnation, run=run)
+        debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
+    if left["discard"]:
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.source_incarnation or 0)
+        debts.owe(session, move.source_host, server.id, gone, origin.request_id)
+    return {"_events": [told]}
+
+
+def show_progress(session: Session, progress: Progress) -> None:
+    """How far a live migration is, by what its source tells."""
+    columns = {MEMORY: ("memory_done", "memory_total"), DISK: ("disk_done", "disk_total")}.get(progress.stage)
+    if columns is None:
+        return
+    server_id = select(OperationRow.subject_id).where(OperationRow.id == progress.key.partition(":")[0])
+    this = (
+        Migration.server_id == server_id.scalar_subquery(), Migration.type == LIVE, Migration.status == RUNNING
+    )  # fmt: skip
+    done, total = columns
+    values = {done: min(progress.done, progress.total), total: progress.total, "updated_at": utcnow()}
+    session.change(update(Migration).where(*this).values(**values))
+
+
+def _go_on(move: Migration, status: str) -> None:
+    if move.aborting:
+        raise CommandError("aborted", "The live migration was aborted.")
+    moves.note(move, status)

@@ -1,0 +1,86 @@
+"""Live migrations of a server in progress (api-ref compute, Server migrations)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pileus.api import Context, Routes, Schema, Values
+from pileus.api.fields import micros
+from pileus.compute import server_migrations, servers
+from pileus.compute.migration_model import RUNNING, Migration
+from pileus.compute.parameters import NO_QUERY_LATE
+from pileus.compute.server_migrations import ABORT, BEFORE, FORCE
+from pileus.operations.agents import Questions
+
+routes = Routes()
+_ALL = "/v2.1/servers/{server_id}/migrations"
+_ONE = _ALL + "/{migration_id}"
+_RULE = "os_compute_api:servers:migrations:"
+_HOSTS = _RULE + "index:host"
+
+
+def _view(ctx: Context, move: Migration, named: bool = True) -> Values:
+    shown: Values = {
+        "id": move.id,
+        "status": move.status,
+        "server_uuid": move.server_id,
+        "source_compute": move.source_host if named else None,
+        "source_node": move.source_host if named else None,
+        "dest_compute": move.dest_host if named else None,
+        "dest_node": move.dest_host if named else None,
+        "dest_host": move.dest_address if named else None,
+        "memory_total_bytes": move.memory_total,
+        "memory_processed_bytes": move.memory_done,
+        "memory_remaining_bytes": move.memory_total - move.memory_done,
+        "disk_total_bytes": move.disk_total,
+        "disk_processed_bytes": move.disk_done,
+        "disk_remaining_bytes": move.disk_total - move.disk_done,
+        "created_at": micros(move.created_at),
+        "updated_at": micros(move.updated_at),
+    }
+    if ctx.at_least("2.59"):
+        shown["uuid"] = move.uuid
+    if ctx.at_least("2.80"):
+        shown |= {"user_id": move.user_id, "project_id": move.project_id}
+    return shown
+
+
+@routes.get(_ALL, policy=_RULE + "index", asks=(_HOSTS,), deferred=True, since="2.23", query=NO_QUERY_LATE)
+def index(ctx: Context, server_id: str) -> Values:
+    server = servers.find(ctx.session, ctx, server_id, _RULE + "index")
+    named = ctx.allows(_HOSTS, servers.target(server))
+    return {"migrations": [_view(ctx, one, named) for one in server_migrations.in_progress(ctx.session, server.id)]}
+
+
+@routes.get(_ONE, policy=_RULE + "show", deferred=True, since="2.23", query=NO_QUERY_LATE)
+def show(ctx: Context, server_id: str, migration_id: str) -> Values:
+    server = servers.find(ctx.session, ctx, server_id, _RULE + "show")
+    return {"migration": _view(ctx, server_migrations.one_in_progress(ctx.session, server.id, migration_id))}
+
+
+@routes.action(
+    _ONE + "/action",
+    "force_complete",
+    policy=_RULE + "force_complete",
+    deferred=True,
+    since="2.22",
+    body=Schema.wrapped("force_complete", {"type": "null"}),
+    transaction=None,
+)
+def force_complete(ctx: Context, server_id: str, migration_id: str, force_complete: None) -> None:
+    _steer(ctx, server_id, migration_id, FORCE, "force_complete", (RUNNING,))
+
+
+@routes.delete(_ONE, policy=_RULE + "delete", deferred=True, since="2.24", status=202, transaction=None)
+def abort(ctx: Context, server_id: str, migration_id: str) -> None:
+    when = (RUNNING, *BEFORE) if ctx.at_least("2.65") else (RUNNING,)
+    _steer(ctx, server_id, migration_id, ABORT, "delete", when)
+
+
+def _steer(ctx: Context, server_id: str, number: str, wanted: str, verb: str, when: Collection[str]) -> None:
+    """Write it down, then tell the source; one that has nothing to steer any more is at its end as it is."""
+    with ctx.cloud.db.write() as session:
+        server = servers.find(session, ctx, server_id, _RULE + verb, lock=True)
+        told = server_migrations.steer(session, server, number, wanted, when, ctx)
+    if told is not None:
+        ctx.cloud.part(Questions).tell("/migration", **told)
