@@ -12,11 +12,13 @@ from pileus.agent.commands import (
     COMMANDS,
     CONTRACT,
     AnyCommand,
+    AwaitGuest,
     BuildGuest,
     Command,
     DiscardGuest,
     DropStash,
     PauseGuest,
+    PrepareGuest,
     RebootGuest,
     ReceiveGuest,
     SnapshotGuest,
@@ -47,7 +49,7 @@ def test_every_driver_has_the_method_that_a_command_names(command: type[Command]
 
 
 def test_every_command_has_a_method_of_its_own() -> None:
-    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 19
+    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 24
 
 
 def test_what_rows_call_commands() -> None:
@@ -55,12 +57,13 @@ def test_what_rows_call_commands() -> None:
     assert {command.words() for command in COMMANDS} == {
         "build guest", "discard guest", "start guest", "stop guest", "reboot guest", "pause guest", "unpause guest",
         "suspend guest", "resume guest", "snapshot guest", "attach port", "detach port", "update instance data",
-        "stash guest", "receive guest", "restore guest", "drop stash",
+        "stash guest", "receive guest", "restore guest", "drop stash", "prepare guest", "take over guest",
+        "depart guest", "await guest", "migrate guest", "stay guest", "arrive guest",
     }  # fmt: skip
 
 
 def test_traits() -> None:
-    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest]
+    assert {command for command in COMMANDS if command.makes} == {BuildGuest, ReceiveGuest, PrepareGuest, AwaitGuest}
     assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
     assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]

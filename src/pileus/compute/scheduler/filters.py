@@ -64,7 +64,7 @@ def _room(name: str, resource_class: str, unit: str) -> Filter:
 
 
 def _compute(board: Board, request: Request) -> Mask | None:
-    return board.up & ~board.disabled
+    return board.up if request.forced else board.up & ~board.disabled
 
 
 Condition = tuple[Mask, Callable[[int], str]]

@@ -82,7 +82,7 @@ def move(
 
     Args:
         to: the flavor that it is to have. excluded: hosts that it must not go to. host: the only one that it may.
-        forced: that is looked at for nothing but that it is up, enabled, and has room.
+        forced: that is looked at for nothing but that it is up and has room.
 
     Returns:
         {"host": name}.
@@ -97,7 +97,7 @@ def move(
             group.leave(server.host or "")
         wanted = replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)
         if forced:
-            wanted = replace(wanted, zone=None, hints={}, extra_specs={}, image_properties={}, group=None)
+            wanted = replace(wanted, zone=None, hints={}, extra_specs={}, image_properties={}, group=None, forced=True)
         return [wanted]
 
     (result,) = _choose(session, request)

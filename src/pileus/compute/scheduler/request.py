@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True):
     group: Group | None = None
     source: str | None = None
     """The host that a server is on which moves."""
+    forced: bool = False
+    """The host that is named will do if it is disabled, too."""
 
     def key(self) -> bytes:
         """Requests with the same key fit the same hosts, but for what their groups say."""
@@ -45,6 +47,7 @@ class Request(msgspec.Struct, frozen=True):
                 self.image_properties,
                 self.excluded,
                 self.source,
+                self.forced,
             ]
         )
 

@@ -91,11 +91,11 @@ def test_what_does_not_run_stays(ward: Ward) -> None:
 
 def test_storage(ward: Ward) -> None:
     assert ward.prepare().arrival.block
-    with pytest.raises(CommandFailed, match="must be copied"):
+    with pytest.raises(CommandFailed, match="is not on storage"):
         ward.prepare(block=False)
     ward.behave(shared=True)
     assert not ward.prepare().arrival.block
-    with pytest.raises(CommandFailed, match="cannot be used"):
+    with pytest.raises(CommandFailed, match="is on storage"):
         ward.prepare(block=True)
 
 

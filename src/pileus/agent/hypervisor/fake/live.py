@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,10 +12,8 @@ from pileus.agent.commands import (
     Arrival,
     ArriveGuest,
     AwaitGuest,
-    Command,
     DepartGuest,
     Departure,
-    GuestSpec,
     MigrateGuest,
     MovingDisk,
     PowerState,
@@ -25,6 +21,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed, require_shared
 from pileus.agent.hypervisor.base import ABORT, FORCE, Result
+from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.network.base import Network
 from pileus.agent.timeline import Timeline
 
@@ -33,22 +30,11 @@ MEMORY, DISK = 128 << 20, 1 << 30
 STEPS, PLUG_S = 20, 60.0
 
 
-class FakeLiveMoves:
-    """The part of FakeHypervisor that moves guests as they run. `fake/HOST.coming/ID` names the host that a guest comes
-    from, while it does."""
+class FakeLiveMoves(FakeGuests):
+    """See base.Hypervisor."""
 
-    _root: Path
-    _network: Network
-    _hosts: list[str]
-    _begin: Callable[..., int]
-    _refuse: Callable[[str, Command], None]
-    _require: Callable[[str, str], int]
-    _set: Callable[[str, str, int], Result]
-    _remember: Callable[[str, GuestSpec], None]
-    remembered: Callable[[str, str], GuestSpec]
-    _behaviour: Callable[[], dict[str, Any]]
-
-    def __init__(self) -> None:
+    def __init__(self, state: Path, network: Network, hosts: int, suffix: str = "") -> None:
+        super().__init__(state, network, hosts, suffix)
         self._steering = threading.Condition()
         self._wanted: dict[tuple[str, str, int], str] = {}
         """By host, server and incarnation."""
@@ -135,15 +121,3 @@ class FakeLiveMoves:
         with self._steering:
             self._wanted[host, server_id, incarnation] = wanted
             self._steering.notify_all()
-
-    def _coming(self, host: str, server_id: str) -> Path:
-        return self._root / f"{host}.coming" / server_id
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file at once, so that nobody reads half of it, or lists what is not whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.parent.parent / f"{path.parent.name}.{path.name}.new"
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(content)
-    fresh.replace(path)
