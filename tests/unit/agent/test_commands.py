@@ -17,6 +17,7 @@ from pileus.agent.commands import (
     DiscardGuest,
     DropStash,
     PauseGuest,
+    PrepareGuest,
     RebootGuest,
     ReceiveGuest,
     SnapshotGuest,
@@ -56,11 +57,12 @@ def test_what_rows_call_commands() -> None:
         "build guest", "discard guest", "start guest", "stop guest", "reboot guest", "pause guest", "unpause guest",
         "suspend guest", "resume guest", "snapshot guest", "attach port", "detach port", "update instance data",
         "stash guest", "receive guest", "restore guest", "drop stash",
+        "prepare guest", "take over guest",
     }  # fmt: skip
 
 
 def test_traits() -> None:
-    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest]
+    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest, PrepareGuest]
     assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
     assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]
