@@ -83,8 +83,9 @@ class Bench:
         return self.hypervisor.snapshot(HOST, command, timeline or Timeline())
 
     def left(self) -> list[Path]:
-        """What there is besides the guest's own disk."""
-        return [path for path in (*self.uploads.iterdir(), *self.files.directory.iterdir()) if path != self.files.root]
+        """What there is besides the guest's own disk, and the note whose it is."""
+        own = (self.files.root, self.files.owner_note)
+        return [path for path in (*self.uploads.iterdir(), *self.files.directory.iterdir()) if path not in own]
 
 
 def test_a_guest_that_goes_off_meanwhile_is_copied_as_it_is_then(
