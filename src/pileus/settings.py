@@ -113,7 +113,7 @@ class Settings(msgspec.Struct, kw_only=True):
     runner_threads: int = 4
     """How many threads carry operations out; none waits for a host."""
     build_attempts: int = 3
-    """On how many hosts a build is tried."""
+    """On how many hosts a build, a move or an evacuation is tried, unless the request names one."""
     plug_timeout_s: float = 60.0
     """How long a guest's ports may take to come up."""
     build_timeout_s: float = 1800.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -150,3 +152,52 @@ def test_a_server_on_another_host_leaves_it_and_comes_back(lab: Lab) -> None:
     eventually(lambda: lab.shown("b")["status"] == "ACTIVE", 120, "its coming back")
     lab.openstack("server", "delete", "--wait", "a", "b")
     assert [one.name for one in (lab.state / "host-2" / "agent" / "instances").iterdir()] == []
+
+
+def processes(namespace: str, *programs: str) -> list[int]:
+    """Those of a host that run one of these programs."""
+    found = [int(one) for one in sh("ip", "netns", "pids", namespace).split()]
+    names = {pid: Path(f"/proc/{pid}/cmdline") for pid in found}
+    return [
+        pid
+        for pid, path in names.items()
+        if path.exists() and Path(path.read_bytes().split(b"\0")[0].decode()).name.startswith(programs)
+    ]
+
+
+def die(pid: int) -> None:
+    """kill -9, unless it is dead."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_server_leaves_a_dead_host_and_answers_elsewhere(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "probe.sh"
+    script.write_text(PROBE)
+    lab.boot("d", "lab-2", "10.20.0.11")
+    lab.boot("e", "lab-1", "10.20.0.12", "--user-data", str(script))
+
+    def answers() -> int:
+        return str(lab.openstack("console", "log", "show", "e")).count("probe: yes;")
+
+    eventually(answers, 120, "d's answer to e")
+    die(int((lab.state / "host-2" / "pileus.pid").read_text()))
+    for pid in processes("pileus-lab-2", "libvirtd", "qemu"):
+        die(pid)
+    eventually(lambda: not processes("pileus-lab-2", "libvirtd", "qemu"), 30, "the host's death")
+    lab.openstack("compute", "service", "set", "--down", "lab-2", "nova-compute")
+    lab.openstack("--os-compute-api-version", "2.29", "server", "evacuate", "d")
+    eventually(
+        lambda: (lab.shown("d")["status"], lab.shown("d")["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", "lab-1"),
+        180,
+        "its being elsewhere",
+    )
+    before = answers()
+    eventually(lambda: answers() > before, 180, "its answer under the address that it had")
+    assert [one.name for one in (lab.state / "host-2" / "agent" / "instances").iterdir()] != []
+    lab.pileus("agent", "--detach", state=lab.state / "host-2")
+    lab.openstack("compute", "service", "set", "--up", "lab-2", "nova-compute")
+    instances = lab.state / "host-2" / "agent" / "instances"
+    eventually(lambda: not list(instances.iterdir()), 120, "the discarding of what the dead host has")
+    assert processes("pileus-lab-2", "qemu") == [] and lab.shown("d")["status"] == "ACTIVE"
+    lab.openstack("server", "delete", "--wait", "d", "e")

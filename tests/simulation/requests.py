@@ -233,7 +233,7 @@ class Clients:
         asks.version = self._dice.pick(((2, 1), (2, 29), (2, 95)))
         body: dict[str, Json] = {"onSharedStorage": self._dice.chance(0.3)} if asks.version == (2, 1) else {}
         if self._dice.chance(0.2):
-            body["host"] = self._dice.pick(sorted(session.scalars(select(Host.name))))
+            body["host"] = self._dice.pick(["nowhere", *sorted(session.scalars(select(Host.name)))])
             if asks.version == (2, 29):
                 body["force"] = self._dice.chance(0.5)
         return body

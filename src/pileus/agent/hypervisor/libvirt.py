@@ -203,6 +203,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
             if command.shared:
                 base = self._base(guest, files, timeline)
                 with timeline.stage("take disk over"):
+                    self._clear(guest.server_id)  # of an earlier try, which waits for its ports
                     moved.require_free(files)
                     files.own(guest.incarnation)
                     moved.stand_on(files, base)
