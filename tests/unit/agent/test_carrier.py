@@ -69,7 +69,6 @@ def test_ways_lead_to_the_other_host_while_they_are_open(tmp_path: Path) -> None
         return ours
 
     folder = tmp_path / "moves" / "x"
-    folder.parent.mkdir()
     with carrier.ways(folder, ME, join):
         assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
             carrier.WAYS, 0o600
