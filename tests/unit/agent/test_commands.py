@@ -12,6 +12,7 @@ from pileus.agent.commands import (
     COMMANDS,
     CONTRACT,
     AnyCommand,
+    AwaitGuest,
     BuildGuest,
     Command,
     DiscardGuest,
@@ -21,6 +22,7 @@ from pileus.agent.commands import (
     ReceiveGuest,
     SnapshotGuest,
     StartGuest,
+    StayGuest,
     StopGuest,
     UpdateInstanceData,
 )
@@ -47,7 +49,7 @@ def test_every_driver_has_the_method_that_a_command_names(command: type[Command]
 
 
 def test_every_command_has_a_method_of_its_own() -> None:
-    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 17
+    assert len({command.method for command in COMMANDS}) == len(COMMANDS) == 22
 
 
 def test_what_rows_call_commands() -> None:
@@ -55,15 +57,17 @@ def test_what_rows_call_commands() -> None:
     assert {command.words() for command in COMMANDS} == {
         "build guest", "discard guest", "start guest", "stop guest", "reboot guest", "pause guest", "unpause guest",
         "suspend guest", "resume guest", "snapshot guest", "attach port", "detach port", "update instance data",
-        "stash guest", "receive guest", "restore guest", "drop stash",
+        "stash guest", "receive guest", "restore guest", "drop stash", "depart guest", "await guest", "migrate guest",
+        "stay guest", "arrive guest",
     }  # fmt: skip
 
 
 def test_traits() -> None:
-    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest]
+    assert [command for command in COMMANDS if command.makes] == [BuildGuest, ReceiveGuest, AwaitGuest]
     assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
     assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]
+    assert [command for command in COMMANDS if command.interrupts] == [StayGuest]
 
 
 def test_the_drivers_can_be_used_as_one() -> None:
@@ -90,7 +94,7 @@ def test_the_drivers_can_be_used_as_one() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_commands_of_the_contract_before_are_what_they_were(command: Command, content: bytes) -> None:
-    assert CONTRACT == 4
+    assert CONTRACT == 5
     if b"%s" in content:
         content %= msgspec.json.encode(guest(ports=()))
     assert msgspec.json.decode(msgspec.json.encode(command)) == msgspec.json.decode(content)
