@@ -79,8 +79,9 @@ def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Itera
         folder: made for it. user: who may use all but the one of libvirt, which is root's.
         join: connects to the other host; raises OSError, CommandFailed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o711)
+    for one in (folder.parent, folder):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o711)  # its user passes
     listening = {way: _listen(folder, way, 0 if way == CONTROL else user) for way in WAYS}
     joined: list[socket.socket] = []
 

@@ -69,11 +69,9 @@ def test_ways_lead_to_the_other_host_while_they_are_open(tmp_path: Path) -> None
         return ours
 
     folder = tmp_path / "moves" / "x"
-    folder.parent.mkdir()
     with carrier.ways(folder, ME, join):
-        assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
-            carrier.WAYS, 0o600
-        )
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (folder.parent, folder, *folder.iterdir())}
+        assert modes == {"moves": 0o711, "x": 0o711} | dict.fromkeys(carrier.WAYS, 0o600)
         here = carrier.connect(folder / carrier.MEMORY, ME)
         assert joined.acquire(timeout=60)
         here.sendall(b"memory")

@@ -23,6 +23,7 @@ from pileus.agent.commands import (
     ReceiveGuest,
     SnapshotGuest,
     StartGuest,
+    StayGuest,
     StopGuest,
     UpdateInstanceData,
 )
@@ -67,6 +68,7 @@ def test_traits() -> None:
     assert [command for command in COMMANDS if command.continues] == [ReceiveGuest]
     assert [command for command in COMMANDS if command.drops] == [DropStash]
     assert [command for command in COMMANDS if command.discards] == [DiscardGuest]
+    assert [command for command in COMMANDS if command.interrupts] == [StayGuest]
 
 
 def test_the_drivers_can_be_used_as_one() -> None:
