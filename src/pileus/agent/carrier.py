@@ -79,9 +79,9 @@ def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Itera
         folder: made for it. user: who may use all but the one of libvirt, which is root's.
         join: connects to the other host; raises OSError, CommandFailed.
     """
-    for one in (folder.parent, folder):
-        one.mkdir(exist_ok=True)
-        one.chmod(0o711)  # its user passes
+    for path in (folder.parent, folder):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o711)  # its user passes
     listening = {way: _listen(folder, way, 0 if way == CONTROL else user) for way in WAYS}
     joined: list[socket.socket] = []
 
