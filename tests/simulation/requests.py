@@ -77,6 +77,10 @@ LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "r
 """What clients ask for more often than for other things: what few states allow."""
 SHELVING = ["shelve", "offload", "unshelve"]
 """What takes so long that a storm is longer, and has room for little else."""
+MOVING = ["resize", "migrate", "live", "evacuate"]
+SLEEPING = ["suspend", "resume", "pause", "unpause", "stop", "start"]
+THEMES = (SHELVING, MOVING, SLEEPING)
+"""What some storms are about, so that the rare ends of these are seen, too; others are about everything."""
 
 
 def cloud_settings(folder: Path, dice: Dice) -> Settings:
@@ -97,8 +101,8 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
         self._db, self._dice, self._settings, self._left = db, dice, settings, servers
-        self.shelves = dice.chance(0.12)
-        self._fond = SHELVING if self.shelves else list(ACTIONS)
+        self._fond = dice.pick(THEMES) if dice.chance(0.36) else list(ACTIONS)
+        self.shelves = self._fond is SHELVING
         self.accepted: set[str] = set()
         self.refused = 0
 
