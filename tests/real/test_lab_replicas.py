@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from pileus.agent.daemons import lives
+from pileus.settings import load
+from pileus.statedir import locked
 from tests.real.ovn_world import sh
 from tests.real.test_lab import PILEUS, Lab, pytestmark  # noqa: F401  # it is skipped where that is
 from tests.support import eventually
@@ -23,7 +25,7 @@ def test_a_lab_that_is_half_made_is_removed() -> None:
     state.rmdir()
     options = ("--hosts", "2", "--replicas", "2", "--hypervisor", "fake", "--state", str(state))
     with subprocess.Popen([*PILEUS, "lab", "up", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as making:
-        eventually((state / "host-1" / "lock").exists, 120, "the start of the first host")
+        eventually(lambda: locked(load(str(state / "host-1"))), 120, "the start of the first host")
         making.kill()
         done = subprocess.run(
             [*PILEUS, "lab", "down", "--state", str(state)], capture_output=True, text=True, check=False

@@ -69,9 +69,10 @@ class LabDatabase:
             DatabaseFailed: it does not start.
         """
         if self._control("status").returncode:
-            done = self._control("start", "-w", "-l", str(self._folder / "log"))
-            if done.returncode:
-                raise DatabaseFailed(f"PostgreSQL does not start: {(self._folder / 'log').read_text()[-1000:]}")
+            log = self._folder / "log"
+            if self._control("start", "-w", "-l", str(log)).returncode:
+                why = log.read_text()[-1000:] if log.exists() else "it is not made"
+                raise DatabaseFailed(f"PostgreSQL does not start: {why}")
 
     def pid(self) -> int | None:
         """Of its first process, if it runs."""
