@@ -18,6 +18,7 @@ from openstack.exceptions import HttpException, SDKException
 from requests.exceptions import ConnectionError as NoConnection
 
 from pileus.agent.commands import PowerState
+from pileus.compute.migration_model import OPEN
 from tests.many_hosts import ManyHosts
 from tests.postgres import Postgres
 from tests.support import CloudUnderTest, eventually
@@ -26,6 +27,8 @@ FLOW_S = 120.0
 """How long a flow may take in which something fails."""
 AWAY = (HttpException, SDKException, NoConnection)
 """What a client hears while what answers is away."""
+NEWER = "2.79"
+"""A microversion that has all flows, and services by their ids."""
 REACHED_S, CUT_S = 60.0, 3.0
 AGENTS = ("127.77.0.1", "127.77.0.2")
 """Where they listen."""
@@ -35,12 +38,12 @@ LEFT = {
     "allocations": "DISTINCT consumer_id FROM allocations",
     "subjects": "subject_id FROM operation_subjects",
     "unknown guests": "server_id FROM unknown_guests",
-    "open moves": "status FROM migrations WHERE status NOT IN ('confirmed', 'reverted', 'error')",
+    "open moves": f"status FROM migrations WHERE status IN {OPEN}",
     "images of servers": "name FROM images WHERE name LIKE '%-shelved' AND status <> 'deleted'",
 }
 """What may be left in the database; of the server itself are OWN."""
 OWN = ("consumers", "allocations")
-KEPT = (".stash", ".saved")
+KEPT = (".stash", ".saved", ".coming")
 """Ends of the folders of what is no guest."""
 
 
@@ -71,6 +74,11 @@ CONTROL = {
         "leave host",
     ),
     "unshelve": ("schedule", "bind ports", "build guest", "record state"),
+    "live": (
+        "schedule", "prepare source", "prepare destination", "bind ports", "migrate", "move server",
+        "run on destination", "discard guest", "record state",
+    ),
+    "evacuate": ("schedule", "prepare guest", "fence source", "take over guest", "record state"),
 }  # fmt: skip
 """Steps of the control plane in each flow, as the trace names them."""
 HOST = {
@@ -79,6 +87,8 @@ HOST = {
     "revert": ("destroy guest", "restore disk", "running"),
     "shelve": ("copy disk", "destroy guest"),
     "unshelve": ("define guest", "running"),
+    "live": ("create disk", "migrate guest", "running", "destroy guest"),
+    "evacuate": ("running", "destroy guest"),
 }
 """Stages of the hosts' commands."""
 PREPARED = {"confirm": ("resize",), "revert": ("resize",), "unshelve": ("shelve",)}
@@ -145,7 +155,9 @@ class Moving:
     # --- the server -------------------------------------------------------------------------------------------------
 
     def begin(self, flow: str) -> None:
-        """Ask for a flow, of whichever replica answers."""
+        """Ask for a flow, of whichever replica answers. A server is evacuated from a host that is declared dead."""
+        if flow == "evacuate":
+            self._declare(self._shown().compute_host, dead=True)
         other = {"m1.nano": "84", "m1.micro": "42"}
         body = {
             "resize": lambda: {"resize": {"flavorRef": other[self._shown().flavor.name]}},
@@ -153,10 +165,18 @@ class Moving:
             "revert": lambda: {"revertResize": None},
             "shelve": lambda: {"shelve": None},
             "unshelve": lambda: {"unshelve": None},
+            "live": lambda: {"os-migrateLive": {"host": None, "block_migration": "auto"}},
+            "evacuate": lambda: {"evacuate": {}},
             "start": lambda: {"os-start": None},
         }[flow]()
-        answer = self._asked(lambda one: one.compute.post(f"/servers/{self.server}/action", json=body))
-        assert answer.status_code in (202, 204), answer.text
+        path = f"/servers/{self.server}/action"
+        answer = self._asked(lambda one: one.compute.post(path, json=body, microversion=NEWER))
+        assert answer.status_code in (200, 202, 204), answer.text
+
+    def _declare(self, host: str, dead: bool) -> None:
+        [service] = self._asked(lambda one: list(one.compute.services(host=host)))
+        path, body = f"/os-services/{service.id}", {"forced_down": dead}
+        assert self._asked(lambda one: one.compute.put(path, json=body, microversion=NEWER)).status_code == 200
 
     def _shown(self) -> Any:
         return self._asked(lambda one: one.compute.get_server(self.server))
@@ -174,10 +194,12 @@ class Moving:
         return eventually(once, FLOW_S, "an answer")
 
     def settled(self) -> Any:
-        """The server, once nothing is under way and nothing is owed; meanwhile it never runs twice."""
+        """The server, once nothing is under way and nothing is owed. Meanwhile it never runs twice, but where a host was
+        declared dead and is not: until that has paid its debt."""
 
         def look() -> bool:
-            assert len(self._running()) <= 1, f"two guests run: {self._running()}"
+            dead = self._rows("name FROM hosts WHERE forced_down")
+            assert dead or len(self._running()) <= 1, f"two guests run: {self._running()}"
             return not any(self._rows(f"{what} FROM {table}") for what, table in UNFINISHED)
 
         try:
@@ -187,7 +209,9 @@ class Moving:
         return self._shown()
 
     def _rest(self) -> None:
-        """ACTIVE, from whatever state the flow has left it in."""
+        """ACTIVE, from whatever state the flow has left it in; no host is declared dead."""
+        for host in [row[0] for row in self._rows("name FROM hosts WHERE forced_down")]:
+            self._declare(host, dead=False)
         onward = {
             "VERIFY_RESIZE": "confirm",
             "SHELVED_OFFLOADED": "unshelve",

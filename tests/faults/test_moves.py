@@ -24,6 +24,11 @@ SAMPLE = [
     Case("revert", "host", "restore disk:after", "kill"),
     Case("shelve", "control", "discard guest:after", "cut"),
     Case("unshelve", "host", "define guest:before", "kill"),
+    Case("live", "host", "migrate guest:before", "kill"),
+    Case("live", "control", "migrate:after", "kill"),
+    Case("live", "host", "running:before", "cut"),
+    Case("evacuate", "control", "fence source:after", "kill"),
+    Case("evacuate", "host", "running:before", "kill"),
 ]
 
 

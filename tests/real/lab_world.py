@@ -15,6 +15,7 @@ import openstack
 from openstack.exceptions import HttpException, SDKException
 from requests.exceptions import ConnectionError as NoConnection
 
+from pileus.compute.migration_model import OPEN
 from pileus.lab import Lab as Built
 from pileus.lab.faults import Faults
 from tests.real.ovn_world import sh
@@ -146,7 +147,7 @@ class LabWorld:
             "images": (self._column("SELECT name FROM images WHERE status <> 'deleted'"), ["tiny"]),
             "unknown guests": (self._column("SELECT server_id FROM unknown_guests"), []),
             "open moves": (
-                self._column("SELECT status FROM migrations WHERE status NOT IN ('confirmed', 'reverted', 'error')"), []
+                self._column(f"SELECT status FROM migrations WHERE status IN {OPEN}"), []
             ),
             "held": (self._column("SELECT subject_id FROM operation_subjects"), []),
         }  # fmt: skip

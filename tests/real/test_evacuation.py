@@ -105,7 +105,9 @@ def test_what_was_made_ready_goes_and_the_guest_is_as_it_was(
 def test_one_that_was_off_stays_off(clouds: tuple[Cloud, Cloud], guest: GuestSpec, shared: bool) -> None:
     first, second = clouds
     dies(first, guest)
-    assert refused(second, PrepareGuest(guest=anew(guest), shared=not shared)) == "shared-storage"
+    assert refused(second, PrepareGuest(guest=anew(guest), shared=not shared)) == (
+        "shared-storage" if shared else "local-storage"
+    )
     second.do(PrepareGuest(guest=anew(guest), shared=shared))
     assert second.do(TakeOverGuest(guest=anew(guest), shared=shared, run=False)) == SHUTDOWN
     first.do(DiscardGuest(server_id=guest.server_id, incarnation=1))

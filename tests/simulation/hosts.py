@@ -41,10 +41,10 @@ from pileus.agent.commands import (
     UnpauseGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed, require_shared
+from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent

@@ -15,14 +15,3 @@ class CommandFailed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-
-
-def require_shared(wanted: bool | None, shared: bool) -> None:
-    """See that both hosts of a move see the same storage, or do not (None: either will do).
-
-    Raises:
-        CommandFailed: "shared-storage", they do, and are not to; "local-storage", the other way round.
-    """
-    if wanted not in (None, shared):
-        code, found = ("shared-storage", "is") if shared else ("local-storage", "is not")
-        raise CommandFailed(code, f"the server's disk {found} on storage that both hosts see")

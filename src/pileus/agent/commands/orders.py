@@ -293,8 +293,8 @@ class PrepareGuest(GuestCommand, frozen=True, kw_only=True):
     defined. TakeOverGuest goes on with it.
 
     Events: as BuildGuest's, without running; "find disk" in place of "create disk" on shared storage. Result:
-    {"shared": whether the disk is there}. Fails as BuildGuest does, with "shared-storage" where `shared` says otherwise
-    than what is found, and with "in-use": another host has the disk open.
+    {"shared": whether the disk is there}. Fails as BuildGuest does, with "shared-storage" or "local-storage" where
+    `shared` says otherwise than what is found, and with "in-use": another host has the disk open.
     """
 
     method = "prepare"

@@ -35,6 +35,7 @@ from pileus.agent.commands import (
     UnpauseGuest,
     UpdateInstanceData,
 )
+from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from pileus.values import TRUE
 
@@ -207,3 +208,14 @@ def has_agent(guest: GuestSpec) -> bool:
     """Whether a guest's image says that an agent runs in it (image property hw_qemu_guest_agent)."""
     properties = guest.image.properties if guest.image else {}
     return properties.get("hw_qemu_guest_agent", "").strip().lower() in TRUE
+
+
+def require_shared(wanted: bool | None, shared: bool) -> None:
+    """See that both hosts of a move see the same storage, or do not (None: either will do).
+
+    Raises:
+        CommandFailed: "shared-storage", they do, and are not to; "local-storage", the other way round.
+    """
+    if wanted not in (None, shared):
+        code, found = ("shared-storage", "is") if shared else ("local-storage", "is not")
+        raise CommandFailed(code, f"the server's disk {found} on storage that both hosts see")

@@ -23,9 +23,9 @@ from pileus.agent.commands import (
     TakeOverGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CommandFailed, require_shared
+from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, hardware, host
-from pileus.agent.hypervisor.base import GuestListener, Result
+from pileus.agent.hypervisor.base import GuestListener, Result, require_shared
 from pileus.agent.hypervisor.comings import Comings
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
 from pileus.agent.hypervisor.live import LiveCommands

@@ -30,9 +30,9 @@ from pileus.agent.commands import (
     PowerState,
     StayGuest,
 )
-from pileus.agent.errors import CommandFailed, require_shared
+from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import moving
-from pileus.agent.hypervisor.base import ABORT, FORCE, Result
+from pileus.agent.hypervisor.base import ABORT, FORCE, Result, require_shared
 from pileus.agent.hypervisor.comings import Coming, Comings
 from pileus.agent.hypervisor.connection import power_state, quiet
 from pileus.agent.hypervisor.guests import Guests, unless_gone

@@ -19,8 +19,8 @@ from pileus.agent.commands import (
     PowerState,
     StayGuest,
 )
-from pileus.agent.errors import CommandFailed, require_shared
-from pileus.agent.hypervisor.base import ABORT, FORCE, Result
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.base import ABORT, FORCE, Result, require_shared
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.network.base import Network
 from pileus.agent.timeline import Timeline

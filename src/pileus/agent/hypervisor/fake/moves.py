@@ -13,8 +13,8 @@ from pileus.agent.commands import (
     StashGuest,
     TakeOverGuest,
 )
-from pileus.agent.errors import CommandFailed, require_shared
-from pileus.agent.hypervisor.base import Result
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.timeline import Timeline
 
