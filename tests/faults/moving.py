@@ -178,6 +178,9 @@ class Moving:
         path, body = f"/os-services/{service.id}", {"forced_down": dead}
         assert self._asked(lambda one: one.compute.put(path, json=body, microversion=NEWER)).status_code == 200
 
+    def _dead(self) -> list[str]:
+        return [str(row[0]) for row in self._rows("name FROM hosts WHERE forced_down")]
+
     def _shown(self) -> Any:
         return self._asked(lambda one: one.compute.get_server(self.server))
 
@@ -194,12 +197,11 @@ class Moving:
         return eventually(once, FLOW_S, "an answer")
 
     def settled(self) -> Any:
-        """The server, once nothing is under way and nothing is owed. Meanwhile it never runs twice, but where a host was
-        declared dead and is not: until that has paid its debt."""
+        """The server, once nothing is under way and nothing is owed. Meanwhile it never runs twice; a host that was
+        declared dead, and is not, may run it until it has paid its debt."""
 
         def look() -> bool:
-            dead = self._rows("name FROM hosts WHERE forced_down")
-            assert dead or len(self._running()) <= 1, f"two guests run: {self._running()}"
+            assert self._dead() or len(self._running()) <= 1, f"two guests run: {self._running()}"
             return not any(self._rows(f"{what} FROM {table}") for what, table in UNFINISHED)
 
         try:
@@ -210,7 +212,8 @@ class Moving:
 
     def _rest(self) -> None:
         """ACTIVE, from whatever state the flow has left it in; no host is declared dead."""
-        for host in [row[0] for row in self._rows("name FROM hosts WHERE forced_down")]:
+        self.settled()
+        for host in self._dead():
             self._declare(host, dead=False)
         onward = {
             "VERIFY_RESIZE": "confirm",
