@@ -1,6 +1,7 @@
-"""Disks of guests that move, between two agents: mutual TLS, holes stay holes, a lost connection is gone on with.
+"""Guests that move, between two agents: mutual TLS. Of their disks holes stay holes, and a lost connection is gone on
+with; what libvirt and QEMU say to each other of one that runs is carried.
 
-An agent hands out what is set aside of a guest to the one host that this goes to, and nothing else to anybody.
+An agent hands out what it has of a guest to the one host that this goes to, and nothing else to anybody.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Agent(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     hosts: Mapped[str]
-    """Which hosts are its own: a name, or a pattern with one asterisk (`members.owns`)."""
+    """Which hosts are its own: a name, or a pattern with one asterisk (`agents.owns`)."""
     address: Mapped[str]
     """HOST:PORT on which it awaits replicas and other agents; "" while that is not known."""
     public_key: Mapped[str] = mapped_column(Text)

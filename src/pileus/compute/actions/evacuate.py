@@ -13,7 +13,7 @@ from pileus.api import Requester, Values, changed, since, until
 from pileus.api.schema import BOOLEAN, obj
 from pileus.compute import evacuations, moves, requested, schemas, servers, spec, views
 from pileus.compute.action import action
-from pileus.compute.actions.building import on_some_host
+from pileus.compute.actions.attempts import on_some_host
 from pileus.compute.migration_model import ACCEPTED, EVACUATION
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S

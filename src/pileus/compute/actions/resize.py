@@ -16,7 +16,7 @@ from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
 from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
 from pileus.compute.action import action
-from pileus.compute.actions.building import Final, on_some_host
+from pileus.compute.actions.attempts import Final, on_some_host
 from pileus.compute.migration_model import (
     CONFIRMING,
     FINISHED,

@@ -34,7 +34,7 @@ def _retry(board: Board, request: Request) -> Mask | None:
 
 
 def _why_not_again(board: Board, row: int, request: Request) -> str:
-    return "the server is to leave it" if board.names[row] == request.source else "building there was tried and failed"
+    return "the server is to leave it" if board.names[row] == request.source else "it was tried there and failed"
 
 
 def _availability_zone(board: Board, request: Request) -> Mask | None:

@@ -81,7 +81,7 @@ def test_filters_are_asked_in_the_documented_order() -> None:
 @pytest.mark.parametrize(
     ("of_host", "of_request", "reason"),
     [
-        ({}, {"excluded": ("h1",)}, "RetryFilter: building there was tried and failed"),
+        ({}, {"excluded": ("h1",)}, "RetryFilter: it was tried there and failed"),
         ({"zone": "west"}, {"zone": "east"}, "AvailabilityZoneFilter: in zone west, not east"),
         ({}, {"resources": {"MEMORY_MB": 5000}}, "RamFilter: 5000 MiB wanted, 4096 of 4096 free"),
         ({}, {"resources": {"DISK_GB": 101}}, "DiskFilter: 101 GiB wanted, 100 of 100 free"),
