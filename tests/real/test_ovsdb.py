@@ -147,7 +147,7 @@ def together(calls: list[Callable[[], None]]) -> list[Exception | None]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
     return outcomes
 

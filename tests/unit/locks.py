@@ -15,7 +15,7 @@ _BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_d
 
 def waits(db: Database, done: Future[Any]) -> None:
     """Back once this, which is under way in a thread, waits for a lock."""
-    eventually(lambda: done.done() or _is_blocked(db), 10, "a wait for a lock")
+    eventually(lambda: done.done() or _is_blocked(db), 60, "a wait for a lock")
     assert not done.done(), f"it did not wait: {done.exception()}"
 
 

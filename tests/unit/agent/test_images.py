@@ -198,7 +198,7 @@ class Flight:
         def held(image: ImageSource, target: Path, timeline: Timeline, shop: Workshop) -> None:
             self.calls.append(timeline)
             begun.set()
-            self._release.wait(10)
+            self._release.wait(60)
             build(image, target, timeline, shop)
 
         def counted(*args: object) -> bool:
@@ -215,17 +215,17 @@ class Flight:
         monkeypatch.setattr(images, "_await_other", counted)
         self._threads = [threading.Thread(target=ask, args=(timeline,)) for timeline in self.timelines]
         self._threads[0].start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         for thread in self._threads[1:]:
             thread.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         for _ in range(7):
-            assert waiting.acquire(timeout=10)
+            assert waiting.acquire(timeout=60)
 
     def finish(self) -> None:
         self._release.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 def aged(base: Path) -> Path:

@@ -61,7 +61,7 @@ def test_a_header_has_a_longest_length(edge: Edge) -> None:
 
 def test_a_request_behind_one_that_takes_long_is_not_late(edge: Edge) -> None:
     client = edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET /fine HTTP/1.1\r\n")
-    assert edge.application.waiting.wait(10)
+    assert edge.application.waiting.wait(60)
     client.socket.settimeout(1)  # longer than the deadline of the header
     with pytest.raises(TimeoutError):
         client.socket.recv(1)
@@ -74,7 +74,7 @@ def test_a_request_behind_one_that_takes_long_is_not_late(edge: Edge) -> None:
 
 def test_who_takes_nothing_is_disconnected(edge: Edge) -> None:
     client = edge.connect(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
-    assert edge.application.closed.wait(10), "the file is closed"
+    assert edge.application.closed.wait(60), "the file is closed"
     client.socket.settimeout(20)
     assert client.ended()
 
@@ -121,7 +121,7 @@ def test_what_is_not_http_is_refused(edge: Edge, sent: bytes) -> None:
 
 def test_the_rest_is_answered_when_the_replica_ends(edge: Edge) -> None:
     client = edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert edge.application.waiting.wait(10)
+    assert edge.application.waiting.wait(60)
     edge.stop()
     assert client.answer().endswith(b"fine")
     with pytest.raises(ConnectionRefusedError):

@@ -28,7 +28,7 @@ def test_who_is_answered_keeps_the_place(make: Callable[..., Edge]) -> None:
     busy: list[Client] = []
     for _ in range(2):
         busy.append(edge.connect(WAIT))
-        assert edge.application.waiting.wait(10)
+        assert edge.application.waiting.wait(60)
         edge.application.waiting.clear()
     assert edge.connect().ended(), "all places are taken"
     edge.application.go.set()

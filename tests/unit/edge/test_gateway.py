@@ -46,7 +46,7 @@ def test_downloads_that_stall_keep_no_thread(make: Callable[..., Edge]) -> None:
     assert edge.connect(GET).answer().endswith(b"fine")
     for client in stalled:
         client.close()
-    assert edge.application.closed.wait(10)
+    assert edge.application.closed.wait(60)
 
 
 @pytest.mark.parametrize("ended", [b"", b"5\r\n123"])
@@ -235,7 +235,7 @@ def test_nobody_answers_who_hung_up(make: Callable[..., Edge], monkeypatch: Any)
     monkeypatch.setattr("pileus.edge.gateway.REQUEST_THREADS", 1)
     edge = make()
     edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert edge.application.waiting.wait(10)
+    assert edge.application.waiting.wait(60)
     for _ in range(5):
         gone = edge.connect(GET)
         eventually(lambda: edge.connections() == 2)

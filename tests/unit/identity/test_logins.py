@@ -299,7 +299,7 @@ def test_logins_leave_threads_for_others(monkeypatch: pytest.MonkeyPatch, proces
     with ThreadPoolExecutor(REQUEST_THREADS) as clients:
         for number in range(REQUEST_THREADS):
             clients.submit(check, f"192.0.2.{number}")
-        remaining = [free.acquire(timeout=10) for _ in range(REQUEST_THREADS // 2)]
+        remaining = [free.acquire(timeout=60) for _ in range(REQUEST_THREADS // 2)]
         go_on.set()
     assert all(remaining), "these threads wait for no password"
     many.close()

@@ -144,7 +144,7 @@ class Ears:
         self.reports.put(report)
 
     def next_answer(self) -> Answer:
-        return self.answers.get(timeout=10)
+        return self.answers.get(timeout=60)
 
 
 class Desk:

@@ -51,13 +51,13 @@ def test_commands_are_answered(machine: Machine, new_desk: Callable[..., Desk]) 
     machine.start()
     before = utcnow()
     desk = new_desk().start()
-    assert [host.name for host in desk.ears.reports.get(timeout=10).hosts] == ["fake-1", "fake-2"]
+    assert [host.name for host in desk.ears.reports.get(timeout=60).hosts] == ["fake-1", "fake-2"]
     assert before <= desk.ears.asked[0] <= utcnow()
     for number in range(300):
         desk.send(f"op{number}:0")
     assert {desk.ears.next_answer().key for _ in range(300)} == {f"op{number}:0" for number in range(300)}
     assert desk.post.letters() == []
-    assert desk.ears.lively.get(timeout=10) == ["fake-1", "fake-2"]
+    assert desk.ears.lively.get(timeout=60) == ["fake-1", "fake-2"]
 
 
 def test_a_command_waits_for_an_agent_that_comes_late(machine: Machine, new_desk: Callable[..., Desk]) -> None:
@@ -97,22 +97,22 @@ def test_what_was_answered_while_nobody_listened_is_heard_later(
 def test_guests_that_change_by_themselves_are_told(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
     desk = new_desk().start()
-    assert desk.ears.reports.get(timeout=10)
+    assert desk.ears.reports.get(timeout=60)
     told = GuestEvent(server_id="s", host="fake-1", power_state=4, at=1.0)
     machine.journal.report(told)
-    assert desk.ears.events.get(timeout=10) == told
+    assert desk.ears.events.get(timeout=60) == told
 
 
 def test_progress_is_told(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
     desk = new_desk().start()
-    assert desk.ears.reports.get(timeout=10)
+    assert desk.ears.reports.get(timeout=60)
     (machine.state / "fake" / "behaviour.json").write_text('{"build_s": 1}')
     build = BuildGuest(guest=guest())
     desk.send("op:0", build)
     told = Progress(key="op:0", stage="fetch image", done=1, total=2)
     machine.journal.progress(told)
-    assert desk.ears.told.get(timeout=10) == told
+    assert desk.ears.told.get(timeout=60) == told
 
 
 def test_console(machine: Machine, new_desk: Callable[..., Desk]) -> None:
@@ -139,7 +139,7 @@ def test_console(machine: Machine, new_desk: Callable[..., Desk]) -> None:
 def test_an_agent_of_another_cloud_refuses_and_accepts_nothing(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
     ours = new_desk().start()
-    assert ours.ears.reports.get(timeout=10)
+    assert ours.ears.reports.get(timeout=60)
     ours.send("op:0", BuildGuest(guest=guest()))
     ours.ears.next_answer()
     stranger = new_desk(Cloud("cloud-2")).start()
@@ -159,7 +159,7 @@ def test_an_agent_of_another_cloud_refuses_and_accepts_nothing(machine: Machine,
 
 def test_an_agent_keeps_to_its_cloud_over_a_restart(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
-    assert new_desk().start().ears.reports.get(timeout=10)
+    assert new_desk().start().ears.reports.get(timeout=60)
     machine.stop()
     machine.start()
     assert not machine.agent.belongs_to("cloud-2") and machine.agent.belongs_to(CLOUD)
@@ -242,7 +242,7 @@ def test_a_full_journal_is_tried_again(
     desk.send("b:0")
     assert _post(machine, msgspec.json.encode([one.envelope for one in desk.post.letters()]), CLOUD) == 503
     desk.start()
-    eventually(lambda: len(tries) > 2, 10, "the second try")
+    eventually(lambda: len(tries) > 2, 60, "the second try")
     assert machine.journal.answer("a:0") is None and desk.ears.answers.empty()
     full.clear()
     assert {desk.ears.next_answer().key for _ in range(2)} == {"a:0", "b:0"}
@@ -374,7 +374,7 @@ def test_an_agent_that_does_not_wait_for_news_is_not_asked_all_the_time(
 
     with liar(tmp_path / "s", answer) as way:
         desk = Desk(way, Cloud(CLOUD)).start()
-        assert desk.ears.lively.get(timeout=10) == ["h"]
+        assert desk.ears.lively.get(timeout=60) == ["h"]
         time.sleep(0.3)  # in which it would be asked a hundred times
         assert asked.count("/feed") == 1
         desk.agents.stop()
@@ -392,7 +392,7 @@ def test_agents_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     def said(host: str, path: str) -> list[bytes]:
         if path == "/feed" and host == "h2":
-            going.wait(10)  # the long one has the thread
+            going.wait(60)  # the long one has the thread
         return [{"/report": _greeting(host), "/certificate": _certificate(), "/feed": feeds[host]}[path]]
 
     with liar(tmp_path / "1", partial(said, "h1")) as one, liar(tmp_path / "2", partial(said, "h2")) as other:
@@ -422,7 +422,7 @@ def test_agents_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_agent_without_a_certificate_gets_one(machine: Machine, new_desk: Callable[..., Desk]) -> None:
     machine.start()
     desk = new_desk().start()
-    report = desk.ears.reports.get(timeout=10)
+    report = desk.ears.reports.get(timeout=60)
     assert report.name == NAME and report.address == f"127.0.0.1:{machine.remote.port}"
     assert machine.papers.papers() is not None
     assert machine.cloud.renewed == ([NAME] if machine.way is machine.local else [])
@@ -496,7 +496,7 @@ def test_an_agent_speaks_for_its_own_hosts_only(machine: Machine, new_desk: Call
     [contact] = machine.cloud.contacts()
     machine.cloud.contacts()[0] = replace(contact, owns=lambda host: host == "fake-2")
     desk.start()
-    assert [host.name for host in desk.ears.reports.get(timeout=10).hosts] == ["fake-2"]
+    assert [host.name for host in desk.ears.reports.get(timeout=60).hosts] == ["fake-2"]
     desk.send("op:0", host="fake-1")
     desk.send("op:1", host="fake-2")
     assert desk.ears.next_answer().key == "op:1"
@@ -513,6 +513,6 @@ def test_an_agent_that_does_not_belong_any_more_is_not_talked_to(
     assert desk.ears.next_answer().key == "op:0"
     contacts = list(machine.cloud.contacts())
     machine.cloud.contacts().clear()
-    eventually(lambda: not desk.post.send(envelope("op:1")), 10, "the end of the conversation")
+    eventually(lambda: not desk.post.send(envelope("op:1")), 60, "the end of the conversation")
     machine.cloud.contacts().extend(contacts)
     assert desk.ears.next_answer().key == "op:1"

@@ -87,7 +87,7 @@ def test_bringing_goes_on_where_a_lost_replica_stopped(
         assert source.read(10) == DATA[:10]
         first.agents.stop()
         rest = pool.submit(source.read)
-        eventually(lambda: machine.desk._wants, 10, "the next piece to be wanted")
+        eventually(lambda: machine.desk._wants, 60, "the next piece to be wanted")
         new_desk().start()
         assert rest.result(30) == DATA[10:]
 
@@ -186,10 +186,10 @@ def refuse(machine: Machine, new_desk: Callable[..., Desk], tmp_path: Path, data
     machine.cloud.images["image-2"] = part
     machine.start()
     desk = new_desk().start()
-    desk.ears.reports.get(timeout=10)
+    desk.ears.reports.get(timeout=60)
     with pytest.raises(CommandFailed, match="no replica takes"):
         machine.desk.hand_over(made, "image-2", size, hashlib.sha512(data).hexdigest())
-    eventually(lambda: not part.exists(), 10, "what was taken to be gone")
+    eventually(lambda: not part.exists(), 60, "what was taken to be gone")
     assert not (tmp_path / "image-2").exists()
     desk.send("1")
     assert desk.ears.next_answer().key == "1" and desk.ears.reports.empty(), "no connection broke"

@@ -119,7 +119,7 @@ def test_a_restart_goes_on_behind_the_finished_steps(
     hosts.automatic = None
     operation_id = begin(db, "t.restart")
     first = new_replica()
-    eventually(lambda: hosts.sent, 10, "the command")
+    eventually(lambda: hosts.sent, 60, "the command")
     first.stop()
     hosts.automatic = lambda envelope: None
     new_replica()
@@ -164,7 +164,7 @@ def test_a_cancelled_operation_is_undone_before_its_successor_starts(
     hosts.automatic = None
     boot_id = begin(db, "t.boot")
     new_replica()
-    eventually(lambda: hosts.sent, 10, "the build command")
+    eventually(lambda: hosts.sent, 60, "the build command")
     hosts.automatic = lambda envelope: None
     with db.write() as session:
         [under_way] = live(session, "s")
@@ -220,7 +220,7 @@ def test_an_operation_shows_its_task_state_until_it_ends(
 
     assert task_state() == {"s": "first"}
     new_replica()
-    eventually(lambda: hosts.sent, 10, "the command")
+    eventually(lambda: hosts.sent, 60, "the command")
     assert task_state() == {"s": "second"}
     hosts.answer(hosts.sent[0])
     ended(db, operation_id)

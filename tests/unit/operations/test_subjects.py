@@ -84,7 +84,7 @@ def test_of_two_requests_at_once_one_is_let_in(db: Database) -> None:
     together = threading.Barrier(2)
 
     def ask() -> None:
-        together.wait(10)
+        together.wait(60)
         try:
             begin(db, "t.hold", "server")
             outcomes.append("let in")

@@ -246,7 +246,7 @@ def ended(db: Database, operation_id: str) -> OperationRow:
         found = row(db, operation_id)
         return found if found.finished_at else None
 
-    found: OperationRow = eventually(look, 10, "the end of the operation")
+    found: OperationRow = eventually(look, 60, "the end of the operation")
     return found
 
 
