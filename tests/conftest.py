@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pileus.db import Database
 from tests.databases import Databases
 from tests.postgres import Postgres
 
@@ -59,6 +61,23 @@ def pytest_collection_finish() -> None:
     """Modules live as long as the run: the collector need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _connections_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test's connections to databases, and their locks' files, end with it: a run has room for so many."""
+    made: list[Database] = []
+    make = Database.__init__
+
+    def noted(self: Database, *args: Any, **options: Any) -> None:
+        made.append(self)
+        make(self, *args, **options)
+
+    monkeypatch.setattr(Database, "__init__", noted)
+    yield
+    for one in made:
+        if hasattr(one, "engine"):  # it could be made
+            one.dispose()
 
 
 class Durations:
