@@ -33,6 +33,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import ABORT, FORCE
+from pileus.agent.storage.file import InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
 from tests.real.test_guest_moves import OtherHost
@@ -86,7 +87,7 @@ class Host(Cloud):
 
     def __init__(self, state: Path, name: str) -> None:
         super().__init__(state)
-        self.name = self.hypervisor._host = name
+        self.name = self.hypervisor._host = self.hypervisor._files._host = name
 
     def do(self, command: Command, timeline: Timeline | None = None) -> dict[str, Any] | None:
         found: dict[str, Any] | None = getattr(self.hypervisor, command.method)(
@@ -259,7 +260,8 @@ def test_what_takes_it_back_ends_it(hosts: tuple[Host, Host], guest: GuestSpec) 
 def test_hosts_that_see_the_same_storage(hosts: tuple[Host, Host], guest: GuestSpec) -> None:
     """Nothing is copied, and whoever has not the guest any more removes nothing of it."""
     here, there = hosts
-    shared, own = here.hypervisor._files, there.hypervisor._files
+    files, own = here.hypervisor._files, there.hypervisor._files
+    shared = InstanceFiles(files._directory, files._account, THERE)
     there.hypervisor._files = shared
     try:
         assert not prepared(here, there, guest)[1].block

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import socket
 import ssl
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,7 +56,19 @@ def carry(one: socket.socket, other: socket.socket, check: Check = bytes) -> Non
                 moved = moved or sent > 0
         if not moved:
             reads = [source for source, target, _ in ways if not waiting[target]]
-            select.select(reads, [end for end in waiting if waiting[end]], [], _LOOK_S)
+            _wait(reads, [end for end in waiting if waiting[end]])
+
+
+def _wait(reads: list[socket.socket], writes: list[socket.socket]) -> None:
+    """Until something can be done; of descriptors of any number, unlike select()."""
+    events = Counter[int]()
+    for ends, event in ((reads, select.POLLIN), (writes, select.POLLOUT)):
+        for end in ends:
+            events[end.fileno()] |= event
+    waiting = select.poll()
+    for number, wanted in events.items():
+        waiting.register(number, wanted)
+    waiting.poll(_LOOK_S * 1000)
 
 
 def _receive(end: socket.socket) -> bytes | None:
@@ -72,16 +86,15 @@ def _send(end: socket.socket, data: bytes) -> int:
 
 
 @contextmanager
-def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Iterator[None]:
+def ways(folder: Path, user: int, join: Callable[[str], socket.socket], answers: Callable[[], Check]) -> Iterator[None]:
     """While there are sockets in a folder of this machine by which another host is reached.
 
     Args:
         folder: made for it. user: who may use all but the one of libvirt, which is root's.
         join: connects to the other host; raises OSError, CommandFailed.
+        answers: makes what checks those of the other's libvirt on one connection.
     """
-    for path in (folder.parent, folder):
-        path.mkdir(exist_ok=True)
-        path.chmod(0o711)  # its user passes
+    make_folder(folder, 0o711, os.geteuid())  # its user passes
     listening = {way: _listen(folder, way, 0 if way == CONTROL else user) for way in WAYS}
     joined: list[socket.socket] = []
 
@@ -96,7 +109,7 @@ def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Itera
     def through(way: str, here: socket.socket) -> None:
         with suppress(OSError, CommandFailed), here, join(way) as there:
             joined.extend((here, there))
-            carry(here, there)
+            carry(here, there, answers() if way == CONTROL else bytes)
 
     for way in WAYS:
         threading.Thread(target=serve, args=(way,), daemon=True, name="carriers").start()
@@ -107,20 +120,17 @@ def ways(folder: Path, user: int, join: Callable[[str], socket.socket]) -> Itera
             hang_up(one)
         for one in listening.values():  # the others are their threads' to close
             one.close()
-        for way in WAYS:
-            (folder / way).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
+        remove_folder(folder)
 
 
 def _listen(folder: Path, way: str, user: int) -> socket.socket:
-    (folder / way).unlink(missing_ok=True)
+    """In a folder of ours that nobody else writes to."""
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     within = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         found.bind(f"/proc/self/fd/{within}/{way}")  # paths of sockets are short
         os.chmod(folder / way, 0o600)
-        os.chown(folder / way, user, -1)
+        os.chown(folder / way, user, -1, follow_symlinks=False)
         found.listen()
     except OSError:
         found.close()
@@ -130,9 +140,21 @@ def _listen(folder: Path, way: str, user: int) -> socket.socket:
     return found
 
 
-def give_folder(folder: Path, user: int) -> None:
-    """Let a user make sockets in a folder."""
-    os.chown(folder, user, -1)
+def make_folder(folder: Path, mode: int, user: int) -> None:
+    """Make a folder anew, a user's, in one that others may pass through."""
+    folder.parent.mkdir(exist_ok=True)
+    folder.parent.chmod(0o711)
+    remove_folder(folder)
+    folder.mkdir(mode=0o700)
+    os.chown(folder, user, -1, follow_symlinks=False)
+    folder.chmod(mode)
+
+
+def remove_folder(folder: Path) -> None:
+    """Idempotent. First it is taken back from its user, who would otherwise put something in meanwhile."""
+    with suppress(FileNotFoundError):
+        os.chown(folder, os.geteuid(), -1, follow_symlinks=False)
+        shutil.rmtree(folder)
 
 
 def connect(path: Path, user: int) -> socket.socket:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,7 +72,7 @@ def test_ways_lead_to_the_other_host_while_they_are_open(tmp_path: Path) -> None
         return ours
 
     folder = tmp_path / "moves" / "x"
-    with carrier.ways(folder, ME, join):
+    with carrier.ways(folder, ME, join, lambda: bytes):
         modes = {path.name: path.stat().st_mode & 0o777 for path in (folder.parent, folder, *folder.iterdir())}
         assert modes == {"moves": 0o711, "x": 0o711} | dict.fromkeys(carrier.WAYS, 0o600)
         here = carrier.connect(folder / carrier.MEMORY, ME)
@@ -81,6 +84,86 @@ def test_ways_lead_to_the_other_host_while_they_are_open(tmp_path: Path) -> None
     assert here.recv(1) == b"" and not folder.exists()
     for end in (here, *there.values()):
         end.close()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_descriptors_of_any_number() -> None:
+    """select() takes none from 1024 on."""
+    one, low = socket.socketpair()
+    other, theirs = socket.socketpair()
+    try:
+        ours = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD, 1500))
+    finally:
+        low.close()
+    thread = threading.Thread(target=carrier.carry, args=(ours, theirs))
+    thread.start()
+    with one, other, ours, theirs:
+        for _ in range(3):
+            other.sendall(b"x")
+            assert read(one, 1) == b"x"  # it waited between
+        one.close()
+        thread.join()
+
+
+def test_answers_are_checked(tmp_path: Path) -> None:
+    """Of the other host's libvirt; not what its QEMU says."""
+    ends: dict[str, socket.socket] = {}
+
+    def join(way: str) -> socket.socket:
+        ends[way], ours = socket.socketpair()
+        ends[way].sendall(b"answer")
+        return ours
+
+    def check(said: bytes) -> bytes:
+        if said:
+            raise CommandFailed("refused", "no")
+        return said
+
+    with carrier.ways(tmp_path / "x", ME, join, lambda: check):
+        with carrier.connect(tmp_path / "x" / carrier.CONTROL, 0) as here:
+            assert here.recv(1) == b""
+        with carrier.connect(tmp_path / "x" / carrier.MEMORY, ME) as here:
+            assert read(here, 6) == b"answer"
+    for end in ends.values():
+        end.close()
+
+
+def test_a_folder_is_made_anew(tmp_path: Path) -> None:
+    """What its user left in it, or still might put there, is nothing that root meets."""
+    folder, other = tmp_path / "moves" / "x", tmp_path / "other"
+    other.write_text("kept")
+    carrier.make_folder(folder, 0o700, ME)
+    for way in carrier.WAYS:
+        (folder / way).symlink_to(other)
+    before = other.stat()
+    open_still = os.open(folder, os.O_DIRECTORY)
+    with carrier.ways(folder, ME, lambda way: socket.socket(), lambda: bytes):
+        assert not any((folder / way).is_symlink() for way in carrier.WAYS)
+        with pytest.raises(FileNotFoundError):
+            os.symlink(other, carrier.MEMORY, dir_fd=open_still)
+    os.close(open_still)
+    assert not folder.exists() and (other.read_text(), other.stat().st_mode) == ("kept", before.st_mode)
+    folder.symlink_to(tmp_path)
+    with pytest.raises(OSError):
+        carrier.make_folder(folder, 0o700, ME)
+
+
+@pytest.mark.skipif(ME != 0, reason="gives folders to users")
+def test_a_folder_that_was_a_users_is_ours_again(tmp_path: Path) -> None:
+    folder = tmp_path / "moves" / "x"
+    carrier.make_folder(folder, 0o700, 65534)
+    assert folder.stat().st_uid == 65534
+    with carrier.ways(folder, 65534, lambda way: socket.socket(), lambda: bytes):
+        assert folder.stat().st_uid == 0
+        assert [(folder / way).stat().st_uid for way in carrier.WAYS] == [0, 65534, 65534]
 
 
 def test_a_socket_is_reached_that_is_the_users_own(tmp_path: Path) -> None:

@@ -1,110 +1,165 @@
-"""What a guest's source may say to the libvirt of its destination: to make this guest, as it was announced.
+"""What the libvirts of two hosts may say to each other: to bring one guest, as it was announced.
 
 See libvirt's src/rpc/virnetprotocol.x and src/remote/remote_protocol.x for the form of calls (XDR, RFC 4506).
 """
 
 from __future__ import annotations
 
-import re
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor import awaited, moving
+from pileus.agent.hypervisor.awaited import refused
 
 _REMOTE, _KEEPALIVE = 0x20008086, 0x6B656570
+_AUTHENTICATIONS, _OPEN, _CLOSE, _SUPPORTS, _TELL_CLOSED, _TELL_NO_MORE = 66, 1, 2, 60, 360, 361
 _PREPARE, _FINISH = 303, 306
-_CALLS = frozenset({1, 2, 60, 66, 360, 361, _PREPARE, _FINISH})
-"""Open, close, supports feature, authentication list, close callbacks, and the two that bring a guest."""
+_PROCEDURES = frozenset({_AUTHENTICATIONS, _OPEN, _CLOSE, _SUPPORTS, _TELL_CLOSED, _TELL_NO_MORE, _PREPARE, _FINISH})
+_CALL, _REPLY, _MESSAGE = 0, 1, 2
+_DONE, _FAILED = 0, 1
 _HEADER = struct.Struct(">IIIiiIi")
-_LONGEST = 32 * 1024 * 1024
-_PARAMETERS = frozenset(
-    {"destination_xml", "persistent_xml", "destination_name", "migrate_uri", "disks_uri", "migrate_disks", "bandwidth"}
-)
-_SIZES = {1: 4, 2: 4, 3: 8, 4: 8, 5: 8, 6: 4}
-"""Of typed parameters' values, bytes; texts (7) say their own."""
+_LONGEST = 1024 * 1024
 _TEXT = 7
-_TAGS = frozenset(
-    re.findall(
-        r"\S+",
-        """domain name uuid memory currentMemory vcpu resource partition sysinfo system entry chassis os type smbios
-        boot features acpi apic cpu model vendor feature topology cache maxphysaddr clock timer on_poweroff on_reboot
-        on_crash pm suspend-to-mem suspend-to-disk devices emulator disk driver source target serial readonly alias
-        address controller log console protocol channel input graphics listen image video memballoon stats rng backend
-        interface mac mtu virtualport parameters host guest link seclabel label imagelabel audio acceleration""",
-    )
-)
-"""Elements that guests of ours are defined by."""
-_HARMLESS = re.compile(r"/dev/(urandom|pts/[0-9]+)|/var/lib/libvirt/qemu/channel/[\w./-]*|/usr/bin/qemu-system-x86_64")
-_OF_PORTS = ("bridge", "dev", "interfaceid", "network", "path")
+"""Of typed parameters, the type that we have."""
+_OURS = "qemu:///system"
 
 
-class Calls:
-    """The calls of one connection, in pieces as they come.
+@dataclass(frozen=True)
+class Announced:
+    """A guest that is awaited.
 
-    Args:
-        server_id: the guest's. names: what may be named in its definition that begins with a slash.
-        ports: values of its interfaces' attributes.
+    `name` is what it is called here, `definition` what this host would define (domain.xml), `disks` the targets of what
+    is copied, None: nothing is.
     """
 
-    def __init__(self, server_id: str, names: frozenset[str], ports: frozenset[str]) -> None:
-        self._server_id, self._names, self._ports = server_id, names, ports
-        self._rest = b""
+    server_id: str
+    name: str
+    definition: str
+    disks: tuple[str, ...] | None
+
+
+class _Messages:
+    """What is said on one connection, in pieces as it comes."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
 
     def check(self, said: bytes) -> bytes:
-        """The calls that are whole now; raises CommandFailed: one is not allowed."""
+        """The messages that are whole now; raises CommandFailed: one is not allowed."""
         self._rest += said
         allowed = b""
         while len(self._rest) >= _HEADER.size:
-            length, program, _, procedure, _, _, _ = _HEADER.unpack_from(self._rest)
+            length, program, version, procedure, kind, _, status = _HEADER.unpack_from(self._rest)
             if not _HEADER.size <= length <= _LONGEST:
-                raise _refused(f"a call of {length} bytes")
-            if program != _KEEPALIVE and (program != _REMOTE or procedure not in _CALLS):
-                raise _refused(f"procedure {procedure} of {program:#x}")
+                raise refused(f"a message of {length} bytes")
+            if program == _KEEPALIVE:
+                if (length, version, kind, status) != (_HEADER.size, 1, _MESSAGE, _DONE) or procedure not in (1, 2):
+                    raise refused("what keeps nothing alive")
+            elif program != _REMOTE or version != 1 or procedure not in _PROCEDURES:
+                raise refused(f"procedure {procedure} of {program:#x}")
+            else:
+                self._begun(kind, status)
             if len(self._rest) < length:
                 break
-            call, self._rest = self._rest[:length], self._rest[length:]
-            if program == _REMOTE and procedure in (_PREPARE, _FINISH):
-                self._look(_Xdr(call[_HEADER.size :]))
-            allowed += call
+            message = bytes(self._rest[:length])
+            del self._rest[:length]
+            if program == _REMOTE:
+                body = _Xdr(message[_HEADER.size :])
+                try:
+                    self._look(procedure, status, body)
+                    body.end()
+                except (ValueError, struct.error) as error:
+                    raise refused(str(error)) from error
+            allowed += message
         return allowed
 
-    def _look(self, call: _Xdr) -> None:
-        try:
-            for name, value in call.parameters():
-                if name not in _PARAMETERS:
-                    raise _refused(f"the parameter {name}")
-                if name in ("destination_xml", "persistent_xml"):
-                    self.look_at(_parsed(value))
-                elif name.endswith("_uri") and f"/moves/{self._server_id}/" not in value:
-                    raise _refused("another way")
-            cookie = call.text().rstrip("\0")
-            for domain in _parsed(cookie).iter("domain") if cookie else ():
-                self.look_at(domain)
-        except (ET.ParseError, ValueError, struct.error) as error:
-            raise _refused(str(error)) from error
+    def _begun(self, kind: int, status: int) -> None:
+        """Raises CommandFailed: it is no message of this direction."""
+        raise NotImplementedError
 
-    def look_at(self, domain: ET.Element) -> None:
-        """Raises CommandFailed: a definition is of another guest, or names what is not this guest's."""
-        if domain.findtext("uuid") != self._server_id:
-            raise _refused("another guest")
-        for element in domain.iter():
-            if element.tag not in _TAGS:
-                raise _refused(f"an element {element.tag}")
-            for value in (*element.attrib.values(), (element.text or "").strip()):
-                if value.startswith("/") and value not in self._names and not _HARMLESS.fullmatch(value):
-                    raise _refused("a name of another file")
-        for element in domain.iterfind("devices/*"):
-            if element.tag in ("disk", "serial", "console") and element.get("type") not in ("file", "pty"):
-                raise _refused(f"a {element.tag} of another type")
-        for element in domain.iterfind("devices/interface//"):
-            for name in _OF_PORTS:
-                if element.get(name, "") not in self._ports | {""}:
-                    raise _refused("a port of another guest")
+    def _look(self, procedure: int, status: int, body: _Xdr) -> None:
+        """Read the whole of it; raises CommandFailed, ValueError, struct.error."""
+        raise NotImplementedError
+
+
+class Calls(_Messages):
+    """What the source of a guest may ask of the libvirt of its destination."""
+
+    def __init__(self, guest: Announced) -> None:
+        super().__init__()
+        self._guest = guest
+        self._definition = awaited.expected(guest.definition)
+        memory, disks = moving.uris(guest.server_id)
+        self._wanted = [("destination_name", guest.name), ("migrate_uri", memory)]
+        if guest.disks is not None:
+            self._wanted += [("disks_uri", disks), *(("migrate_disks", target) for target in guest.disks)]
+
+    def _begun(self, kind: int, status: int) -> None:
+        if (kind, status) != (_CALL, _DONE):
+            raise refused(f"a message of type {kind}")
+
+    def _look(self, procedure: int, status: int, body: _Xdr) -> None:
+        if procedure == _OPEN:
+            if (body.maybe_text(), body.number()) != (_OURS, 0):
+                raise refused("a connection to something else")
+        elif procedure == _SUPPORTS:
+            body.number()
+        elif procedure in (_PREPARE, _FINISH):
+            self._brings(body, procedure)
+
+    def _brings(self, body: _Xdr, procedure: int) -> None:
+        said = list(body.parameters())
+        definitions = [value for name, value in said if name == "destination_xml"]
+        if sorted(one for one in said if one[0] != "destination_xml") != sorted(self._wanted) or len(definitions) != 1:
+            raise refused("other parameters than ours")
+        awaited.check(self._definition, awaited.parsed(definitions[0]))
+        cookie = body.data()
+        if body.number() != moving.flags(self._guest.disks is not None):
+            raise refused("other flags than ours")
+        cancelled = procedure == _FINISH and body.number() != 0
+        if cookie or not cancelled:
+            _check_cookie(cookie, self._guest.server_id, self._definition if procedure == _FINISH else None)
+
+
+class Replies(_Messages):
+    """What the libvirt of a guest's destination may answer that of its source."""
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__()
+        self._server_id = server_id
+
+    def _begun(self, kind: int, status: int) -> None:
+        if kind != _REPLY or status not in (_DONE, _FAILED):
+            raise refused(f"a message of type {kind}")
+
+    def _look(self, procedure: int, status: int, body: _Xdr) -> None:
+        if status == _DONE and procedure == _PREPARE:
+            _check_cookie(body.data(), self._server_id, None)
+            if body.maybe_text() not in ("", moving.uris(self._server_id)[0]):
+                raise refused("another way")
+        elif status == _DONE and procedure == _FINISH:
+            body.text()
+            body.skip(20)  # uuid, id
+            _check_cookie(body.data(), self._server_id, None)
+        else:
+            body.rest()  # numbers, or an error's texts
+
+
+def _check_cookie(data: bytes, server_id: str, definition: ET.Element | None) -> None:
+    """Raises CommandFailed, ValueError: it is not about this guest, or says more than numbers and names about it."""
+    if not data.endswith(b"\0"):
+        raise refused("an empty cookie, or one without an end")
+    found = awaited.parsed(data[:-1].decode())
+    if definition is not None and (domain := found.find("domain")) is not None:
+        awaited.check(definition, domain)
+        found.remove(domain)
+    awaited.check(awaited.cookie(server_id), found)
 
 
 class _Xdr:
-    """Reads what a call carries; raises ValueError, struct.error."""
+    """Reads what a message carries; raises ValueError, struct.error."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -114,30 +169,38 @@ class _Xdr:
         self._at += 4
         return int(found)
 
-    def text(self) -> str:
+    def data(self) -> bytes:
         length = self.number()
         found = self._data[self._at : self._at + length]
-        if len(found) < length:
-            raise ValueError("a text is cut off")
-        self._at += -(-length // 4) * 4
-        return found.decode()
+        self.skip(-(-length // 4) * 4)
+        return found
+
+    def text(self) -> str:
+        return self.data().decode()
+
+    def maybe_text(self) -> str:
+        """ "" if there is none."""
+        there = self.number()
+        if there > 1:
+            raise ValueError("neither a text nor none")
+        return self.text() if there else ""
 
     def parameters(self) -> Iterator[tuple[str, str]]:
-        """Names and values; those of numbers are empty."""
+        """Names and values, which are texts."""
         for _ in range(self.number()):
             name, kind = self.text(), self.number()
-            if kind == _TEXT:
-                yield name, self.text()
-            else:
-                self._at += _SIZES[kind] if kind in _SIZES else len(self._data)
-                yield name, ""
+            if kind != _TEXT:
+                raise ValueError(f"the parameter {name[:40]!r} is no text")
+            yield name, self.text()
 
+    def skip(self, count: int) -> None:
+        self._at += count
+        if self._at > len(self._data):
+            raise ValueError("a message is cut off")
 
-def _parsed(text: str) -> ET.Element:
-    if "<!" in text:
-        raise ValueError("a document with declarations")
-    return ET.fromstring(text)  # noqa: S314 - it declares nothing
+    def rest(self) -> None:
+        self._at = len(self._data)
 
-
-def _refused(what: str) -> CommandFailed:
-    return CommandFailed("refused", f"the source's libvirt said what it may not: {what}")
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise ValueError("a message that goes on")

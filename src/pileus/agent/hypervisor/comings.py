@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pileus.agent import carrier
 from pileus.agent.account import Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.calls import Calls
+from pileus.agent.hypervisor.calls import Announced, Calls
 from pileus.sockets import hang_up
+
+_MOST = {carrier.CONTROL: 2, carrier.MEMORY: 2, carrier.DISKS: 8}
+"""Connections of one guest at a time; libvirt and QEMU need one, one, and one for each disk."""
 
 
 class Coming:
@@ -20,16 +24,28 @@ class Coming:
 
     Args:
         source: the host that it comes from. owner: the user that it is to run as, us if None.
-        names, ports: see Calls.
+        guest: what its source may say of it.
     """
 
-    def __init__(
-        self, server_id: str, source: str, owner: Account | None, names: frozenset[str], ports: frozenset[str]
-    ) -> None:
-        self.server_id, self.source, self.names, self.ports = server_id, source, names, ports
+    def __init__(self, source: str, owner: Account | None, guest: Announced) -> None:
+        self.server_id, self.source, self.guest = guest.server_id, source, guest
         self.user = owner.uid if owner else 0
         self.open = True
+        self.carried = Counter[str]()
         self.connections: set[socket.socket] = set()
+
+    @contextmanager
+    def counted(self, way: str, lock: threading.Lock) -> Iterator[None]:
+        """While a connection is there; raises CommandFailed: there are enough."""
+        with lock:
+            if self.carried[way] >= _MOST[way]:
+                raise CommandFailed("busy", "the guest has connections enough")
+            self.carried[way] += 1
+        try:
+            yield
+        finally:
+            with lock:
+                self.carried[way] -= 1
 
 
 class Comings:
@@ -47,11 +63,7 @@ class Comings:
     def open(self, coming: Coming) -> None:
         """Await a guest: its source may bring it from now on."""
         self.close(coming.server_id)
-        folder = self._folder / coming.server_id
-        self._folder.mkdir(exist_ok=True)
-        self._folder.chmod(0o711)
-        folder.mkdir(mode=0o700)
-        carrier.give_folder(folder, coming.user)
+        carrier.make_folder(self._folder / coming.server_id, 0o700, coming.user)
         with self._lock:
             self._awaited[coming.server_id] = coming
 
@@ -63,7 +75,7 @@ class Comings:
                 coming.open = False
                 for one in coming.connections:
                     hang_up(one)
-        shutil.rmtree(self._folder / server_id, ignore_errors=True)
+        carrier.remove_folder(self._folder / server_id)
 
     def from_source(self, server_id: str, source: str) -> Coming:
         """The guest, if it is awaited from this host; raises CommandFailed."""
@@ -80,16 +92,20 @@ class Comings:
             begin: called when it does.
 
         Raises:
-            CommandFailed: the guest is not awaited from there. OSError.
+            CommandFailed: the guest is not awaited from there, or has connections enough. OSError.
         """
         coming = self.from_source(server_id, source)
+        if way not in carrier.WAYS:
+            raise CommandFailed("invalid", "there is no such way")
+        with coming.counted(way, self._lock):
+            self._carry(coming, way, there, begin)
+
+    def _carry(self, coming: Coming, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
         if way == carrier.CONTROL:
             here = carrier.connect(self._libvirt, 0)
-            check: carrier.Check = Calls(server_id, coming.names, coming.ports).check
-        elif way in carrier.WAYS:
-            here, check = carrier.connect(self._folder / server_id / way, coming.user), bytes
+            check: carrier.Check = Calls(coming.guest).check
         else:
-            raise CommandFailed("invalid", "there is no such way")
+            here, check = carrier.connect(self._folder / coming.server_id / way, coming.user), bytes
         with here:
             with self._lock:
                 if not coming.open:

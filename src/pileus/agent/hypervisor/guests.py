@@ -174,20 +174,20 @@ class Guests:
             detail["virt_type"] = self._virt_type
             self._clear(guest.server_id)
             self._network.unplug(port_ids)  # libvirt takes over what a crash left, OVN's word that it is up included
-            interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-            disks = domain.disks(guest, files)
             guest = replace(guest, instance_name=self._free_name(guest))
-            owner = files.owner
-            files.hand_over(owner)
-            text = domain.xml(
-                guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, owner
-            )
-            defined = self._connection.get().defineXML(text)
+            defined = self._connection.get().defineXML(self._definition(guest, files))
             if run:
                 defined.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
         if not run:
             return self._settled(guest.server_id)
         return self._run(defined, guest, plug_timeout_s, timeline)
+
+    def _definition(self, guest: GuestSpec, files: GuestFiles) -> str:
+        """What libvirt is told of a guest whose files are made; they are its user's from now on."""
+        interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
+        disks, owner = domain.disks(guest, files), files.owner
+        files.hand_over(owner)
+        return domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, owner)
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
         """Let a guest that was started paused run once its ports are up."""

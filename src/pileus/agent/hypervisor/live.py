@@ -33,6 +33,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import moving
 from pileus.agent.hypervisor.base import ABORT, FORCE, Result, require_shared
+from pileus.agent.hypervisor.calls import Announced, Replies
 from pileus.agent.hypervisor.comings import Coming, Comings
 from pileus.agent.hypervisor.connection import power_state, quiet
 from pileus.agent.hypervisor.guests import Guests, unless_gone
@@ -46,14 +47,6 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.5
 _END_S = 20.0
 """How long a job that is to end may take for that."""
-_FLAGS = (
-    libvirt.VIR_MIGRATE_LIVE
-    | libvirt.VIR_MIGRATE_PEER2PEER
-    | libvirt.VIR_MIGRATE_PERSIST_DEST
-    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
-    | libvirt.VIR_MIGRATE_PAUSED
-    | libvirt.VIR_MIGRATE_UNSAFE  # both hosts were asked whether they see the same storage
-)
 
 
 class LiveCommands(Guests):
@@ -146,14 +139,14 @@ class LiveCommands(Guests):
             raise CommandFailed("peer", "this host does not know how to reach others")
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = moving.for_destination(text, files.directory, arrival)
-        flags, parameters = _FLAGS, _parameters(server_id, there, command)
-        if arrival.block:
-            flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
+        flags, parameters = moving.flags(arrival.block), _parameters(server_id, there, command)
         join = partial(peers.join, command.to, command.address, server_id)
         owner = files.owner
         uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
         with (
-            carrier.ways(self._daemon.meeting / server_id, owner.uid if owner else 0, join),
+            carrier.ways(
+                self._daemon.meeting / server_id, owner.uid if owner else 0, join, lambda: Replies(server_id).check
+            ),
             ThreadPoolExecutor(1, "migrate") as pool,
         ):
             migrated = pool.submit(found.migrateToURI3, uri, parameters, flags)
@@ -226,19 +219,17 @@ class LiveCommands(Guests):
                     self._await_files(command, timeline)
             prepared.result()
             self._network.unplug([wiring.port.id for wiring in guest.ports])
-            owner = files.owner
-            files.hand_over(owner)
-            partition = self._confinement.partition
-            names = {str(path) for path in files.directory.iterdir()} | {partition}
-            interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-            ports = moving.values(interfaces) | {self._network.tap_name(wiring.port.id) for wiring in guest.ports}
-            self._comings.open(Coming(guest.server_id, command.source, owner, frozenset(names), frozenset(ports)))
+            guest = msgspec.structs.replace(guest, instance_name=self._free_name(guest))
+            definition, owner = self._definition(guest, files), files.owner
+            disks = None if shared else tuple(disk.target for disk in departure.disks)
+            announced = Announced(guest.server_id, guest.instance_name, definition, disks)
+            self._comings.open(Coming(command.source, owner, announced))
             arrival = Arrival(
                 block=not shared,
-                name=self._free_name(guest),
+                name=guest.instance_name,
                 directory=str(files.directory),
                 owner=f"+{owner.uid}:+{owner.gid}" if owner else "",
-                partition=partition,
+                partition=self._confinement.partition,
             )
             return dict(msgspec.to_builtins(arrival))
 
@@ -338,16 +329,16 @@ def _leaves(found: Any) -> bool:
 
 
 def _parameters(server_id: str, there: str, command: MigrateGuest) -> dict[str, Any]:
-    folder = f"{MEETING}/{server_id}"
+    memory, disks = moving.uris(server_id)
     parameters: dict[str, Any] = {
-        libvirt.VIR_MIGRATE_PARAM_URI: f"unix:{folder}/{carrier.MEMORY}",
+        libvirt.VIR_MIGRATE_PARAM_URI: memory,
         libvirt.VIR_MIGRATE_PARAM_DEST_XML: there,
         libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: there,
         libvirt.VIR_MIGRATE_PARAM_DEST_NAME: command.arrival.name,
     }
     if command.arrival.block:
         parameters |= {
-            libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{folder}/{carrier.DISKS}",
+            libvirt.VIR_MIGRATE_PARAM_DISKS_URI: disks,
             libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: [disk.target for disk in command.departure.disks],
         }
     return parameters

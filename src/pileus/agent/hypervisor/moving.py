@@ -1,12 +1,35 @@
-"""The definition of a guest that moves as it runs, from its source's to its destination's."""
+"""What libvirt is told of a guest that moves as it runs: how it goes, and as what it arrives."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
+import libvirt
+
+from pileus.agent import carrier
 from pileus.agent.commands import Arrival, MovingDisk
+from pileus.agent.hypervisor.libvirtd import MEETING
+
+
+def flags(block: bool) -> int:
+    """How libvirt is to move it; `block`: with its disks."""
+    found = (
+        libvirt.VIR_MIGRATE_LIVE
+        | libvirt.VIR_MIGRATE_PEER2PEER
+        | libvirt.VIR_MIGRATE_PERSIST_DEST
+        | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+        | libvirt.VIR_MIGRATE_PAUSED
+        | libvirt.VIR_MIGRATE_UNSAFE  # both hosts were asked whether they see the same storage
+    )
+    return int(found | libvirt.VIR_MIGRATE_NON_SHARED_INC if block else found)
+
+
+def uris(server_id: str) -> tuple[str, str]:
+    """By which its memory goes, and its disks: to sockets of the machine, as libvirtd sees them."""
+    folder = f"{MEETING}/{server_id}"
+    return f"unix:{folder}/{carrier.MEMORY}", f"unix://{folder}/{carrier.DISKS}"
 
 
 def disks(text: str, directory: Path, size: Callable[[str], int]) -> tuple[MovingDisk, ...]:
@@ -46,16 +69,6 @@ def for_destination(text: str, directory: Path, arrival: Arrival) -> str:
         label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
         ET.SubElement(label, "label").text = arrival.owner
     return ET.tostring(domain, encoding="unicode")
-
-
-def values(elements: Iterable[str]) -> set[str]:
-    """All values of attributes in elements of our own."""
-    return {
-        value
-        for text in elements
-        for element in ET.fromstring(text).iter()  # noqa: S314 - by our own network driver
-        for value in element.attrib.values()
-    }
 
 
 def _remove(parent: ET.Element, tag: str) -> None:

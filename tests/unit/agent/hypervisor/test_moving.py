@@ -42,7 +42,3 @@ def test_it_names_what_the_destination_has() -> None:
     assert "memtune" not in text and "backingStore" not in text and "/a/" not in text
     bare = moving.for_destination(TEXT, Path("/a"), Arrival(name="n", directory="/b"))
     assert "seclabel" not in bare and "partition" not in bare
-
-
-def test_values_of_ports() -> None:
-    assert moving.values(["<interface type='bridge'><source bridge='br'/></interface>"]) == {"bridge", "br"}
