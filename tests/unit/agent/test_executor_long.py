@@ -20,7 +20,7 @@ from pileus.agent.commands import (
 from pileus.agent.executor import LONG, LONG_THREADS
 from pileus.agent.timeline import Timeline
 from tests.support import eventually
-from tests.unit.agent.desk import Desk, FakeClock, stop
+from tests.unit.agent.desk import Desk, FakeClock, Gate, stop
 from tests.unit.agent.specs import guest
 
 
@@ -102,6 +102,20 @@ def test_what_waits_is_taken_back(desk: Desk, monkeypatch: pytest.MonkeyPatch, e
     assert desk.next_answer().key == "m0:0"
     eventually(lambda: f"s{LONG_THREADS + 1}" in moves.begun, 30, "the one behind it")
     assert waiting not in moves.begun
+    moves.end()
+
+
+def test_what_is_ended_before_its_turn_does_not_wait_for_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = leaving(desk, monkeypatch, LONG_THREADS)
+    desk.carry_out(BuildGuest(guest=guest(server_id="s19")), "boot:0")
+    gate = Gate(monkeypatch, desk.hypervisor, "power_off")
+    desk.submit(stop("s19"), "stop:0")
+    assert gate.entered.wait(30)
+    desk.submit(migrate("s19"), "move:0")
+    desk.submit(StayGuest(server_id="s19", incarnation=1), "stay:0")
+    gate.opened.set()
+    assert [desk.next_answer().key for _ in range(3)] == ["stop:0", "move:0", "stay:0"]
+    assert "s19" not in moves.begun
     moves.end()
 
 
