@@ -42,7 +42,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.executor import Executor
+from pileus.agent.executor import KINDS, Executor
 from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.journal import Journal
@@ -424,8 +424,9 @@ class SimulatedAgent:
         """Carry one command out; False if there is none."""
         if self.agent is None:
             return False
+        first = self._dice.pick(KINDS)  # no kind waits for another
         try:
-            return self.agent.executor.work(0)
+            return any(self.agent.executor.work(0, kind) for kind in (first, *KINDS))
         except Hangs:
             return True
 

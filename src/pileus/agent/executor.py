@@ -1,12 +1,14 @@
 """Carries commands out: one at a time for each guest, many guests at once, each key once.
 
+Every kind of commands that may take very long has a few threads of its own, and so have those that end others: whatever
+a host has under way, the rest goes on, and all of it can be taken back.
+
 Its parts are called in turn, by the threads that `start` makes or by the simulation's scheduler: `work`, `look_after`.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import sqlite3
 import threading
 from collections import deque
@@ -17,12 +19,14 @@ from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
+    COMMANDS,
     Answer,
     AnyCommand,
     Command,
     DiscardGuest,
     Envelope,
     Failure,
+    MigrateGuest,
     Parcel,
     Progress,
     RestoreGuest,
@@ -36,11 +40,19 @@ log = logging.getLogger(__name__)
 ABANDONED_S = 30.0
 """How long a command that was taken back may still take, before the next one about its guest is begun beside it."""
 LOOK_S = 1.0
+LONG_THREADS = 4
+"""How many commands of each kind that may take very long are carried out at a time; the others wait in order."""
+ENDING, ORDINARY = "ending", "ordinary"
+LONG = tuple(command.__name__ for command in COMMANDS if command.long)
+KINDS = (ENDING, ORDINARY, *LONG)
+"""What has threads of its own."""
 
 
 class Job(msgspec.Struct):
     """A command that is being carried out. `overdue`: when it is given up, monotonic seconds."""
 
+    kind: str
+    """Whose thread it has."""
     envelope: Envelope
     timeline: Timeline
     overdue: float
@@ -48,10 +60,14 @@ class Job(msgspec.Struct):
 
 
 class Lane(msgspec.Struct):
-    """The commands about one guest on one host, in the order they came."""
+    """The commands about one guest on one host, in the order they came. Without a job it waits for a thread."""
 
     key: tuple[str, str]
     waiting: deque[Envelope]
+    kind: str = ORDINARY
+    """Whose threads it waits for."""
+    since: float = 0.0
+    """From when on, monotonic seconds."""
     job: Job | None = None
     answer: Answer | None = None
     """Of the job; it could not be recorded yet."""
@@ -65,13 +81,15 @@ class Executor:
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._accepted: set[str] = set()
         self._lock = threading.Lock()
-        self._ready: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._ready: dict[str, deque[Lane]] = {kind: deque() for kind in KINDS}
+        self._grown = {kind: threading.Condition(self._lock) for kind in KINDS}
         self._unrecorded: list[Lane] = []
 
     def start(self, threads: int = 16) -> None:
-        """Begin to carry out what is submitted."""
-        for _ in range(threads):
-            threading.Thread(target=self._work_on, daemon=True, name="command").start()
+        """Begin to carry out what is submitted; `threads` for what is ordinary, and as many for what ends others."""
+        for kind in KINDS:
+            for _ in range(LONG_THREADS if kind in LONG else threads):
+                self._add_thread(kind)
         threading.Thread(target=self._watch, daemon=True, name="deadlines").start()
 
     # --- what comes in ----------------------------------------------------------------------------------------
@@ -113,28 +131,54 @@ class Executor:
                 return
             self._accepted.add(envelope.key)
             lane = self._lanes.get(key)
-            if lane is not None:
-                if (envelope.command.discards or envelope.command.interrupts) and lane.job:
-                    lane.job.timeline.abandon()
-                    lane.job.overdue = min(lane.job.overdue, clock.monotonic() + ABANDONED_S)
-                lane.waiting.append(envelope)
+            if lane is None:
+                lane = self._lanes[key] = Lane(key, deque([envelope]))
+                self._queue(lane)
                 return
-            lane = self._lanes[key] = Lane(key, deque([envelope]))
-        self._ready.put(lane)
+            lane.waiting.append(envelope)
+            if _ends(envelope.command):
+                if lane.job:
+                    _abandon(lane.job)
+                else:
+                    self._hurry(lane)
+
+    def call_off(self, host: str, server_id: str, incarnation: int) -> bool:
+        """Take a live migration back that waits for its turn; False if none does."""
+        with self._lock:
+            lane = self._lanes.get((host, server_id))
+            if lane is None or lane.kind != MigrateGuest.__name__ or lane.job:
+                return False
+            if lane.waiting[0].command.age != incarnation:
+                return False
+            self._hurry(lane)
+            return True
+
+    def _queue(self, lane: Lane) -> None:
+        """Have a lane wait for a thread; with the lock. What stands before a command that ends it holds that up."""
+        ended = any(_ends(envelope.command) for envelope in lane.waiting)
+        lane.kind, lane.since = ENDING if ended else _kind(lane.waiting[0].command), clock.monotonic()
+        self._ready[lane.kind].append(lane)
+        self._grown[lane.kind].notify()
+
+    def _hurry(self, lane: Lane) -> None:
+        """Have what a lane waits to begin end before it does; with the lock."""
+        if lane.kind != ENDING:
+            self._ready[lane.kind].remove(lane)
+            lane.kind = ENDING
+            self._ready[ENDING].append(lane)
+            self._grown[ENDING].notify()
 
     # --- what is called in turn -------------------------------------------------------------------------------
 
-    def work(self, timeout_s: float | None) -> bool:
-        """Carry one command out; False if none came for `timeout_s` seconds, or this thread was given up meanwhile."""
-        try:
-            lane = self._ready.get(timeout=timeout_s) if timeout_s != 0 else self._ready.get_nowait()
-        except queue.Empty:
-            return False
+    def work(self, timeout_s: float | None, kind: str) -> bool:
+        """Carry one command of a kind out; False if none came for `timeout_s` seconds, or its thread was given up."""
         with self._lock:
-            envelope = lane.waiting.popleft()
-            job = Job(envelope, Timeline(self._progress(envelope.key)), clock.monotonic() + envelope.deadline_s)
-            lane.job = job
+            if not self._grown[kind].wait_for(lambda: self._ready[kind], timeout_s):
+                return False
+            lane = self._ready[kind].popleft()
+            job = self._begin(lane)
         # Looked up again: it may have been answered between its being repeated and its being accepted.
+        envelope = job.envelope
         answer = self._journal.answer(envelope.key) or self._answer(envelope, job.timeline)
         with self._lock:
             given_up = job.given_up
@@ -146,16 +190,27 @@ class Executor:
         self._finish(lane)
         return True
 
-    def look_after(self) -> int:
+    def _begin(self, lane: Lane) -> Job:
+        """A lane's next command has its turn; with the lock."""
+        envelope = lane.waiting.popleft()
+        timeline = Timeline(self._progress(envelope.key))
+        job = lane.job = Job(lane.kind, envelope, timeline, clock.monotonic() + envelope.deadline_s)
+        if lane.kind == ENDING and not _ends(envelope.command):
+            _abandon(job)
+        return job
+
+    def look_after(self) -> list[str]:
         """Record what could not be recorded, and give up commands whose deadline has passed.
 
         Returns:
-            How many threads are lost with those commands.
+            Whose threads are lost with those commands: a kind for each.
         """
         now = clock.monotonic()
         with self._lock:
             unrecorded, self._unrecorded = self._unrecorded, []
             late = [lane for lane in self._lanes.values() if lane.job and not lane.answer and lane.job.overdue <= now]
+            lost = [lane.job.kind for lane in late if lane.job]
+            late += self._late_to_begin(now)
             for lane in late:
                 assert lane.job is not None
                 lane.job.given_up = True
@@ -163,7 +218,17 @@ class Executor:
                 lane.answer = _given_up(lane.job)
         for lane in (*unrecorded, *late):
             self._finish(lane)
-        return len(late)
+        return lost
+
+    def _late_to_begin(self, now: float) -> list[Lane]:
+        """Lanes whose next command waited for its turn as long as it may take itself; with the lock."""
+        late = []
+        for kind in LONG:
+            late += [lane for lane in self._ready[kind] if lane.since + lane.waiting[0].deadline_s <= now]
+        for lane in late:
+            self._ready[lane.kind].remove(lane)
+            self._begin(lane)
+        return late
 
     def _take_back(self, envelope: Envelope) -> None:
         """A command that was given up has come back: if its guest was discarded meanwhile, what it made goes, too."""
@@ -196,12 +261,15 @@ class Executor:
             if not lane.waiting:
                 del self._lanes[lane.key]
                 return
-        self._ready.put(lane)
+            self._queue(lane)
 
-    def _work_on(self) -> None:
+    def _add_thread(self, kind: str) -> None:
+        threading.Thread(target=self._work_on, args=(kind,), daemon=True, name="command").start()
+
+    def _work_on(self, kind: str) -> None:
         while True:
             try:
-                if not self.work(None):
+                if not self.work(None, kind):
                     return  # another thread has taken this one's place
             except Exception:
                 log.exception("a command's thread hit a defect; going on")
@@ -210,8 +278,8 @@ class Executor:
         pause = threading.Event()
         while not pause.wait(LOOK_S):
             try:
-                for _ in range(self.look_after()):
-                    threading.Thread(target=self._work_on, daemon=True, name="command").start()
+                for kind in self.look_after():
+                    self._add_thread(kind)
             except Exception:
                 log.exception("deadlines were not looked after; going on")
 
@@ -300,6 +368,23 @@ class Executor:
         if known is None or known.incarnation > command.age:
             return self._driven(host, command, timeline)
         return self._discard(host, DiscardGuest(server_id=command.subject, incarnation=command.age), known, timeline)
+
+
+def _ends(command: Command) -> bool:
+    """Whether what is under way about its guest ends for it."""
+    return command.discards or command.interrupts
+
+
+def _kind(command: Command) -> str:
+    """Whose threads carry a command out."""
+    if _ends(command):
+        return ENDING
+    return type(command).__name__ if command.long else ORDINARY
+
+
+def _abandon(job: Job) -> None:
+    job.timeline.abandon()
+    job.overdue = min(job.overdue, clock.monotonic() + ABANDONED_S)
 
 
 def _given_up(job: Job) -> Answer:

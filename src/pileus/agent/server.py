@@ -22,7 +22,7 @@ from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.base import Hypervisor
+from pileus.agent.hypervisor.base import ABORT, Hypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
 from pileus.files import write_private
@@ -197,6 +197,8 @@ class Handler(BaseHTTPRequestHandler):
     def _migration(self, body: bytes) -> Any:
         """No command, for the one that moves the guest is under way."""
         said = msgspec.json.decode(body, type=Steering)
+        if said.wanted == ABORT and self.agent.executor.call_off(said.host, said.server_id, said.incarnation):
+            return {}
         self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
         return {}
 

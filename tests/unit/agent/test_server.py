@@ -89,3 +89,16 @@ def test_a_live_migration_is_steered(agent: Path, desk: Desk) -> None:
     assert post(agent, "/migration", json.dumps(told).encode()) == (200, {})
     assert desk.hypervisor._wanted == {("fake-1", SERVER, 3): "live_migration_abort"}
     assert post(agent, "/migration", b"{}")[0] == 400
+
+
+def test_a_live_migration_that_waits_is_called_off(agent: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [("fake-1", SERVER, 3)]
+    monkeypatch.setattr(desk.executor, "call_off", lambda *meant: meant in waiting)
+    told = {"host": "fake-1", "server_id": SERVER, "incarnation": 3}
+    assert post(agent, "/migration", json.dumps(told | {"wanted": "live_migration_abort"}).encode()) == (200, {})
+    assert desk.hypervisor._wanted == {}
+    forced = told | {"wanted": "live_migration_force_complete"}
+    assert post(agent, "/migration", json.dumps(forced).encode()) == (200, {})
+    assert desk.hypervisor._wanted == {("fake-1", SERVER, 3): "live_migration_force_complete"}, (
+        "of one that is to begin"
+    )

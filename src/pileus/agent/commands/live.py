@@ -66,6 +66,7 @@ class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
     """
 
     method = "await_guest"
+    long = True
     makes = True
 
     source: str
@@ -80,11 +81,12 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
 
     Progress: migrate memory, migrate disk. Events: migrate guest. Result: {}, once the guest is not on this host any
-    more. It was stopped by a question of /migration or StayGuest: "aborted". After `timeout_s` (0: never) it is
-    stopped, or the guest is held until it is there (`force`).
+    more. It was stopped by a question of /migration or StayGuest: "aborted", or "abandoned" if it waited for its turn.
+    After `timeout_s` (0: never) it is stopped, or the guest is held until it is there (`force`).
     """
 
     method = "migrate"
+    long = True
 
     to: str
     address: str

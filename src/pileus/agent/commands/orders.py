@@ -24,9 +24,10 @@ class Command(Spec, frozen=True, kw_only=True, tag=True):
     """Whether the guest goes on from what was set aside of an older incarnation: making way for it leaves that."""
     drops: ClassVar[bool] = False
     """Whether it removes only what was set aside: a newer guest is left alone, and does not make it stale."""
-
     interrupts: ClassVar[bool] = False
     """Whether what is under way about the guest is to end for it, though nothing is discarded."""
+    long: ClassVar[bool] = False
+    """Whether it may take hours or days: it copies or moves. A host carries a few of each kind out at a time."""
 
     @classmethod
     def words(cls) -> str:
@@ -173,6 +174,7 @@ class SnapshotGuest(ServerCommand, frozen=True, kw_only=True):
     """
 
     method = "snapshot"
+    long = True
 
     image_id: str
     location: str
@@ -245,6 +247,7 @@ class ReceiveGuest(GuestCommand, frozen=True, kw_only=True):
     """
 
     method = "receive"
+    long = True
     makes = True
     continues = True
 
