@@ -190,7 +190,8 @@ class GuestFiles:
         owned = self.owned
         newer = owned is not None and 0 < incarnation < owned.incarnation
         if not self.anothers and not newer:
-            self.promise("")
+            if self.directory.exists():  # or what is promised is set aside
+                self.promise("")
             self.remove()
 
     def user(self) -> int | None:

@@ -58,6 +58,8 @@ def test_what_is_set_aside(here: Here, files: GuestFiles) -> None:
     assert Here(aside.directory.parent.parent).handed_over("there", SERVER, "disk") == aside.root, (
         "also after a restart"
     )
+    files.give_up(2)
+    assert here.handed_over("there", SERVER, "disk") == aside.root, "what was in its place is not it"
     moved.take_back(aside, files)
     files.own(4)
     moved.forget(files)
