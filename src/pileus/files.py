@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,27 @@ def write_private(path: Path, content: bytes, durable: bool = True) -> None:
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)  # a disk was full: what is there takes up room
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file in a folder that others may write to: a descriptor.
+
+    Args:
+        flags: as of os.open; neither the file nor its folder is a link that is followed.
+
+    Raises:
+        OSError: it is not there, it is a link, or no regular file.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Who opens a pipe would wait for its other end.
+        descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return descriptor
 
 
 def write_all(file: IO[bytes], chunk: bytes) -> None:

@@ -133,13 +133,15 @@ def test_a_guest_whose_image_is_gone_brings_what_its_disk_stands_on(
     first, second = clouds
     aside = first.do(stash(guest))
     assert aside is not None and guest.image is not None
-    base = second.hypervisor._images.path(aside["base"])
-    base.unlink(missing_ok=True)
+    second.hypervisor._images.path(aside["base"]).unlink(missing_ok=True)
     gone = replace(guest.image, location="file:///nowhere", sha512="0" * 128)
     command = replace(receive(replace(guest, image=gone), aside["files"]), base=aside["base"])
     assert second.do(command) == RUNNING
     boots(second, guest)
-    assert base.exists()
+    brought = second.hypervisor._files.guest(guest.server_id).base_name()
+    assert brought and brought != aside["base"] and second.hypervisor._images.path(brought).exists()
+    assert not second.hypervisor._images.path(aside["base"]).exists(), "no image is made of it"
+    assert brought in (second.hypervisor._files.bases() or ())
     with pytest.raises(CommandFailed):
         first.hypervisor.handed_over("elsewhere", guest.server_id, aside["base"])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,9 @@ from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
-_BASE_NAME = re.compile(r"[0-9a-f]{128}\.raw")
+_IMAGE_NAME = re.compile(r"[0-9a-f]{128}\.raw")
+_BROUGHT_NAME = re.compile(r"[0-9a-f]{128}\.[0-9a-f]{32}\.raw")
+"""Of what another host brought for one guest: it says whose data it has, and nobody here knows whether that is true."""
 _TEMPORARY = ".new"
 _LATELY_S = 600.0
 """A base handed out so lately may be about to get an overlay, and nobody can know."""
@@ -45,7 +48,8 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageCache:
-    """Raw bases in one directory, named by the hash of the image they were made of.
+    """Raw bases in one directory, named by the hash of the image they were made of. What another host brought has a
+    name of its own, and is for one guest.
 
     Args:
         directory: made if missing; half-made files in it are removed now.
@@ -63,7 +67,7 @@ class ImageCache:
     ) -> None:
         self._directory, self._account, self._in_use, self._opened = directory, account, in_use, opened
         self._limits = limits or CacheLimits()
-        self._lock, self._bringing = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._under_way: dict[str, Future[Path]] = {}
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(account, directory, 0o710)
@@ -86,7 +90,7 @@ class ImageCache:
                 "flavor-disk-too-small", "storage" (the host's disk is full).
         """
         target = self._directory / self.name(image)
-        if not _BASE_NAME.fullmatch(target.name):
+        if not _IMAGE_NAME.fullmatch(target.name):
             raise CommandFailed(INVALID, f"image {image.id} has no SHA-512")
         while True:
             with self._lock:
@@ -107,7 +111,10 @@ class ImageCache:
         return f"{image.sha512.lower()}.raw"
 
     def brought(self, name: str, bring: Callable[[str, Path], None], timeline: Timeline) -> Path:
-        """The base of a name, which another host has: its image may be gone.
+        """A base that another host has, and whose image may be gone, for one guest.
+
+        It is what that host says it is, so that it has a new name each time: neither another guest's disk nor an image
+        ever finds it.
 
         Args:
             bring: copies the file of a name into a path.
@@ -115,18 +122,24 @@ class ImageCache:
         Raises:
             CommandFailed: that is no base's name. What `bring` raises.
         """
-        target = self.path(name)
-        with self._bringing:
-            if _used_now(target):
-                timeline.mark("fetch image", cached=True, shared=False)
-                return target
-            with timeline.stage("fetch image") as detail:
-                fresh = target.with_suffix(_TEMPORARY)
+        hashed = self.path(name).name.partition(".")[0]
+        target = self._directory / f"{hashed}.{secrets.token_hex(16)}.raw"
+        fresh = target.with_suffix(_TEMPORARY)
+        with timeline.stage("fetch image") as detail:
+            try:
                 bring(name, fresh)
                 detail |= {"cached": False, "shared": False, "bytes": fresh.stat().st_size}
                 share(self._account, fresh, 0o440)
                 fresh.replace(target)
+            finally:
+                fresh.unlink(missing_ok=True)
         return target
+
+    def brought_before(self, name: str, had: str | None) -> Path | None:
+        """What was brought of the base of a name, if a guest's disk, which stands on `had`, stands on that."""
+        if had is None or not _BROUGHT_NAME.fullmatch(had) or had.partition(".")[0] != name.partition(".")[0]:
+            return None
+        return self._directory / had if _used_now(self._directory / had) else None
 
     def path(self, name: str) -> Path:
         """Where the base of a name is.
@@ -134,7 +147,7 @@ class ImageCache:
         Raises:
             CommandFailed: that is no base's name.
         """
-        if not _BASE_NAME.fullmatch(name):
+        if not _is_base(name):
             raise CommandFailed("storage", "the server's disk stands on no image of this host")
         return self._directory / name
 
@@ -147,8 +160,10 @@ class ImageCache:
         oldest = time.time() - self._limits.keep_s
         with self._lock:
             unused = self._unused()
-            gone = [path for path, found in unused if found.st_mtime < oldest]
-            rest = [(path, found) for path, found in unused if found.st_mtime >= oldest]
+            # Nobody asks for what was brought for a guest that is gone.
+            old = {path for path, found in unused if found.st_mtime < oldest or _BROUGHT_NAME.fullmatch(path.name)}
+            gone = [path for path, _ in unused if path in old]
+            rest = [(path, found) for path, found in unused if path not in old]
             if self._limits.most_bytes:
                 kept = sum(path.stat().st_blocks * 512 for path in self._bases() if path not in gone)
                 for path, found in rest:
@@ -180,7 +195,7 @@ class ImageCache:
         return disk.f_frsize * disk.f_bavail
 
     def _bases(self) -> Iterator[Path]:
-        return (path for path in self._directory.iterdir() if _BASE_NAME.fullmatch(path.name))
+        return (path for path in self._directory.iterdir() if _is_base(path.name))
 
     def _unused(self) -> list[tuple[Path, os.stat_result]]:
         """Bases that can go, the one that was asked for longest ago first; the lock must be held."""
@@ -215,6 +230,10 @@ class ImageCache:
         finally:
             with self._lock:
                 del self._under_way[target.name]
+
+
+def _is_base(name: str) -> bool:
+    return bool(_IMAGE_NAME.fullmatch(name) or _BROUGHT_NAME.fullmatch(name))
 
 
 def _used_now(base: Path) -> bool:

@@ -231,6 +231,6 @@ def make_hypervisor(
         account=Account.of(settings.user),
         cache=settings.cache,
         address=reached_at(settings.listen[0]),
-        peers=TlsPeers(papers, settings.state / "cloud"),
+        peers=TlsPeers(papers, settings.state / "cloud", settings.cache.reserve_bytes),
         opened=partial(opened_file, store=store) if store else desk.opened,
     )

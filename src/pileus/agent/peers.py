@@ -27,6 +27,7 @@ from pileus.agent.storage.file import blamed
 from pileus.agent.storage.peers import Told
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, peer
+from pileus.files import open_regular, require_room
 
 log = logging.getLogger(__name__)
 PIECE = 4 * 1024 * 1024
@@ -41,8 +42,8 @@ ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 
 
 def extents(path: Path) -> Extents:
-    """Where a file has data (lseek(2), SEEK_DATA), in bytes."""
-    with path.open("rb") as file:
+    """Where a file has data (lseek(2), SEEK_DATA), in bytes; raises CommandFailed: "storage", it cannot be read."""
+    with blamed("disk", "read"), os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         return Extents(size=size, data=tuple(_data(file, size)))
 
@@ -59,8 +60,8 @@ def _data(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int]]:
 
 
 def extent(path: Path, first: int, length: int) -> bytes:
-    """Some of a file."""
-    with path.open("rb") as file:
+    """Some of a file; raises as `extents`."""
+    with blamed("disk", "read"), os.fdopen(open_regular(path), "rb") as file:
         file.seek(first)
         return file.read(min(length, PIECE))
 
@@ -73,10 +74,11 @@ class TlsPeers:
 
     Args:
         papers: what this agent shows them. cloud: file with the id of the cloud that both belong to.
+        reserve_bytes: what is left free on this host's disk whatever they have.
     """
 
-    def __init__(self, papers: PapersFolder, cloud: Path) -> None:
-        self._papers, self._cloud = papers, cloud
+    def __init__(self, papers: PapersFolder, cloud: Path, reserve_bytes: int = 0) -> None:
+        self._papers, self._cloud, self._reserve_bytes = papers, cloud, reserve_bytes
 
     def fetch(
         self,
@@ -115,6 +117,8 @@ class TlsPeers:
             with _opened(into) as file:
                 # Data are written in their order: what is there is what was fetched.
                 have = os.fstat(file.fileno()).st_size
+                with blamed("disk", "written"):
+                    require_room(file, _missing(found, have) + self._reserve_bytes)
                 for start, length in found.data:
                     at, end = max(start, have), start + length
                     while at < end:
@@ -183,6 +187,19 @@ class TlsPeers:
             shown.close()
             raise CommandFailed("peer", f"who answers for host {host} is {found}")
         return shown
+
+
+def _missing(found: Extents, have: int) -> int:
+    """How many bytes of a file's data are behind those that are there; raises HTTPException: they are out of order."""
+    missing = behind = 0
+    for start, length in found.data:
+        if start < behind:
+            raise http.client.HTTPException("a disk's data are not in their order")
+        behind = start + length
+        missing += max(0, behind - max(start, have))
+    if behind > found.size:
+        raise http.client.HTTPException("a disk's data are behind its end")
+    return missing
 
 
 def _opened(into: Path) -> io.FileIO:

@@ -13,7 +13,9 @@ from pileus.agent.commands import (
     Command,
     DepartGuest,
     Departure,
+    GuestSpec,
     MigrateGuest,
+    MovingDisk,
     Progress,
     StayGuest,
 )
@@ -54,13 +56,12 @@ def await_guest(
     session: Session, server_id: str, incarnation: int, source: str, departure: Values, block: bool | None
 ) -> AwaitGuest:
     """The command that prepares the destination of a live migration, for the guest that the server has there."""
-    return AwaitGuest(
-        guest=msgspec.structs.replace(spec.guest(session, server_id), incarnation=incarnation),
-        source=source,
-        address=moves.address_of(session, source),
-        departure=msgspec.convert(departure, Departure),
-        block=block,
-    )
+    guest = msgspec.structs.replace(spec.guest(session, server_id), incarnation=incarnation)
+    going = msgspec.convert(departure, Departure)
+    if not all(_fits(disk, guest) for disk in going.disks):
+        raise CommandError("invalid", "The host has other disks of the server than its flavor has.")
+    address = moves.address_of(session, source)
+    return AwaitGuest(guest=guest, source=source, address=address, departure=going, block=block)
 
 
 @recorded("migrate to destination")
@@ -180,6 +181,16 @@ def show_progress(session: Session, progress: Progress) -> None:
     done, total = columns
     values = {done: min(progress.done, progress.total), total: progress.total, "updated_at": utcnow()}
     session.change(update(Migration).where(*this).values(**values))
+
+
+def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
+    """Whether a guest has such a disk; without a root disk in its flavor, that is as large as its image was once."""
+    sizes = {
+        "disk": guest.root_gib << 30 or disk.size,
+        "disk.eph0": guest.ephemeral_gib << 30,
+        "disk.swap": guest.swap_mib << 20,
+    }
+    return disk.size <= sizes.get(disk.name, -1)
 
 
 def _go_on(move: Migration, status: str) -> None:

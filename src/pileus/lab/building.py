@@ -145,7 +145,7 @@ class Lab:
         """A file is the disk, as large as what is written to it."""
         disk, instances = self.disk(host), self._instances(host)
         image = disk.with_suffix(".img")
-        with image.open("wb") as file:
+        with os.fdopen(os.open(image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # guests' disks
             file.truncate(gib << 30)
         _run("mkfs.ext4", "-q", "-m", "0", str(image))
         for folder in (disk, instances):

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pileus.agent.daemons import pid_of
+from pileus.files import open_regular
 from pileus.settings import Settings
 from pileus.users import system_user
 
@@ -55,7 +56,9 @@ class LabDatabase:
         os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         access = ("--auth-local=peer", "--auth-host=reject")
         self._run("initdb", "--no-sync", *access, "--username", USER, "--encoding=UTF8", "--pgdata", str(self._data))
-        with (self._data / "postgresql.auto.conf").open("a") as file:
+        # The folders are another user's: root follows no links in them.
+        settings = open_regular(self._data / "postgresql.auto.conf", os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(settings, "a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in self._settings().items())
         self.start()
         statements = (f'CREATE ROLE "{self._user}" LOGIN', f'CREATE DATABASE "{self._user}" OWNER "{self._user}"')
@@ -71,8 +74,7 @@ class LabDatabase:
         if self._control("status").returncode:
             log = self._folder / "log"
             if self._control("start", "-w", "-l", str(log)).returncode:
-                why = log.read_text()[-1000:] if log.exists() else "it is not made"
-                raise DatabaseFailed(f"PostgreSQL does not start: {why}")
+                raise DatabaseFailed(f"PostgreSQL does not start: {_end_of(log)}")
 
     def pid(self) -> int | None:
         """Of its first process, if it runs."""
@@ -106,3 +108,11 @@ class LabDatabase:
             raise DatabaseFailed("several replicas want PostgreSQL: apt-get install postgresql")
         newest = max(versions, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parent.name)])
         return ["runuser", "-u", USER, "--", str(newest / program), *arguments]
+
+
+def _end_of(log: Path) -> str:
+    try:
+        with os.fdopen(open_regular(log), encoding="utf-8", errors="replace") as file:
+            return file.read()[-1000:]
+    except OSError:
+        return "it is not made"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from pileus.agent.commands import Answer
+from pileus.agent.commands import Answer, Spec
 from pileus.clock import utcnow
 from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
@@ -36,6 +36,7 @@ from pileus.operations.steps import (
     StepFunction,
     Suspended,
     as_command_error,
+    understood,
 )
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,14 @@ class Operation:
         return self._run(outcome, lambda session: do(session, *arguments), ending)
 
     def command(
-        self, name: str, host: Host, command: Owed, *, undo: Owed | None = None, deadline_s: float = DEADLINE_S
+        self,
+        name: str,
+        host: Host,
+        command: Owed,
+        *,
+        undo: Owed | None = None,
+        deadline_s: float = DEADLINE_S,
+        result: type[Spec] | None = None,
     ) -> Values:
         """Have a host carry a command out, once, and record its answer with its timed events.
 
@@ -111,11 +119,12 @@ class Operation:
             command: a recorded action that builds the command from the database.
             undo: one that builds the command that takes it back, sent to the same host; also after a half-done command.
             deadline_s: how long the host may take, seconds.
+            result: what its result has to be.
 
         Raises:
-            CommandError: the host said why it could not.
+            CommandError: the host said why it could not; "bad-answer", it said something else.
         """
-        return self.ask(Asked(name, host, command, undo, deadline_s))
+        return self.ask(Asked(name, host, command, undo, deadline_s, result))
 
     def ask(self, asked: Asked) -> Values:
         """As `command`, for one that was announced by a step's `ahead`."""
@@ -302,9 +311,9 @@ class Operation:
         answers = [self._held.answers.get(key_of(self._held, outcome)) for _, outcome in asked]
         if not all(answers):
             return False
-        for (_, outcome), answer in zip(asked, answers, strict=True):
+        for (one, outcome), answer in zip(asked, answers, strict=True):
             assert answer is not None
-            self._absorb(outcome, answer)
+            self._absorb(outcome, understood(answer, one.result))
             self._unwritten.append(outcome)  # with the next step's commit; until then the host remembers
             hold(f"{outcome.name}:after")
         return True

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import Command, Envelope
+from pileus.agent.commands import Answer, Command, Envelope, Failure, Spec
 from pileus.db import Session
 from pileus.errors import PileusError
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import Ending, Held, Outcome
 from pileus.operations.owed import Owed
 
+log = logging.getLogger(__name__)
 DEADLINE_S = 300.0
 """How long a host may take for a command, unless the flow says otherwise."""
 
@@ -43,13 +45,27 @@ class StepFailed(CommandError):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A host command that a flow asks for (`Operation.together`)."""
+    """A host command that a flow asks for (`Operation.together`); `result`: what its result has to be, and no more."""
 
     name: str
     host: Host
     command: Owed
     undo: Owed | None = None
     deadline_s: float = DEADLINE_S
+    result: type[Spec] | None = None
+
+
+def understood(answer: Answer, kind: type[Spec] | None) -> Answer:
+    """An answer without what does not belong into its result; a failed one if that is not of the kind."""
+    if kind is None or answer.failure:
+        return answer
+    try:
+        result = msgspec.to_builtins(msgspec.convert(answer.result, kind))
+    except msgspec.ValidationError as error:
+        log.warning("host %s does not answer a command as it should: %s", answer.host, error)
+        failure = Failure(code="bad-answer", message="The host's answer was not understood.")
+        return msgspec.structs.replace(answer, result={}, failure=failure)
+    return msgspec.structs.replace(answer, result=result)
 
 
 class Grouped(msgspec.Struct, kw_only=True):

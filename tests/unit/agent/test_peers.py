@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from pileus.agent import peers as module
+from pileus.agent.commands.freight import Extents
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -141,6 +142,27 @@ def test_a_full_disk_is_told_at_once(
     assert raised.value.code == "storage" and len(source.asked) == 2
 
 
+def test_a_disk_that_there_is_no_room_for_is_not_begun(
+    source: Source, tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = tmp_path / "disk.part"
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    mine = peers(tmp_path, cloud, reserve_bytes=free)
+    with pytest.raises(CommandFailed, match="could not be written"):
+        mine.fetch("source", source.address, SERVER, "disk", into, lambda done, total: None, Timeline())
+    assert into.stat().st_size == 0 and len(source.asked) == 1
+
+
+@pytest.mark.parametrize("data", [((0, 9), (8, 2)), ((5, 1), (0, 1)), ((0, 11),), ((9, 2**61),)])
+def test_data_that_are_out_of_order_are_not_written(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, data: tuple[tuple[int, int], ...]
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(module, "extents", lambda path: Extents(size=10, data=data))
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch(told=lambda done, total: pytest.fail("some was fetched"))
+
+
 def test_what_a_disk_takes_in_parts_is_whole_in_the_end(
     source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,11 +248,11 @@ class Carrying:
         self.told.append((source, server_id, "gone"))
 
 
-def peers(tmp_path: Path, cloud: Cloud, name: str = "dest") -> TlsPeers:
+def peers(tmp_path: Path, cloud: Cloud, name: str = "dest", reserve_bytes: int = 0) -> TlsPeers:
     folder = tmp_path / name
     folder.mkdir()
     (folder / "cloud").write_text(CLOUD)
-    return TlsPeers(cloud.enrol(folder / "papers", name), folder / "cloud")
+    return TlsPeers(cloud.enrol(folder / "papers", name), folder / "cloud", reserve_bytes)
 
 
 def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: Cloud) -> None:

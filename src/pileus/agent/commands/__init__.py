@@ -34,12 +34,15 @@ from pileus.agent.commands.guests import (
 )
 from pileus.agent.commands.live import (
     Arrival,
+    Arrived,
     ArriveGuest,
     AwaitGuest,
     DepartGuest,
     Departure,
+    Gone,
     MigrateGuest,
     MovingDisk,
+    Stayed,
     StayGuest,
 )
 from pileus.agent.commands.orders import (
@@ -99,6 +102,7 @@ __all__ = [
     "AnyCommand",
     "Arrival",
     "ArriveGuest",
+    "Arrived",
     "AttachPort",
     "AwaitGuest",
     "BuildGuest",
@@ -116,6 +120,7 @@ __all__ = [
     "Failure",
     "FeedEntry",
     "FixedIP",
+    "Gone",
     "Greeting",
     "GuestCommand",
     "GuestEvent",
@@ -154,6 +159,7 @@ __all__ = [
     "StashGuest",
     "State",
     "StayGuest",
+    "Stayed",
     "StopGuest",
     "SubnetSpec",
     "SuspendGuest",

@@ -6,9 +6,15 @@ run. So a source that has its guest may always let it run; only where it has non
 
 from __future__ import annotations
 
-from pileus.agent.commands.base import Count, Spec, Word
+from typing import Annotated
+
+from msgspec import Meta
+
+from pileus.agent.commands.base import Count, Name, Spec, State, Text, Word
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 from pileus.agent.commands.orders import GuestCommand, ServerCommand
+
+MOST_DISKS = 8
 
 
 class MovingDisk(Spec, frozen=True, kw_only=True):
@@ -23,12 +29,12 @@ class MovingDisk(Spec, frozen=True, kw_only=True):
 class Departure(Spec, frozen=True, kw_only=True):
     """What a source tells of a guest that is about to leave it (the result of DepartGuest)."""
 
-    power_state: int = 0
-    disks: tuple[MovingDisk, ...] = ()
+    power_state: State = 0
+    disks: Annotated[tuple[MovingDisk, ...], Meta(max_length=MOST_DISKS)] = ()
     base: Word = ""
     """Name of the image base that the root disk stands on."""
     virt_type: Word = ""
-    cpu: str = ""
+    cpu: Text = ""
     """The processor that the guest sees, as libvirt writes it; "" if any host can show it."""
 
 
@@ -37,11 +43,29 @@ class Arrival(Spec, frozen=True, kw_only=True):
 
     block: bool = False
     """Whether the disks have to be copied."""
-    name: str = ""
-    directory: str = ""
-    owner: str = ""
-    partition: str = ""
+    name: Word = ""
+    directory: Name = ""
+    owner: Word = ""
+    partition: Name = ""
     """What the guest's definition has to name there: itself, its files, its user, its control group."""
+
+
+class Gone(Spec, frozen=True, kw_only=True):
+    """What a source says once a guest is not there any more (the result of MigrateGuest): nothing."""
+
+
+class Stayed(Spec, frozen=True, kw_only=True):
+    """Whether a guest is on its source (the result of StayGuest)."""
+
+    here: bool
+    power_state: State = 0
+
+
+class Arrived(Spec, frozen=True, kw_only=True):
+    """Whether all of a guest is on its destination (the result of ArriveGuest)."""
+
+    complete: bool
+    power_state: State = 0
 
 
 class DepartGuest(ServerCommand, frozen=True, kw_only=True):
@@ -80,7 +104,7 @@ class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
 class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
 
-    Progress: migrate memory, migrate disk. Events: migrate guest. Result: {}, once the guest is not on this host any
+    Progress: migrate memory, migrate disk. Events: migrate guest. Result: Gone, once the guest is not on this host any
     more. It was stopped by a question of /migration or StayGuest: "aborted", or "abandoned" if it waited for its turn.
     After `timeout_s` (0: never) it is stopped, or the guest is held until it is there (`force`).
     """
@@ -100,7 +124,7 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
 
 class StayGuest(ServerCommand, frozen=True, kw_only=True):
     """End a guest's leaving of this host, and say whether it is here. If it is, it runs on as `run` says; None: it is
-    left as it is found. Result: {"here": bool, "power_state": int}. Fails with "busy": it is not known yet.
+    left as it is found. Result: Stayed. Fails with "busy": it is not known yet.
     """
 
     method = "stay"
@@ -113,7 +137,7 @@ class ArriveGuest(ServerCommand, frozen=True, kw_only=True):
     """End a guest's coming to this host, and say whether all of it is here. It goes on if it is to `run`; only when the
     source has it no more.
 
-    Events: running. Result: {"complete": bool, "power_state": int}. Fails with "busy": it is not known yet.
+    Events: running. Result: Arrived. Fails with "busy": it is not known yet.
     """
 
     method = "arrive"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -79,22 +81,27 @@ class MoveCommands(Guests):
         with timeline.stage("remove disk"):
             aside = self._files.aside(command.server_id)
             if (moved.noted(aside) or 0) <= command.incarnation:
+                aside.promise("")
                 aside.remove()
         return None
 
     def handed_over(self, to: str, server_id: str, file: str) -> Path:
-        """A file of what is set aside of a guest, if it goes to that host."""
+        """A file of what is set aside of a guest, if it goes to that host: to be opened by files.open_regular.
+
+        On storage that is shared every host can write the notes: what counts is what this one was told.
+        """
         aside = self._files.aside(checked_id(server_id))
-        if moved.goes_to(aside) == to and file in moved.names(aside):
-            return aside.directory / file
-        if moved.goes_to(aside) == to and file == aside.base_name():
-            return self._images.path(file)
         files = self._files.guest(server_id)
-        if (owned := files.owned) and owned.leaving == to:
-            if file == files.config_drive.name:
-                return files.config_drive
-            if file == files.base_name():
+        if aside.is_promised(to):
+            if moved.goes_to(aside) == to and file in moved.names(aside):
+                return aside.directory / file
+            if moved.goes_to(aside) == to and file == aside.base_name():
                 return self._images.path(file)
+            if (owned := files.owned) and owned.leaving == to:
+                if file == files.config_drive.name:
+                    return files.config_drive
+                if file == files.base_name():
+                    return self._images.path(file)
         raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
@@ -112,14 +119,19 @@ class MoveCommands(Guests):
         def bring(name: str, into: Path) -> None:
             moved.copy(aside, name, into) if here else fetch(name, into)
 
+        most = moved.most_bytes(guest)
+
         def told(done: int, total: int) -> None:
+            if most is not None and total > most:
+                raise CommandFailed("storage", "the server's disk is larger than its flavor's")
             timeline.progress("copy disk", done, total)
 
         if command.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
         else:
-            base = self._images.brought(command.base, fetch, timeline)
+            base = self._brought(files, command, fetch, timeline)
         files.make_directory(guest.incarnation)
+        files.note_base(base)  # so that it is there still when the disk is
 
         with timeline.stage("copy disk") as detail:
             detail |= {"source": command.source, "shared": here, "files": list(command.files)}
@@ -134,3 +146,15 @@ class MoveCommands(Guests):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
             files.make_console()
+
+    def _brought(
+        self, files: GuestFiles, command: ReceiveGuest, fetch: Callable[[str, Path], None], timeline: Timeline
+    ) -> Path:
+        """The base that the guest's source has; what was brought of it for this guest already is not brought again."""
+        had = command.base if command.source == self._host else None
+        with suppress(OSError, ValueError):
+            had = files.base_name()
+        if (before := self._images.brought_before(command.base, had)) is None:
+            return self._images.brought(command.base, fetch, timeline)
+        timeline.mark("fetch image", cached=True, shared=False)
+        return before

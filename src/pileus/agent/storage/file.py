@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import zlib
@@ -19,7 +20,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
 from pileus.agent.imagefile import check_size
 from pileus.agent.storage import qcow2
-from pileus.files import write_private
+from pileus.files import open_regular, write_private
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +43,20 @@ class InstanceFiles:
     def __init__(self, directory: Path, account: Account | None = None, host: str = "") -> None:
         self._directory, self._account, self._host = directory, account, host
         self._naming = threading.Lock()
+        self._promises = directory.with_name("promises")
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(account, directory, 0o710)
 
     def guest(self, server_id: str) -> GuestFiles:
         """The files of one guest; nothing is made yet."""
-        return GuestFiles(self._directory / checked_id(server_id), self._account, self._own, self._host)
+        return self._files(checked_id(server_id), server_id, self._own)
 
     def aside(self, server_id: str) -> GuestFiles:
         """What is set aside of a guest (`storage.moved`); nothing is made yet."""
-        return GuestFiles(self._directory / f"{checked_id(server_id)}{_ASIDE}", self._account, host=self._host)
+        return self._files(f"{checked_id(server_id)}{_ASIDE}", server_id)
+
+    def _files(self, name: str, server_id: str, own: Callable[[GuestFiles], None] | None = None) -> GuestFiles:
+        return GuestFiles(self._directory / name, self._account, own, self._host, self._promises / server_id)
 
     def _own(self, files: GuestFiles) -> None:
         """Give a guest a user of its own, written down in its directory: the lowest that no other guest has."""
@@ -116,8 +121,10 @@ class GuestFiles:
         account: Account | None = None,
         own: Callable[[GuestFiles], None] | None = None,
         host: str = "",
+        promise: Path | None = None,
     ) -> None:
         self.directory, self._account, self._own, self._host = directory, account, own, host
+        self._promise = promise
         self.owner_note = directory / "owner"
         """Says whose these are; see Owner."""
         self.user_note = directory / "user"
@@ -145,8 +152,23 @@ class GuestFiles:
     def own(self, incarnation: int, host: str | None = None, leaving: str = "") -> None:
         """Have the files be a host's from now on, this one's if none is named; see Owner."""
         owner = Owner(self._host if host is None else host, incarnation, leaving)
+        self.promise(leaving)
         if self.directory.exists() and self.owned != owner:
             write_private(self.owner_note, f"{owner.host} {incarnation} {leaving}".encode())
+
+    def promise(self, to: str) -> None:
+        """Write down, where no other host can, which one the guest's files may be handed over to; "": none."""
+        if self._promise is not None and to:
+            write_private(self._promise, to.encode())
+        elif self._promise is not None:
+            self._promise.unlink(missing_ok=True)
+
+    def is_promised(self, to: str) -> bool:
+        """Whether this host itself was told that the files go to that one."""
+        try:
+            return self._promise is not None and bool(to) and self._promise.read_text() == to
+        except OSError:
+            return False
 
     @property
     def owned(self) -> Owner | None:
@@ -168,6 +190,8 @@ class GuestFiles:
         owned = self.owned
         newer = owned is not None and 0 < incarnation < owned.incarnation
         if not self.anothers and not newer:
+            if self.directory.exists():  # or what is promised is set aside
+                self.promise("")
             self.remove()
 
     def user(self) -> int | None:
@@ -253,12 +277,14 @@ class GuestFiles:
     def read_console(self, lines: int | None) -> str:
         """The last `lines` lines, or all that is kept, within 100 KiB."""
         try:
-            with open(self.console, "rb") as log:
+            with os.fdopen(open_regular(self.console), "rb") as log:
                 size = log.seek(0, 2)
                 log.seek(max(0, size - _CONSOLE_MAX_BYTES))
                 tail = log.read()
         except FileNotFoundError:
             return ""
+        except OSError as error:
+            raise CommandFailed("storage", "the server's console log cannot be read") from error
         if lines is not None:
             kept = tail.splitlines(keepends=True)
             tail = b"".join(kept[max(0, len(kept) - lines) :])
@@ -271,16 +297,18 @@ class GuestFiles:
         lost.
         """
         try:
-            if self.console.stat().st_size <= _CONSOLE_TRIM_BYTES:
-                return
-            with open(self.console, "rb+") as log:
-                log.seek(-_CONSOLE_MAX_BYTES, 2)
-                tail = log.read()
-                log.seek(0)
-                log.truncate()
-                log.write(tail)
+            with os.fdopen(open_regular(self.console, os.O_RDWR), "rb+") as file:
+                if os.fstat(file.fileno()).st_size <= _CONSOLE_TRIM_BYTES:
+                    return
+                file.seek(-_CONSOLE_MAX_BYTES, 2)
+                tail = file.read()
+                file.seek(0)
+                file.truncate()
+                file.write(tail)
         except FileNotFoundError:
             return
+        except OSError as error:
+            log.warning("a console log is not trimmed: %s", error)
 
     def base_name(self) -> str | None:
         """The name of the image base that the root disk stands on; None if on none.

@@ -17,6 +17,8 @@ from pileus.agent.storage.file import GuestFiles, blamed, root_bytes
 from pileus.files import write_private
 
 _GIB = 1 << 30
+_TABLES_BYTES = 64 << 20
+"""More than the tables of a qcow2 file without data take, beside a part of what it holds."""
 
 
 def note(files: GuestFiles, incarnation: int, to: str = "") -> None:
@@ -27,6 +29,7 @@ def note(files: GuestFiles, incarnation: int, to: str = "") -> None:
     """
     if not files.root.exists():
         raise CommandFailed("no-such-guest", "the server has no disk on this host")
+    files.promise(to)
     write_private(files.aside_note, f"{incarnation} {to}".encode())
 
 
@@ -94,6 +97,12 @@ def names(files: GuestFiles) -> list[str]:
     return [path.name for path in _moving(files) if path.exists()]
 
 
+def most_bytes(guest: GuestSpec) -> int | None:
+    """How large a file that goes with a guest can be; None: its flavor does not say."""
+    largest = max(guest.root_gib, guest.ephemeral_gib) * _GIB
+    return largest + largest // 64 + _TABLES_BYTES if guest.root_gib else None
+
+
 def copy(aside: GuestFiles, name: str, into: Path) -> None:
     """Copy a file on this machine; holes stay holes, blocks are shared where they can."""
     with blamed("disk", "copied"):
@@ -126,19 +135,20 @@ def settle(files: GuestFiles, guest: GuestSpec, base: Path) -> None:
     flavor's. Neither is ever cut.
 
     Raises:
-        CommandFailed: "storage", the disk is not what it should be, or there is no room; "flavor-disk-too-small".
+        CommandFailed: "storage", the disk is not what it should be, larger than the flavor's, or there is no room;
+            "flavor-disk-too-small".
     """
     whole, size_bytes = _whole(files.root), root_bytes(guest, base.stat().st_size)
     if whole.exists():
         with blamed("root disk", "resized"):
             _check(whole)
             _rebase(files, whole, base)
-            _enlarge(whole, size_bytes)
+            _enlarge(whole, size_bytes, cap=bool(guest.root_gib))
             whole.replace(files.root)
     if files.ephemeral.exists():
         with blamed("ephemeral disk", "resized"):
             _check(files.ephemeral)
-            _enlarge(files.ephemeral, guest.ephemeral_gib * _GIB)
+            _enlarge(files.ephemeral, guest.ephemeral_gib * _GIB, cap=True)
 
 
 def require_free(files: GuestFiles) -> None:
@@ -182,9 +192,15 @@ def _rebase(files: GuestFiles, disk: Path, base: Path) -> None:
     run("qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk))
 
 
-def _enlarge(disk: Path, size_bytes: int) -> None:
-    """Have a qcow2 disk be at least so large."""
+def _enlarge(disk: Path, size_bytes: int, *, cap: bool) -> None:
+    """Have a qcow2 disk be at least so large; `cap`: at most, too.
+
+    Raises:
+        CommandFailed: it is larger than it may be, which the control plane never asks for.
+    """
     with open(disk, "rb") as file:
         had = qcow2.header(file).size
+    if cap and had > size_bytes:
+        raise CommandFailed("storage", "the disk is larger than the flavor's")
     if had < size_bytes:
         run("qemu-img", "resize", "-q", "-f", "qcow2", str(disk), str(size_bytes))

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from sqlalchemy import select
 
-from pileus.agent.commands import PowerState, StayGuest
+from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
 from pileus.compute import live_moves, moves, notifications, servers, spec
@@ -31,8 +31,8 @@ COPY_S = 6 * 3600.0
 """How long a destination may take to fetch a server's image, seconds."""
 LONGEST_S = 7 * 86400.0
 """How long a live migration may take that has no time-out."""
-AGAIN_S = 30.0
-"""How long it is waited before hosts are asked again."""
+AGAIN_S, SELDOM_S = 30.0, 600.0
+"""How long it is waited before hosts are asked again: at first, and at most."""
 _HOST: Values = {"type": ["string", "null"], "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
 _AUTO: Values = {"enum": [True, False, "auto", "true", "false", "True", "False"]}
 _NEW = obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST)
@@ -99,7 +99,7 @@ def live_migrate(
         server_id=server_id, incarnation=set_aside, to=dest, departure=departure, arrival=arrival, run=run,
         timeout_s=timeout_s, force=hold,
     )  # fmt: skip
-    migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S)
+    migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
     op.step(
         "bind ports",
         live_moves.bind_both,
@@ -122,7 +122,7 @@ def _leaving(server_id: str, move_id: int, source: str, set_aside: int) -> Asked
     """The source is told of the departure; if nothing comes of it, the guest is to be there as before."""
     command = live_moves.depart_guest.owed(server_id=server_id, move_id=move_id)
     back = live_moves.stay.owed(server_id=server_id, incarnation=set_aside)
-    return Asked("prepare source", source, command, undo=back)
+    return Asked("prepare source", source, command, undo=back, result=Departure)
 
 
 def _awaiting(server_id: str, dest: str, source: str, incarnation: int, departure: Values, block: bool | None) -> Asked:
@@ -131,23 +131,25 @@ def _awaiting(server_id: str, dest: str, source: str, incarnation: int, departur
         server_id=server_id, incarnation=incarnation, source=source, departure=departure, block=block
     )
     gone = spec.discard.owed(server_id=server_id, incarnation=incarnation, stash=False)
-    return Asked("prepare destination", dest, command, undo=gone, deadline_s=COPY_S)
+    return Asked("prepare destination", dest, command, undo=gone, deadline_s=COPY_S, result=Arrival)
 
 
 def _still_there(op: Operation, server_id: str, source: str, dest: str, incarnation: int) -> bool:
     """Whether the source still has the guest; `incarnation` is that of the one on the destination."""
     look = spec.owed(StayGuest, server_id=server_id)
     other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=incarnation, run=False)
+    again_s = AGAIN_S
     while True:
         with suppress(CommandError):
-            return bool(op.command("find on source", source, look).get("here", True))
+            return bool(op.command("find on source", source, look, result=Stayed)["here"])
         with suppress(CommandError):
-            found = op.command("find on destination", dest, other)
+            found = op.command("find on destination", dest, other, result=Arrived)
             if found.get("power_state") == PowerState.RUNNING:
                 return False  # it was let run because the source had none
             if not found.get("complete"):
                 return True  # nor will it ever be
-        op.sleep("wait for hosts", AGAIN_S)
+        op.sleep("wait for hosts", again_s)
+        again_s = min(2 * again_s, SELDOM_S)
 
 
 def _settle_in(op: Operation, server_id: str, move_id: int, source: str, dest: str, set_aside: int, run: bool) -> None:
@@ -155,7 +157,7 @@ def _settle_in(op: Operation, server_id: str, move_id: int, source: str, dest: s
     arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=set_aside + 1, run=run)
     done: Values = {}
     with suppress(CommandError):
-        done = op.command("run on destination", dest, arrive)
+        done = op.command("run on destination", dest, arrive, result=Arrived)
     left = discard_guest(op, server_id, {"host": source, "incarnation": set_aside}, condemned=True)
     owing = {"arrive": not done, "discard": left is not None}
     op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)

@@ -241,3 +241,17 @@ def test_what_is_set_aside_is_one_hosts_too(two: tuple[InstanceFiles, InstanceFi
     assert (one.known(), other.known()) == ([SERVER], [])
     other.aside(SERVER).give_up(9)
     assert one.aside(SERVER).directory.exists()
+
+
+def test_a_console_that_is_a_link_is_not_read(files: GuestFiles, tmp_path: Path) -> None:
+    """Nor is what it names cut, nor is a pipe waited for."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x" * (2 << 20))
+    files.console.symlink_to(secret)
+    for _ in range(2):
+        with pytest.raises(CommandFailed, match="cannot be read"):
+            files.read_console(None)
+        files.trim_console()
+        files.console.unlink()
+        os.mkfifo(files.console)
+    assert secret.stat().st_size == 2 << 20

@@ -108,6 +108,25 @@ def test_disks_are_never_cut(aside: GuestFiles, there: GuestFiles, base: Path) -
     assert info(there.root)["virtual-size"] == GIB
 
 
+@pytest.mark.parametrize(("root_gib", "ephemeral_gib"), [(2, 1), (3, 0)])
+def test_a_disk_is_no_larger_than_the_flavors(there: GuestFiles, base: Path, root_gib: int, ephemeral_gib: int) -> None:
+    """Its source says how large it is."""
+    for name, size in (("disk", "3G"), ("disk.eph0", "1G")):
+
+        def bring(name: str, into: Path, size: str = size) -> None:
+            subprocess.check_call(["qemu-img", "create", "-q", "-f", "qcow2", str(into), size])
+
+        moved.receive(there, name, bring)
+    with pytest.raises(CommandFailed, match="could not be resized"):
+        moved.settle(there, guest(root_gib=root_gib, ephemeral_gib=ephemeral_gib), base)
+    moved.settle(there, guest(root_gib=3, ephemeral_gib=1), base)
+
+
+def test_how_large_a_file_can_be() -> None:
+    assert moved.most_bytes(guest(root_gib=0, ephemeral_gib=9)) is None
+    assert 2 * GIB < (moved.most_bytes(guest(root_gib=2, ephemeral_gib=1)) or 0) < 2.2 * GIB
+
+
 def test_what_was_fetched_is_not_fetched_again(there: GuestFiles, aside: GuestFiles) -> None:
     asked = []
 

@@ -1,0 +1,101 @@
+"""What is handed over of guests that move, on storage where another host writes what it likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pileus.agent import peers
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.moves import MoveCommands
+from pileus.agent.images import ImageCache
+from pileus.agent.storage import moved
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from tests.unit.agent.specs import SERVER
+
+
+class Here(MoveCommands):
+    """A host of which only the files matter."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = InstanceFiles(folder / "instances", host="here")
+        self._images = ImageCache(folder / "images")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+@pytest.fixture
+def files(here: Here) -> GuestFiles:
+    """Of a guest of this host."""
+    files = here._files.guest(SERVER)
+    files.make_directory(2)
+    for path in (files.root, files.config_drive):
+        path.write_bytes(b"the guest's")
+    files.note_base(Path(f"{'a' * 128}.raw"))
+    return files
+
+
+def test_what_goes_as_it_runs(here: Here, files: GuestFiles) -> None:
+    files.own(2, leaving="there")
+    assert peers.extent(here.handed_over("there", SERVER, "disk.config"), 0, 9) == b"the guest"
+    assert here.handed_over("there", SERVER, f"{'a' * 128}.raw").parent.name == "images"
+    for to, file in (("elsewhere", "disk.config"), ("there", "disk"), ("there", "owner")):
+        with pytest.raises(CommandFailed):
+            here.handed_over(to, SERVER, file)
+    files.own(2)
+    with pytest.raises(CommandFailed):
+        here.handed_over("there", SERVER, "disk.config")
+
+
+def test_what_is_set_aside(here: Here, files: GuestFiles) -> None:
+    aside = here._files.aside(SERVER)
+    moved.note(files, 2, "there")
+    moved.set_aside(files, aside)
+    assert Here(aside.directory.parent.parent).handed_over("there", SERVER, "disk") == aside.root, (
+        "also after a restart"
+    )
+    files.give_up(2)
+    assert here.handed_over("there", SERVER, "disk") == aside.root, "what was in its place is not it"
+    moved.take_back(aside, files)
+    files.own(4)
+    moved.forget(files)
+    moved.note(files, 4)
+    moved.set_aside(files, aside)
+    (aside.directory / "aside").write_text("4 there")
+    with pytest.raises(CommandFailed):
+        here.handed_over("there", SERVER, "disk")
+
+
+def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:
+    """A host that was taken over writes notes in another's name."""
+    leaving, aside = here._files.guest(SERVER), here._files.aside(SERVER)
+    for files in (leaving, aside):
+        files.directory.mkdir()
+        for path in (files.root, files.config_drive):
+            path.write_bytes(b"x")
+        files.note_base(Path(f"{'a' * 128}.raw"))
+    leaving.owner_note.write_text("here 2 evil")
+    aside.aside_note.write_text("2 evil")
+    for file in ("disk", "disk.config", f"{'a' * 128}.raw"):
+        with pytest.raises(CommandFailed):
+            here.handed_over("evil", SERVER, file)
+
+
+def test_a_link_is_not_followed(here: Here, files: GuestFiles, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "disk.config").write_bytes(b"PRIVATE KEY")
+    files.own(2, leaving="evil")
+    files.config_drive.unlink()
+    files.config_drive.symlink_to(tmp_path / "secret" / "disk.config")
+    path = here.handed_over("evil", SERVER, "disk.config")
+    for read in (lambda: peers.extents(path), lambda: peers.extent(path, 0, 99)):
+        with pytest.raises(CommandFailed, match="could not be read"):
+            read()
+    files.directory.rename(tmp_path / "away")
+    files.directory.symlink_to(tmp_path / "secret")
+    with pytest.raises(CommandFailed, match="could not be read"):
+        peers.extent(path, 0, 99)
