@@ -69,7 +69,7 @@ class Desk:
 
     def next_answer(self) -> Answer:
         while True:
-            entries: list[FeedEntry] = self.journal.feed(self.read, wait_s=10, limit=1)
+            entries: list[FeedEntry] = self.journal.feed(self.read, wait_s=60, limit=1)
             assert entries, "no answer came"
             self.read = entries[0].sequence
             if entries[0].progress is None:

@@ -60,7 +60,7 @@ def test_a_command_that_comes_again_while_it_is_carried_out_is_carried_out_once(
 ) -> None:
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=guest()))
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     for attempt in (1, 2):
         desk.submit(BuildGuest(guest=guest()), attempt=attempt)
     gate.opened.set()
@@ -110,7 +110,7 @@ def test_discard_waits_for_the_build_and_cuts_it_short(desk: Desk, monkeypatch: 
     spec = guest()
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=spec), "boot:0")
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     desk.submit(DiscardGuest(server_id=spec.server_id), "boot:0:undo")
     gate.opened.set()
     built, discarded = desk.next_answer(), desk.next_answer()
@@ -122,7 +122,7 @@ def test_discard_waits_for_the_build_and_cuts_it_short(desk: Desk, monkeypatch: 
 def test_commands_about_one_guest_keep_their_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=guest()), "a:0")
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     desk.submit(StopGuest(server_id=SERVER), "b:0")
     desk.submit(StartGuest(guest=guest()), "c:0")
     desk.submit(StopGuest(server_id=SERVER), "d:0")

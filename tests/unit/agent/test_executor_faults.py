@@ -22,11 +22,11 @@ from tests.unit.agent.specs import SERVER, guest
 def test_an_answer_that_cannot_be_recorded_is_recorded_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=guest()), "a:0")
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     desk.submit(stop(SERVER), "b:0")
     desk.connection.full = True
     gate.opened.set()
-    eventually(lambda: desk.connection.refused >= 3, 10, "several tries")
+    eventually(lambda: desk.connection.refused >= 3, 60, "several tries")
     assert desk.nothing_more() and not desk.connection.in_transaction
     assert desk.guests() == {SERVER: 1}, "nothing behind it was begun"
     desk.connection.full = False
@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_no_worker(desk: Desk) -> None:
     desk.connection.full = True
     for number in range(12):
         desk.submit(stop(f"s{number}"), f"op{number}:0")
-    eventually(lambda: desk.connection.refused >= 12, 10, "the failure of each")
+    eventually(lambda: desk.connection.refused >= 12, 60, "the failure of each")
     assert desk.nothing_more() and not desk.connection.in_transaction
     desk.connection.full = False
     assert {desk.next_answer().key for _ in range(12)} == {f"op{number}:0" for number in range(12)}
@@ -71,7 +71,7 @@ def test_a_guest_is_not_built_while_its_incarnation_cannot_be_noted(
     desk.journal.admit("op", 1)
     desk.connection.full = True
     desk.submit(BuildGuest(guest=guest(incarnation=1)), "op:0")
-    eventually(lambda: desk.connection.refused >= 2, 10, "the refusal of the note, and of the answer")
+    eventually(lambda: desk.connection.refused >= 2, 60, "the refusal of the note, and of the answer")
     assert desk.guests() == {}
     desk.connection.full = False
     failure = desk.next_answer().failure
@@ -99,7 +99,7 @@ def test_a_command_that_hangs_is_answered_and_the_discard_behind_it_is_carried_o
 ) -> None:
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=guest()), "boot:0", deadline_s=100)
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     fake_clock.ahead_s = 99
     desk.carry_out(stop("other"), "other:0")
     assert desk.nothing_more()
@@ -110,7 +110,7 @@ def test_a_command_that_hangs_is_answered_and_the_discard_behind_it_is_carried_o
     discarded = desk.carry_out(DiscardGuest(server_id=SERVER), "boot:0:undo")
     assert discarded.failure is None
     gate.opened.set()
-    assert gate.left.wait(10)
+    assert gate.left.wait(60)
     assert desk.next_answer().key == "boot:0:late", "what it may have made is discarded once more"
     desk.carry_out(stop("other"), "other:1")
     assert desk.nothing_more(), "it was answered once"
@@ -122,7 +122,7 @@ def test_a_discard_waits_for_what_hangs_no_longer_than_a_while(
 ) -> None:
     gate = Gate(monkeypatch, desk.hypervisor, "build")
     desk.submit(BuildGuest(guest=guest()), "boot:0", deadline_s=3600)
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     desk.submit(DiscardGuest(server_id=SERVER), "boot:0:undo")
     assert desk.nothing_more()
     fake_clock.ahead_s = ABANDONED_S + 1
@@ -139,7 +139,7 @@ def test_as_many_threads_work_on_as_were_lost_with_commands_that_hang(
     for number in range(4):
         desk.submit(BuildGuest(guest=guest(server_id=f"s{number}")), f"op{number}:0", deadline_s=10)
     desk.submit(stop("waits"), "behind:0")
-    assert gate.entered.wait(10) and desk.nothing_more()
+    assert gate.entered.wait(60) and desk.nothing_more()
     fake_clock.ahead_s = 11
     keys = {desk.next_answer().key for _ in range(5)}
     assert keys == {"behind:0", *(f"op{number}:0" for number in range(4))}
