@@ -251,7 +251,7 @@ def test_other_flags_do_not() -> None:
         cookie().replace(SERVER, SERVER.replace("1", "9")),
         cookie("<nbd port='49153'/>"),
         cookie("<graphics type='spice' port='5900' listen='0.0.0.0'/>"),
-        cookie("<network><interface index='0' vporttype='openvswitch'/></network>"),
+        cookie("<network><interface index='0' vporttype='openvswitch'><portdata>x</portdata></interface></network>"),
         cookie(told()),
     ],
 )
