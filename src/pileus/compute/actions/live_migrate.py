@@ -14,7 +14,7 @@ from sqlalchemy import select
 from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import live_moves, moves, notifications, servers, spec
+from pileus.compute import hosts, live_moves, moves, notifications, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.migration_model import LIVE, QUEUED
@@ -182,8 +182,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     host = body["host"]
     if host is not None:
         asks.require(_RULE + ":host", servers.target(server))
-        if session.get(Host, host) is None:
-            raise Invalid(f"Compute host {host} could not be found.")
+        hosts.named(session, host)
     if not asks.at_least("2.34"):
         _check(session, server, host)
     block = str(body["block_migration"])

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from pileus.agent.commands import ReceiveGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
-from pileus.compute import flavors, moves, notifications, quotas, requested, schemas, servers, spec
+from pileus.compute import flavors, hosts, moves, notifications, quotas, requested, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.attempts import Final, on_some_host
 from pileus.compute.migration_model import (
@@ -26,7 +26,7 @@ from pileus.compute.migration_model import (
     UNCONFIRMED,
     Migration,
 )
-from pileus.compute.model import Host, Server
+from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.compute.states import (
@@ -230,8 +230,7 @@ def _migrating(session: Session, server: Server, body: object, asks: Requester) 
     host = body.get("host") if isinstance(body, dict) and asks.at_least("2.56") else None
     if host is not None:
         asks.require(_MIGRATE + ":host", servers.target(server))
-        if session.get(Host, host) is None:
-            raise Invalid(f"Compute host {host} could not be found.")
+        hosts.named(session, host)
         if host == server.host:
             raise Invalid("Cannot migrate to the host where the server exists.")
     move = moves.begin(session, server, MIGRATION, server.flavor, asks)
