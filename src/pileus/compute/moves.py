@@ -36,7 +36,7 @@ from pileus.errors import Invalid
 from pileus.jsontypes import Values
 from pileus.membership import agents
 from pileus.network import server_ports
-from pileus.operations import CommandError, Origin, debts, recorded
+from pileus.operations import Arguments, CommandError, Origin, Owed, debts, recorded
 from pileus.operations.debts import Owing, owe_all
 from pileus.placement import allocations
 
@@ -212,6 +212,11 @@ def give_up(session: Session, move_id: int) -> None:
     if move is not None and move.status in OPEN:
         failed = NOT_DONE if move.type == EVACUATION else FAILED
         settle(move, CANCELLED if move.aborting else failed)
+
+
+def given_up(arguments: Arguments) -> Owed:
+    """What takes back that a move was begun (`Action.undone`), with these arguments."""
+    return give_up.owed(move_id=arguments.values["move_id"])
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:

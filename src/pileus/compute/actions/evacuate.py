@@ -21,7 +21,7 @@ from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, S
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
 from pileus.network import server_ports
-from pileus.operations import Arguments, Asked, Operation, Owed
+from pileus.operations import Arguments, Asked, Operation
 from pileus.values import truth
 
 _FIELDS: Values = {
@@ -131,10 +131,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     )
 
 
-@evacuate.undone
-def _given_up(arguments: Arguments) -> Owed:
-    """Nothing is held for it any more."""
-    return moves.give_up.owed(move_id=arguments.values["move_id"])
+evacuate.undone(moves.given_up)
 
 
 def _arrived(session: Session, server_id: str, run: bool, done: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from pileus.compute.parameters import SLACK_S
 from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
 from pileus.db import Session
 from pileus.errors import Invalid
-from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, Owed
+from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
 from pileus.values import truth
 
 _RULE = "os_compute_api:os-migrate-server:migrate_live"
@@ -215,7 +215,4 @@ def _check(session: Session, server: Server, host: str | None) -> None:
             raise Invalid("No valid host was found. There are not enough hosts available.")
 
 
-@live_migrate.undone
-def _given_up(arguments: Arguments) -> Owed:
-    """Nothing is held for the move any more."""
-    return moves.give_up.owed(move_id=arguments.values["move_id"])
+live_migrate.undone(moves.given_up)

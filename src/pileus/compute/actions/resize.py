@@ -43,7 +43,7 @@ from pileus.compute.states import (
 )
 from pileus.db import Contended, Database, Session, in_seconds, new_id
 from pileus.errors import Invalid
-from pileus.operations import Arguments, Asked, CommandError, Operation, Origin, Owed
+from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
 from pileus.operations.start import Busy, start
 from pileus.operations.steps import Diverged
 
@@ -263,11 +263,8 @@ def _check_sizes(old: FlavorSnapshot, new: FlavorSnapshot) -> None:
         raise Invalid(why + "Resize to a smaller disk is not allowed.")
 
 
-@resize.undone
-@migrate.undone
-def _given_up(arguments: Arguments) -> Owed:
-    """Nothing is held for the move any more."""
-    return moves.give_up.owed(move_id=arguments.values["move_id"])
+resize.undone(moves.given_up)
+migrate.undone(moves.given_up)
 
 
 def _moved(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
