@@ -221,6 +221,7 @@ class Storm:
             for connection in replica.connections:
                 for _ in range(20):
                     self._play(replica, connection.move)
+                self.clock.now += 1  # what a report says counts if it was asked for after the last change
                 connection.ask()
                 self._play(replica, connection.move)
             replica.keep_house()
