@@ -30,9 +30,9 @@ from pileus.agent.commands import (
     MigrateGuest,
     PauseGuest,
     StayGuest,
+    Steering,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import ABORT, FORCE
 from pileus.agent.storage.file import InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
@@ -226,12 +226,12 @@ def counts_on_here(host: Host, guest: GuestSpec) -> None:
     until(lambda: host.console(guest.server_id).count("tick") > before + 1)
 
 
-@pytest.mark.parametrize("wanted", [ABORT, FORCE])
-def test_it_is_steered(hosts: tuple[Host, Host], guest: GuestSpec, wanted: str) -> None:
+@pytest.mark.parametrize("wanted", list(Steering))
+def test_it_is_steered(hosts: tuple[Host, Host], guest: GuestSpec, wanted: Steering) -> None:
     here, there = hosts
     command, _ = prepared(here, there, guest)
     here.hypervisor.steer(HERE, guest.server_id, 2, wanted)
-    if wanted == FORCE:
+    if wanted == Steering.FORCE:
         here.do(command)
         arrives(here, there, guest)
         counts_on(there, guest)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from pileus.agent.commands import Steering
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, server_migrations, servers, services
 from pileus.compute.action import Action
@@ -247,7 +248,7 @@ class Clients:
         under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
         if move := session.scalars(under_way.order_by(Migration.id).limit(1)).first():
             server = session.get_one(Server, move.server_id)
-            server_migrations.steer(session, server, str(move.id), server_migrations.ABORT, LIVE_OPEN, self._owner())
+            server_migrations.steer(session, server, str(move.id), Steering.ABORT, LIVE_OPEN, self._owner())
 
     def _overdue(self, session: Session) -> None:
         """What housekeeping does of its own accord."""

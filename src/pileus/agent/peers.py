@@ -22,9 +22,9 @@ import msgspec
 from pileus import clock
 from pileus.agent.commands.freight import Extents
 from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.file import blamed
-from pileus.agent.storage.peers import Told
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, peer
 from pileus.files import open_regular, require_room
@@ -70,7 +70,7 @@ def extent(path: Path, first: int, length: int) -> bytes:
 
 
 class TlsPeers:
-    """The agents of other hosts (storage.peers.Peers).
+    """The agents of other hosts (hypervisor.peers.Peers).
 
     Args:
         papers: what this agent shows them. cloud: file with the id of the cloud that both belong to.
@@ -90,7 +90,7 @@ class TlsPeers:
         progress: Told,
         timeline: Timeline,
     ) -> None:
-        """Copy a file of what another host has set aside of a guest; see storage.peers.Peers."""
+        """Copy a file of what another host has set aside of a guest; see hypervisor.peers.Peers."""
         heard = clock.monotonic()
 
         def told(done: int, total: int) -> None:
@@ -137,7 +137,7 @@ class TlsPeers:
             connection.close()
 
     def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
-        """A connection to what another host has prepared of a guest; see storage.peers.Peers."""
+        """A connection to what another host has prepared of a guest; see hypervisor.peers.Peers."""
         shown = self._shown(host, address)
         try:
             query = urlencode({"server_id": server_id, "way": way})
@@ -156,7 +156,7 @@ class TlsPeers:
         return shown
 
     def tell_gone(self, host: str, address: str, server_id: str) -> None:
-        """Tell another host that a guest is its own; see storage.peers.Peers."""
+        """Tell another host that a guest is its own; see hypervisor.peers.Peers."""
         connection = self._connection(host, address)
         try:
             _ask(connection, "/gone", {"server_id": server_id})

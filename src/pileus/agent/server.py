@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent import peers
-from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
+from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel, Steering
 from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.base import ABORT, Hypervisor
+from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
 from pileus.files import write_private
@@ -43,13 +43,13 @@ class NewPassword(msgspec.Struct):
     password: str
 
 
-class Steering(msgspec.Struct):
+class Steered(msgspec.Struct):
     """The body of POST /migration: what is to become of a live migration."""
 
     host: str
     server_id: str
     incarnation: int
-    wanted: str
+    wanted: Steering
 
 
 class Agent:
@@ -196,8 +196,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _migration(self, body: bytes) -> Any:
         """No command, for the one that moves the guest is under way."""
-        said = msgspec.json.decode(body, type=Steering)
-        if said.wanted == ABORT and self.agent.executor.call_off(said.host, said.server_id, said.incarnation):
+        said = msgspec.json.decode(body, type=Steered)
+        if said.wanted == Steering.ABORT and self.agent.executor.call_off(said.host, said.server_id, said.incarnation):
             return {}
         self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
         return {}

@@ -114,7 +114,7 @@ def schedule(
     """Claim a host for a server; see moves.set_out. Returns {"host": name}.
 
     Raises:
-        CommandError: "no-valid-host"; "aborted".
+        CommandError: "no-valid-host"; "abandoned".
     """
     server, move, placed = moves.set_out(session, server_id, move_id, excluded, host, forced)
     server.prepared = move.dest_incarnation
@@ -124,7 +124,7 @@ def schedule(
 
 
 def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
-    """The server's ports may be on its destination from now on; raises CommandError: "aborted"."""
+    """The server's ports may be on its destination from now on; raises CommandError: "abandoned"."""
     server, move = moves.held(session, server_id, move_id)
     _go_on(move, RUNNING)
     server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
@@ -195,5 +195,5 @@ def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
 
 def _go_on(move: Migration, status: str) -> None:
     if move.aborting:
-        raise CommandError("aborted", "The live migration was aborted.")
+        raise CommandError("abandoned", "The live migration was aborted.")
     moves.note(move, status)

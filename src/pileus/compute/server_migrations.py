@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 
+from pileus.agent.commands import Steering
 from pileus.api import Requester, Values
 from pileus.compute import notifications
 from pileus.compute.migration_model import LIVE, LIVE_OPEN, PREPARING, QUEUED, Migration
@@ -17,11 +18,9 @@ from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.operations import note, task_states
 
-ABORT, FORCE = "live_migration_abort", "live_migration_force_complete"
-"""What is asked for, as notifications call it; agents, too."""
-_ACTIONS = {ABORT: "live_migration_cancel", FORCE: FORCE}
+_ACTIONS = {Steering.ABORT: "live_migration_cancel", Steering.FORCE: "live_migration_force_complete"}
 """As instance actions call it."""
-_VERBS = {ABORT: "abort live migration", FORCE: "force_complete"}
+_VERBS = {Steering.ABORT: "abort live migration", Steering.FORCE: "force_complete"}
 BEFORE = (QUEUED, PREPARING)
 """Statuses before the guest begins to move."""
 
@@ -45,12 +44,12 @@ def one_in_progress(session: Session, server_id: str, number: str) -> Migration:
 
 
 def steer(
-    session: Session, server: Server, number: str, wanted: str, when: Collection[str], asks: Requester
+    session: Session, server: Server, number: str, wanted: Steering, when: Collection[str], asks: Requester
 ) -> Values | None:
     """Journal that a live migration is to be ended, or forced to its end; for one that has not begun that is all.
 
     Args:
-        server: whose it is, locked. wanted: ABORT or FORCE. when: the statuses that allow it.
+        server: whose it is, locked. wanted: notifications call it so, too. when: the statuses that allow it.
 
     Returns:
         What its source is to be told, None: nothing.
@@ -67,7 +66,7 @@ def steer(
             f"Migration {number} state of instance {server.id} is {move.status}. Cannot {_VERBS[wanted]} while the "
             "migration is in this state."
         )
-    move.aborting = move.aborting or wanted == ABORT
+    move.aborting = move.aborting or wanted == Steering.ABORT
     note(session, f"server.{_ACTIONS[wanted]}", server.id, origin(server, asks))
     for phase in ("start", "end"):
         notifications.action(session, server, origin(server, asks), f"{wanted}.{phase}")

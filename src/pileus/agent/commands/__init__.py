@@ -22,6 +22,9 @@ from pileus.agent.commands.base import (
     State,
     Word,
 )
+from pileus.agent.commands.cold_moves import DropStash, ReceiveGuest, RestoreGuest, StashGuest
+from pileus.agent.commands.command import Command, GuestCommand, ServerCommand
+from pileus.agent.commands.evacuation import PrepareGuest, TakeOverGuest
 from pileus.agent.commands.guests import (
     FixedIP,
     GuestPort,
@@ -32,6 +35,7 @@ from pileus.agent.commands.guests import (
     PortSpec,
     SubnetSpec,
 )
+from pileus.agent.commands.lifecycle import BuildGuest, DiscardGuest, SnapshotGuest, UpdateInstanceData
 from pileus.agent.commands.live import (
     Arrival,
     Arrived,
@@ -44,32 +48,19 @@ from pileus.agent.commands.live import (
     MovingDisk,
     Stayed,
     StayGuest,
-)
-from pileus.agent.commands.orders import (
-    AttachPort,
-    BuildGuest,
-    Command,
-    DetachPort,
-    DiscardGuest,
-    DropStash,
-    GuestCommand,
-    PauseGuest,
-    PrepareGuest,
-    RebootGuest,
-    ReceiveGuest,
-    RestoreGuest,
-    ResumeGuest,
-    ServerCommand,
-    SnapshotGuest,
-    StartGuest,
-    StashGuest,
-    StopGuest,
-    SuspendGuest,
-    TakeOverGuest,
-    UnpauseGuest,
-    UpdateInstanceData,
+    Steering,
 )
 from pileus.agent.commands.parcels import COMMANDS, AnyCommand, Envelope, Parcel
+from pileus.agent.commands.ports import AttachPort, DetachPort
+from pileus.agent.commands.power import (
+    PauseGuest,
+    RebootGuest,
+    ResumeGuest,
+    StartGuest,
+    StopGuest,
+    SuspendGuest,
+    UnpauseGuest,
+)
 from pileus.agent.commands.reports import (
     CLOUD_HEADER,
     CONTRACT,
@@ -160,6 +151,7 @@ __all__ = [
     "State",
     "StayGuest",
     "Stayed",
+    "Steering",
     "StopGuest",
     "SubnetSpec",
     "SuspendGuest",

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Union
 
 import msgspec
 
-from pileus.agent.commands import live  # noqa: F401  # its commands are among the heirs
+from pileus.agent.commands import (  # noqa: F401  # their commands are among the heirs
+    cold_moves,
+    evacuation,
+    lifecycle,
+    live,
+    ports,
+    power,
+)
 from pileus.agent.commands.base import Spec
-from pileus.agent.commands.orders import Command
+from pileus.agent.commands.command import Command
 
 
 def _commands(base: type[Command] = Command) -> tuple[type[Command], ...]:

@@ -29,6 +29,7 @@ from pileus.agent.commands import (
     StartGuest,
     StashGuest,
     StayGuest,
+    Steering,
     StopGuest,
     SuspendGuest,
     TakeOverGuest,
@@ -41,8 +42,6 @@ from pileus.values import TRUE
 
 GuestListener = Callable[[str, str, int], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
-ABORT, FORCE = "live_migration_abort", "live_migration_force_complete"
-"""What may become of a live migration under way (`Hypervisor.steer`)."""
 Result = dict[str, Any] | None
 """Of a command, as its struct says; None where that is {}."""
 
@@ -141,13 +140,8 @@ class Hypervisor(Protocol):
     def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
         """End a guest's coming; whether all of it is here."""
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
-        """End a live migration that is under way here, or is just about to begin ("live_migration_abort"); or hold the
-        guest until it is there ("live_migration_force_complete").
-
-        Raises:
-            CommandFailed: "not-migrating": there is nothing to be forced.
-        """
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
+        """Say what is to become of a live migration that is under way here, or is just about to begin."""
 
     # --- other hosts -------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def xml(
     interfaces: Sequence[str],
     console: Path,
     confinement: Confinement,
-    owner: Account | None = None,
+    runs_as: Account | None = None,
 ) -> str:
     """The domain's definition.
 
@@ -62,14 +62,14 @@ def xml(
         disks: in boot order; the first is booted from.
         interfaces: `<interface>` elements, in the order in which the guest is to see them.
         console: file to which the guest's serial console is appended.
-        owner: the user that the guest runs as, whose its files are already; libvirt's own choice if None.
+        runs_as: the user that the guest runs as, whose its files are already; libvirt's own choice if None.
     """
     domain = ET.Element("domain", type=virt_type)
     _text(domain, "name", guest.instance_name)
     _text(domain, "uuid", guest.server_id)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus), placement="static")
-    _kept_in(domain, confinement, owner)
+    _kept_in(domain, confinement, runs_as)
     _sysinfo(domain, guest)
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine="pc")
@@ -133,12 +133,12 @@ def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = text
 
 
-def _kept_in(domain: ET.Element, confinement: Confinement, owner: Account | None) -> None:
+def _kept_in(domain: ET.Element, confinement: Confinement, runs_as: Account | None) -> None:
     if confinement.partition:
         _text(ET.SubElement(domain, "resource"), "partition", confinement.partition)
-    if owner:
+    if runs_as:
         label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
-        _text(label, "label", f"+{owner.uid}:+{owner.gid}")
+        _text(label, "label", f"+{runs_as.uid}:+{runs_as.gid}")
 
 
 def _sysinfo(domain: ET.Element, guest: GuestSpec) -> None:

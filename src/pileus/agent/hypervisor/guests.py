@@ -13,6 +13,7 @@ from typing import Any
 import libvirt
 from msgspec.structs import replace
 
+from pileus.agent import configdrive
 from pileus.agent.account import Account
 from pileus.agent.commands import GuestPort, GuestSpec, PowerState
 from pileus.agent.errors import CommandFailed
@@ -21,15 +22,19 @@ from pileus.agent.hypervisor.base import GuestListener
 from pileus.agent.hypervisor.confinement import Confinement
 from pileus.agent.hypervisor.connection import Connection, power_state, quiet, said_by_libvirt
 from pileus.agent.hypervisor.libvirtd import Libvirtd
+from pileus.agent.hypervisor.peers import Peers
 from pileus.agent.hypervisor.watch import Watch
 from pileus.agent.ids import checked_id
-from pileus.agent.metadata import MetadataStore
+from pileus.agent.images import ImageCache
+from pileus.agent.metadata import MetadataStore, paths
 from pileus.agent.network.base import Network
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from pileus.agent.timeline import Timeline
 
 _UNLIMITED_KIB = 9007199254740991
 """VIR_DOMAIN_MEMORY_PARAM_UNLIMITED, which libvirt's Python does not name."""
+END_S = 20.0
+"""How long a job of libvirt's that is to end may take for that."""
 
 
 class Guests:
@@ -43,6 +48,9 @@ class Guests:
         virt_type: `kvm` or `qemu`; must be known before a guest is started.
         account: in whose group guests run, each as a user of its own; they run as we do if None.
     """
+
+    _images: ImageCache
+    _peers: Peers | None
 
     def __init__(
         self,
@@ -158,6 +166,25 @@ class Guests:
             make_files(files, timeline)
         return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
 
+    def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
+        """Disks of the guest's image and flavor, config drive, console log; what is whole stays."""
+        if guest.image is None:
+            raise CommandFailed("no-image", "this host boots servers from images only")
+        base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
+        files.make_directory(guest.incarnation)
+        with timeline.stage("create disk") as detail:
+            detail |= {
+                "root_gib": guest.root_gib,
+                "ephemeral_gib": guest.ephemeral_gib,
+                "swap_mib": guest.swap_mib,
+            }
+            files.make_disks(guest, base)
+        if guest.config_drive:
+            with timeline.stage("config drive"):
+                configdrive.write(files.config_drive, paths.config_drive(guest))
+        with timeline.stage("console"):
+            files.make_console()
+
     def _launch(
         self,
         guest: GuestSpec,
@@ -185,9 +212,11 @@ class Guests:
     def _definition(self, guest: GuestSpec, files: GuestFiles) -> str:
         """What libvirt is told of a guest whose files are made; they are its user's from now on."""
         interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-        disks, owner = domain.disks(guest, files), files.owner
-        files.hand_over(owner)
-        return domain.xml(guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, owner)
+        disks, runs_as = domain.disks(guest, files), files.runs_as
+        files.hand_over(runs_as)
+        return domain.xml(
+            guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, runs_as
+        )
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:
         """Let a guest that was started paused run once its ports are up."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import libvirt
 
-from pileus.agent import configdrive
 from pileus.agent.account import Account
 from pileus.agent.commands import (
     BuildGuest,
@@ -19,27 +18,25 @@ from pileus.agent.commands import (
     GuestSpec,
     HostReport,
     PowerState,
-    PrepareGuest,
-    TakeOverGuest,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import accel, hardware, host
-from pileus.agent.hypervisor.base import GuestListener, Result, require_shared
-from pileus.agent.hypervisor.comings import Comings
+from pileus.agent.hypervisor.base import GuestListener, Result
+from pileus.agent.hypervisor.cold_moves import ColdMoveCommands
 from pileus.agent.hypervisor.connection import power_state, quiet, said_by_libvirt
-from pileus.agent.hypervisor.live import LiveCommands
-from pileus.agent.hypervisor.moves import MoveCommands
+from pileus.agent.hypervisor.evacuation import EvacuationCommands
+from pileus.agent.hypervisor.live.destination import DestinationCommands
+from pileus.agent.hypervisor.live.incoming import Incoming
+from pileus.agent.hypervisor.live.source import SourceCommands
+from pileus.agent.hypervisor.peers import Peers
 from pileus.agent.hypervisor.ports import PortCommands
 from pileus.agent.hypervisor.power import PowerCommands
 from pileus.agent.hypervisor.snapshots import SnapshotCommands
 from pileus.agent.imagefile import Opened, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
-from pileus.agent.metadata import MetadataService, MetadataStore, paths
+from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.base import Network
-from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles, Owner
-from pileus.agent.storage.peers import Peers
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
@@ -56,7 +53,15 @@ _NO_AGENT = (
 )
 
 
-class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveCommands, LiveCommands):
+class LibvirtHypervisor(
+    PowerCommands,
+    PortCommands,
+    SnapshotCommands,
+    ColdMoveCommands,
+    EvacuationCommands,
+    SourceCommands,
+    DestinationCommands,
+):
     """One host: this machine, with a libvirtd of its own (see base.Hypervisor).
 
     Args:
@@ -91,7 +96,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         self._images = ImageCache(state / "images", account, cache, self._files.bases, opened)
         self._uploads = uploads or Uploads(None)
         self._peers = peers
-        self._comings = Comings(self._daemon.meeting, self._daemon.socket)
+        self._incoming = Incoming(self._daemon.meeting, self._daemon.socket)
         self._steered = {}
 
     # --- the host ---------------------------------------------------------------------------------
@@ -172,43 +177,6 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         with self._commanded(host, guest.server_id):
             return self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline)
 
-    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
-        """Of a disk on shared storage only the image base is fetched; without such, all but running as in a build."""
-        guest = command.guest
-        with self._commanded(host, guest.server_id):
-            files = self._files.guest(guest.server_id)
-            if (owned := files.owned) and owned.host == host and owned.incarnation < guest.incarnation:
-                files.remove()  # it was here once, and left something
-            shared = files.root.exists() and files.owned != Owner(host, guest.incarnation)
-            require_shared(command.shared, shared)
-            if not shared:
-                self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline, run=False)
-                return {"shared": False}
-            self._data.put(guest)
-            self._prepare_networks(guest.ports, timeline)
-            base = self._base(guest, files, timeline)
-            with timeline.stage("find disk") as detail:
-                detail["base"] = base.name
-                moved.require_free(files)
-            return {"shared": True}
-
-    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
-        """Note whose the disk is, have it stand on this host's image base; then define, plug and run afresh."""
-        guest = command.guest
-        with self._commanded(host, guest.server_id):
-            files = self._files.guest(guest.server_id)
-            self._data.put(guest)
-            if self._power(guest.server_id) == PowerState.RUNNING:
-                return self._settled(guest.server_id)
-            if command.shared:
-                base = self._base(guest, files, timeline)
-                with timeline.stage("take disk over"):
-                    self._clear(guest.server_id)  # of an earlier try, which waits for its ports
-                    moved.require_free(files)
-                    files.own(guest.incarnation)
-                    moved.stand_on(files, base)
-            return self._start_again(guest, command.plug_timeout_s, timeline, command.run)
-
     def discard(self, host: str, command: DiscardGuest, timeline: Timeline) -> Result:
         """Remove domain, files, taps and instance data, and the namespaces of networks it was the last on.
 
@@ -216,7 +184,7 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
         """
         server_id = command.server_id
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
-            self._comings.close(server_id)
+            self._incoming.close(server_id)
             self._undefine(server_id)
             self._files.guest(server_id).give_up(command.incarnation)
             if command.stash:
@@ -263,38 +231,6 @@ class LibvirtHypervisor(PowerCommands, PortCommands, SnapshotCommands, MoveComma
             raise _password_refused(server_id, error.get_error_code()) from None
 
     # --- how --------------------------------------------------------------------------------------
-
-    def _base(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> Path:
-        """The image base that a disk on shared storage stands on, on this host.
-
-        Raises:
-            CommandFailed: it is of another image than the server's, and is not here.
-        """
-        named = files.base_name()
-        if guest.image is not None and named in (None, self._images.name(guest.image)):
-            return self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        found = self._images.path(named or "")
-        if not named or not found.exists():
-            raise CommandFailed("image-missing", "the image that the server's disk stands on is not on this host")
-        return found
-
-    def _make_files(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
-        if guest.image is None:
-            raise CommandFailed("no-image", "this host boots servers from images only")
-        base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        files.make_directory(guest.incarnation)
-        with timeline.stage("create disk") as detail:
-            detail |= {
-                "root_gib": guest.root_gib,
-                "ephemeral_gib": guest.ephemeral_gib,
-                "swap_mib": guest.swap_mib,
-            }
-            files.make_disks(guest, base)
-        if guest.config_drive:
-            with timeline.stage("config drive"):
-                configdrive.write(files.config_drive, paths.config_drive(guest))
-        with timeline.stage("console"):
-            files.make_console()
 
     def _stop_guests(self) -> None:
         with said_by_libvirt():

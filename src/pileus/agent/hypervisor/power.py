@@ -107,7 +107,7 @@ class PowerCommands(Guests):
         """Have a saved guest's files be the user's that it was saved as: of an earlier release, it has none."""
         files = self._files.guest(server_id)
         own = "model='dac'" in found.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
-        files.hand_over(files.owner if own else self._account)
+        files.hand_over(files.runs_as if own else self._account)
 
     def _held_or_running(self, found: Any) -> int:
         """PAUSED or RUNNING.

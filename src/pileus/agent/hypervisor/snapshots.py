@@ -20,7 +20,6 @@ from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.connection import quiet
 from pileus.agent.hypervisor.guests import Guests
-from pileus.agent.images import ImageCache
 from pileus.agent.storage import qcow2
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.uploads import Uploads
@@ -36,7 +35,6 @@ class SnapshotCommands(Guests):
     """See base.Hypervisor. The disk is copied beside itself first: the place of the image is open to others."""
 
     _uploads: Uploads
-    _images: ImageCache
 
     def snapshot(self, host: str, command: SnapshotGuest, timeline: Timeline) -> Result:
         """Copy the root disk as it is now, and deliver the copy."""
@@ -88,7 +86,7 @@ class SnapshotCommands(Guests):
             return False
 
         qemuimg.create(copy, _size(files.root))
-        give(files.owner, copy, 0o600)  # QEMU may write it, and make nothing beside it
+        give(files.runs_as, copy, 0o600)  # QEMU may write it, and make nothing beside it
         found.backupBegin(domain.backup(target, copy), None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
         self._connection.wait_for(over, math.inf)
         if not found.isActive():
@@ -117,11 +115,11 @@ class SnapshotCommands(Guests):
                 copy = stack.enter_context(open(files.copy, "xb"))
                 base = files.base_name()
                 behind = stack.enter_context(open(self._images.path(base), "rb")) if base else None
-                owner = files.owner
-                files.hand_over(owner)
-                give(owner, copy.fileno(), 0o600)
+                runs_as = files.runs_as
+                files.hand_over(runs_as)
+                give(runs_as, copy.fileno(), 0o600)
                 disks = (root, "qcow2", copy, "qcow2")
-                qemuimg.convert(*disks, limits, account=owner, backing=behind, meanwhile=tell)
+                qemuimg.convert(*disks, limits, account=runs_as, backing=behind, meanwhile=tell)
         except (CommandFailed, OSError, ValueError) as error:
             if isinstance(error, CommandFailed) and error.code != "program":
                 raise

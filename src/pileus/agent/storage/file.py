@@ -34,7 +34,7 @@ _ASIDE = "_resize"
 
 class InstanceFiles:
     """The directories of all guests of a host: `<directory>/<server id>/`. Where several hosts share the storage, each
-    leaves those alone that are another's (`GuestFiles.owned`).
+    leaves those alone that are another's (`GuestFiles.holder`).
 
     Args:
         host: whose they are.
@@ -49,16 +49,16 @@ class InstanceFiles:
 
     def guest(self, server_id: str) -> GuestFiles:
         """The files of one guest; nothing is made yet."""
-        return self._files(checked_id(server_id), server_id, self._own)
+        return self._files(checked_id(server_id), server_id, self._give_user)
 
     def aside(self, server_id: str) -> GuestFiles:
         """What is set aside of a guest (`storage.moved`); nothing is made yet."""
         return self._files(f"{checked_id(server_id)}{_ASIDE}", server_id)
 
-    def _files(self, name: str, server_id: str, own: Callable[[GuestFiles], None] | None = None) -> GuestFiles:
-        return GuestFiles(self._directory / name, self._account, own, self._host, self._promises / server_id)
+    def _files(self, name: str, server_id: str, give_user: Callable[[GuestFiles], None] | None = None) -> GuestFiles:
+        return GuestFiles(self._directory / name, self._account, give_user, self._host, self._promises / server_id)
 
-    def _own(self, files: GuestFiles) -> None:
+    def _give_user(self, files: GuestFiles) -> None:
         """Give a guest a user of its own, written down in its directory: the lowest that no other guest has."""
         with self._naming:
             if files.user() is not None:
@@ -96,8 +96,8 @@ class InstanceFiles:
         return found - {""}
 
 
-class Owner(NamedTuple):
-    """Whose a guest's files are, of hosts that see the same storage: a host's, for an incarnation of the guest.
+class Holder(NamedTuple):
+    """The host that a guest's files belong to, of those that see the same storage, and the incarnation that it has.
 
     Attributes:
         leaving: the host that the guest is about to go to as it runs, or "".
@@ -119,14 +119,15 @@ class GuestFiles:
         self,
         directory: Path,
         account: Account | None = None,
-        own: Callable[[GuestFiles], None] | None = None,
+        give_user: Callable[[GuestFiles], None] | None = None,
         host: str = "",
         promise: Path | None = None,
     ) -> None:
-        self.directory, self._account, self._own, self._host = directory, account, own, host
+        self.directory, self._account, self._host = directory, account, host
+        self._give_user = give_user
         self._promise = promise
-        self.owner_note = directory / "owner"
-        """Says whose these are; see Owner."""
+        self.holder_note = directory / "owner"
+        """Names their holder, under the name that earlier releases gave it."""
         self.user_note = directory / "user"
         """Says which user the guest runs as, and nobody else."""
         self.root = directory / "disk"
@@ -147,14 +148,14 @@ class GuestFiles:
         use the files in it, and put none there."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(self._account, self.directory, 0o710)
-        self.own(incarnation)
+        self.note_holder(incarnation)
 
-    def own(self, incarnation: int, host: str | None = None, leaving: str = "") -> None:
-        """Have the files be a host's from now on, this one's if none is named; see Owner."""
-        owner = Owner(self._host if host is None else host, incarnation, leaving)
+    def note_holder(self, incarnation: int, host: str | None = None, leaving: str = "") -> None:
+        """Have the files belong to a host from now on, to this one if none is named; see Holder."""
+        holder = Holder(self._host if host is None else host, incarnation, leaving)
         self.promise(leaving)
-        if self.directory.exists() and self.owned != owner:
-            write_private(self.owner_note, f"{owner.host} {incarnation} {leaving}".encode())
+        if self.directory.exists() and self.holder != holder:
+            write_private(self.holder_note, f"{holder.host} {incarnation} {leaving}".encode())
 
     def promise(self, to: str) -> None:
         """Write down, where no other host can, which one the guest's files may be handed over to; "": none."""
@@ -171,24 +172,24 @@ class GuestFiles:
             return False
 
     @property
-    def owned(self) -> Owner | None:
-        """Whose the files are; None: nobody wrote that down."""
+    def holder(self) -> Holder | None:
+        """The host that the files belong to; None: nobody wrote that down."""
         try:
-            host, incarnation, leaving = self.owner_note.read_text().split(" ")
-            return Owner(host, int(incarnation), leaving)
+            host, incarnation, leaving = self.holder_note.read_text().split(" ")
+            return Holder(host, int(incarnation), leaving)
         except (OSError, ValueError):
             return None
 
     @property
     def anothers(self) -> bool:
         """Whether the files are those of a guest that another host has, on storage that both share."""
-        owned = self.owned
-        return bool(owned and owned.host and self._host and owned.host != self._host)
+        holder = self.holder
+        return bool(holder and holder.host and self._host and holder.host != self._host)
 
     def give_up(self, incarnation: int) -> None:
         """Remove everything that is this incarnation's, or an older one's, of this host. Idempotent."""
-        owned = self.owned
-        newer = owned is not None and 0 < incarnation < owned.incarnation
+        holder = self.holder
+        newer = holder is not None and 0 < incarnation < holder.incarnation
         if not self.anothers and not newer:
             if self.directory.exists():  # or what is promised is set aside
                 self.promise("")
@@ -202,15 +203,15 @@ class GuestFiles:
             return None
 
     @property
-    def owner(self) -> Account | None:
+    def runs_as(self) -> Account | None:
         """The user that the guest runs as, given one if need be; None where guests have none of their own."""
-        if self._account is None or self._own is None:
+        if self._account is None or self._give_user is None:
             return None
-        self._own(self)
+        self._give_user(self)
         number = self.user()
         return self._account.guest(number) if number is not None else None
 
-    def hand_over(self, owner: Account | None) -> None:
+    def hand_over(self, runs_as: Account | None) -> None:
         """Let the guest's user use its files, and those who it is not, not; before every start."""
         share(self._account, self.directory, 0o710)
         for path, mode in (
@@ -221,7 +222,7 @@ class GuestFiles:
             (self.console, 0o600),
         ):
             with suppress(FileNotFoundError):
-                give(owner, path, mode)
+                give(runs_as, path, mode)
 
     def remove(self) -> None:
         """Remove everything. Idempotent."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pileus.agent.commands import Steering
 from pileus.api import Context, Routes, Schema, Values
 from pileus.api.fields import micros
 from pileus.compute import server_migrations, servers
 from pileus.compute.migration_model import RUNNING, Migration
 from pileus.compute.parameters import NO_QUERY_LATE
-from pileus.compute.server_migrations import ABORT, BEFORE, FORCE
+from pileus.compute.server_migrations import BEFORE
 from pileus.operations.agents import Questions
 
 routes = Routes()
@@ -68,16 +69,16 @@ def show(ctx: Context, server_id: str, migration_id: str) -> Values:
     transaction=None,
 )
 def force_complete(ctx: Context, server_id: str, migration_id: str, force_complete: None) -> None:
-    _steer(ctx, server_id, migration_id, FORCE, "force_complete", (RUNNING,))
+    _steer(ctx, server_id, migration_id, Steering.FORCE, "force_complete", (RUNNING,))
 
 
 @routes.delete(_ONE, policy=_RULE + "delete", deferred=True, since="2.24", status=202, transaction=None)
 def abort(ctx: Context, server_id: str, migration_id: str) -> None:
     when = (RUNNING, *BEFORE) if ctx.at_least("2.65") else (RUNNING,)
-    _steer(ctx, server_id, migration_id, ABORT, "delete", when)
+    _steer(ctx, server_id, migration_id, Steering.ABORT, "delete", when)
 
 
-def _steer(ctx: Context, server_id: str, number: str, wanted: str, verb: str, when: Collection[str]) -> None:
+def _steer(ctx: Context, server_id: str, number: str, wanted: Steering, verb: str, when: Collection[str]) -> None:
     """Write it down, then tell the source; one that has nothing to steer any more is at its end as it is."""
     with ctx.cloud.db.write() as session:
         server = servers.find(session, ctx, server_id, _RULE + verb, lock=True)

@@ -22,10 +22,10 @@ from pileus.agent.commands import (
     MigrateGuest,
     PauseGuest,
     StayGuest,
+    Steering,
     StopGuest,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import ABORT, FORCE
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.timeline import Timeline
@@ -102,8 +102,8 @@ def test_storage(ward: Ward) -> None:
 @pytest.mark.parametrize(
     ("wanted", "how", "code"),
     [
-        (ABORT, {}, "aborted"),
-        (FORCE, {}, ""),
+        (Steering.ABORT, {}, "abandoned"),
+        (Steering.FORCE, {}, ""),
         ("", {"timeout_s": 0.1}, "timeout"),
         ("", {"timeout_s": 0.1, "force": True}, ""),
     ],

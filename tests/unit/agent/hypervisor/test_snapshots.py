@@ -84,7 +84,7 @@ class Bench:
 
     def left(self) -> list[Path]:
         """What there is besides the guest's own disk, and the note whose it is."""
-        own = (self.files.root, self.files.owner_note)
+        own = (self.files.root, self.files.holder_note)
         return [path for path in (*self.uploads.iterdir(), *self.files.directory.iterdir()) if path not in own]
 
 

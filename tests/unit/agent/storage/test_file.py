@@ -12,7 +12,7 @@ import pytest
 
 from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import GuestFiles, InstanceFiles, Owner
+from pileus.agent.storage.file import GuestFiles, Holder, InstanceFiles
 from tests.unit.agent.specs import SERVER, guest
 
 GIB = 1 << 30
@@ -59,7 +59,7 @@ def test_root_is_never_shrunk(files: GuestFiles, tmp_path: Path) -> None:
         files.make_disks(guest(root_gib=1), sized(tmp_path / "large.raw", GIB + 512))
     assert failure.value.code == "flavor-disk-too-small"
     assert failure.value.message == "the image needs 2 GiB, the flavor's disk has 1 GiB"
-    assert list(files.directory.iterdir()) == [files.owner_note]
+    assert list(files.directory.iterdir()) == [files.holder_note]
 
 
 def test_a_second_build_keeps_whole_disks(files: GuestFiles, base: Path) -> None:
@@ -160,14 +160,14 @@ def test_each_guest_is_a_user_of_its_own(tmp_path: Path) -> None:
     guests = [folder.guest(server_id) for server_id in ids]
     for files in guests:
         files.make_directory()
-    users = [files.owner.uid if files.owner else 0 for files in guests]
+    users = [files.runs_as.uid if files.runs_as else 0 for files in guests]
     assert len({*users, 0}) == 4 and min(users) >= FIRST_GUEST
     again = InstanceFiles(tmp_path / "instances", account)
-    assert [again.guest(server_id).owner for server_id in ids] == [files.owner for files in guests]
+    assert [again.guest(server_id).runs_as for server_id in ids] == [files.runs_as for files in guests]
     guests[0].remove()
     late = again.guest(f"4{SERVER[1:]}")
     late.make_directory()
-    assert late.owner is not None and late.owner.uid == users[0]
+    assert late.runs_as is not None and late.runs_as.uid == users[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
@@ -176,7 +176,7 @@ def test_files_are_handed_over(tmp_path: Path, base: Path) -> None:
     files.make_directory()
     files.make_disks(guest(ephemeral_gib=1, swap_mib=16), base)
     files.make_console()
-    files.hand_over(files.owner)
+    files.hand_over(files.runs_as)
     found = {path.name: path.stat() for path in files.directory.iterdir()}
     assert {name for name, at in found.items() if at.st_uid == files.user()} == {
         *("disk", "disk.eph0", "disk.swap", "console.log")
@@ -208,10 +208,10 @@ def test_a_directory_is_one_hosts(two: tuple[InstanceFiles, InstanceFiles]) -> N
     one, other = two
     one.guest(SERVER).make_directory(3)
     one.guest(SERVER).copying.mkdir()
-    assert one.guest(SERVER).owned == Owner("one", 3) and not one.guest(SERVER).anothers
+    assert one.guest(SERVER).holder == Holder("one", 3) and not one.guest(SERVER).anothers
     assert (one.known(), one.copied(), other.known(), other.copied()) == ([SERVER], [SERVER], [], [])
-    other.guest(SERVER).own(4)
-    assert one.guest(SERVER).owned == Owner("two", 4) and (one.known(), other.known()) == ([], [SERVER])
+    other.guest(SERVER).note_holder(4)
+    assert one.guest(SERVER).holder == Holder("two", 4) and (one.known(), other.known()) == ([], [SERVER])
 
 
 def test_another_hosts_files_are_not_removed(two: tuple[InstanceFiles, InstanceFiles]) -> None:
@@ -229,7 +229,7 @@ def test_another_hosts_files_are_not_removed(two: tuple[InstanceFiles, InstanceF
 def test_what_nobody_is_noted_for_is_everybodys(two: tuple[InstanceFiles, InstanceFiles]) -> None:
     one, other = two
     one.guest(SERVER).directory.mkdir()
-    assert one.guest(SERVER).owned is None and one.known() == other.known() == [SERVER]
+    assert one.guest(SERVER).holder is None and one.known() == other.known() == [SERVER]
     other.guest(SERVER).give_up(1)
     assert one.known() == []
 

@@ -30,9 +30,10 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import GuestListener, Result, has_agent
+from pileus.agent.hypervisor.fake.cold_moves import FakeColdMoves
+from pileus.agent.hypervisor.fake.evacuation import FakeEvacuation
 from pileus.agent.hypervisor.fake.guests import replace
 from pileus.agent.hypervisor.fake.live import FakeLiveMoves
-from pileus.agent.hypervisor.fake.moves import FakeMoves
 from pileus.agent.network.base import Network
 from pileus.agent.storage import qcow2
 from pileus.agent.storage.uploads import Uploads
@@ -43,7 +44,7 @@ VCPUS, MEMORY_MIB, DISK_GIB = 64, 256 * 1024, 4096
 STAGES = ("prepare network", "fetch image", "inspect and convert image", "create disk", "console", "define guest")
 
 
-class FakeHypervisor(FakeMoves, FakeLiveMoves):
+class FakeHypervisor(FakeColdMoves, FakeEvacuation, FakeLiveMoves):
     """Implements Hypervisor."""
 
     def __init__(

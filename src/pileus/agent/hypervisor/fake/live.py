@@ -18,9 +18,10 @@ from pileus.agent.commands import (
     MovingDisk,
     PowerState,
     StayGuest,
+    Steering,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import ABORT, FORCE, Result, require_shared
+from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.network.base import Network
 from pileus.agent.timeline import Timeline
@@ -36,7 +37,7 @@ class FakeLiveMoves(FakeGuests):
     def __init__(self, state: Path, network: Network, hosts: int, suffix: str = "") -> None:
         super().__init__(state, network, hosts, suffix)
         self._steering = threading.Condition()
-        self._wanted: dict[tuple[str, str, int], str] = {}
+        self._wanted: dict[tuple[str, str, int], Steering] = {}
         """By host, server and incarnation."""
 
     def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
@@ -77,13 +78,13 @@ class FakeLiveMoves(FakeGuests):
         done = 0.0
         while True:
             wanted = self._wanted.get(key)
-            if wanted == ABORT:
-                raise CommandFailed("aborted", "the live migration was aborted")
+            if wanted == Steering.ABORT:
+                raise CommandFailed("abandoned", "the live migration was aborted")
             gone = time.monotonic() - began
             late = 0 < command.timeout_s < gone
             if late and not command.force:
                 raise CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
-            done = 1.0 if wanted == FORCE or late or takes_s <= 0 else min(1.0, gone / takes_s)
+            done = 1.0 if wanted == Steering.FORCE or late or takes_s <= 0 else min(1.0, gone / takes_s)
             timeline.progress("migrate memory", int(done * MEMORY), MEMORY)
             timeline.progress("migrate disk", int(done * DISK), DISK)
             if done >= 1.0:
@@ -117,7 +118,7 @@ class FakeLiveMoves(FakeGuests):
         coming.unlink(missing_ok=True)
         return {"complete": True, "power_state": int(path.read_text())}
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
         with self._steering:
             self._wanted[host, server_id, incarnation] = wanted
             self._steering.notify_all()

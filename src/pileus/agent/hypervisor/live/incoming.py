@@ -12,24 +12,24 @@ from pathlib import Path
 from pileus.agent import carrier
 from pileus.agent.account import Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.calls import Announced, Calls
+from pileus.agent.hypervisor.live.filter import Announced, Calls
 from pileus.sockets import hang_up
 
 _MOST = {carrier.CONTROL: 2, carrier.MEMORY: 2, carrier.DISKS: 8}
 """Connections of one guest at a time; libvirt and QEMU need one, one, and one for each disk."""
 
 
-class Coming:
+class IncomingGuest:
     """A guest that is awaited.
 
     Args:
-        source: the host that it comes from. owner: the user that it is to run as, us if None.
+        source: the host that it comes from. runs_as: the user that it is to run as, us if None.
         guest: what its source may say of it.
     """
 
-    def __init__(self, source: str, owner: Account | None, guest: Announced) -> None:
+    def __init__(self, source: str, runs_as: Account | None, guest: Announced) -> None:
         self.server_id, self.source, self.guest = guest.server_id, source, guest
-        self.user = owner.uid if owner else 0
+        self.user = runs_as.uid if runs_as else 0
         self.open = True
         self.carried = Counter[str]()
         self.connections: set[socket.socket] = set()
@@ -48,7 +48,7 @@ class Coming:
                 self.carried[way] -= 1
 
 
-class Comings:
+class Incoming:
     """Thread-safe. Of one agent's life: who is on the way when it ends does not arrive.
 
     Args:
@@ -58,9 +58,9 @@ class Comings:
     def __init__(self, folder: Path, libvirt: Path) -> None:
         self._folder, self._libvirt = folder, libvirt
         self._lock = threading.Lock()
-        self._awaited: dict[str, Coming] = {}
+        self._awaited: dict[str, IncomingGuest] = {}
 
-    def open(self, coming: Coming) -> None:
+    def open(self, coming: IncomingGuest) -> None:
         """Await a guest: its source may bring it from now on."""
         self.close(coming.server_id)
         carrier.make_folder(self._folder / coming.server_id, 0o700, coming.user)
@@ -77,7 +77,7 @@ class Comings:
                     hang_up(one)
         carrier.remove_folder(self._folder / server_id)
 
-    def from_source(self, server_id: str, source: str) -> Coming:
+    def from_source(self, server_id: str, source: str) -> IncomingGuest:
         """The guest, if it is awaited from this host; raises CommandFailed."""
         with self._lock:
             coming = self._awaited.get(server_id)
@@ -100,7 +100,7 @@ class Comings:
         with coming.counted(way, self._lock):
             self._carry(coming, way, there, begin)
 
-    def _carry(self, coming: Coming, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def _carry(self, coming: IncomingGuest, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
         if way == carrier.CONTROL:
             here = carrier.connect(self._libvirt, 0)
             check: carrier.Check = Calls(coming.guest).check

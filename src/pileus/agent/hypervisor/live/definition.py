@@ -65,9 +65,9 @@ def for_destination(text: str, directory: Path, arrival: Arrival) -> str:
     ET.SubElement(domain, "name").text = arrival.name
     if arrival.partition:
         ET.SubElement(ET.SubElement(domain, "resource"), "partition").text = arrival.partition
-    if arrival.owner:
+    if arrival.runs_as:
         label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
-        ET.SubElement(label, "label").text = arrival.owner
+        ET.SubElement(label, "label").text = arrival.runs_as
     return ET.tostring(domain, encoding="unicode")
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from pileus.agent import carrier
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.calls import Announced
-from pileus.agent.hypervisor.comings import Coming, Comings
+from pileus.agent.hypervisor.live.filter import Announced
+from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
 from tests.unit.agent.specs import SERVER
 
 GUEST = Announced(SERVER, "n", "<domain/>", None)
@@ -26,7 +26,7 @@ class Room:
         self.libvirt = socket.socket(socket.AF_UNIX)
         self.libvirt.bind(str(state / "s"))
         self.libvirt.listen()
-        self.comings = Comings(state / "m", state / "s")
+        self.incoming = Incoming(state / "m", state / "s")
         self.ends: list[socket.socket] = []
         self.threads: list[threading.Thread] = []
 
@@ -39,7 +39,7 @@ class Room:
         def work() -> None:
             with theirs, suppress(OSError):
                 try:
-                    self.comings.carry(server_id, source, way, theirs, over.set)
+                    self.incoming.carry(server_id, source, way, theirs, over.set)
                 except CommandFailed as error:
                     found[0] = error.code
             over.set()
@@ -50,7 +50,7 @@ class Room:
         return found[0]
 
     def close(self) -> None:
-        self.comings.close(SERVER)
+        self.incoming.close(SERVER)
         for thread in self.threads:
             thread.join(60)
         for one in (*self.ends, self.libvirt):
@@ -68,16 +68,16 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 def test_who_is_let_in(room: Room) -> None:
     assert room.carry() == "no-such-guest"
-    room.comings.open(Coming("src", None, GUEST))
+    room.incoming.open(IncomingGuest("src", None, GUEST))
     assert room.carry(source="other") == "no-such-guest"
     assert room.carry(way="../s") == "invalid"
     assert room.carry() == "begun"
-    room.comings.close(SERVER)
+    room.incoming.close(SERVER)
     assert room.carry() == "no-such-guest"
 
 
 def test_connections_are_counted_while_they_are_there(room: Room) -> None:
-    room.comings.open(Coming("src", None, GUEST))
+    room.incoming.open(IncomingGuest("src", None, GUEST))
     assert [room.carry() for _ in range(3)] == ["begun", "begun", "busy"]
     room.ends[0].close()
     room.threads[0].join(60)
@@ -85,7 +85,7 @@ def test_connections_are_counted_while_they_are_there(room: Room) -> None:
 
 
 def test_what_is_not_allowed_ends_the_connection(room: Room) -> None:
-    room.comings.open(Coming("src", None, GUEST))
+    room.incoming.open(IncomingGuest("src", None, GUEST))
     assert room.carry() == "begun"
     room.ends[0].sendall(b"rm -rf".ljust(28))
     with suppress(ConnectionError):

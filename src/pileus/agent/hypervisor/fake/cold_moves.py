@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import time
 
-from pileus.agent.commands import (
-    DropStash,
-    PowerState,
-    PrepareGuest,
-    ReceiveGuest,
-    RestoreGuest,
-    StashGuest,
-    TakeOverGuest,
-)
+from pileus.agent.commands import DropStash, PowerState, ReceiveGuest, RestoreGuest, StashGuest
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import Result, require_shared
+from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.timeline import Timeline
 
 
-class FakeMoves(FakeGuests):
+class FakeColdMoves(FakeGuests):
     """See base.Hypervisor."""
 
     def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
@@ -66,16 +58,3 @@ class FakeMoves(FakeGuests):
             with timeline.stage("remove disk"):
                 self._stash(host, command.server_id).unlink()
         return None
-
-    def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
-        self._refuse(host, command)
-        require_shared(command.shared, shared := bool(self._behaviour().get("shared")))
-        if not shared:
-            self._define(host, command.guest)
-        return {"shared": shared}
-
-    def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
-        self._refuse(host, command)
-        if not command.shared:
-            self._require(host, command.subject)
-        return self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)

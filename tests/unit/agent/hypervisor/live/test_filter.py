@@ -11,9 +11,10 @@ import pytest
 
 from pileus.agent.account import Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor import domain, moving
-from pileus.agent.hypervisor.calls import Announced, Calls, Replies
+from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.confinement import Confinement
+from pileus.agent.hypervisor.live import definition as way
+from pileus.agent.hypervisor.live.filter import Announced, Calls, Replies
 from tests.unit.agent.specs import PORT, SERVER, guest, image_of
 
 FOLDER = f"/state/instances/{SERVER}"
@@ -22,7 +23,7 @@ INTERFACE = f"""<interface type='bridge'><mac address='fa:16:3e:00:00:01'/><sour
 <model type='virtio'/><mtu size='1400'/></interface>"""
 PCI = "<address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/>"
 PREPARE, FINISH = 303, 306
-MEMORY, DISKS = moving.uris(SERVER)
+MEMORY, DISKS = way.uris(SERVER)
 REMOTE, KEEPALIVE = 0x20008086, 0x6B656570
 Parameters = Sequence[tuple[str, str]]
 
@@ -111,7 +112,7 @@ def parameters(definition: str | None = None, name: str = "instance-00000001") -
 
 
 def brings(
-    procedure: int, given: Parameters, said: str = COOKIE, flags: int = moving.flags(True), cancelled: int = 0
+    procedure: int, given: Parameters, said: str = COOKIE, flags: int = way.flags(True), cancelled: int = 0
 ) -> bytes:
     body = number(len(given)) + b"".join(text(name) + number(7) + text(value) for name, value in given)
     body += text(said) + number(flags)
@@ -145,7 +146,7 @@ def test_what_brings_the_guest_passes_however_it_is_cut() -> None:
 
 
 def test_without_disks() -> None:
-    said = brings(PREPARE, parameters()[:3], flags=moving.flags(False))
+    said = brings(PREPARE, parameters()[:3], flags=way.flags(False))
     assert calls(disks=None).check(said) == said
     refused(said)
 
@@ -234,8 +235,8 @@ def test_other_parameters_do_not(procedure: int, given: Parameters) -> None:
 
 
 def test_other_flags_do_not() -> None:
-    refused(brings(PREPARE, parameters(), flags=moving.flags(True) | 1 << 12))
-    refused(brings(PREPARE, parameters(), flags=moving.flags(False)))
+    refused(brings(PREPARE, parameters(), flags=way.flags(True) | 1 << 12))
+    refused(brings(PREPARE, parameters(), flags=way.flags(False)))
 
 
 @pytest.mark.parametrize(

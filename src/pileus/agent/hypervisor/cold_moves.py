@@ -13,19 +13,14 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.ids import checked_id
-from pileus.agent.images import ImageCache
 from pileus.agent.metadata import paths
 from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles
-from pileus.agent.storage.peers import Peers
 from pileus.agent.timeline import Timeline
 
 
-class MoveCommands(Guests):
+class ColdMoveCommands(Guests):
     """See base.Hypervisor. What becomes of the disks is said in storage.moved."""
-
-    _images: ImageCache
-    _peers: Peers | None
 
     def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
         """Shut the guest down, forget its definition, put its directory aside; nothing is left but that."""
@@ -64,7 +59,7 @@ class MoveCommands(Guests):
                     moved.take_back(aside, files)
             if not files.root.exists():
                 raise CommandFailed("no-such-guest", "the server has no disk on this host")
-            files.own(guest.incarnation)
+            files.note_holder(guest.incarnation)
             self._data.put(guest)
             if moved.noted(files) is None:
                 return self._settled(guest.server_id)
@@ -97,7 +92,7 @@ class MoveCommands(Guests):
                 return aside.directory / file
             if moved.goes_to(aside) == to and file == aside.base_name():
                 return self._images.path(file)
-            if (owned := files.owned) and owned.leaving == to:
+            if (holder := files.holder) and holder.leaving == to:
                 if file == files.config_drive.name:
                     return files.config_drive
                 if file == files.base_name():

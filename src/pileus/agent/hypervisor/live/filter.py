@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pileus.agent.hypervisor import awaited, moving
-from pileus.agent.hypervisor.awaited import refused
+from pileus.agent.hypervisor.live import allowed, definition
+from pileus.agent.hypervisor.live.allowed import refused
 
 _REMOTE, _KEEPALIVE = 0x20008086, 0x6B656570
 _AUTHENTICATIONS, _OPEN, _CLOSE, _SUPPORTS, _TELL_CLOSED, _TELL_NO_MORE = 66, 1, 2, 60, 360, 361
@@ -28,7 +28,7 @@ _OURS = "qemu:///system"
 
 @dataclass(frozen=True)
 class Announced:
-    """A guest that is awaited.
+    """A guest that is allowed.
 
     `name` is what it is called here, `definition` what this host would define (domain.xml), `disks` the targets of what
     is copied, None: nothing is.
@@ -90,8 +90,8 @@ class Calls(_Messages):
     def __init__(self, guest: Announced) -> None:
         super().__init__()
         self._guest = guest
-        self._definition = awaited.expected(guest.definition)
-        memory, disks = moving.uris(guest.server_id)
+        self._definition = allowed.expected(guest.definition)
+        memory, disks = definition.uris(guest.server_id)
         self._wanted = [("destination_name", guest.name), ("migrate_uri", memory)]
         if guest.disks is not None:
             self._wanted += [("disks_uri", disks), *(("migrate_disks", target) for target in guest.disks)]
@@ -114,9 +114,9 @@ class Calls(_Messages):
         definitions = [value for name, value in said if name == "destination_xml"]
         if sorted(one for one in said if one[0] != "destination_xml") != sorted(self._wanted) or len(definitions) != 1:
             raise refused("other parameters than ours")
-        awaited.check(self._definition, awaited.parsed(definitions[0]))
+        allowed.check(self._definition, allowed.parsed(definitions[0]))
         cookie = body.data()
-        if body.number() != moving.flags(self._guest.disks is not None):
+        if body.number() != definition.flags(self._guest.disks is not None):
             raise refused("other flags than ours")
         cancelled = procedure == _FINISH and body.number() != 0
         if cookie or not cancelled:
@@ -137,7 +137,7 @@ class Replies(_Messages):
     def _look(self, procedure: int, status: int, body: _Xdr) -> None:
         if status == _DONE and procedure == _PREPARE:
             _check_cookie(body.data(), self._server_id, None)
-            if body.maybe_text() not in ("", moving.uris(self._server_id)[0]):
+            if body.maybe_text() not in ("", definition.uris(self._server_id)[0]):
                 raise refused("another way")
         elif status == _DONE and procedure == _FINISH:
             body.text()
@@ -147,15 +147,15 @@ class Replies(_Messages):
             body.rest()  # numbers, or an error's texts
 
 
-def _check_cookie(data: bytes, server_id: str, definition: ET.Element | None) -> None:
+def _check_cookie(data: bytes, server_id: str, wanted: ET.Element | None) -> None:
     """Raises CommandFailed, ValueError: it is not about this guest, or says more than numbers and names about it."""
     if not data.endswith(b"\0"):
         raise refused("an empty cookie, or one without an end")
-    found = awaited.parsed(data[:-1].decode())
-    if definition is not None and (domain := found.find("domain")) is not None:
-        awaited.check(definition, domain)
+    found = allowed.parsed(data[:-1].decode())
+    if wanted is not None and (domain := found.find("domain")) is not None:
+        allowed.check(wanted, domain)
         found.remove(domain)
-    awaited.check(awaited.cookie(server_id), found)
+    allowed.check(allowed.cookie(server_id), found)
 
 
 class _Xdr:

@@ -1,4 +1,4 @@
-"""Disks of guests that are on other hosts."""
+"""What a hypervisor needs of those of other hosts: disks of guests that move, and ways to one another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ for them was taken back."""
 
 
 class Peers(Protocol):
-    """The agents of other hosts, which hand out the disks that they have set aside (`StashGuest`)."""
+    """The agents of other hosts, as those of this one's hypervisor reach them."""
 
     def fetch(
         self,

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from pileus.agent.commands import Arrival, MovingDisk
-from pileus.agent.hypervisor import moving
+from pileus.agent.hypervisor.live import definition
 
 TEXT = """<domain type='kvm'><name>n</name><uuid>u</uuid><memtune><hard_limit>1</hard_limit></memtune>
 <resource><partition>/here</partition></resource><cpu mode='custom'><model>qemu64</model></cpu><devices>
@@ -16,21 +16,21 @@ TEXT = """<domain type='kvm'><name>n</name><uuid>u</uuid><memtune><hard_limit>1<
 <target dev='hdd'/><readonly/></disk>
 <serial type='pty'><log file='/a/console.log'/></serial></devices>
 <seclabel type='static' model='dac'><label>+1:+2</label></seclabel></domain>"""
-ARRIVAL = Arrival(block=True, name="other", directory="/b", owner="+3:+4", partition="/there")
+ARRIVAL = Arrival(block=True, name="other", directory="/b", runs_as="+3:+4", partition="/there")
 
 
 def test_disks_that_are_written() -> None:
     disk = MovingDisk(name="disk", target="vda", format="qcow2", size=7)
-    assert moving.disks(TEXT, Path("/a"), lambda target: 7) == (disk,)
-    assert moving.disks(TEXT, Path("/c"), lambda target: 7) == ()
+    assert definition.disks(TEXT, Path("/a"), lambda target: 7) == (disk,)
+    assert definition.disks(TEXT, Path("/c"), lambda target: 7) == ()
 
 
 def test_the_processor_matters_where_it_is_the_hosts() -> None:
-    assert "qemu64" in moving.cpu(TEXT) and moving.cpu(TEXT.replace("'kvm'", "'qemu'")) == ""
+    assert "qemu64" in definition.cpu(TEXT) and definition.cpu(TEXT.replace("'kvm'", "'qemu'")) == ""
 
 
 def test_it_names_what_the_destination_has() -> None:
-    text = moving.for_destination(TEXT, Path("/a"), ARRIVAL)
+    text = definition.for_destination(TEXT, Path("/a"), ARRIVAL)
     domain = ET.fromstring(text)
     assert domain.findtext("name") == "other" and domain.findtext("resource/partition") == "/there"
     assert [one.text for one in domain.iterfind("seclabel/label")] == ["+3:+4"]
@@ -40,5 +40,5 @@ def test_it_names_what_the_destination_has() -> None:
         "/b/console.log",
     }
     assert "memtune" not in text and "backingStore" not in text and "/a/" not in text
-    bare = moving.for_destination(TEXT, Path("/a"), Arrival(name="n", directory="/b"))
+    bare = definition.for_destination(TEXT, Path("/a"), Arrival(name="n", directory="/b"))
     assert "seclabel" not in bare and "partition" not in bare

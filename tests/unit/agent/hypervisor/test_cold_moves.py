@@ -8,14 +8,14 @@ import pytest
 
 from pileus.agent import peers
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.moves import MoveCommands
+from pileus.agent.hypervisor.cold_moves import ColdMoveCommands
 from pileus.agent.images import ImageCache
 from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from tests.unit.agent.specs import SERVER
 
 
-class Here(MoveCommands):
+class Here(ColdMoveCommands):
     """A host of which only the files matter."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,13 +40,13 @@ def files(here: Here) -> GuestFiles:
 
 
 def test_what_goes_as_it_runs(here: Here, files: GuestFiles) -> None:
-    files.own(2, leaving="there")
+    files.note_holder(2, leaving="there")
     assert peers.extent(here.handed_over("there", SERVER, "disk.config"), 0, 9) == b"the guest"
     assert here.handed_over("there", SERVER, f"{'a' * 128}.raw").parent.name == "images"
     for to, file in (("elsewhere", "disk.config"), ("there", "disk"), ("there", "owner")):
         with pytest.raises(CommandFailed):
             here.handed_over(to, SERVER, file)
-    files.own(2)
+    files.note_holder(2)
     with pytest.raises(CommandFailed):
         here.handed_over("there", SERVER, "disk.config")
 
@@ -61,7 +61,7 @@ def test_what_is_set_aside(here: Here, files: GuestFiles) -> None:
     files.give_up(2)
     assert here.handed_over("there", SERVER, "disk") == aside.root, "what was in its place is not it"
     moved.take_back(aside, files)
-    files.own(4)
+    files.note_holder(4)
     moved.forget(files)
     moved.note(files, 4)
     moved.set_aside(files, aside)
@@ -78,7 +78,7 @@ def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:
         for path in (files.root, files.config_drive):
             path.write_bytes(b"x")
         files.note_base(Path(f"{'a' * 128}.raw"))
-    leaving.owner_note.write_text("here 2 evil")
+    leaving.holder_note.write_text("here 2 evil")
     aside.aside_note.write_text("2 evil")
     for file in ("disk", "disk.config", f"{'a' * 128}.raw"):
         with pytest.raises(CommandFailed):
@@ -88,7 +88,7 @@ def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:
 def test_a_link_is_not_followed(here: Here, files: GuestFiles, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "disk.config").write_bytes(b"PRIVATE KEY")
-    files.own(2, leaving="evil")
+    files.note_holder(2, leaving="evil")
     files.config_drive.unlink()
     files.config_drive.symlink_to(tmp_path / "secret" / "disk.config")
     path = here.handed_over("evil", SERVER, "disk.config")

@@ -1,0 +1,200 @@
+"""A guest leaves this host as it runs: libvirt and QEMU speak to those of its destination through both agents.
+
+libvirt leaves the destination's guest paused in the end (VIR_MIGRATE_PAUSED) and removes the source's; only then is the
+former let run, by word of the source's agent, or of the control plane.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import libvirt
+import msgspec
+
+from pileus.agent import carrier
+from pileus.agent.commands import DepartGuest, Departure, MigrateGuest, PowerState, StayGuest, Steering
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.connection import power_state, quiet
+from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
+from pileus.agent.hypervisor.libvirtd import MEETING
+from pileus.agent.hypervisor.live import definition
+from pileus.agent.hypervisor.live.filter import Replies
+from pileus.agent.timeline import Timeline
+
+_LOOK_S = 0.5
+
+
+class SourceCommands(Guests):
+    """See base.Hypervisor."""
+
+    _steered: dict[tuple[str, int], Steering]
+    """What is to become of live migrations, by server and incarnation."""
+
+    def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
+        """Note in the guest's directory where it goes: the destination sees the note if it sees the same storage."""
+        server_id = command.server_id
+        with self._commanded(host, server_id):
+            found = self._existing(server_id)
+            state = power_state(*found.state()[:2])
+            if state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise CommandFailed("not-running", "the server does not run")
+            files = self._files.guest(server_id)
+            files.note_holder(command.incarnation, leaving=command.to)
+            text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+            departure = Departure(
+                power_state=state,
+                disks=definition.disks(text, files.directory, lambda target: int(found.blockInfo(target)[0])),
+                base=files.base_name() or "",
+                virt_type=self._virt_type or "",
+                cpu=definition.cpu(text),
+            )
+            return dict(msgspec.to_builtins(departure))
+
+    def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
+        """Whatever libvirt says: if the guest is not here any more, it is there."""
+        server_id = command.server_id
+        key = (server_id, command.incarnation)
+        with self._commanded(host, server_id):
+            try:
+                if self._here(server_id) is not None:
+                    with timeline.stage("migrate guest") as detail:
+                        detail |= {"to": command.to, "block": command.arrival.block}
+                        self._migrate(command, timeline)
+            finally:
+                self._steered.pop(key, None)
+            self._given(command)
+        return None
+
+    def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
+        """A guest that is here is nowhere else let run."""
+        server_id = command.server_id
+        with self._commanded(host, server_id):
+            found = self._here(server_id)
+            if found is not None and _leaves(found):
+                with quiet():
+                    found.abortJob()
+                self._connection.wait_for(lambda: not _leaves(found), END_S)
+                found = self._here(server_id)
+                if found is not None and _leaves(found):
+                    raise CommandFailed("busy", "the guest's live migration does not end")
+            if found is None:
+                return {"here": False}
+            if command.run is not None:
+                self._steered.pop((server_id, command.incarnation), None)
+                self._files.guest(server_id).note_holder(command.incarnation)
+            if command.run and self._power(server_id) == PowerState.PAUSED:
+                found.resume()
+            return {"here": True} | self._settled(server_id)
+
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
+        """What is wanted of a migration that is to begin in a moment is remembered."""
+        self._check(host)
+        self._steered[server_id, incarnation] = wanted
+
+    def _here(self, server_id: str) -> Any:
+        """The guest's domain, unless it was migrated away."""
+        found = self._find(server_id)
+        state = unless_gone(found.state) if found else None
+        gone = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED)
+        return None if state is None or tuple(state[:2]) == gone else found
+
+    def _migrate(self, command: MigrateGuest, timeline: Timeline) -> None:
+        """Raises CommandFailed: the guest is still here."""
+        server_id, arrival = command.server_id, command.arrival
+        found, files = self._existing(server_id), self._files.guest(server_id)
+        peers = self._peers
+        if peers is None:
+            raise CommandFailed("peer", "this host does not know how to reach others")
+        text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
+        there = definition.for_destination(text, files.directory, arrival)
+        flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
+        join = partial(peers.join, command.to, command.address, server_id)
+        runs_as = files.runs_as
+        uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
+        with (
+            carrier.ways(
+                self._daemon.meeting / server_id, runs_as.uid if runs_as else 0, join, lambda: Replies(server_id).check
+            ),
+            ThreadPoolExecutor(1, "migrate") as pool,
+        ):
+            migrated = pool.submit(found.migrateToURI3, uri, parameters, flags)
+            why = self._watch_over(found, migrated, command, timeline)
+        error = migrated.exception()
+        if self._here(server_id) is None:
+            return
+        if why is not None:
+            raise why
+        if error is not None:
+            raise error
+        raise CommandFailed("hypervisor", "the guest did not go")
+
+    def _watch_over(
+        self, found: Any, migrated: Future[Any], command: MigrateGuest, timeline: Timeline
+    ) -> CommandFailed | None:
+        """Tell how far it is until it is over; why it was ended, if it was."""
+        ends, why, held = monotonic() + (command.timeout_s or float("inf")), None, False
+        while not wait([migrated], _LOOK_S).done:
+            with quiet():
+                why = why or self._to_end(command, timeline, monotonic() > ends)
+                if why is not None:
+                    found.abortJob()
+                    continue
+                wanted = self._steered.get((command.server_id, command.incarnation))
+                if not held and (wanted == Steering.FORCE or monotonic() > ends):
+                    held = True
+                    found.suspend()
+                stats = found.jobStats()
+                for what in ("memory", "disk"):
+                    if total := stats.get(f"{what}_total", 0):
+                        with suppress(CommandFailed):  # abandoned: seen in the next round
+                            timeline.progress(f"migrate {what}", min(stats[f"{what}_processed"], total), total)
+        return why
+
+    def _to_end(self, command: MigrateGuest, timeline: Timeline, late: bool) -> CommandFailed | None:
+        if timeline.abandoned:
+            return CommandFailed("abandoned", "the live migration was not finished: it was taken back")
+        if self._steered.get((command.server_id, command.incarnation)) == Steering.ABORT:
+            return CommandFailed("abandoned", "the live migration was aborted")
+        if late and not command.force:
+            return CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
+        return None
+
+    def _given(self, command: MigrateGuest) -> None:
+        """The guest is not here any more; the destination may let it run, and is told so at once."""
+        if not command.arrival.block:
+            self._files.guest(command.server_id).note_holder(command.incarnation, command.to)
+        self._watch.known(command.server_id, None)
+        if command.run and self._peers is not None:
+            with suppress(OSError, CommandFailed):  # or it hears it of the control plane
+                self._peers.tell_gone(command.to, command.address, command.server_id)
+
+
+def _leaves(found: Any) -> bool:
+    """Whether a domain is being migrated away."""
+    try:
+        stats = found.jobStats() if found.isActive() else {}
+    except libvirt.libvirtError:
+        return False
+    leaving = stats.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+    return bool(leaving and stats["type"] != libvirt.VIR_DOMAIN_JOB_NONE)
+
+
+def _parameters(server_id: str, there: str, command: MigrateGuest) -> dict[str, Any]:
+    memory, disks = definition.uris(server_id)
+    parameters: dict[str, Any] = {
+        libvirt.VIR_MIGRATE_PARAM_URI: memory,
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: there,
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: there,
+        libvirt.VIR_MIGRATE_PARAM_DEST_NAME: command.arrival.name,
+    }
+    if command.arrival.block:
+        parameters |= {
+            libvirt.VIR_MIGRATE_PARAM_DISKS_URI: disks,
+            libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: [disk.target for disk in command.departure.disks],
+        }
+    return parameters
