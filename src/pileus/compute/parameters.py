@@ -1,4 +1,4 @@
-"""Pieces of schemas that several nouns of compute share."""
+"""What several nouns of compute share: pieces of schemas, and how long hosts may take."""
 
 from __future__ import annotations
 
