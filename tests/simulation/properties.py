@@ -150,7 +150,7 @@ def _resources(session: Session, servers: dict[str, Server], moves: Sequence[Mig
 
 def _back(servers: dict[str, Server], moves: Sequence[Migration]) -> set[str]:
     """The servers that are on their sources again, though their guests are not."""
-    return {one.server_id for one in moves if servers[one.server_id].incarnation != one.dest_incarnation}
+    return {one.server_id for one in moves if servers[one.server_id].incarnation != one.incarnations.dest}
 
 
 def _ports(session: Session, servers: dict[str, Server], guests: GuestsByServer, northbound: FakeNorthbound) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import func, select
 
 from pileus.cli import tables
 from pileus.cli.common import agents_cloud, database, say, settings_of, state_option
-from pileus.clock import utcnow
 from pileus.settings import Settings
 from pileus.statedir import running
 
@@ -40,40 +37,22 @@ def status(state: str) -> None:
 def _show_cloud(settings: Settings, running: bool) -> None:
     click.echo(f"identity   {settings.url}/identity" + (f" in namespace {settings.netns}" if settings.netns else ""))
     with database(settings).read() as session:
-        _show_hosts(session, running)
-        _show_servers(session)
-        _show_operations(session)
+        _show_summary(session, running)
         _show_debts(session)
         _show_unknown(session)
         _show_other_cloud(session, settings)
 
 
-def _show_hosts(session: Session, running: bool) -> None:
-    from pileus.compute.model import Host
+def _show_summary(session: Session, running: bool) -> None:
+    from pileus.compute import overview
 
-    hosts = list(session.scalars(select(Host)))
-    kinds = ", ".join(sorted({host.hypervisor_type for host in hosts}))
-    up = sum(host.alive for host in hosts) if running else 0
-    say(f"hosts      {len(hosts)}, {up} up" + (f" ({kinds})" if kinds else ""))
-
-
-def _show_servers(session: Session) -> None:
-    from pileus.compute.model import Server
-
-    query = select(Server.vm_state, func.count()).where(Server.deleted_at.is_(None)).group_by(Server.vm_state)
-    counted = ", ".join(f"{count} {state}" for state, count in session.execute(query))
+    found = overview.summary(session)
+    kinds = ", ".join(found.kinds)
+    say(f"hosts      {found.host_count}, {found.up if running else 0} up" + (f" ({kinds})" if kinds else ""))
+    counted = ", ".join(f"{count} {state}" for state, count in found.servers.items())
     click.echo(f"servers    {counted or 'none'}")
-
-
-def _show_operations(session: Session) -> None:
-    from pileus.operations import OperationRow
-
-    live = session.scalar(select(func.count()).select_from(OperationRow).where(OperationRow.finished_at.is_(None)))
-    click.echo(f"operations {live} under way")
-    ended = (OperationRow.finished_at > utcnow() - timedelta(days=1), OperationRow.error.is_not(None))
-    query = select(OperationRow).where(*ended).order_by(OperationRow.finished_at)
-    broken = [row for row in session.scalars(query) if "defect" in (row.error or {})]
-    for row in broken[-SHOWN:]:
+    click.echo(f"operations {found.work_count} under way")
+    for row in found.defects[-SHOWN:]:
         assert row.error is not None and row.finished_at is not None
         say(f"defect     {row.kind} {row.subject_id}, {tables.age(row.finished_at)} ago: {row.error['defect']}")
 

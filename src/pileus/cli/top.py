@@ -22,7 +22,7 @@ from pileus.cli.common import database, settings_of, state_option
 from pileus.db import Database
 
 if TYPE_CHECKING:
-    from pileus.cli.overview import Overview
+    from pileus.compute.overview import Overview
 
 ROOM = 20
 """Rows of each table in a frame that is printed."""
@@ -52,7 +52,7 @@ def top(state: str, once: bool, every: float) -> None:
 
 def frame(db: Database, room: int) -> Group:
     """How it is now; `room`: the most rows of each table."""
-    from pileus.cli import overview
+    from pileus.compute import overview
 
     with db.read() as session:
         return _drawn(overview.read(session, room))
@@ -94,7 +94,7 @@ def _keys() -> Iterator[None]:
 
 
 def _drawn(found: Overview) -> Group:
-    from pileus.cli.overview import LATELY_S
+    from pileus.compute.overview import LATELY_S
 
     ended = f"{found.per_s:g} a second ended in the last {LATELY_S:g} s"
     return Group(

@@ -8,11 +8,14 @@ the source the discarding of its copy, and of all older ones. Only after that a 
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from sqlalchemy import select
 
-from pileus.compute import moves, notifications, spec
+from pileus.compute import migrations, notifications, spec
+from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration
 from pileus.compute.model import Host, Server
+from pileus.compute.scheduler import Destination
 from pileus.compute.states import ERROR
 from pileus.db import Session
 from pileus.errors import Invalid
@@ -29,19 +32,11 @@ def require_dead(session: Session, host: str | None) -> None:
         raise Invalid(f"Compute service of {host} is still in use.")
 
 
-def schedule(
-    session: Session,
-    server_id: str,
-    move_id: int,
-    excluded: list[str],
-    host: str | None,
-    forced: bool,
-    origin: Origin,
-) -> Values:
+def schedule(session: Session, server_id: str, move_id: int, to: Destination, origin: Origin) -> Values:
     """A host is claimed for the server; the dead one is held by the move.
 
     Args:
-        excluded: hosts that the server must not go to, besides the dead one. host, forced: see moves.place.
+        to: where it may go; the dead host is none of those in any case.
 
     Returns:
         {"host": name}.
@@ -50,9 +45,9 @@ def schedule(
         CommandError: "no-valid-host".
     """
     source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
-    server, move, placed = moves.place(session, server_id, move_id, [source, *excluded], host, forced)
-    move.source_incarnation = server.prepared - 1
-    moves.note(move, PRE_MIGRATING)
+    server, move, placed = migrations.place(session, server_id, move_id, replace(to, excluded=(source, *to.excluded)))
+    move.source_incarnation = Incarnations.to(server.prepared).source
+    migrations.note(move, PRE_MIGRATING)
     told = notifications.action(session, server, origin, "evacuate")
     return placed | {"_events": [*placed["_events"], told]}
 
@@ -68,18 +63,18 @@ def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: 
         CommandError: "host-up", the source is back: nothing has been done to its guest.
     """
     known = session.get_one(Migration, move_id)
-    moves.release_source(session, [known])
+    migrations.release_source(session, [known])
     source = session.get(Host, known.source_host, populate_existing=True)
     if source is not None and source.alive:
         raise CommandError("host-up", f"Host {known.source_host} is back: the server stays there.")
-    server, move = moves.held(session, server_id, move_id)
-    server.host, server.incarnation, server.news = move.dest_host, move.dest_incarnation, None
+    server, move = migrations.held(session, server_id, move_id)
+    server.host, server.incarnation, server.news = move.dest_host, move.incarnations.dest, None
     server.touch()
     if shared:
         server.admin_pass = None  # what is on the disk stays
-    moves.settle(move, DONE)
+    migrations.settle(move, DONE)
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
-    discard = spec.discard.owed(server_id=server_id, incarnation=move.source_incarnation or 0)
+    discard = spec.discard.owed(server_id=server_id, incarnation=move.incarnations.source)
     owe(session, move.source_host, server_id, discard, origin.request_id)
 
 

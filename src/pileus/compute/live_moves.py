@@ -1,5 +1,5 @@
-"""Live migrations: what each stage writes, and what takes it back. As with other moves (moves.py), the move holds what
-the server has on its source; guests are told apart by their incarnations."""
+"""Live migrations: what each stage writes, and what takes it back. As with all moves (migrations.py), the
+move holds what the server has on its source, and guests are told apart by their incarnations."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import moves, notifications, spec
+from pileus.compute import migrations, notifications, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
 from pileus.compute.model import Server
+from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
@@ -39,7 +40,7 @@ DISK, MEMORY = "migrate disk", "migrate memory"
 def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
     """The command that tells the source of a live migration where its guest goes."""
     move = session.get_one(Migration, move_id)
-    return DepartGuest(server_id=server_id, incarnation=move.source_incarnation or 0, to=move.dest_host or "")
+    return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=move.dest_host or "")
 
 
 @recorded("stay on source")
@@ -60,7 +61,7 @@ def await_guest(
     going = msgspec.convert(departure, Departure)
     if not all(_fits(disk, guest) for disk in going.disks):
         raise CommandError("invalid", "The host has other disks of the server than its flavor has.")
-    address = moves.address_of(session, source)
+    address = migrations.address_of(session, source)
     return AwaitGuest(guest=guest, source=source, address=address, departure=going, block=block)
 
 
@@ -81,7 +82,7 @@ def migrate_guest(
         server_id=server_id,
         incarnation=incarnation,
         to=to,
-        address=moves.address_of(session, to),
+        address=migrations.address_of(session, to),
         departure=msgspec.convert(departure, Departure),
         arrival=msgspec.convert(arrival, Arrival),
         run=run,
@@ -102,22 +103,14 @@ def arrive_guest(session: Session, server_id: str, incarnation: int, run: bool) 
 # --- steps, and what takes them back ----------------------------------------------------------------------------------
 
 
-def schedule(
-    session: Session,
-    server_id: str,
-    move_id: int,
-    excluded: list[str],
-    host: str | None,
-    forced: bool,
-    origin: Origin,
-) -> Values:
-    """Claim a host for a server; see moves.set_out. Returns {"host": name}.
+def schedule(session: Session, server_id: str, move_id: int, to: Destination, origin: Origin) -> Values:
+    """Claim a host for a server; see migrations.set_out. Returns {"host": name}.
 
     Raises:
         CommandError: "no-valid-host"; "abandoned".
     """
-    server, move, placed = moves.set_out(session, server_id, move_id, excluded, host, forced)
-    server.prepared = move.dest_incarnation
+    server, move, placed = migrations.set_out(session, server_id, move_id, to)
+    server.prepared = move.incarnations.dest
     _go_on(move, PREPARING)
     told = notifications.action(session, server, origin, "live_migration_pre.start")
     return placed | {"_events": [*placed["_events"], told]}
@@ -125,7 +118,7 @@ def schedule(
 
 def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server's ports may be on its destination from now on; raises CommandError: "abandoned"."""
-    server, move = moves.held(session, server_id, move_id)
+    server, move = migrations.held(session, server_id, move_id)
     _go_on(move, RUNNING)
     server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
     return {"_events": [notifications.action(session, server, origin, "live_migration_pre.end")]}
@@ -141,11 +134,11 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     """The guest is not on the source any more: the server is on its destination, with its ports, and holds nothing
     elsewhere."""
     move = session.get_one(Migration, move_id)
-    moves.release_source(session, [move])
-    server, move = moves.held(session, server_id, move_id)
+    migrations.release_source(session, [move])
+    server, move = migrations.held(session, server_id, move_id)
     told = notifications.action(session, server, origin, "live_migration_post.start")
-    server.host, server.incarnation, server.updated_at = move.dest_host, move.dest_incarnation, utcnow()
-    moves.note(move, POST_MIGRATING)
+    server.host, server.incarnation, server.updated_at = move.dest_host, move.incarnations.dest, utcnow()
+    migrations.note(move, POST_MIGRATING)
     server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
     return {"_events": [told]}
 
@@ -158,13 +151,13 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
             have to be told.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
-    moves.settle(move, COMPLETED)
+    migrations.settle(move, COMPLETED)
     told = notifications.action(session, server, origin, "live_migration_post.end")
     if left["arrive"]:
-        owed = arrive_guest.owed(server_id=server.id, incarnation=move.dest_incarnation, run=run)
+        owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.source_incarnation or 0)
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source)
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return {"_events": [told]}
 
@@ -196,4 +189,4 @@ def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
 def _go_on(move: Migration, status: str) -> None:
     if move.aborting:
         raise CommandError("abandoned", "The live migration was aborted.")
-    moves.note(move, status)
+    migrations.note(move, status)

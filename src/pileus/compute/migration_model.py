@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from pileus.compute.incarnations import Incarnations
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Base
 from pileus.db.structs import AsStruct
@@ -41,8 +42,7 @@ class Migration(Base):
     dest_host: Mapped[str | None]
     dest_address: Mapped[str | None]
     source_incarnation: Mapped[int | None]
-    """Of the guest that is set aside on the source; the destination's is the next one, one that is restored the one
-    after that."""
+    """See `incarnations`; None: it has not begun."""
     old_flavor: Mapped[FlavorSnapshot] = mapped_column(AsStruct(FlavorSnapshot))
     new_flavor: Mapped[FlavorSnapshot] = mapped_column(AsStruct(FlavorSnapshot))
     old_vm_state: Mapped[str]
@@ -72,6 +72,6 @@ class Migration(Base):
     )
 
     @property
-    def dest_incarnation(self) -> int:
-        """Of the guest on the destination."""
-        return (self.source_incarnation or 0) + 1
+    def incarnations(self) -> Incarnations:
+        """Of its guests; those of a move that has not begun are none that a guest has."""
+        return Incarnations(self.source_incarnation or 0)

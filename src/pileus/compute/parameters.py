@@ -1,4 +1,4 @@
-"""Pieces of schemas that several nouns of compute share."""
+"""What several nouns of compute share: pieces of schemas, and how long hosts may take."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ PRINTABLE_NAME: Values = {
 """A name without control characters and without spaces around it."""
 SLACK_S = 120.0
 """What a host may take beyond the time that is given to its guest or its ports, seconds."""
+COPY_S = 6 * 3600.0
+"""How long a host may take to copy a server's disks, or to fetch or make an image, seconds: 500 GiB at 25 MB/s."""
 ANY = repeated({"type": "string"})
 PAGING: Values = {"limit": repeated(DIGITS), "marker": ANY}
 

@@ -29,6 +29,7 @@ from pileus.agent.commands import (
     StashGuest,
     UpdateInstanceData,
 )
+from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
@@ -210,8 +211,8 @@ def drop_stash(_session: Session, server_id: str, incarnation: int) -> Command:
 def restore(session: Session, server_id: str, host: str, set_aside: int, plug_timeout_s: float) -> Command | None:
     """The command that takes back a guest that was set aside as this incarnation; nothing once the server is elsewhere,
     or was made anew. It does not run while another host may still have a copy of it that runs."""
-    server = session.get(Server, server_id)
-    if server is None or server.host != host or server.incarnation not in (set_aside, set_aside + 2):
+    server, aside = session.get(Server, server_id), Incarnations(set_aside)
+    if server is None or server.host != host or server.incarnation not in (aside.source, aside.restored):
         return None
     state = server.vm_state
     if state == RESIZED:

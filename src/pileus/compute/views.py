@@ -8,6 +8,7 @@ from typing import Any
 from pileus.api import Context, Reply, Values
 from pileus.api.fields import micros, seconds
 from pileus.compute import server_groups, servers
+from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from pileus.compute.servers import Whole
 from pileus.network.addresses import AddressRow
@@ -118,6 +119,26 @@ def image_made(ctx: Context, _server: Server, arguments: Arguments) -> Reply:
     if ctx.at_least("2.45"):
         return Reply({"image_id": image_id})
     return Reply(headers={"Location": f"{ctx.root}/image/v2/images/{image_id}"})
+
+
+def migration(ctx: Context, move: Migration, *, named: bool) -> Values:
+    """What every view of a move has; `named`: with the names of its hosts."""
+    shown: Values = {
+        "id": move.id,
+        "status": move.status,
+        "source_compute": move.source_host if named else None,
+        "source_node": move.source_host if named else None,
+        "dest_compute": move.dest_host if named else None,
+        "dest_node": move.dest_host if named else None,
+        "dest_host": move.dest_address if named else None,
+        "created_at": micros(move.created_at),
+        "updated_at": micros(move.updated_at),
+    }
+    if ctx.at_least("2.59"):
+        shown["uuid"] = move.uuid
+    if ctx.at_least("2.80"):
+        shown |= {"user_id": move.user_id, "project_id": move.project_id}
+    return shown
 
 
 def _later(ctx: Context, whole: Whole, detail: bool) -> Values:

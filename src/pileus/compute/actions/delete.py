@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from pileus.api import Requester
-from pileus.compute import moves, scheduler, spec
+from pileus.compute import migrations, scheduler, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.states import ANY, DELETED, ERROR
@@ -81,7 +81,7 @@ def find_host(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | C
     ids = [server_id for (server_id,) in calls]
     rows = session.execute(select(Server.id, Server.host, Server.incarnation).where(Server.id.in_(ids)))
     found: dict[str, Values] = {row.id: {"host": row.host, "incarnation": row.incarnation} for row in rows}
-    for move in moves.all_open(session, ids):
+    for move in migrations.all_open(session, ids):
         place = found[move.server_id]
         others = {move.source_host, move.dest_host or move.source_host, *place.get("moving", ())} - {place["host"]}
         if others:
@@ -98,7 +98,7 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
         calls: (server id, each (host, discarding) that is owed, the request's origin) of each.
     """
     ids = [server_id for server_id, _, _ in calls]
-    open_moves = moves.all_open(session, ids)
+    open_moves = migrations.all_open(session, ids)
     scheduler.release_all(session, ids, also=[move.uuid for move in open_moves])
     with delete.all_arriving(session, {server_id: {"power_state": 0} for server_id in ids}) as held:
         images = {server.shelved_image_id for server in held.values() if server.shelved_image_id}
@@ -109,7 +109,7 @@ def release(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Com
     if images:
         snapshots.forget(session, images)
     for move in open_moves:
-        moves.confirmed(move)
+        migrations.confirmed(move)
     owe_all(
         session,
         [

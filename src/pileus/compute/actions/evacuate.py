@@ -11,12 +11,13 @@ from typing import Any
 from pileus.agent.commands import TakeOverGuest
 from pileus.api import Requester, Values, changed, since, until
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import evacuations, moves, requested, schemas, servers, spec, views
+from pileus.compute import evacuations, migrations, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.actions.attempts import on_some_host
 from pileus.compute.migration_model import ACCEPTED, EVACUATION
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S
+from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
@@ -65,10 +66,9 @@ def evacuate(
     """
 
     def place(excluded: list[str]) -> Values:
-        back = moves.unschedule.owed(server_id=server_id, move_id=move_id)
-        return op.step(
-            "schedule", evacuations.schedule, server_id, move_id, excluded, host, forced, op.origin, undo=back
-        )
+        back = migrations.unschedule.owed(server_id=server_id, move_id=move_id)
+        to = Destination(excluded, host, forced)
+        return op.step("schedule", evacuations.schedule, server_id, move_id, to, op.origin, undo=back)
 
     def use(placed: Values) -> Values:
         gone = spec.discard.owed(server_id=server_id, incarnation=incarnation)
@@ -78,7 +78,7 @@ def evacuate(
         return op.ask(Asked("prepare guest", placed["host"], command, undo=gone, deadline_s=deadline_s))
 
     def leave() -> bool:
-        op.step("leave host", moves.unschedule, server_id, move_id)
+        op.step("leave host", migrations.unschedule, server_id, move_id)
         return True
 
     kept = bool(on_some_host(op, attempts, place, use, leave, "Evacuating").get("shared"))
@@ -115,7 +115,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
         raise Invalid("The target host can't be the same one.")
     evacuations.require_dead(session, server.host)
     server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
-    move = moves.begin(session, server, EVACUATION, server.flavor, asks, ACCEPTED)
+    move = migrations.begin(session, server, EVACUATION, server.flavor, asks, ACCEPTED)
     move.dest_host, server.prepared = host, server.next_incarnation
     return evacuate.arguments(
         server.id,
@@ -131,7 +131,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     )
 
 
-evacuate.undone(moves.given_up)
+evacuate.undone(migrations.given_up)
 
 
 def _arrived(session: Session, server_id: str, run: bool, done: dict[str, Any]) -> None:

@@ -8,16 +8,13 @@ from pileus.api.schema import obj
 from pileus.compute import metadata, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
-from pileus.compute.parameters import PRINTABLE_NAME
+from pileus.compute.parameters import COPY_S, PRINTABLE_NAME
 from pileus.compute.states import ACTIVE, PAUSED, STOPPED, SUSPENDED
 from pileus.db import Session
 from pileus.image import snapshots
 from pileus.image.attributes import MOST_PROPERTIES
 from pileus.image.model import Image
 from pileus.operations import Arguments, Operation, Owed, recorded
-
-DEADLINE_S = 6 * 3600.0
-"""How long a host may take to copy a disk, seconds."""
 
 
 @action(
@@ -35,7 +32,7 @@ def create_image(op: Operation, server_id: str, image_id: str, location: str) ->
     """The host copies the disk as it is at one moment; the image is active once all of it is there."""
     op.step("begin image", begin, image_id, then="image_uploading")
     command = spec.owed(SnapshotGuest, server_id=server_id, image_id=image_id, location=location)
-    done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=DEADLINE_S)
+    done = op.command("snapshot guest", servers.host_of(server_id), command, deadline_s=COPY_S)
     op.step("publish image", snapshots.publish, image_id, location, done)
     create_image.arrive(op, server_id, {})  # what its guest did in all that time counts now
 

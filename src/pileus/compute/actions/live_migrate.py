@@ -14,12 +14,14 @@ from sqlalchemy import select
 from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import hosts, live_moves, moves, notifications, servers, spec
+from pileus.compute import hosts, live_moves, migrations, notifications, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
+from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import LIVE, QUEUED
 from pileus.compute.model import Host, Server
-from pileus.compute.parameters import SLACK_S
+from pileus.compute.parameters import COPY_S, SLACK_S
+from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
 from pileus.db import Session
 from pileus.errors import Invalid
@@ -27,13 +29,11 @@ from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
 from pileus.values import truth
 
 _RULE = "os_compute_api:os-migrate-server:migrate_live"
-COPY_S = 6 * 3600.0
-"""How long a destination may take to fetch a server's image, seconds."""
 LONGEST_S = 7 * 86400.0
 """How long a live migration may take that has no time-out."""
 AGAIN_S, SELDOM_S = 30.0, 600.0
 """How long it is waited before hosts are asked again: at first, and at most."""
-_HOST: Values = {"type": ["string", "null"], "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9\-._]*$"}
+_HOST = schemas.HOST | {"type": ["string", "null"]}  # of `nullable` a client hears less of what is wrong
 _AUTO: Values = {"enum": [True, False, "auto", "true", "false", "True", "False"]}
 _NEW = obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST)
 _BODY = changed(
@@ -79,24 +79,23 @@ def live_migrate(
         set_aside: incarnation of the guest on the source, from the move's beginning on.
         timeout_s: how long it may take (0: for ever), after which the guest is held (`hold`), or stays where it is.
     """
-    leave = _leaving(server_id, move_id, source, set_aside)
+    guests = Incarnations(set_aside)
+    leave = _leaving(server_id, move_id, source, guests)
     placed = op.step(
         "schedule",
         live_moves.schedule,
         server_id,
         move_id,
-        [source],
-        host,
-        force,
+        Destination([source], host, force),
         op.origin,
-        undo=moves.unschedule.owed(server_id=server_id, move_id=move_id),
+        undo=migrations.unschedule.owed(server_id=server_id, move_id=move_id),
         ahead=leave,
     )
     departure = op.ask(leave)
     dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
-    arrival = op.ask(_awaiting(server_id, dest, source, set_aside + 1, departure, block))
+    arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=set_aside, to=dest, departure=departure, arrival=arrival, run=run,
+        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival, run=run,
         timeout_s=timeout_s, force=hold,
     )  # fmt: skip
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
@@ -112,32 +111,34 @@ def live_migrate(
     try:
         op.ask(migrate)
     except CommandError as error:
-        if _still_there(op, server_id, source, dest, set_aside + 1):
+        if _still_there(op, server_id, source, dest, guests):
             raise error
     op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
-    _settle_in(op, server_id, move_id, source, dest, set_aside, run)
+    _settle_in(op, server_id, move_id, source, dest, guests, run)
 
 
-def _leaving(server_id: str, move_id: int, source: str, set_aside: int) -> Asked:
+def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
     """The source is told of the departure; if nothing comes of it, the guest is to be there as before."""
     command = live_moves.depart_guest.owed(server_id=server_id, move_id=move_id)
-    back = live_moves.stay.owed(server_id=server_id, incarnation=set_aside)
+    back = live_moves.stay.owed(server_id=server_id, incarnation=guests.source)
     return Asked("prepare source", source, command, undo=back, result=Departure)
 
 
-def _awaiting(server_id: str, dest: str, source: str, incarnation: int, departure: Values, block: bool | None) -> Asked:
+def _awaiting(
+    server_id: str, dest: str, source: str, guests: Incarnations, departure: Values, block: bool | None
+) -> Asked:
     """The destination is made ready for the guest that the server is to have there."""
     command = live_moves.await_guest.owed(
-        server_id=server_id, incarnation=incarnation, source=source, departure=departure, block=block
+        server_id=server_id, incarnation=guests.dest, source=source, departure=departure, block=block
     )
-    gone = spec.discard.owed(server_id=server_id, incarnation=incarnation, stash=False)
+    gone = spec.discard.owed(server_id=server_id, incarnation=guests.dest, stash=False)
     return Asked("prepare destination", dest, command, undo=gone, deadline_s=COPY_S, result=Arrival)
 
 
-def _still_there(op: Operation, server_id: str, source: str, dest: str, incarnation: int) -> bool:
-    """Whether the source still has the guest; `incarnation` is that of the one on the destination."""
+def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: Incarnations) -> bool:
+    """Whether the source still has the guest."""
     look = spec.owed(StayGuest, server_id=server_id)
-    other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=incarnation, run=False)
+    other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=False)
     again_s = AGAIN_S
     while True:
         with suppress(CommandError):
@@ -152,13 +153,15 @@ def _still_there(op: Operation, server_id: str, source: str, dest: str, incarnat
         again_s = min(2 * again_s, SELDOM_S)
 
 
-def _settle_in(op: Operation, server_id: str, move_id: int, source: str, dest: str, set_aside: int, run: bool) -> None:
+def _settle_in(
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool
+) -> None:
     """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
-    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=set_aside + 1, run=run)
+    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, {"host": source, "incarnation": set_aside}, condemned=True)
+    left = discard_guest(op, server_id, {"host": source, "incarnation": guests.source}, condemned=True)
     owing = {"arrive": not done, "discard": left is not None}
     op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
 
@@ -186,7 +189,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     if not asks.at_least("2.34"):
         _check(session, server, host)
     block = str(body["block_migration"])
-    move = moves.begin(session, server, LIVE, server.flavor, asks, QUEUED)
+    move = migrations.begin(session, server, LIVE, server.flavor, asks, QUEUED)
     settings, gib = asks.settings, server.flavor.ram / 1024 + server.flavor.disk_gib
     return live_migrate.arguments(
         server.id,
@@ -215,4 +218,4 @@ def _check(session: Session, server: Server, host: str | None) -> None:
             raise Invalid("No valid host was found. There are not enough hosts available.")
 
 
-live_migrate.undone(moves.given_up)
+live_migrate.undone(migrations.given_up)

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import msgspec
 from sqlalchemy import select
 
-from pileus.agent.commands import ReceiveGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
-from pileus.compute import flavors, hosts, moves, notifications, quotas, requested, schemas, servers, spec
+from pileus.compute import (
+    cold_moves,
+    flavors,
+    hosts,
+    migrations,
+    notifications,
+    quotas,
+    requested,
+    schemas,
+    servers,
+    spec,
+)
 from pileus.compute.action import action
-from pileus.compute.actions.attempts import Final, on_some_host
+from pileus.compute.actions.attempts import on_some_host
+from pileus.compute.actions.moving import Trip
+from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import (
     CONFIRMING,
     FINISHED,
@@ -28,14 +39,11 @@ from pileus.compute.migration_model import (
 )
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
+from pileus.compute.scheduler import Destination
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.compute.states import (
     ACTIVE,
     ADOPTED,
-    RESIZE_FINISH,
-    RESIZE_MIGRATED,
-    RESIZE_MIGRATING,
-    RESIZE_PREP,
     RESIZE_REVERTING,
     RESIZED,
     RESIZING,
@@ -43,14 +51,11 @@ from pileus.compute.states import (
 )
 from pileus.db import Contended, Database, Session, in_seconds, new_id
 from pileus.errors import Invalid
-from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
+from pileus.operations import Arguments, CommandError, Operation, Origin
 from pileus.operations.start import Busy, start
-from pileus.operations.steps import Diverged
 
 _SERVERS = "os_compute_api:servers:"
 _MIGRATE = "os_compute_api:os-migrate-server:migrate"
-COPY_S = 6 * 3600.0
-"""How long a host may take to copy a server's disks, seconds."""
 _RESIZE: Values = {
     "flavorRef": {"type": ["string", "integer"], "minLength": 1},
     "OS-DCF:diskConfig": schemas.DISK_CONFIG,
@@ -58,97 +63,6 @@ _RESIZE: Values = {
 
 
 # --- there ----------------------------------------------------------------------------------------------------------
-
-
-class _Trip(msgspec.Struct):
-    """A move that is under way: what it does on each host that it tries; see `_move`.
-
-    Attributes:
-        set_aside: incarnation of the guest on the source while the host of now is tried.
-    """
-
-    op: Operation
-    server_id: str
-    move_id: int
-    source: str
-    excluded: list[str]
-    host: str | None
-    set_aside: int
-    run: bool
-    timeout_s: float
-    plug_timeout_s: float
-    tried: int = 0
-
-    def place(self, failed: list[str]) -> Values:
-        """Claim a host."""
-        self.set_aside += (len(failed) - self.tried) * moves.INCARNATIONS
-        self.tried = len(failed)
-        return self.op.step(
-            "schedule",
-            moves.schedule,
-            self.server_id,
-            self.move_id,
-            [*self.excluded, *failed],
-            self.host,
-            self.op.origin,
-            undo=moves.unschedule.owed(server_id=self.server_id, move_id=self.move_id),
-            then=RESIZE_MIGRATING,
-            ahead=self._setting_aside(),
-        )
-
-    def go(self, placed: Values) -> Values:
-        """Have the guest be there. Only what fails on that host may go better on another."""
-        try:
-            receive = self._depart(placed)
-        except Diverged:
-            raise
-        except CommandError as error:
-            raise Final(error.code, error.message) from error
-        return self.op.ask(receive)
-
-    def leave(self) -> bool:
-        """It failed there, and is undone; whether it may be tried elsewhere."""
-        step = ("leave host", moves.leave, self.server_id, self.move_id, self.set_aside)
-        return bool(self.op.step(*step, then=RESIZE_PREP)["again"])
-
-    def _depart(self, placed: Values) -> Asked:
-        op, server_id, move_id = self.op, self.server_id, self.move_id
-        kept = op.ask(self._setting_aside())
-        back = moves.come_back.owed(server_id=server_id, move_id=move_id)
-        op.step("move server", moves.depart, server_id, move_id, op.origin, undo=back, then=RESIZE_MIGRATED)
-        receive = self._finishing(placed, kept)
-        request_id = op.origin.request_id
-        bound = moves.bind_back.owed(server_id=server_id, host=self.source, up=self.run, request_id=request_id)
-        op.step("bind ports", moves.bind_ports, server_id, op.origin, undo=bound, then=RESIZE_FINISH, ahead=receive)
-        return receive
-
-    def _setting_aside(self) -> Asked:
-        """The source's part: the guest is shut down and set aside."""
-        back = spec.restore.owed(
-            server_id=self.server_id,
-            host=self.source,
-            set_aside=self.set_aside,
-            plug_timeout_s=self.plug_timeout_s,
-        )
-        command = spec.stash.owed(server_id=self.server_id, timeout_s=self.timeout_s)
-        deadline_s = self.timeout_s + SLACK_S
-        return Asked("migrate disk and power off", self.source, command, undo=back, deadline_s=deadline_s)
-
-    def _finishing(self, placed: Values, kept: Values) -> Asked:
-        """The destination's part: a guest is made of what was set aside."""
-        command = spec.owed(
-            ReceiveGuest,
-            server_id=self.server_id,
-            source=self.source,
-            address=placed["address"],
-            set_aside=self.set_aside,
-            files=kept.get("files", []),
-            base=kept.get("base", ""),
-            run=self.run,
-            plug_timeout_s=self.plug_timeout_s,
-        )
-        gone = spec.discard.owed(server_id=self.server_id, incarnation=self.set_aside + 1, stash=False)
-        return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
 
 
 def _move(
@@ -174,7 +88,8 @@ def _move(
         timeout_s: how long it may take to shut down. plug_timeout_s: how long its ports may take to come up.
         attempts: how many destinations are tried at most; operations of release 0008 and before try one.
     """
-    trip = _Trip(op, server_id, move_id, source, excluded, host, set_aside, run, timeout_s, plug_timeout_s)
+    to, guests = Destination(excluded, host), Incarnations(set_aside)
+    trip = Trip(op, server_id, move_id, source, to, guests, run, timeout_s, plug_timeout_s)
     done = on_some_host(op, attempts, trip.place, trip.go, trip.leave, "Moving")
     op.step("record state", _moved, server_id, move_id, done, op.origin, last=True)
 
@@ -219,7 +134,7 @@ def _resizing(session: Session, server: Server, body: Values, asks: Requester) -
     more = (flavor.vcpus - server.flavor.vcpus, flavor.ram - server.flavor.ram)
     quotas.take_difference(session, server.project_id, *more)
     server.disk_config = body.get("OS-DCF:diskConfig", server.disk_config)
-    move = moves.begin(session, server, RESIZE, flavor, asks)
+    move = migrations.begin(session, server, RESIZE, flavor, asks)
     excluded = [] if asks.settings.allow_resize_to_same_host else [move.source_host]
     return _arguments(server, move, excluded, None, asks)
 
@@ -233,7 +148,7 @@ def _migrating(session: Session, server: Server, body: object, asks: Requester) 
         hosts.named(session, host)
         if host == server.host:
             raise Invalid("Cannot migrate to the host where the server exists.")
-    move = moves.begin(session, server, MIGRATION, server.flavor, asks)
+    move = migrations.begin(session, server, MIGRATION, server.flavor, asks)
     return _arguments(server, move, [move.source_host], host, asks)
 
 
@@ -263,14 +178,14 @@ def _check_sizes(old: FlavorSnapshot, new: FlavorSnapshot) -> None:
         raise Invalid(why + "Resize to a smaller disk is not allowed.")
 
 
-resize.undone(moves.given_up)
-migrate.undone(moves.given_up)
+resize.undone(migrations.given_up)
+migrate.undone(migrations.given_up)
 
 
 def _moved(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
     """The guest is there."""
     with resize.arriving(session, server_id, done) as server:
-        return moves.finish(session, server, move_id, origin)
+        return cold_moves.finish(session, server, move_id, origin)
 
 
 # --- and for good, or back ------------------------------------------------------------------------------------------
@@ -305,9 +220,9 @@ def _confirming(session: Session, server: Server, body: object, asks: Requester)
 
 
 def _confirmation(session: Session, server: Server) -> Arguments:
-    move = moves.unsettled(session, server.id, (FINISHED, CONFIRMING), lock=True)
-    moves.note(move, CONFIRMING)
-    return confirm_resize.arguments(server.id, move.id, move.source_host, set_aside=move.source_incarnation or 0)
+    move = migrations.unsettled(session, server.id, (FINISHED, CONFIRMING), lock=True)
+    migrations.note(move, CONFIRMING)
+    return confirm_resize.arguments(server.id, move.id, move.source_host, set_aside=move.incarnations.source)
 
 
 def _begin_confirm(session: Session, server_id: str, origin: Origin) -> Values:
@@ -318,13 +233,13 @@ def _begin_confirm(session: Session, server_id: str, origin: Origin) -> Values:
 def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool, origin: Origin) -> Values:
     """The server stays; it is as its guest is."""
     move = session.get_one(Migration, move_id)
-    moves.release_source(session, [move])
+    migrations.release_source(session, [move])
     with confirm_resize.arriving(session, server_id, {}) as server:
         server.vm_state = ADOPTED.get(server.power_state, STOPPED)
         if left_behind:
-            moves.leave_behind(session, [move], origin.request_id)
+            migrations.leave_behind(session, [move], origin.request_id)
         else:
-            moves.confirmed(move)
+            migrations.confirmed(move)
         return {"_events": [notifications.action(session, server, origin, "resize_confirm.end")]}
 
 
@@ -341,11 +256,10 @@ def revert_resize(
 ) -> None:
     """The destination's guest goes, the source's is taken back. What fails is not undone: the server can be reverted
     again, and nothing else but deleted."""
-    op.step("begin revert", moves.begin_revert, server_id, move_id, op.origin)
-    op.command(
-        "destroy on destination", dest, spec.discard.owed(server_id=server_id, incarnation=set_aside + 1, stash=False)
-    )
-    op.step("move back", moves.revert, server_id, move_id, op.origin)
+    op.step("begin revert", cold_moves.begin_revert, server_id, move_id, op.origin)
+    gone = spec.discard.owed(server_id=server_id, incarnation=Incarnations(set_aside).dest, stash=False)
+    op.command("destroy on destination", dest, gone)
+    op.step("move back", cold_moves.revert, server_id, move_id, op.origin)
     restore = spec.restore.owed(server_id=server_id, host=source, set_aside=set_aside, plug_timeout_s=plug_timeout_s)
     done = op.command("finish on source", source, restore, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record state", _reverted, server_id, move_id, done, op.origin, last=True)
@@ -354,13 +268,13 @@ def revert_resize(
 @revert_resize.prepared
 def _reverting(session: Session, server: Server, body: object, asks: Requester) -> Arguments:
     """Raises Invalid: there is nothing to be reverted."""
-    move = moves.unsettled(session, server.id, (FINISHED, REVERTING))
+    move = migrations.unsettled(session, server.id, (FINISHED, REVERTING))
     return revert_resize.arguments(
         server.id,
         move.id,
         move.source_host,
         move.dest_host or "",
-        set_aside=move.source_incarnation or 0,
+        set_aside=move.incarnations.source,
         plug_timeout_s=asks.settings.plug_timeout_s,
     )
 
@@ -368,7 +282,7 @@ def _reverting(session: Session, server: Server, body: object, asks: Requester) 
 def _reverted(session: Session, server_id: str, move_id: int, done: Values, origin: Origin) -> Values:
     """The guest is as it was."""
     with revert_resize.arriving(session, server_id, done) as server:
-        return moves.reverted(session, server, move_id, origin)
+        return cold_moves.reverted(session, server, move_id, origin)
 
 
 def confirm_due(db: Database, after_s: float) -> int:

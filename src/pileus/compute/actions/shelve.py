@@ -16,7 +16,7 @@ from pileus.compute.actions import image
 from pileus.compute.actions.building import Way, build_on_some_host
 from pileus.compute.actions.delete import LeftBehind, discard_guest
 from pileus.compute.model import Server
-from pileus.compute.parameters import SLACK_S
+from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.states import ACTIVE, PAUSED, SHELVED, SHELVED_OFFLOADED, STOPPED, SUSPENDED
 from pileus.db import Session, in_seconds, new_id, utcnow
 from pileus.errors import Conflict
@@ -69,7 +69,7 @@ def shelve(
         if runs:
             stopped = op.command("power off", host, off, deadline_s=timeout_s + SLACK_S)
         op.step("begin image", snapshots.begin, image_id, then=UPLOADING)
-        made = op.command("snapshot guest", host, copy, deadline_s=image.DEADLINE_S)
+        made = op.command("snapshot guest", host, copy, deadline_s=COPY_S)
         unwanted = forget_image.owed(image_id=image_id)
         op.step("publish image", snapshots.publish, image_id, location, made, undo=unwanted)
         if not runs:

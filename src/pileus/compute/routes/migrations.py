@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, false, func, or_, true
 
 from pileus.api import Context, Requester, Resource, Schema, Values, since
-from pileus.api.fields import micros
 from pileus.api.filters import equals, from_version
 from pileus.api.schema import ANY_PARAM, DIGITS
 from pileus.api.style import callers
+from pileus.compute import views
 from pileus.compute.migration_model import Migration
 from pileus.compute.parameters import ANY
 from pileus.compute.style import STYLE, changes
@@ -37,27 +37,13 @@ LIST = Schema.params(
 
 def view(ctx: Context, move: Migration) -> Values:
     """A move; the names of hosts are shown to those who may see them."""
-    named = ctx.allows(HOSTS)
-    shown: Values = {
-        "id": move.id,
+    shown = views.migration(ctx, move, named=ctx.allows(HOSTS)) | {
         "instance_uuid": move.server_id,
-        "status": move.status,
-        "source_compute": move.source_host if named else None,
-        "source_node": move.source_host if named else None,
-        "dest_compute": move.dest_host if named else None,
-        "dest_node": move.dest_host if named else None,
-        "dest_host": move.dest_address if named else None,
         "old_instance_type_id": _number(move.old_flavor.id),
         "new_instance_type_id": _number(move.new_flavor.id),
-        "created_at": micros(move.created_at),
-        "updated_at": micros(move.updated_at),
     }
     if ctx.at_least("2.23"):
         shown["migration_type"] = move.type
-    if ctx.at_least("2.59"):
-        shown["uuid"] = move.uuid
-    if ctx.at_least("2.80"):
-        shown |= {"user_id": move.user_id, "project_id": move.project_id}
     return shown
 
 

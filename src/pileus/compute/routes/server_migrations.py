@@ -6,8 +6,7 @@ from collections.abc import Collection
 
 from pileus.agent.commands import Steering
 from pileus.api import Context, Routes, Schema, Values
-from pileus.api.fields import micros
-from pileus.compute import server_migrations, servers
+from pileus.compute import server_migrations, servers, views
 from pileus.compute.migration_model import RUNNING, Migration
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.compute.server_migrations import BEFORE
@@ -21,29 +20,15 @@ _HOSTS = _RULE + "index:host"
 
 
 def _view(ctx: Context, move: Migration, named: bool = True) -> Values:
-    shown: Values = {
-        "id": move.id,
-        "status": move.status,
+    return views.migration(ctx, move, named=named) | {
         "server_uuid": move.server_id,
-        "source_compute": move.source_host if named else None,
-        "source_node": move.source_host if named else None,
-        "dest_compute": move.dest_host if named else None,
-        "dest_node": move.dest_host if named else None,
-        "dest_host": move.dest_address if named else None,
         "memory_total_bytes": move.memory_total,
         "memory_processed_bytes": move.memory_done,
         "memory_remaining_bytes": move.memory_total - move.memory_done,
         "disk_total_bytes": move.disk_total,
         "disk_processed_bytes": move.disk_done,
         "disk_remaining_bytes": move.disk_total - move.disk_done,
-        "created_at": micros(move.created_at),
-        "updated_at": micros(move.updated_at),
     }
-    if ctx.at_least("2.59"):
-        shown["uuid"] = move.uuid
-    if ctx.at_least("2.80"):
-        shown |= {"user_id": move.user_id, "project_id": move.project_id}
-    return shown
 
 
 @routes.get(_ALL, policy=_RULE + "index", asks=(_HOSTS,), deferred=True, since="2.23", query=NO_QUERY_LATE)

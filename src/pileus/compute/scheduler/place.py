@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from pileus.compute.model import Server
 from pileus.compute.scheduler import groups
 from pileus.compute.scheduler.groups import Group
-from pileus.compute.scheduler.request import AWAY, NEAR, Request
+from pileus.compute.scheduler.request import AWAY, NEAR, Destination, Request
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.db import Contended, Session
 from pileus.jsontypes import Values
@@ -69,20 +69,12 @@ def _requests(session: Session, servers: Mapping[str, Server], calls: list[tuple
     ]
 
 
-def move(
-    session: Session,
-    server: Server,
-    to: FlavorSnapshot,
-    excluded: Sequence[str],
-    host: str | None,
-    forced: bool = False,
-) -> Values:
+def move(session: Session, server: Server, flavor: FlavorSnapshot, to: Destination) -> Values:
     """Choose and claim a host for a server that is on one, under the lock of placement. What it holds there has to be
     another consumer's already.
 
     Args:
-        to: the flavor that it is to have. excluded: hosts that it must not go to. host: the only one that it may.
-        forced: that is looked at for nothing but that it is up and has room.
+        flavor: the one that it is to have. to: where it may go.
 
     Returns:
         {"host": name}.
@@ -95,8 +87,8 @@ def move(
         group = groups.load(session, {server.group_id}).get(server.group_id) if server.group_id else None
         if group:
             group.leave(server.host or "")
-        wanted = replace(request_of(server, tuple(excluded), group, to), host=host, source=server.host)
-        if forced:
+        wanted = replace(request_of(server, tuple(to.excluded), group, flavor), host=to.host, source=server.host)
+        if to.forced:
             wanted = replace(wanted, zone=None, hints={}, extra_specs={}, image_properties={}, group=None, forced=True)
         return [wanted]
 

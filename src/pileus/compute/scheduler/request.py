@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,19 @@ from pileus.compute.scheduler.groups import Group
 
 NEAR, AWAY = "same_host", "different_host"
 """Hints that name servers."""
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where a server may go that is on a host.
+
+    Attributes:
+        excluded: hosts that it must not go to. host: the only one that it may.
+        forced: that is looked at for nothing but that it is up and has room.
+    """
+
+    excluded: Sequence[str] = ()
+    host: str | None = None
+    forced: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -23,12 +23,14 @@ from pileus.api import Requester, Routes, Values, app
 from pileus.api.schema import obj
 from pileus.compute import servers, spec
 from pileus.compute.action import action
+from pileus.compute.actions import FLOWS, boot, delete
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.states import ACTIVE
 from pileus.db import Session
 from pileus.operations import Arguments, Operation
 from pileus.operations.owed import KNOWN
+from tests.simulation.requests import ACTIONS
 from tests.unit.agent.desk import Desk
 from tests.unit.operations.world import Hosts, Replica
 from tests.unit.serving import Serving
@@ -142,3 +144,9 @@ def test_libvirts_method(command: Any) -> None:
     )
     done = run(LIBVIRT, NapGuest=command)["nap"](driver, "h", command(server_id="s", seconds=0), Timeline())
     assert done == {"power_state": PowerState.RUNNING} and called == ["suspend", "resume"]
+
+
+def test_the_simulation_plays_every_flow() -> None:
+    """Boots and deletes come of requests of their own."""
+    assert {*ACTIONS.values(), boot.boot, delete.delete} == set(FLOWS)
+    assert "`ACTIONS` of `tests/simulation/requests.py`" in SECTION

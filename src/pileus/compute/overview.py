@@ -1,4 +1,5 @@
-"""What `pileus top` shows, as it is read: hosts, operations under way, debts. Nothing is written."""
+"""A cloud at one moment, as `pileus status` and `pileus top` show it: hosts, servers, operations, debts. Nothing is
+written."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, func, select
 from pileus.clock import utcnow
 from pileus.compute import hypervisors
 from pileus.compute.hypervisors import Use
-from pileus.compute.model import Host
+from pileus.compute.model import Host, Server
 from pileus.db import Session, in_seconds
 from pileus.jsontypes import Values
 from pileus.operations import OperationRow, debts, leases
@@ -19,6 +20,8 @@ from pileus.operations.model import DebtRow, StepRow
 
 LATELY_S = 10.0
 """Over how long ended operations are counted."""
+DEFECTS_S = 86400.0
+"""For how long an operation that hit a defect of ours is told of."""
 
 
 class HostLine(msgspec.Struct, frozen=True):
@@ -61,12 +64,50 @@ class Overview(msgspec.Struct, frozen=True):
     debt_count: int
 
 
+class Summary(msgspec.Struct, frozen=True):
+    """A cloud in numbers.
+
+    Attributes:
+        kinds: of hypervisors. servers: how many have which vm_state. work_count: operations under way.
+        defects: operations that hit one within DEFECTS_S, the newest last.
+    """
+
+    host_count: int
+    up: int
+    kinds: list[str]
+    servers: dict[str, int]
+    work_count: int
+    defects: list[OperationRow]
+
+
+_UNDER_WAY = OperationRow.finished_at.is_(None)
+
+
+def summary(session: Session) -> Summary:
+    """What there is now, in numbers."""
+    hosts = list(session.scalars(select(Host)))
+    servers = select(Server.vm_state, func.count()).where(Server.deleted_at.is_(None)).group_by(Server.vm_state)
+    return Summary(
+        host_count=len(hosts),
+        up=sum(host.alive for host in hosts),
+        kinds=sorted({host.hypervisor_type for host in hosts}),
+        servers=dict(session.execute(servers).all()),
+        work_count=_count(session, _UNDER_WAY),
+        defects=_defects(session),
+    )
+
+
+def _defects(session: Session) -> list[OperationRow]:
+    ended = (OperationRow.finished_at > utcnow() - timedelta(seconds=DEFECTS_S), OperationRow.error.is_not(None))
+    query = select(OperationRow).where(*ended).order_by(OperationRow.finished_at)
+    return [row for row in session.scalars(query) if "defect" in (row.error or {})]
+
+
 def read(session: Session, room: int) -> Overview:
     """What there is now; `room`: the most rows of each table."""
     rows = list(session.scalars(select(Host).order_by(Host.name)))
     up = sum(host.alive for host in rows)
     rows.sort(key=lambda host: host.alive)  # those that are down are seen first
-    under_way = OperationRow.finished_at.is_(None)
     lately = OperationRow.finished_at > utcnow() - timedelta(seconds=LATELY_S)
     return Overview(
         hosts=_hosts(session, rows[:room]),
@@ -74,7 +115,7 @@ def read(session: Session, room: int) -> Overview:
         up=up,
         replicas=leases.alive(session),
         work=_work(session, room),
-        work_count=_count(session, under_way),
+        work_count=_count(session, _UNDER_WAY),
         per_s=_count(session, lately) / LATELY_S,
         debts=debts.open_debts(session, limit=room),
         debt_count=debts.count(session),
@@ -102,7 +143,7 @@ def _state(host: Host) -> str:
 
 def _work(session: Session, room: int) -> list[Work]:
     """The oldest operations under way, each with the step that was recorded last."""
-    query = select(OperationRow).where(OperationRow.finished_at.is_(None)).order_by(OperationRow.created_at).limit(room)
+    query = select(OperationRow).where(_UNDER_WAY).order_by(OperationRow.created_at).limit(room)
     rows = list(session.scalars(query))
     steps = select(StepRow).where(StepRow.operation_id.in_([row.id for row in rows])).order_by(StepRow.id)
     last = {step.operation_id: step for step in session.scalars(steps)}

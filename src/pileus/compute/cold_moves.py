@@ -1,0 +1,132 @@
+"""Resize and cold migration: what each stage writes, there, for good, or back, and what takes it back. The guest is set
+aside on the source before one is made of it on the destination."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from pileus.compute import migrations, notifications, spec
+from pileus.compute.incarnations import Incarnations
+from pileus.compute.migration_model import FINISHED, MIGRATING, POST_MIGRATING, REVERTED, REVERTING, Migration
+from pileus.compute.model import Host, Server
+from pileus.compute.scheduler import Destination
+from pileus.compute.snapshots import FlavorSnapshot
+from pileus.compute.states import ACTIVE
+from pileus.db import Session, utcnow
+from pileus.jsontypes import Values
+from pileus.network import server_ports
+from pileus.operations import CommandError, Origin, debts, recorded
+
+# --- there ----------------------------------------------------------------------------------------------------------
+
+
+def schedule(session: Session, server_id: str, move_id: int, to: Destination, origin: Origin) -> Values:
+    """Claim a host for a server that is moved; see migrations.set_out.
+
+    Returns:
+        {"host": name, "address": of the source}.
+
+    Raises:
+        CommandError: "no-valid-host".
+    """
+    server, move, placed = migrations.set_out(session, server_id, move_id, to)
+    migrations.note(move, MIGRATING)
+    told = notifications.action(session, server, origin, "resize.start")
+    address = migrations.address_of(session, move.source_host)
+    return placed | {"address": address, "_events": [*placed["_events"], told]}
+
+
+def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """The server is on its destination from now on, in its new flavor."""
+    server, move = migrations.held(session, server_id, move_id)
+    told = notifications.action(session, server, origin, "resize.end")
+    _be_on(server, move.dest_host, move.new_flavor, move.incarnations.dest)
+    migrations.hold(move, move.old_flavor, beyond=move.new_flavor)
+    migrations.note(move, POST_MIGRATING)
+    return {"_events": [told]}
+
+
+@recorded("move back")
+def come_back(session: Session, server_id: str, move_id: int) -> None:
+    """The server is on its source again, in its old flavor; idempotent."""
+    server, move = migrations.held(session, server_id, move_id)
+    if server.deleted_at is None and server.incarnation == move.incarnations.dest:
+        _be_on(server, move.source_host, move.old_flavor, move.incarnations.restored)
+        migrations.hold(move, move.new_flavor, beyond=move.old_flavor)
+
+
+def _be_on(server: Server, host: str | None, flavor: FlavorSnapshot, incarnation: int) -> None:
+    server.host, server.flavor, server.incarnation = host, flavor, incarnation
+    server.touch()
+
+
+def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
+    """The server's ports are on its destination, and carry nothing yet."""
+    server = session.get_one(Server, server_id)
+    server_ports.rebind(session, server_id, server.host or "", origin.request_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.start")]}
+
+
+@recorded("bind ports to source")
+def bind_back(session: Session, server_id: str, host: str, up: bool, request_id: str) -> None:
+    """The server's ports are on its source again, as if they had never left; idempotent."""
+    server_ports.rebind(session, server_id, host, request_id)
+    server_ports.set_up(session, [server_id], up)
+
+
+def leave(session: Session, server_id: str, move_id: int, tried: Incarnations) -> Values:
+    """A destination failed, and that was undone: its claim is free, the source's is the server's again.
+
+    Returns:
+        {"again": whether another may be tried}: the guest is known to be on the source, as it was, and nowhere else.
+    """
+    migrations.unschedule(session, server_id, move_id)
+    server, move = migrations.held(session, server_id, move_id)
+    back = server.host == move.source_host and server.incarnation == tried.restored
+    owed = {(row.host, row.name) for row in debts.open_debts(session, [server_id])}
+    unsure = {(move.dest_host, spec.discard.name), (move.source_host, spec.restore.name)} & owed
+    return {"again": back and not unsure}
+
+
+def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
+    """The server runs on its destination, or is off as it was before; it is to be confirmed or reverted."""
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    server.launched_at = utcnow()
+    server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
+    migrations.note(move, FINISHED)
+    return {"_events": [notifications.action(session, server, origin, "resize_finish.end")]}
+
+
+# --- for good, or back ----------------------------------------------------------------------------------------------
+
+
+def begin_revert(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
+    """From now on the move can only be reverted.
+
+    Raises:
+        CommandError: "host-down", the source does not answer; the destination's guest is not to be touched then.
+    """
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    host = session.get(Host, move.source_host)
+    if host is None or not host.alive:
+        raise CommandError("host-down", f"Host {move.source_host} does not answer.")
+    migrations.note(move, REVERTING)
+    server = session.get_one(Server, server_id)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.start")]}
+
+
+def revert(session: Session, server_id: str, move_id: int, origin: Origin) -> None:
+    """The server is on its source again, and has its claim there; the destination's is free. Idempotent."""
+    migrations.unschedule(session, server_id, move_id)
+    come_back(session, server_id, move_id)
+    source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
+    server_ports.rebind(session, server_id, source, origin.request_id)
+
+
+def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
+    """The guest on the source is as it was."""
+    move = session.get_one(Migration, move_id, with_for_update=True)
+    server.vm_state = move.old_vm_state
+    server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
+    migrations.settle(move, REVERTED)
+    return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
