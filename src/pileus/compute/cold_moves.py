@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, spec
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import FINISHED, MIGRATING, POST_MIGRATING, REVERTED, REVERTING, Migration
-from pileus.compute.model import Host, Server
+from pileus.compute.model import Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.snapshots import FlavorSnapshot
 from pileus.compute.states import ACTIVE
@@ -31,19 +31,18 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     """
     server, move, placed = migrations.set_out(session, server_id, move_id, to)
     migrations.note(move, MIGRATING)
-    told = notifications.action(session, server, origin, "resize.start")
-    address = migrations.address_of(session, move.source_host)
-    return placed | {"address": address, "_events": [*placed["_events"], told]}
+    placed["address"] = migrations.address_of(session, move.source_host)
+    return notifications.step(session, server, origin, "resize.start", placed)
 
 
 def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server is on its destination from now on, in its new flavor."""
     server, move = migrations.held(session, server_id, move_id)
-    told = notifications.action(session, server, origin, "resize.end")
+    told = notifications.step(session, server, origin, "resize.end")
     _be_on(server, move.dest_host, move.new_flavor, move.incarnations.dest)
     migrations.hold(move, move.old_flavor, beyond=move.new_flavor)
     migrations.note(move, POST_MIGRATING)
-    return {"_events": [told]}
+    return told
 
 
 @recorded("move back")
@@ -64,7 +63,7 @@ def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
     """The server's ports are on its destination, and carry nothing yet."""
     server = session.get_one(Server, server_id)
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
-    return {"_events": [notifications.action(session, server, origin, "resize_finish.start")]}
+    return notifications.step(session, server, origin, "resize_finish.start")
 
 
 @recorded("bind ports to source")
@@ -94,7 +93,7 @@ def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Va
     server.launched_at = utcnow()
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
     migrations.note(move, FINISHED)
-    return {"_events": [notifications.action(session, server, origin, "resize_finish.end")]}
+    return notifications.step(session, server, origin, "resize_finish.end")
 
 
 # --- for good, or back ----------------------------------------------------------------------------------------------
@@ -107,12 +106,11 @@ def begin_revert(session: Session, server_id: str, move_id: int, origin: Origin)
         CommandError: "host-down", the source does not answer; the destination's guest is not to be touched then.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
-    host = session.get(Host, move.source_host)
-    if host is None or not host.alive:
+    if hosts.down(session, [move.source_host]):
         raise CommandError("host-down", f"Host {move.source_host} does not answer.")
     migrations.note(move, REVERTING)
     server = session.get_one(Server, server_id)
-    return {"_events": [notifications.action(session, server, origin, "resize_revert.start")]}
+    return notifications.step(session, server, origin, "resize_revert.start")
 
 
 def revert(session: Session, server_id: str, move_id: int, origin: Origin) -> None:
@@ -129,4 +127,4 @@ def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> 
     server.vm_state = move.old_vm_state
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
     migrations.settle(move, REVERTED)
-    return {"_events": [notifications.action(session, server, origin, "resize_revert.end")]}
+    return notifications.step(session, server, origin, "resize_revert.end")

@@ -11,9 +11,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, spec
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration
+from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration, newest_of
 from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ERROR
@@ -27,8 +27,7 @@ from pileus.operations.debts import owe
 
 def require_dead(session: Session, host: str | None) -> None:
     """Raises Invalid: a host that servers are to leave as they can lives."""
-    found = session.get(Host, host) if host else None
-    if found is not None and found.alive:
+    if host and not hosts.down(session, [host]):
         raise Invalid(f"Compute service of {host} is still in use.")
 
 
@@ -48,8 +47,7 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     server, move, placed = migrations.place(session, server_id, move_id, replace(to, excluded=(source, *to.excluded)))
     move.source_incarnation = Incarnations.to(server.prepared).source
     migrations.note(move, PRE_MIGRATING)
-    told = notifications.action(session, server, origin, "evacuate")
-    return placed | {"_events": [*placed["_events"], told]}
+    return notifications.step(session, server, origin, "evacuate", placed)
 
 
 def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: Origin) -> None:
@@ -81,7 +79,6 @@ def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: 
 def failed(session: Session, server: Server, _origin: Origin, _error: dict[str, str]) -> None:
     """One that got as far as its destination is in error there; else nothing has become of it."""
     server.admin_pass = None
-    newest = select(Migration).where(Migration.server_id == server.id).order_by(Migration.id.desc()).limit(1)
-    move = session.scalars(newest).one()
+    move = session.scalars(newest_of(server.id)).one()
     if (move.type, move.status) == (EVACUATION, DONE):
         server.vm_state = ERROR

@@ -112,8 +112,7 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     server, move, placed = migrations.set_out(session, server_id, move_id, to)
     server.prepared = move.incarnations.dest
     _go_on(move, PREPARING)
-    told = notifications.action(session, server, origin, "live_migration_pre.start")
-    return placed | {"_events": [*placed["_events"], told]}
+    return notifications.step(session, server, origin, "live_migration_pre.start", placed)
 
 
 def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
@@ -121,7 +120,7 @@ def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) ->
     server, move = migrations.held(session, server_id, move_id)
     _go_on(move, RUNNING)
     server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
-    return {"_events": [notifications.action(session, server, origin, "live_migration_pre.end")]}
+    return notifications.step(session, server, origin, "live_migration_pre.end")
 
 
 @recorded("unbind ports from destination")
@@ -136,11 +135,12 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     move = session.get_one(Migration, move_id)
     migrations.release_source(session, [move])
     server, move = migrations.held(session, server_id, move_id)
-    told = notifications.action(session, server, origin, "live_migration_post.start")
-    server.host, server.incarnation, server.updated_at = move.dest_host, move.incarnations.dest, utcnow()
+    told = notifications.step(session, server, origin, "live_migration_post.start")
+    server.host, server.incarnation = move.dest_host, move.incarnations.dest
+    server.touch()
     migrations.note(move, POST_MIGRATING)
     server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
-    return {"_events": [told]}
+    return told
 
 
 def finish(session: Session, server: Server, move_id: int, run: bool, left: Values, origin: Origin) -> Values:
@@ -152,14 +152,14 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
-    told = notifications.action(session, server, origin, "live_migration_post.end")
+    told = notifications.step(session, server, origin, "live_migration_post.end")
     if left["arrive"]:
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
         gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source)
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
-    return {"_events": [told]}
+    return told
 
 
 def show_progress(session: Session, progress: Progress) -> None:

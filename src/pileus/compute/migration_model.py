@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, Select, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pileus.compute.incarnations import Incarnations
@@ -24,6 +25,8 @@ LIVE_OPEN = (QUEUED, PREPARING, RUNNING, POST_MIGRATING)
 """Statuses of live migrations that are in progress."""
 OPEN = (ACCEPTED, PRE_MIGRATING, MIGRATING, FINISHED, CONFIRMING, REVERTING, *LIVE_OPEN)
 """Statuses of moves that nothing came of yet: what the server has on its source is kept."""
+FIRST = {RESIZE: PRE_MIGRATING, MIGRATION: PRE_MIGRATING, LIVE: QUEUED, EVACUATION: ACCEPTED}
+"""The status that a move of each type begins with."""
 UNCONFIRMED = text("status IN ('finished', 'confirming')")
 
 
@@ -75,3 +78,8 @@ class Migration(Base):
     def incarnations(self) -> Incarnations:
         """Of its guests; those of a move that has not begun are none that a guest has."""
         return Incarnations(self.source_incarnation or 0)
+
+
+def newest_of(server_id: str, what: Any = Migration) -> Select[Any]:
+    """The query for the last move of a server, whatever came of it, or for a column of that."""
+    return select(what).where(Migration.server_id == server_id).order_by(Migration.id.desc()).limit(1)

@@ -18,9 +18,9 @@ from pileus.compute.migration_model import (
     CONFIRMED,
     EVACUATION,
     FAILED,
+    FIRST,
     NOT_DONE,
     OPEN,
-    PRE_MIGRATING,
     Migration,
 )
 from pileus.compute.model import Host, Server
@@ -38,25 +38,25 @@ from pileus.placement import allocations
 
 
 def begin(
-    session: Session, server: Server, kind: str, flavor: FlavorSnapshot, asks: Requester, status: str = PRE_MIGRATING
+    session: Session, server: Server, kind: str, asks: Requester, flavor: FlavorSnapshot | None = None
 ) -> Migration:
-    """A move that was asked for; `kind`: one of the types."""
-    old = server.flavor
+    """A move that was asked for; `kind`: one of the types; `flavor`: the new one, if there is to be one."""
+    old, new = server.flavor, flavor or server.flavor
     move = Migration(
         uuid=new_id(),
         server_id=server.id,
         type=kind,
-        status=status,
+        status=FIRST[kind],
         source_host=server.host,
         old_flavor=old,
-        new_flavor=flavor,
+        new_flavor=new,
         old_vm_state=server.vm_state,
         user_id=asks.caller.user_id,
         project_id=asks.project_id,
         owner_id=server.project_id,
         created_at=utcnow(),
     )
-    hold(move, flavor, beyond=old)
+    hold(move, new, beyond=old)
     session.add(move)
     session.flush()
     return move

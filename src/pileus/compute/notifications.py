@@ -40,6 +40,12 @@ def action(session: Session, server: Server, origin: Origin, event: str, error: 
     return emit(session, f"instance.{event}", told, "ERROR" if error else "INFO")
 
 
+def step(session: Session, server: Server, origin: Origin, event: str, result: Values | None = None) -> Values:
+    """As `action`, in a step; returns the step's result, with the *notify* stage after those that it has."""
+    result = result or {}
+    return result | {"_events": [*result.get("_events", ()), action(session, server, origin, event)]}
+
+
 def _publisher(server: Server) -> str:
     return f"nova-compute:{server.host or ''}"
 

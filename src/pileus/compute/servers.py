@@ -13,7 +13,7 @@ from pileus.compute import spec, states
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.compute.snapshots import News
 from pileus.compute.unnamed import unnamed
-from pileus.db import Session, utcnow
+from pileus.db import Session, new_id, utcnow
 from pileus.db.among import among
 from pileus.db.reading import Reader
 from pileus.errors import Conflict, NotFound
@@ -102,6 +102,11 @@ def origin(server: Server, asks: Requester) -> Origin:
     return Origin(asks.request_id, asks.caller.user_id, server.project_id)
 
 
+def own_origin(server: Server) -> Origin:
+    """A request that nobody made: what is done to a server of our own accord."""
+    return Origin(f"req-{new_id()}", None, server.project_id)
+
+
 def require_unlocked(server: Server, asks: Requester) -> None:
     """Raises Conflict if the server is locked; administrators are not stopped by that."""
     if server.locked_by is not None and not asks.is_admin:
@@ -172,7 +177,8 @@ def add_fault(session: Session, server: Server, message: str) -> None:
 
 def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
     """Move a server to another vm_state; only flows do this, by what their transitions say."""
-    server.vm_state, server.updated_at = vm_state, utcnow()
+    server.vm_state = vm_state
+    server.touch()
     if vm_state in (states.ERROR, states.DELETED):
         server.admin_pass = None  # no guest will be built with it
     if power_state is not None:
@@ -226,7 +232,8 @@ def catch_up(server: Server, answered_at: float | None) -> None:
 def _follow(server: Server, power_state: int) -> None:
     if server.power_state == power_state:
         return
-    server.power_state, server.updated_at = power_state, utcnow()
+    server.power_state = power_state
+    server.touch()
     server.vm_state = states.BY_ITSELF.get((server.vm_state, power_state), server.vm_state)
 
 
@@ -256,6 +263,6 @@ def update(session: Session, server: Server, values: Values, asks: Asks) -> None
     for name, value in values.items():
         if name != "pinned_availability_zone":
             setattr(server, _COLUMNS.get(name, name), value)
-    server.updated_at = utcnow()
+    server.touch()
     if {"name", "hostname"} & values.keys():
         refresh_data(session, server, asks.request_id)

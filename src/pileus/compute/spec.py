@@ -30,7 +30,7 @@ from pileus.agent.commands import (
     UpdateInstanceData,
 )
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import Migration
+from pileus.compute.migration_model import Migration, newest_of
 from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, RESIZED, TOLD
@@ -193,12 +193,10 @@ def discard(_session: Session, server_id: str, incarnation: int, stash: bool = T
 @builds(StashGuest)
 def stash(session: Session, server_id: str, timeout_s: float) -> Command:
     """The command that sets a guest aside for the host that its server goes to."""
-    newest = select(Migration.dest_host).where(Migration.server_id == server_id).order_by(Migration.id.desc()).limit(1)
     found = session.execute(select(Server.incarnation).where(Server.id == server_id)).scalar_one_or_none()
     incarnation: int = _known(found, server_id)
-    return StashGuest(
-        server_id=server_id, incarnation=incarnation, to=session.scalar(newest) or "", timeout_s=timeout_s
-    )
+    to = session.scalar(newest_of(server_id, Migration.dest_host)) or ""
+    return StashGuest(server_id=server_id, incarnation=incarnation, to=to, timeout_s=timeout_s)
 
 
 @builds(DropStash)

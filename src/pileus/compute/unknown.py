@@ -152,7 +152,7 @@ def _give_back(session: Session, server: Server, guest: UnknownGuest, origin: Or
     note(session, "server.adopt", server.id, msgspec.structs.replace(origin, project_id=server.project_id))
     server.incarnation = guest.incarnation
     server.vm_state, server.power_state = _states(guest)
-    server.updated_at = utcnow()
+    server.touch()
     return Adopted(server)
 
 
@@ -280,7 +280,7 @@ def _key(data: InstanceData) -> KeySnapshot | None:
 def _claim(session: Session, server: Server) -> None:
     """What the guest uses anyway is claimed, whether there is room or not."""
     session.lock(allocations.LOCK)
-    request = request_of(server, ())
+    request = request_of(server)
     provider_id = session.get_one(Host, server.host).provider_id
     allocations.release(session, [server.id])
     claim = Claim(server.id, provider_id, server.project_id, server.user_id, request.resources)

@@ -37,28 +37,30 @@ def delete(op: Operation, server_id: str) -> None:
     """From the request to 404. A host that does not answer is left behind: it is owed the discarding of the guest."""
     place = op.step("find host", find_host, server_id)
     hosts = [host for host in (place["host"], *place.get("moving", ())) if host]  # before 0008 none was journaled
-    left_behind = [left for host in hosts if (left := discard_guest(op, server_id, place | {"host": host}))]
+    incarnation = place.get("incarnation", 0)  # release 0001 journaled none
+    left_behind = [left for host in hosts if (left := discard_guest(op, server_id, host, incarnation))]
     op.step("release", release, server_id, left_behind, op.origin, last=True)
 
 
-def discard_guest(op: Operation, server_id: str, place: Values, condemned: bool = False) -> LeftBehind | None:
-    """Have a guest removed from its host; one that does not answer is to be owed what is given back.
+def discard_guest(
+    op: Operation, server_id: str, host: str, incarnation: int, *, condemned: bool = False
+) -> LeftBehind | None:
+    """Have a guest removed from a host; one that does not answer is to be owed what is given back.
 
     Args:
-        place: the host, and the guest's incarnation.
+        incarnation: of the guest; older ones go with it.
         condemned: nobody needs the guest any more: so is one that cannot do it now.
 
     Raises:
         CommandError: the host said why it could not.
     """
-    # Release 0001 journaled no incarnation.
-    discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
+    discard = spec.discard.owed(server_id=server_id, incarnation=incarnation)
     try:
-        op.command("discard guest", place["host"], discard)
+        op.command("discard guest", host, discard)
     except CommandError as error:
         if error.code != "host-down" and not condemned:
             raise
-        return (place["host"], discard)
+        return (host, discard)
     return None
 
 

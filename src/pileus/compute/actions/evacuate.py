@@ -6,15 +6,13 @@ its former host owes us the discarding of its copy. Past that nothing is undone;
 
 from __future__ import annotations
 
-from typing import Any
-
 from pileus.agent.commands import TakeOverGuest
 from pileus.api import Requester, Values, changed, since, until
 from pileus.api.schema import BOOLEAN, obj
 from pileus.compute import evacuations, migrations, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.actions.attempts import on_some_host
-from pileus.compute.migration_model import ACCEPTED, EVACUATION
+from pileus.compute.migration_model import EVACUATION
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.scheduler import Destination
@@ -115,7 +113,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
         raise Invalid("The target host can't be the same one.")
     evacuations.require_dead(session, server.host)
     server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
-    move = migrations.begin(session, server, EVACUATION, server.flavor, asks, ACCEPTED)
+    move = migrations.begin(session, server, EVACUATION, asks)
     move.dest_host, server.prepared = host, server.next_incarnation
     return evacuate.arguments(
         server.id,
@@ -134,7 +132,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
 evacuate.undone(migrations.given_up)
 
 
-def _arrived(session: Session, server_id: str, run: bool, done: dict[str, Any]) -> None:
+def _arrived(session: Session, server_id: str, run: bool, done: Values) -> None:
     """The guest is there."""
     with evacuate.arriving(session, server_id, done) as server:
         server.vm_state = ACTIVE if run else STOPPED

@@ -18,7 +18,7 @@ from pileus.compute import hosts, live_moves, migrations, notifications, schemas
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import LIVE, QUEUED
+from pileus.compute.migration_model import LIVE
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
@@ -161,7 +161,7 @@ def _settle_in(
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, {"host": source, "incarnation": guests.source}, condemned=True)
+    left = discard_guest(op, server_id, source, guests.source, condemned=True)
     owing = {"arrive": not done, "discard": left is not None}
     op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
 
@@ -189,7 +189,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     if not asks.at_least("2.34"):
         _check(session, server, host)
     block = str(body["block_migration"])
-    move = migrations.begin(session, server, LIVE, server.flavor, asks, QUEUED)
+    move = migrations.begin(session, server, LIVE, asks)
     settings, gib = asks.settings, server.flavor.ram / 1024 + server.flavor.disk_gib
     return live_migrate.arguments(
         server.id,

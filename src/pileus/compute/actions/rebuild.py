@@ -96,7 +96,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
             setattr(server, column, body[name])
     server.image_id, server.image = image.id, requested.image_snapshot(asks.settings, image)
     server.admin_pass = body.get("adminPass") or requested.new_password()
-    server.updated_at = utcnow()
+    server.touch()
     settings = asks.settings
     return rebuild.arguments(
         server.id,

@@ -49,7 +49,7 @@ from pileus.compute.states import (
     RESIZING,
     STOPPED,
 )
-from pileus.db import Contended, Database, Session, in_seconds, new_id
+from pileus.db import Contended, Database, Session, in_seconds
 from pileus.errors import Invalid
 from pileus.operations import Arguments, CommandError, Operation, Origin
 from pileus.operations.start import Busy, start
@@ -134,7 +134,7 @@ def _resizing(session: Session, server: Server, body: Values, asks: Requester) -
     more = (flavor.vcpus - server.flavor.vcpus, flavor.ram - server.flavor.ram)
     quotas.take_difference(session, server.project_id, *more)
     server.disk_config = body.get("OS-DCF:diskConfig", server.disk_config)
-    move = migrations.begin(session, server, RESIZE, flavor, asks)
+    move = migrations.begin(session, server, RESIZE, asks, flavor)
     excluded = [] if asks.settings.allow_resize_to_same_host else [move.source_host]
     return _arguments(server, move, excluded, None, asks)
 
@@ -148,7 +148,7 @@ def _migrating(session: Session, server: Server, body: object, asks: Requester) 
         hosts.named(session, host)
         if host == server.host:
             raise Invalid("Cannot migrate to the host where the server exists.")
-    move = migrations.begin(session, server, MIGRATION, server.flavor, asks)
+    move = migrations.begin(session, server, MIGRATION, asks)
     return _arguments(server, move, [move.source_host], host, asks)
 
 
@@ -227,7 +227,7 @@ def _confirmation(session: Session, server: Server) -> Arguments:
 
 def _begin_confirm(session: Session, server_id: str, origin: Origin) -> Values:
     server = session.get_one(Server, server_id)
-    return {"_events": [notifications.action(session, server, origin, "resize_confirm.start")]}
+    return notifications.step(session, server, origin, "resize_confirm.start")
 
 
 def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool, origin: Origin) -> Values:
@@ -240,7 +240,7 @@ def _confirmed(session: Session, server_id: str, move_id: int, left_behind: bool
             migrations.leave_behind(session, [move], origin.request_id)
         else:
             migrations.confirmed(move)
-        return {"_events": [notifications.action(session, server, origin, "resize_confirm.end")]}
+        return notifications.step(session, server, origin, "resize_confirm.end")
 
 
 @action(
@@ -302,7 +302,6 @@ def _confirm_by_itself(db: Database, server_id: str) -> bool:
     with suppress(Busy, Contended, Invalid), db.write() as session:
         server = servers.held(session, server_id)
         if server is not None and server.vm_state == RESIZED:
-            origin = Origin(f"req-{new_id()}", None, server.project_id)
-            start(session, confirm_resize.kind, origin, _confirmation(session, server))
+            start(session, confirm_resize.kind, servers.own_origin(server), _confirmation(session, server))
             return True
     return False

@@ -18,7 +18,7 @@ from pileus.compute.actions.delete import LeftBehind, discard_guest
 from pileus.compute.model import Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.states import ACTIVE, PAUSED, SHELVED, SHELVED_OFFLOADED, STOPPED, SUSPENDED
-from pileus.db import Session, in_seconds, new_id, utcnow
+from pileus.db import Session, in_seconds, utcnow
 from pileus.errors import Conflict
 from pileus.image import snapshots
 from pileus.network import server_ports
@@ -147,7 +147,7 @@ def shelve_offload(op: Operation, server_id: str) -> None:
 
 def _leave(op: Operation, server_id: str) -> None:
     place = op.step("find host", find_host, server_id)
-    left_behind = discard_guest(op, server_id, place, condemned=True)
+    left_behind = discard_guest(op, server_id, place["host"], place.get("incarnation", 0), condemned=True)
     op.step("leave host", leave, server_id, left_behind, op.origin, last=True)
 
 
@@ -187,7 +187,7 @@ def offload(session: Session, server_id: str) -> None:
     if server is None or task_states(session, [server_id]):
         return
     if server.vm_state == SHELVED:
-        shelve_offload.start(session, Origin(f"req-{new_id()}", None, server.project_id), server_id)
+        shelve_offload.start(session, servers.own_origin(server), server_id)
     server.shelved_at = in_seconds(0) if server.vm_state == SHELVED else None  # an administrator reset its state
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -64,7 +64,7 @@ def place(session: Session, calls: list[tuple[Any, ...]]) -> list[Values | Comma
 def _requests(session: Session, servers: Mapping[str, Server], calls: list[tuple[Any, ...]]) -> list[Request]:
     known = groups.load(session, {server.group_id for server in servers.values() if server.group_id})
     return [
-        request_of(servers[server_id], tuple(excluded), known.get(servers[server_id].group_id or ""))
+        request_of(servers[server_id], excluded, known.get(servers[server_id].group_id or ""))
         for server_id, excluded in calls
     ]
 
@@ -87,7 +87,7 @@ def move(session: Session, server: Server, flavor: FlavorSnapshot, to: Destinati
         group = groups.load(session, {server.group_id}).get(server.group_id) if server.group_id else None
         if group:
             group.leave(server.host or "")
-        wanted = replace(request_of(server, tuple(to.excluded), group, flavor), host=to.host, source=server.host)
+        wanted = replace(request_of(server, to.excluded, group, flavor), host=to.host, source=server.host)
         if to.forced:
             wanted = replace(wanted, zone=None, hints={}, extra_specs={}, image_properties={}, group=None, forced=True)
         return [wanted]
@@ -142,21 +142,21 @@ def release_all(session: Session, server_ids: Collection[str], also: Collection[
 
 
 def request_of(
-    server: Server, excluded: tuple[str, ...], group: Group | None = None, flavor: FlavorSnapshot | None = None
+    server: Server, excluded: Sequence[str] = (), group: Group | None = None, flavor: FlavorSnapshot | None = None
 ) -> Request:
     """What a server needs, from its row; `group`: the one that it is in; `flavor`: in place of its own."""
     flavor = flavor or server.flavor
     resources = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": flavor.disk_gib}
     return Request(
-        server.id,
-        server.project_id,
-        server.user_id,
-        {name: amount for name, amount in resources.items() if amount},
-        server.availability_zone,
-        server.requested_host,
-        server.scheduler_hints,
-        flavor.extra_specs,
-        server.image.properties,
-        excluded,
-        group,
+        server_id=server.id,
+        project_id=server.project_id,
+        user_id=server.user_id,
+        resources={name: amount for name, amount in resources.items() if amount},
+        zone=server.availability_zone,
+        host=server.requested_host,
+        hints=server.scheduler_hints,
+        extra_specs=flavor.extra_specs,
+        image_properties=server.image.properties,
+        excluded=tuple(excluded),
+        group=group,
     )
