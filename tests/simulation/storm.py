@@ -203,7 +203,7 @@ class Storm:
             self._lose()
         for step in range(CALM_STEPS):
             self._step()
-            if self._doomed and step < DEAD:
+            if self._doomed and step < DEAD and step % 10 == 0:
                 self.clients.flee()
             if step == DEAD:
                 self.clients.give_back()
