@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from pileus.agent.commands import PowerState
+from pileus.agent.storage import moved
 from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Database, Session
@@ -20,8 +21,8 @@ from pileus.network.wiring import wire
 from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
-from tests.simulation.hosts import SimulatedAgent
-from tests.simulation.live import Guest
+from tests.simulation.agents import SimulatedAgent
+from tests.simulation.guests import Guest, Storage, content
 from tests.unit import uses
 
 Stashes = dict[tuple[str, str], int | None]
@@ -39,12 +40,20 @@ POWER = {
 SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
 
 
-def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
+def check(
+    db: Database,
+    agents: Iterable[SimulatedAgent],
+    storage: Storage,
+    northbound: FakeNorthbound,
+    accepted: set[str],
+) -> None:
     """Raises AssertionError naming the property that does not hold."""
     guests: GuestsByServer = {}
     stashes: Stashes = {}
     for agent in agents:
-        stashes |= {key: guest.aside for key, guest in agent.hypervisor.stashes.items()}
+        _files(agent, storage)
+        for host in agent.hypervisor.hosts:
+            stashes |= {(host, id): moved.noted(aside) for id, aside in storage.aside(host).items()}
         for (host, server_id), guest in agent.hypervisor.guests.items():
             guests.setdefault(server_id, []).append((host, guest))
     with db.read() as session:
@@ -62,6 +71,22 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
         _rebuilt(session, guests)
         _told_once(session)
     uses.compare(db)
+
+
+def _files(agent: SimulatedAgent, storage: Storage) -> None:
+    """Each guest has its disk, and nobody else has it; nothing is left of others, and nobody is waited for."""
+    hypervisor = agent.hypervisor
+    assert not hypervisor.awaited, f"guests that are awaited for ever: {hypervisor.awaited}"
+    for host in hypervisor.hosts:
+        here = {server_id for on, server_id in hypervisor.guests if on == host}
+        left = set(storage.on(host).known()) - here - storage.aside(host).keys()
+        assert not left, f"files are left on {host}: {left}"
+    for (host, server_id), guest in hypervisor.guests.items():
+        files = storage.on(host).guest(server_id)
+        if guest.defined:
+            assert files.root.exists(), f"the disk of {server_id} on {host} was removed"
+            assert content(files) == guest.disk, f"{server_id} on {host} has another disk than it was defined with"
+            assert not files.anothers, f"the disk of {server_id} on {host} belongs to {files.owned}"
 
 
 def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:

@@ -28,7 +28,7 @@ from pileus.compute.actions import (
     resize,
     shelve,
 )
-from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, RUNNING, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.policies import MEMBER, RULES
 from pileus.compute.services import Change
@@ -37,7 +37,7 @@ from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
 from pileus.image.model import Image
-from pileus.jsontypes import Json
+from pileus.jsontypes import Json, Values
 from pileus.network import networks, security_group_rules, server_ports
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.operations.debts import open_debts
@@ -109,18 +109,20 @@ class Clients:
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", "abort", *self._fond, *self._fond]
+        kinds = ["delete", "network", "group", "data", "drop", *self._fond, *self._fond]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
-    def _ask(self, request: Callable[[Session], set[str] | None]) -> None:
+    def _ask(self, request: Callable[[Session], set[str] | None]) -> bool:
+        """Whether it was accepted, and heard of."""
         try:
             with self._db.write() as session:
                 made = request(session)
         except (PileusError, OperationalError, Contended):
             self.refused += 1
-        else:
-            self.accepted |= made or set()
+            return False
+        self.accepted |= made or set()
+        return True
 
     def _create(self, session: Session) -> set[str]:
         count = self._dice.pick((1, 1, 2))
@@ -174,8 +176,6 @@ class Clients:
             body = {"name": "i"}
         elif kind == "resize":
             body = {"flavorRef": self._dice.pick(("42", "84", "d1"))}
-        elif kind == "live":
-            body = {"host": None, "block_migration": True, "disk_over_commit": False}
         elif kind == "attach":
             body = self._interface(session)
         elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now
@@ -188,6 +188,8 @@ class Clients:
         asks = self._owner()
         if kind == "evacuate":
             body = self._evacuation(session, asks)
+        elif kind == "live":
+            body = self._live_migration(session, asks)
         ACTIONS[kind].ask(session, asks, server_id, body)
 
     def _interface(self, session: Session) -> dict[str, str]:
@@ -243,12 +245,34 @@ class Clients:
                 body["force"] = self._dice.chance(0.5)
         return body
 
-    def _abort(self, session: Session) -> None:
-        """A live migration that has not begun yet, or of which the source does not hear, is to end."""
-        under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
-        if move := session.scalars(under_way.order_by(Migration.id).limit(1)).first():
-            server = session.get_one(Server, move.server_id)
-            server_migrations.steer(session, server, str(move.id), Steering.ABORT, LIVE_OPEN, self._owner())
+    def _live_migration(self, session: Session, asks: Requester) -> Json:
+        """What a client of some release says; `auto` more often than what one has to know of the storage."""
+        asks.version = self._dice.pick(((2, 1), (2, 25), (2, 30), (2, 68)))
+        block: Json = self._dice.pick((True, False) if asks.version == (2, 1) else ("auto", "auto", True, False))
+        body: dict[str, Json] = {"host": None, "block_migration": block}
+        if asks.version == (2, 1):
+            body["disk_over_commit"] = False
+        if self._dice.chance(0.2):
+            body["host"] = self._dice.pick(sorted(session.scalars(select(Host.name))))
+            if asks.version == (2, 30):
+                body["force"] = self._dice.chance(0.5)
+        return body
+
+    def steer(self) -> Values | None:
+        """A live migration is to end, or to come to its end; what its source is to be told."""
+        told: list[Values] = []
+
+        def steer(session: Session) -> None:
+            under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
+            if moves := session.scalars(under_way.order_by(Migration.id)).all():
+                move = self._dice.pick(moves)
+                wanted = self._dice.pick(list(Steering))
+                when = LIVE_OPEN if wanted == Steering.ABORT else (RUNNING,)
+                server = session.get_one(Server, move.server_id)
+                found = server_migrations.steer(session, server, str(move.id), wanted, when, self._owner())
+                told.extend([found] if found else [])
+
+        return told[0] if self._ask(steer) and told else None
 
     def _overdue(self, session: Session) -> None:
         """What housekeeping does of its own accord."""
