@@ -38,12 +38,10 @@ class Moves(Guests):
                     found.power_state, found.saved = PowerState.SHUTDOWN, False
                     self._trouble()
             with timeline.stage("set disk aside"):
-                if found := self.guests.get(key):
-                    found.defined, found.ports = False, ()
-                    self._trouble()
+                self.guests.pop(key, None)
+                self._trouble()
                 moved.set_aside(files, aside)
                 self._trouble()
-        self.guests.pop(key, None)
         return {"power_state": PowerState.SHUTDOWN, "files": moved.names(aside)}
 
     def receive(self, host: str, command: ReceiveGuest, timeline: Timeline) -> Result:

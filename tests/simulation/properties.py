@@ -42,7 +42,7 @@ SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
 
 def check(
     db: Database,
-    agents: Iterable[SimulatedAgent],
+    agents: Sequence[SimulatedAgent],
     storage: Storage,
     northbound: FakeNorthbound,
     accepted: set[str],
@@ -51,7 +51,6 @@ def check(
     guests: GuestsByServer = {}
     stashes: Stashes = {}
     for agent in agents:
-        _files(agent, storage)
         for host in agent.hypervisor.hosts:
             stashes |= {(host, id): moved.noted(aside) for id, aside in storage.aside(host).items()}
         for (host, server_id), guest in agent.hypervisor.guests.items():
@@ -63,6 +62,8 @@ def check(
         reverting = {move.server_id for move in moves if move.status == "reverting"}
         assert accepted <= servers.keys(), "an accepted server is not there"
         assert guests.keys() <= servers.keys(), "a guest belongs to no server"
+        for agent in agents:
+            _files(agent, storage, {(server.host, server.id) for server in servers.values()})
         for server in servers.values():
             _server_and_guest(server, guests.get(server.id, []), reverting=server.id in reverting)
         _moves(servers, moves, stashes)
@@ -73,13 +74,16 @@ def check(
     uses.compare(db)
 
 
-def _files(agent: SimulatedAgent, storage: Storage) -> None:
-    """Each guest has its disk, and nobody else has it; nothing is left of others, and nobody is waited for."""
+def _files(agent: SimulatedAgent, storage: Storage, servers: set[tuple[str | None, str]]) -> None:
+    """Each guest has its disk, and nobody else has it; nothing is left of others, and nobody is waited for.
+
+    Args:
+        servers: with the hosts that they are on.
+    """
     hypervisor = agent.hypervisor
     assert not hypervisor.awaited, f"guests that are awaited for ever: {hypervisor.awaited}"
     for host in hypervisor.hosts:
-        here = {server_id for on, server_id in hypervisor.guests if on == host}
-        left = set(storage.on(host).known()) - here - storage.aside(host).keys()
+        left = {id for id in storage.on(host).known() if (host, id) not in servers} - storage.aside(host).keys()
         assert not left, f"files are left on {host}: {left}"
     for (host, server_id), guest in hypervisor.guests.items():
         files = storage.on(host).guest(server_id)

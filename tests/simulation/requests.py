@@ -48,7 +48,11 @@ from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member", "manager"))
-ALLOWED = ("os_compute_api:os-shelve:shelve_offload", "os_compute_api:os-evacuate")
+ALLOWED = (
+    "os_compute_api:os-shelve:shelve_offload",
+    "os_compute_api:os-evacuate",
+    "os_compute_api:os-migrate-server:migrate_live:host",
+)
 POLICY = Policy(RULES | dict.fromkeys(ALLOWED, MEMBER), None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
@@ -79,8 +83,9 @@ LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "r
 SHELVING = ["shelve", "offload", "unshelve"]
 """What takes so long that a storm is longer, and has room for little else."""
 MOVING = ["resize", "migrate", "live", "evacuate"]
+GOING = ["live", "live", "pause", "unpause"]
 SLEEPING = ["suspend", "resume", "pause", "unpause", "stop", "start"]
-THEMES = (SHELVING, MOVING, SLEEPING)
+THEMES = (SHELVING, MOVING, GOING, SLEEPING)
 """What some storms are about, so that the rare ends of these are seen, too; others are about everything."""
 
 
@@ -102,10 +107,16 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
         self._db, self._dice, self._settings, self._left = db, dice, settings, servers
-        self._fond = dice.pick(THEMES) if dice.chance(0.36) else list(ACTIONS)
+        self._fond = dice.pick(THEMES) if dice.chance(0.4) else list(ACTIONS)
+        self.moves = self._fond in (MOVING, GOING)
         self.shelves = self._fond is SHELVING
         self.accepted: set[str] = set()
         self.refused = 0
+
+    def begin(self) -> None:
+        """Servers are asked for before the storm."""
+        for _ in range(2):
+            self._ask(self._create)
 
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""

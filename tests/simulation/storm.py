@@ -27,6 +27,7 @@ from tests.simulation.replicas import Replica, dies
 from tests.simulation.requests import Clients, cloud_settings
 
 STORM_STEPS = (150, 500)
+BEGINNING_STEPS = 300
 CALM_STEPS = 6000
 LONG = 2000
 DEAD = 1000
@@ -79,6 +80,8 @@ class Storm:
         self._beaten = START
 
     def run(self) -> None:
+        if self.clients.moves:
+            self._begin_calmly()
         for _ in range(int(self.dice.between(*STORM_STEPS) * (3 if self.clients.shelves else 1))):
             self._fault()
             self._step()
@@ -88,7 +91,7 @@ class Storm:
                 self.clients.go_on()
             if self.dice.chance(0.15):
                 self.clients.decide()
-            if self.dice.chance(0.02):
+            if self.dice.chance(0.006):
                 self._steer()
             if self.dice.chance(0.01):
                 self.trips.ask()
@@ -99,6 +102,16 @@ class Storm:
             images.check(session, self.images)
         self.trips.check()
         self._count()
+
+    def _begin_calmly(self) -> None:
+        """There are servers when the storm begins, so that it is about what becomes of these."""
+        self.dice.calm = True
+        self.clients.begin()
+        for step in range(BEGINNING_STEPS):
+            self._step()
+            if step % 25 == 24 and self._quiet():
+                break
+        self.dice.calm = False
 
     def _count(self) -> None:
         """How many operations of each kind ended in which way."""
@@ -135,7 +148,7 @@ class Storm:
         life = agent.agent
         for _ in range(self.dice.pick((0, 0, 0, 4, 40))):
             self.clock.now += self.dice.between(0.0, 1.0)
-            if self.dice.chance(0.1) and not self.dice.calm:
+            if self.dice.chance(0.02) and not self.dice.calm:
                 self._steer()
             actor = self.dice.pick([*self.replicas, *self.agents])
             if isinstance(actor, SimulatedAgent):
