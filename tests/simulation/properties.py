@@ -90,7 +90,7 @@ def _files(agent: SimulatedAgent, storage: Storage, servers: set[tuple[str | Non
         if guest.defined:
             assert files.root.exists(), f"the disk of {server_id} on {host} was removed"
             assert content(files) == guest.disk, f"{server_id} on {host} has another disk than it was defined with"
-            assert not files.anothers, f"the disk of {server_id} on {host} belongs to {files.owned}"
+            assert not files.anothers, f"the disk of {server_id} on {host} belongs to {files.holder}"
 
 
 def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:
