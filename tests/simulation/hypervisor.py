@@ -105,6 +105,7 @@ class SimulatedHypervisor(LiveMoves, Moves):
             if found := self.guests.get(key):
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
             self._trouble()
+            on.guest(command.server_id).left(gone=key not in self.guests)
             on.guest(command.server_id).give_up(command.incarnation)
             if command.stash:
                 on.aside(command.server_id).give_up(command.incarnation)

@@ -82,6 +82,8 @@ class LiveMoves(Guests):
             raise CommandFailed("not-running", "the guest does not run")
         found.incarnation = command.age
         state, late = found.power_state, self._dice.chance(0.1)
+        if command.arrival.block:
+            self.files(host, command.server_id).left(gone=False)
         self._trouble()
         self.meanwhile()
         wanted = self.steered.get((host, command.server_id, command.incarnation))
@@ -109,6 +111,7 @@ class LiveMoves(Guests):
         self._trouble()
         found = self.guests.get((host, command.server_id))
         if found is None:
+            self.files(host, command.server_id).left(gone=True)
             return {"here": False}
         found.incarnation = command.age
         if command.run is not None:
@@ -165,9 +168,9 @@ class LiveMoves(Guests):
         found = self.guests[host, server_id]
         if run and found.coming:
             self.alone(server_id, found)
-            found.power_state, found.coming = PowerState.RUNNING, ""
+            self.files(host, server_id).note_holder(found.incarnation)
             self._trouble()
-        self.files(host, server_id).note_holder(found.incarnation)
+            found.power_state, found.coming = PowerState.RUNNING, ""
 
     def _peer(self, command: MigrateGuest) -> LiveMoves:
         return next(one for one in self.peers if command.to in one.hosts)
