@@ -1,6 +1,6 @@
 """A guest of libvirt and QEMU goes from one host to another as it runs, and back; and stays where it is if that fails.
 
-Two hypervisors on one machine stand for two hosts; needs what test_libvirt.py needs.
+Two hypervisors on one machine stand for two hosts; needs what libvirt_world.py says.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.storage.file import Holder, InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
+from tests.real.libvirt_world import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
 from tests.real.test_guest_moves import OtherHost
-from tests.real.test_libvirt import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 
