@@ -88,6 +88,10 @@ SLEEPING = ["suspend", "resume", "pause", "unpause", "stop", "start"]
 THEMES = (SHELVING, MOVING, GOING, SLEEPING)
 """What some storms are about, so that the rare ends of these are seen, too; others are about everything."""
 
+IDLE = Server.id.not_in(select(SubjectRow.subject_id))
+MOVED = select(Server.id).where(Server.vm_state == RESIZED, IDLE).order_by(Server.number)
+DOWN = select(Host.name).where(Host.forced_down)
+
 
 def cloud_settings(folder: Path, dice: Dice) -> Settings:
     """Settings of a cloud that keeps its images in a folder."""
@@ -161,9 +165,8 @@ class Clients:
         self._ask(self._deciding)
 
     def _deciding(self, session: Session) -> None:
-        idle = select(Server.id).where(Server.vm_state == RESIZED, Server.id.not_in(select(SubjectRow.subject_id)))
-        if moved := list(session.scalars(idle.order_by(Server.number))):
-            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "revert")))
+        if moved := session.fetch(MOVED):
+            self._begin(session, self._dice.pick(moved).id, self._dice.pick(("confirm", "revert")))
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
@@ -171,7 +174,7 @@ class Clients:
 
     def _fitting(self, session: Session) -> None:
         placed = Server.host.is_not(None) | (Server.vm_state == SHELVED_OFFLOADED)
-        idle = select(Server).where(placed, Server.id.not_in(select(SubjectRow.subject_id)))
+        idle = select(Server).where(placed, IDLE)
         if ready := list(session.scalars(idle.order_by(Server.number))):
             held = [one for one in ready if one.vm_state in (PAUSED, SUSPENDED, SHELVED, SHELVED_OFFLOADED)]
             server = self._dice.pick(held * 12 + ready)
@@ -228,8 +231,9 @@ class Clients:
         """A server that nothing is done to is evacuated from a host that is down."""
 
         def ask(session: Session) -> None:
-            down = select(Host.name).where(Host.forced_down)
-            idle = select(Server).where(Server.host.in_(down), Server.id.not_in(select(SubjectRow.subject_id)))
+            if not session.fetch(DOWN):
+                return
+            idle = select(Server).where(Server.host.in_(DOWN), IDLE)
             fits = Server.vm_state.in_(evacuate.evacuate.transition.when)
             if there := list(session.scalars(idle.where(fits).order_by(Server.number))):
                 self._begin(session, self._dice.pick(there).id, "evacuate")
