@@ -267,8 +267,8 @@ class Clients:
         body: dict[str, Json] = {"host": None, "block_migration": block}
         if asks.version == (2, 1):
             body["disk_over_commit"] = False
-        if self._dice.chance(0.2):
-            body["host"] = self._dice.pick(sorted(session.scalars(select(Host.name))))
+        if self._dice.chance(0.2) and (hosts := sorted(session.scalars(select(Host.name)))):
+            body["host"] = self._dice.pick(hosts)
             if asks.version == (2, 30):
                 body["force"] = self._dice.chance(0.5)
         return body
