@@ -12,7 +12,7 @@ import pytest
 
 from pileus.agent.commands import Command, GuestSpec, InstanceData
 from pileus.agent.errors import CommandFailed
-from tests.real.test_libvirt import IMAGE, Cloud, until
+from tests.real.libvirt_world import IMAGE, Cloud, until
 from tests.unit.agent.specs import image_of
 
 TICKING = b"""#!/bin/sh

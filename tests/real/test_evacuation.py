@@ -1,6 +1,6 @@
 """A guest of libvirt and QEMU whose host is dead goes on on another, with and without the disk that it had.
 
-Two hypervisors on one machine stand for two hosts; needs what test_libvirt.py needs.
+Two hypervisors on one machine stand for two hosts; needs what libvirt_world.py says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pileus.agent.commands import BuildGuest, DiscardGuest, GuestSpec, PrepareGuest, StartGuest, TakeOverGuest
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
-from tests.real.test_libvirt import IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
+from tests.real.libvirt_world import IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 

@@ -1,6 +1,6 @@
 """What is done to a guest between its boot and its end: held, saved, copied, replugged, given a password.
 
-One guest of libvirt and QEMU goes through all of it, in the order of the tests; needs what test_libvirt.py needs.
+One guest of libvirt and QEMU goes through all of it, in the order of the tests; needs what libvirt_world.py says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import Subject, refused, specification
-from tests.real.test_libvirt import HOST, PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
+from tests.real.libvirt_world import HOST, PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 

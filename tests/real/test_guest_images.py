@@ -1,6 +1,6 @@
 """Images of a guest's disk, made by libvirt and QEMU in every state that it may be in.
 
-Needs what test_libvirt.py needs, and debugfs (e2fsprogs).
+Needs what libvirt_world.py says, and debugfs (e2fsprogs).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import Subject, refused, specification
-from tests.real.test_libvirt import PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
+from tests.real.libvirt_world import PAUSED, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 

@@ -1,6 +1,6 @@
 """A guest of libvirt and QEMU goes from one host to another as it runs, and back; and stays where it is if that fails.
 
-Two hypervisors on one machine stand for two hosts; needs what test_libvirt.py needs.
+Two hypervisors on one machine stand for two hosts; needs what libvirt_world.py says.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from pileus.agent.commands import (
     Steering,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import InstanceFiles
+from pileus.agent.storage.file import Holder, InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
+from tests.real.libvirt_world import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
 from tests.real.test_guest_moves import OtherHost
-from tests.real.test_libvirt import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 
@@ -270,7 +270,15 @@ def test_hosts_that_see_the_same_storage(hosts: tuple[Host, Host], guest: GuestS
         assert refused.value.code == "shared-storage"
         there.do(DiscardGuest(server_id=guest.server_id, incarnation=3))
         assert shared.guest(guest.server_id).root.exists(), "it is the source's"
-        here.do(prepared(here, there, guest)[0])
+        here.do(prepared(here, there, guest, run=False)[0])
+        # As if neither agent lived to note that it is gone, before the destination hears that it may run.
+        files.guest(guest.server_id).note_holder(2, leaving=THERE)
+        assert here.do(StayGuest(server_id=guest.server_id)) == {"here": False}
+        assert shared.guest(guest.server_id).holder == Holder(THERE, 2), "it went, and its files with it"
+        files.guest(guest.server_id).note_holder(2, leaving=THERE)
+        look = ArriveGuest(server_id=guest.server_id, incarnation=3, run=False)
+        assert there.do(look) == {"complete": True, "power_state": 3}
+        assert shared.guest(guest.server_id).holder == Holder(HERE, 2, THERE), "the source may have it still"
         here.do(DiscardGuest(server_id=guest.server_id, incarnation=2))
         assert there.do(ArriveGuest(server_id=guest.server_id, incarnation=3, run=True)) == {
             "complete": True, "power_state": 1

@@ -1,6 +1,6 @@
 """A guest of libvirt and QEMU is set aside, goes on on its host or on another, and is taken back.
 
-Two hypervisors on one machine stand for two hosts; needs what test_libvirt.py needs.
+Two hypervisors on one machine stand for two hosts; needs what libvirt_world.py says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
-from tests.real.test_libvirt import HOST, IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
+from tests.real.libvirt_world import HOST, IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
 
 __all__ = ["pytestmark"]
 

@@ -30,8 +30,8 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
+from tests.real.libvirt_world import IMAGE, RUNNING
 from tests.real.ovn_world import HOST, Host, World, guest_port, inside, namespace, network, sh
-from tests.real.test_libvirt import IMAGE, RUNNING
 from tests.support import eventually
 from tests.unit.agent.specs import image_of
 

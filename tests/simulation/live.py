@@ -1,8 +1,8 @@
-"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last."""
+"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last, or be steered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -10,62 +10,38 @@ from pileus.agent.commands import (
     Arrival,
     ArriveGuest,
     AwaitGuest,
-    Command,
     DepartGuest,
     Departure,
     MigrateGuest,
     PowerState,
     StayGuest,
+    Steering,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.hypervisor.base import Result
+from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.timeline import Timeline
 from tests.simulation.dice import Dice
+from tests.simulation.guests import Guest, Guests, content, ports_of
 
 
-class Killed(BaseException):
-    """The process that was playing is no more."""
-
-
-class Hangs(BaseException):
-    """A command never comes back; its thread is lost."""
-
-
-class Guest(msgspec.Struct):
-    """What is on a host of a guest.
-
-    Attributes:
-        disk: the incarnation that its disk was made for, though it may have been shelved since; later commands may
-            have been about a newer one.
-        defined: it is a domain; before, only files and instance data are there.
-        saved: its memory is on the disk, with the ports that it had.
-        aside: the incarnation that it is set aside as, from the beginning of that to the end of its restoration.
-        coming: it is migrated to this host as it runs; "all": its memory is here, and not to be lost.
-    """
-
-    incarnation: int
-    disk: int
-    defined: bool = False
-    power_state: int = PowerState.SHUTDOWN
-    ports: tuple[str, ...] = ()
-    saved: bool = False
-    aside: int | None = None
-    coming: str = ""
-
-
-class LiveMoves:
-    """What is on the hosts of one agent, and the commands that move guests from host to host as they run.
+class LiveMoves(Guests):
+    """The commands that move guests from host to host as they run. Files are dealt with in the order of real hosts.
 
     Attributes:
         awaited: incarnations of the guests that may come, by host and server; an agent that dies forgets them.
+        steered: what is to become of live migrations, by host, server and incarnation; so are these.
+        meanwhile: what others do while a guest goes.
     """
 
     peers: Sequence[LiveMoves]
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, dice: Dice, hosts: list[str]) -> None:
-        self._dice, self.hosts = dice, hosts
-        self.guests: dict[tuple[str, str], Guest] = {}
+        super().__init__(dice, hosts)
         self.awaited: dict[tuple[str, str], int] = {}
+        self.steered: dict[tuple[str, str, int], Steering] = {}
+
+    # --- the source -------------------------------------------------------------------------------------------
 
     def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
         self._trouble()
@@ -73,55 +49,102 @@ class LiveMoves:
         if found.power_state == PowerState.SHUTDOWN:
             raise CommandFailed("not-running", "the guest does not run")
         found.incarnation = command.age
+        self.files(host, command.server_id).note_holder(command.incarnation, leaving=command.to)
         self._trouble()
         return dict(msgspec.to_builtins(Departure(power_state=found.power_state)))
 
-    def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
-        key = (host, command.subject)
-        with timeline.stage("create disk"):
-            self._trouble()
-            there = self.guests.get(key)
-            assert there is None or there.incarnation == command.age, "an older guest was not removed first"
-            ports = tuple(wiring.port.id for wiring in command.guest.ports)
-            self.guests[key] = there or Guest(command.age, disk=0, ports=ports, coming="some")
-            self.awaited[key] = command.age
-            self._trouble()
-        return dict(msgspec.to_builtins(Arrival(block=True)))
-
     def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
         """The guest comes to nothing there, or is whole there before it is gone here; only then does it go on."""
-        found = self.guests.get((host, command.server_id))
-        if found is None:
-            return None
-        with timeline.stage("migrate guest"):
-            there, peer = self._way(command)
-            if found.power_state == PowerState.SHUTDOWN:
-                raise CommandFailed("not-running", "the guest does not run")
-            found.incarnation = command.age
+        key = (host, command.server_id)
+        if found := self.guests.get(key):
+            with timeline.stage("migrate guest"):
+                try:
+                    self._go(host, command, found, timeline)
+                finally:
+                    self.steered.pop((*key, command.incarnation), None)
+                self._trouble()
+        if not command.arrival.block:
+            self.files(*key).note_holder(command.incarnation, command.to)
             self._trouble()
-            state, found.power_state = found.power_state, PowerState.PAUSED
-            self._trouble_or(found, state)
-            there.disk, there.defined, there.power_state = found.disk, True, PowerState.PAUSED
-            there.coming = "all"
-            self._trouble_or(found, state)
-            del self.guests[host, command.server_id]
-            self._trouble()
-            if command.run and self._dice.chance(0.8) and (command.to, command.server_id) in peer.awaited:
-                peer.go_on(command.to, command.server_id)
+        peer = self._peer(command)
+        if command.run and self._dice.chance(0.8) and (command.to, command.server_id) in peer.awaited:
+            peer.gone(host, command.server_id)
         self._trouble()
         return None
+
+    def _go(self, host: str, command: MigrateGuest, found: Guest, timeline: Timeline) -> None:
+        """Raises CommandFailed: the guest is still here."""
+        peer, to = self._peer(command), (command.to, command.server_id)
+        there = peer.guests.get(to)
+        if to not in peer.awaited or there is None or there.coming != "some":
+            raise CommandFailed("peer", "the guest is not awaited there")
+        if found.power_state == PowerState.SHUTDOWN:
+            raise CommandFailed("not-running", "the guest does not run")
+        found.incarnation = command.age
+        state, late = found.power_state, self._dice.chance(0.1)
+        if command.arrival.block:
+            self.files(host, command.server_id).left(gone=False)
+        self._trouble()
+        self.meanwhile()
+        wanted = self.steered.get((host, command.server_id, command.incarnation))
+        if timeline.abandoned:
+            raise CommandFailed("abandoned", "the live migration was not finished")
+        if wanted == Steering.ABORT:
+            raise CommandFailed("aborted", "the live migration was aborted")
+        if late and not command.force:
+            raise CommandFailed("timeout", "the live migration was not done in time")
+        found.power_state = PowerState.PAUSED  # in the end, or before, where that is forced
+        if wanted == Steering.FORCE or late:
+            self._trouble()
+        self._trouble_or(found, state)
+        if peer.guests.get(to) is not there or to not in peer.awaited:
+            found.power_state = state
+            raise CommandFailed("peer", "the guest is not awaited there any more")
+        if command.arrival.block:
+            peer.files(*to).root.write_text(str(content(self.files(host, command.server_id))))
+        there.disk, there.defined, there.power_state = found.disk, True, PowerState.PAUSED
+        there.coming = "all"
+        self._trouble_or(found, state)
+        del self.guests[host, command.server_id]
 
     def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
         self._trouble()
         found = self.guests.get((host, command.server_id))
         if found is None:
+            self.files(host, command.server_id).left(gone=True)
             return {"here": False}
         found.incarnation = command.age
+        if command.run is not None:
+            self.steered.pop((host, command.server_id, command.incarnation), None)
+            self.files(host, command.server_id).note_holder(command.incarnation)
         if command.run and found.power_state == PowerState.PAUSED:
             self.alone(command.server_id, found)
             found.power_state = PowerState.RUNNING
         self._trouble()
         return {"here": True, "power_state": found.power_state}
+
+    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
+        self.steered[host, server_id, incarnation] = wanted
+
+    # --- the destination --------------------------------------------------------------------------------------
+
+    def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
+        key, files = (host, command.subject), self.files(host, command.subject)
+        with timeline.stage("create disk"):
+            self._trouble()
+            there = self.guests.pop(key, None)  # of an earlier try
+            assert there is None or there.incarnation == command.age, "an older guest was not removed first"
+            holder = files.holder
+            shared = holder is not None and (holder.host, holder.leaving) == (command.source, host)
+            require_shared(None if command.block is None else not command.block, shared)
+            self.guests[key] = Guest(command.age, ports=ports_of(command), coming="some")
+            if not shared:
+                assert not files.anothers, "an empty disk is made in place of another host's"
+                files.make_directory(command.age)
+                files.root.write_text("0")
+            self.awaited[key] = command.age
+            self._trouble()
+        return dict(msgspec.to_builtins(Arrival(block=not shared)))
 
     def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
         self._trouble()
@@ -130,41 +153,27 @@ class LiveMoves:
         found = self.guests.get(key)
         if found is None or found.coming == "some":
             return {"complete": False}
-        if command.run and found.coming:
-            self.go_on(host, command.server_id)
-            self._trouble()
+        self._take_over(host, command.server_id, command.run)
+        self._trouble()
         return {"complete": True, "power_state": found.power_state}
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: str) -> None:
-        """Nobody is that quick."""
+    def gone(self, source: str, server_id: str) -> None:
+        """The source's agent says that it has the guest no more."""
+        for host in self.hosts:
+            if (host, server_id) in self.awaited and host != source:
+                self._take_over(host, server_id, True)
 
-    def go_on(self, host: str, server_id: str) -> None:
-        """All of a guest is here, and nothing of it elsewhere."""
+    def _take_over(self, host: str, server_id: str, run: bool) -> None:
+        """All of a guest is here; if it is to run, nothing of it elsewhere."""
         found = self.guests[host, server_id]
-        self.alone(server_id, found)
-        found.power_state, found.coming = PowerState.RUNNING, ""
+        if run and found.coming:
+            self.alone(server_id, found)
+            self.files(host, server_id).note_holder(found.incarnation)
+            self._trouble()
+            found.power_state, found.coming = PowerState.RUNNING, ""
 
-    def alone(self, server_id: str, found: Guest) -> None:
-        """Raises AssertionError if another guest of the same disk runs."""
-        others = [
-            on
-            for peer in self.peers
-            for (on, one), guest in peer.guests.items()
-            if one == server_id
-            and guest is not found
-            and guest.disk == found.disk
-            and guest.power_state == PowerState.RUNNING
-        ]
-        assert not others, f"a guest is run that runs on {others} as well"
-
-    def _way(self, command: MigrateGuest) -> tuple[Guest, LiveMoves]:
-        """What is prepared of a guest where it goes."""
-        key = (command.to, command.server_id)
-        peer = next(one for one in self.peers if command.to in one.hosts)
-        there = peer.guests.get(key)
-        if key not in peer.awaited or there is None or there.coming != "some":
-            raise CommandFailed("peer", "the guest is not awaited there")
-        return there, peer
+    def _peer(self, command: MigrateGuest) -> LiveMoves:
+        return next(one for one in self.peers if command.to in one.hosts)
 
     def _trouble_or(self, found: Guest, state: int) -> None:
         """As `_trouble`; after some the source lets its guest run again, after others nobody does."""
@@ -174,14 +183,3 @@ class LiveMoves:
             if self._dice.chance(0.7):
                 found.power_state = state
             raise
-
-    def _found(self, host: str, command: Command) -> Guest:
-        if (found := self.guests.get((host, command.subject))) is None:
-            raise CommandFailed("no-such-guest", "there is no such guest")
-        return found
-
-    def _trouble(self) -> None:
-        if self._dice.strikes("host hangs"):
-            raise Hangs
-        if self._dice.strikes("host refuses"):
-            raise CommandFailed("hypervisor", "the host is not well")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from pileus.agent.commands import PowerState
+from pileus.agent.storage import moved
 from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Database, Session
@@ -20,8 +21,8 @@ from pileus.network.wiring import wire
 from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
-from tests.simulation.hosts import SimulatedAgent
-from tests.simulation.live import Guest
+from tests.simulation.agents import SimulatedAgent
+from tests.simulation.guests import Guest, Storage, content
 from tests.unit import uses
 
 Stashes = dict[tuple[str, str], int | None]
@@ -39,12 +40,19 @@ POWER = {
 SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
 
 
-def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthbound, accepted: set[str]) -> None:
+def check(
+    db: Database,
+    agents: Sequence[SimulatedAgent],
+    storage: Storage,
+    northbound: FakeNorthbound,
+    accepted: set[str],
+) -> None:
     """Raises AssertionError naming the property that does not hold."""
     guests: GuestsByServer = {}
     stashes: Stashes = {}
     for agent in agents:
-        stashes |= {key: guest.aside for key, guest in agent.hypervisor.stashes.items()}
+        for host in agent.hypervisor.hosts:
+            stashes |= {(host, id): moved.noted(aside) for id, aside in storage.aside(host).items()}
         for (host, server_id), guest in agent.hypervisor.guests.items():
             guests.setdefault(server_id, []).append((host, guest))
     with db.read() as session:
@@ -54,6 +62,8 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
         reverting = {move.server_id for move in moves if move.status == "reverting"}
         assert accepted <= servers.keys(), "an accepted server is not there"
         assert guests.keys() <= servers.keys(), "a guest belongs to no server"
+        for agent in agents:
+            _files(agent, storage, {(server.host, server.id) for server in servers.values()})
         for server in servers.values():
             _server_and_guest(server, guests.get(server.id, []), reverting=server.id in reverting)
         _moves(servers, moves, stashes)
@@ -62,6 +72,25 @@ def check(db: Database, agents: Iterable[SimulatedAgent], northbound: FakeNorthb
         _rebuilt(session, guests)
         _told_once(session)
     uses.compare(db)
+
+
+def _files(agent: SimulatedAgent, storage: Storage, servers: set[tuple[str | None, str]]) -> None:
+    """Each guest has its disk, and nobody else has it; nothing is left of others, and nobody is waited for.
+
+    Args:
+        servers: with the hosts that they are on.
+    """
+    hypervisor = agent.hypervisor
+    assert not hypervisor.awaited, f"guests that are awaited for ever: {hypervisor.awaited}"
+    for host in hypervisor.hosts:
+        left = {id for id in storage.on(host).known() if (host, id) not in servers} - storage.aside(host).keys()
+        assert not left, f"files are left on {host}: {left}"
+    for (host, server_id), guest in hypervisor.guests.items():
+        files = storage.on(host).guest(server_id)
+        if guest.defined:
+            assert files.root.exists(), f"the disk of {server_id} on {host} was removed"
+            assert content(files) == guest.disk, f"{server_id} on {host} has another disk than it was defined with"
+            assert not files.anothers, f"the disk of {server_id} on {host} belongs to {files.holder}"
 
 
 def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:

@@ -21,9 +21,9 @@ from pileus.operations.debts import Collector
 from pileus.operations.post import Link, Post
 from pileus.operations.runner import Runner
 from pileus.settings import Settings
+from tests.simulation.agents import SimulatedAgent
 from tests.simulation.dice import Dice
-from tests.simulation.hosts import SimulatedAgent
-from tests.simulation.live import Killed
+from tests.simulation.guests import Killed
 from tests.simulation.trips import REGISTRY
 
 REPORTS = 0.1

@@ -28,7 +28,7 @@ from pileus.compute.actions import (
     resize,
     shelve,
 )
-from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, RUNNING, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.policies import MEMBER, RULES
 from pileus.compute.services import Change
@@ -37,7 +37,7 @@ from pileus.db import Contended, Database, Session
 from pileus.errors import PileusError
 from pileus.image import images
 from pileus.image.model import Image
-from pileus.jsontypes import Json
+from pileus.jsontypes import Json, Values
 from pileus.network import networks, security_group_rules, server_ports
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.operations.debts import open_debts
@@ -48,7 +48,11 @@ from tests.simulation.database import IMAGE, PROJECT
 from tests.simulation.dice import Dice
 
 CALLER = Caller(user_id="u", user_name="u", user_domain_id="default", project_id=PROJECT, roles=("member", "manager"))
-ALLOWED = ("os_compute_api:os-shelve:shelve_offload", "os_compute_api:os-evacuate")
+ALLOWED = (
+    "os_compute_api:os-shelve:shelve_offload",
+    "os_compute_api:os-evacuate",
+    "os_compute_api:os-migrate-server:migrate_live:host",
+)
 POLICY = Policy(RULES | dict.fromkeys(ALLOWED, MEMBER), None, "{rule}", "context_is_admin")
 ACTIONS: dict[str, Action[Any]] = {
     "stop": power.stop,
@@ -79,9 +83,14 @@ LIKED = {"unpause": 9, "resume": 9, "unshelve": 9, "offload": 9, "shelve": 3, "r
 SHELVING = ["shelve", "offload", "unshelve"]
 """What takes so long that a storm is longer, and has room for little else."""
 MOVING = ["resize", "migrate", "live", "evacuate"]
+GOING = ["live", "live", "pause", "unpause"]
 SLEEPING = ["suspend", "resume", "pause", "unpause", "stop", "start"]
-THEMES = (SHELVING, MOVING, SLEEPING)
+THEMES = (SHELVING, MOVING, GOING, SLEEPING)
 """What some storms are about, so that the rare ends of these are seen, too; others are about everything."""
+
+IDLE = Server.id.not_in(select(SubjectRow.subject_id))
+MOVED = select(Server.id).where(Server.vm_state == RESIZED, IDLE).order_by(Server.number)
+DOWN = select(Host.name).where(Host.forced_down)
 
 
 def cloud_settings(folder: Path, dice: Dice) -> Settings:
@@ -102,25 +111,33 @@ class Clients:
 
     def __init__(self, db: Database, dice: Dice, settings: Settings, servers: int) -> None:
         self._db, self._dice, self._settings, self._left = db, dice, settings, servers
-        self._fond = dice.pick(THEMES) if dice.chance(0.36) else list(ACTIONS)
+        self._fond = dice.pick(THEMES) if dice.chance(0.4) else list(ACTIONS)
+        self.moves = self._fond in (MOVING, GOING)
         self.shelves = self._fond is SHELVING
         self.accepted: set[str] = set()
         self.refused = 0
 
+    def begin(self) -> None:
+        """Servers are asked for before the storm."""
+        for _ in range(2):
+            self._ask(self._create)
+
     def ask(self) -> None:
         """One request of any kind; it may be refused, or fail with the database."""
-        kinds = ["delete", "network", "group", "data", "drop", "abort", *self._fond, *self._fond]
+        kinds = ["delete", "network", "group", "data", "drop", *self._fond, *self._fond]
         kind = self._dice.pick(["create"] * 4 if self._left and self._dice.chance(0.5) else kinds)
         self._ask(getattr(self, f"_{kind}", lambda session: self._act(session, kind)))
 
-    def _ask(self, request: Callable[[Session], set[str] | None]) -> None:
+    def _ask(self, request: Callable[[Session], set[str] | None]) -> bool:
+        """Whether it was accepted, and heard of."""
         try:
             with self._db.write() as session:
                 made = request(session)
         except (PileusError, OperationalError, Contended):
             self.refused += 1
-        else:
-            self.accepted |= made or set()
+            return False
+        self.accepted |= made or set()
+        return True
 
     def _create(self, session: Session) -> set[str]:
         count = self._dice.pick((1, 1, 2))
@@ -148,9 +165,8 @@ class Clients:
         self._ask(self._deciding)
 
     def _deciding(self, session: Session) -> None:
-        idle = select(Server.id).where(Server.vm_state == RESIZED, Server.id.not_in(select(SubjectRow.subject_id)))
-        if moved := list(session.scalars(idle.order_by(Server.number))):
-            self._begin(session, self._dice.pick(moved), self._dice.pick(("confirm", "revert")))
+        if moved := session.fetch(MOVED):
+            self._begin(session, self._dice.pick(moved).id, self._dice.pick(("confirm", "revert")))
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):
@@ -158,7 +174,7 @@ class Clients:
 
     def _fitting(self, session: Session) -> None:
         placed = Server.host.is_not(None) | (Server.vm_state == SHELVED_OFFLOADED)
-        idle = select(Server).where(placed, Server.id.not_in(select(SubjectRow.subject_id)))
+        idle = select(Server).where(placed, IDLE)
         if ready := list(session.scalars(idle.order_by(Server.number))):
             held = [one for one in ready if one.vm_state in (PAUSED, SUSPENDED, SHELVED, SHELVED_OFFLOADED)]
             server = self._dice.pick(held * 12 + ready)
@@ -174,8 +190,6 @@ class Clients:
             body = {"name": "i"}
         elif kind == "resize":
             body = {"flavorRef": self._dice.pick(("42", "84", "d1"))}
-        elif kind == "live":
-            body = {"host": None, "block_migration": True, "disk_over_commit": False}
         elif kind == "attach":
             body = self._interface(session)
         elif kind == "offload" and self._dice.chance(0.2):  # whose image is deleted just now
@@ -188,6 +202,8 @@ class Clients:
         asks = self._owner()
         if kind == "evacuate":
             body = self._evacuation(session, asks)
+        elif kind == "live":
+            body = self._live_migration(session, asks)
         ACTIONS[kind].ask(session, asks, server_id, body)
 
     def _interface(self, session: Session) -> dict[str, str]:
@@ -215,8 +231,9 @@ class Clients:
         """A server that nothing is done to is evacuated from a host that is down."""
 
         def ask(session: Session) -> None:
-            down = select(Host.name).where(Host.forced_down)
-            idle = select(Server).where(Server.host.in_(down), Server.id.not_in(select(SubjectRow.subject_id)))
+            if not session.fetch(DOWN):
+                return
+            idle = select(Server).where(Server.host.in_(DOWN), IDLE)
             fits = Server.vm_state.in_(evacuate.evacuate.transition.when)
             if there := list(session.scalars(idle.where(fits).order_by(Server.number))):
                 self._begin(session, self._dice.pick(there).id, "evacuate")
@@ -243,12 +260,34 @@ class Clients:
                 body["force"] = self._dice.chance(0.5)
         return body
 
-    def _abort(self, session: Session) -> None:
-        """A live migration that has not begun yet, or of which the source does not hear, is to end."""
-        under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
-        if move := session.scalars(under_way.order_by(Migration.id).limit(1)).first():
-            server = session.get_one(Server, move.server_id)
-            server_migrations.steer(session, server, str(move.id), Steering.ABORT, LIVE_OPEN, self._owner())
+    def _live_migration(self, session: Session, asks: Requester) -> Json:
+        """What a client of some release says; `auto` more often than what one has to know of the storage."""
+        asks.version = self._dice.pick(((2, 1), (2, 25), (2, 30), (2, 68)))
+        block: Json = self._dice.pick((True, False) if asks.version == (2, 1) else ("auto", "auto", True, False))
+        body: dict[str, Json] = {"host": None, "block_migration": block}
+        if asks.version == (2, 1):
+            body["disk_over_commit"] = False
+        if self._dice.chance(0.2) and (hosts := sorted(session.scalars(select(Host.name)))):
+            body["host"] = self._dice.pick(hosts)
+            if asks.version == (2, 30):
+                body["force"] = self._dice.chance(0.5)
+        return body
+
+    def steer(self) -> Values | None:
+        """A live migration is to end, or to come to its end; what its source is to be told."""
+        told: list[Values] = []
+
+        def steer(session: Session) -> None:
+            under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
+            if moves := session.scalars(under_way.order_by(Migration.id)).all():
+                move = self._dice.pick(moves)
+                wanted = self._dice.pick(list(Steering))
+                when = LIVE_OPEN if wanted == Steering.ABORT else (RUNNING,)
+                server = session.get_one(Server, move.server_id)
+                found = server_migrations.steer(session, server, str(move.id), wanted, when, self._owner())
+                told.extend([found] if found else [])
+
+        return told[0] if self._ask(steer) and told else None
 
     def _overdue(self, session: Session) -> None:
         """What housekeeping does of its own accord."""

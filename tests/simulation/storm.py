@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids
 from pileus.operations.model import DebtRow, OperationRow
 from tests.simulation import images, properties, trips
+from tests.simulation.agents import SimulatedAgent
 from tests.simulation.database import FaultyDatabase, template
 from tests.simulation.dice import Dice, same_ids
-from tests.simulation.hosts import SimulatedAgent
-from tests.simulation.live import Killed
+from tests.simulation.guests import Killed, Storage, lasting_files
 from tests.simulation.replicas import Replica, dies
 from tests.simulation.requests import Clients, cloud_settings
 
 STORM_STEPS = (150, 500)
+BEGINNING_STEPS = 300
 CALM_STEPS = 6000
 LONG = 2000
 DEAD = 1000
@@ -64,10 +66,11 @@ class Storm:
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
         self._doomed = self.dice.chance(0.2)
-        shared = self.dice.chance(0.3)
+        self.storage = Storage(folder / "hosts", shared=self.dice.chance(0.3))
         for agent in self.agents:
             agent.hypervisor.peers = [one.hypervisor for one in self.agents]
-            agent.hypervisor.shared = shared
+            agent.hypervisor.storage = self.storage
+            agent.hypervisor.meanwhile = partial(self._meanwhile, agent)
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
             Replica(f"r{n}", self.dice, self.db, self.agents, cloud, self.northbound, settings) for n in range(count)
@@ -77,6 +80,8 @@ class Storm:
         self._beaten = START
 
     def run(self) -> None:
+        if self.clients.moves:
+            self._begin_calmly()
         for _ in range(int(self.dice.between(*STORM_STEPS) * (3 if self.clients.shelves else 1))):
             self._fault()
             self._step()
@@ -86,15 +91,27 @@ class Storm:
                 self.clients.go_on()
             if self.dice.chance(0.15):
                 self.clients.decide()
+            if self.dice.chance(0.006):
+                self._steer()
             if self.dice.chance(0.01):
                 self.trips.ask()
         self.dice.calm = True
         self._calm_down()
-        properties.check(self.db, self.agents, self.northbound, self.clients.accepted)
+        properties.check(self.db, self.agents, self.storage, self.northbound, self.clients.accepted)
         with self.db.read() as session:
             images.check(session, self.images)
         self.trips.check()
         self._count()
+
+    def _begin_calmly(self) -> None:
+        """There are servers when the storm begins, so that it is about what becomes of these."""
+        self.dice.calm = True
+        self.clients.begin()
+        for step in range(BEGINNING_STEPS):
+            self._step()
+            if step % 25 == 24 and self._quiet():
+                break
+        self.dice.calm = False
 
     def _count(self) -> None:
         """How many operations of each kind ended in which way."""
@@ -118,9 +135,35 @@ class Storm:
         actor = self.dice.pick([*self.replicas, *self.replicas, *self.agents])
         if isinstance(actor, SimulatedAgent):
             self._play(actor, actor.work)
-        elif actor.paused_until <= self.clock.now and (turns := actor.turns()):
-            trips.install(actor.release)
-            self._play(actor, self.dice.pick(turns))
+        else:
+            self._replica_goes_on(actor)
+
+    def _replica_goes_on(self, replica: Replica) -> None:
+        if replica.paused_until <= self.clock.now and (turns := replica.turns()):
+            trips.install(replica.release)
+            self._play(replica, self.dice.pick(turns))
+
+    def _meanwhile(self, agent: SimulatedAgent) -> None:
+        """Others go on while a command of an agent takes its time; raises Killed: that agent does not."""
+        life = agent.agent
+        for _ in range(self.dice.pick((0, 0, 0, 4, 40))):
+            self.clock.now += self.dice.between(0.0, 1.0)
+            if self.dice.chance(0.02) and not self.dice.calm:
+                self._steer()
+            actor = self.dice.pick([*self.replicas, *self.agents])
+            if isinstance(actor, SimulatedAgent):
+                self._play(actor, self.dice.pick((actor.work, actor.look_after)))
+            else:
+                self._replica_goes_on(actor)
+        if agent.agent is not life:
+            raise Killed("agent killed")
+
+    def _steer(self) -> None:
+        """A live migration is ended or forced, and its source told of it, if that can be."""
+        if told := self.clients.steer():
+            agent = next(agent for agent in self.agents if told["host"] in agent.hypervisor.hosts)
+            if not self.dice.strikes("request lost"):
+                agent.steer(**told)
 
     def _play(self, actor: Replica | SimulatedAgent, turn: Callable[[], object]) -> None:
         try:
@@ -203,7 +246,7 @@ class Storm:
             self._lose()
         for step in range(CALM_STEPS):
             self._step()
-            if self._doomed and step < DEAD:
+            if self._doomed and step < DEAD and step % 10 == 0:
                 self.clients.flee()
             if step == DEAD:
                 self.clients.give_back()
@@ -242,7 +285,7 @@ def run(seed: int) -> Counter[str]:
     """
     template()  # made before the seed's ids begin
     logging.disable(logging.CRITICAL)
-    with same_ids(seed), tempfile.TemporaryDirectory(prefix="pileus-storm-") as folder:
+    with same_ids(seed), lasting_files(), tempfile.TemporaryDirectory(prefix="pileus-storm-") as folder:
         try:
             storm = Storm(seed, Path(folder))
             clock.current, holds.listener = storm.clock, dies(storm.dice)

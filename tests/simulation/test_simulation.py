@@ -26,6 +26,8 @@ def storms(first: int) -> tuple[Counter[str], list[str]]:
     happened: Counter[str] = Counter()
     wrong = []
     gc.disable()  # a seed's garbage is small, and gone after it
+    gc.collect()
+    gc.freeze()  # what is kept is not looked through after every seed
     for seed in range(first, min(first + CHUNK, FIRST + SEEDS)):
         gc.collect()
         try:

@@ -76,6 +76,11 @@ class Desk:
                 assert entries[0].answer is not None
                 return entries[0].answer
 
+    def close(self) -> None:
+        """The journal's file is let go of; what threads still have under way is lost."""
+        with self.journal._grown:
+            self.connection.close()
+
     def nothing_more(self) -> bool:
         return self.journal.feed(self.read, wait_s=0) == []
 

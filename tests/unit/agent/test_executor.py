@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,9 @@ def test_a_command_that_comes_again_while_it_is_carried_out_is_carried_out_once(
 
 def test_an_answer_outlives_the_agent(desk: Desk, tmp_path: Path) -> None:
     first = desk.carry_out(stop(), "op:0")
-    again = Desk(tmp_path)
-    again.read = again.journal.last()
-    assert again.carry_out(stop(), "op:0") == first
+    with closing(Desk(tmp_path)) as again:
+        again.read = again.journal.last()
+        assert again.carry_out(stop(), "op:0") == first
 
 
 def test_a_stale_attempt_is_ignored(desk: Desk) -> None:
@@ -247,9 +248,9 @@ def test_a_discard_of_an_older_incarnation_does_not_let_a_discarded_one_be_built
 
 def test_incarnations_are_remembered_over_a_restart(desk: Desk, tmp_path: Path) -> None:
     desk.carry_out(DiscardGuest(server_id=SERVER, incarnation=1), "boot:0:undo")
-    again = Desk(tmp_path)
-    again.read = again.journal.last()
-    failure = again.carry_out(BuildGuest(guest=guest(incarnation=1)), "late:0").failure
+    with closing(Desk(tmp_path)) as again:
+        again.read = again.journal.last()
+        failure = again.carry_out(BuildGuest(guest=guest(incarnation=1)), "late:0").failure
     assert failure is not None and failure.code == "stale"
 
 

@@ -185,8 +185,10 @@ class LibvirtHypervisor(
         server_id = command.server_id
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
             self._incoming.close(server_id)
+            files = self._files.guest(server_id)
+            files.left(gone=self._here(server_id) is None)
             self._undefine(server_id)
-            self._files.guest(server_id).give_up(command.incarnation)
+            files.give_up(command.incarnation)
             if command.stash:
                 self._files.aside(server_id).give_up(command.incarnation)
             former = self._data.get(server_id)

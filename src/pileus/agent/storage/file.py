@@ -180,6 +180,11 @@ class GuestFiles:
         except (OSError, ValueError):
             return None
 
+    def left(self, gone: bool) -> None:
+        """A guest that was about to leave is gone, and so are its files, or it does not leave any more."""
+        if (holder := self.holder) and holder.leaving and holder.host == self._host:
+            self.note_holder(holder.incarnation, holder.leaving if gone else None)
+
     @property
     def anothers(self) -> bool:
         """Whether the files are those of a guest that another host has, on storage that both share."""
@@ -188,8 +193,7 @@ class GuestFiles:
 
     def give_up(self, incarnation: int) -> None:
         """Remove everything that is this incarnation's, or an older one's, of this host. Idempotent."""
-        holder = self.holder
-        newer = holder is not None and 0 < incarnation < holder.incarnation
+        newer = (holder := self.holder) is not None and 0 < incarnation < holder.incarnation
         if not self.anothers and not newer:
             if self.directory.exists():  # or what is promised is set aside
                 self.promise("")

@@ -96,10 +96,9 @@ def test_ports(ward: Ward) -> None:
     assert ward.do(attach) == {} and ward.events == ["attach port"] and known() == 1
 
 
-def test_an_image_is_a_disk_that_was_never_written_to(tmp_path: Path) -> None:
+def test_an_image_is_a_disk_that_was_never_written_to(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "incoming").mkdir()
     path = tmp_path / "incoming" / "image"
-    desk = Desk(tmp_path)
     command = SnapshotGuest(server_id=SERVER, image_id="i", location=path.as_uri())
     ward = Ward(desk)
     assert ward.do(command) == "not-allowed", "it was told of no place for images"

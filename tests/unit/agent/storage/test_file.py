@@ -226,6 +226,22 @@ def test_another_hosts_files_are_not_removed(two: tuple[InstanceFiles, InstanceF
     assert not one.guest(SERVER).directory.exists()
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_guest_that_is_gone_leaves_with_its_files(two: tuple[InstanceFiles, InstanceFiles], gone: bool) -> None:
+    one, other = two
+    one.guest(SERVER).make_directory(3)
+    one.guest(SERVER).left(gone=True)
+    assert one.guest(SERVER).holder == Holder("one", 3), "it was not about to leave"
+    one.guest(SERVER).note_holder(4, leaving="two")
+    other.guest(SERVER).left(gone=True)
+    assert one.guest(SERVER).holder == Holder("one", 4, "two"), "that is for its source to say"
+    one.guest(SERVER).left(gone)
+    assert one.guest(SERVER).holder == Holder("two" if gone else "one", 4)
+    assert not one.guest(SERVER).is_promised("two")
+    one.guest(SERVER).give_up(4)
+    assert other.guest(SERVER).directory.exists() == gone
+
+
 def test_what_nobody_is_noted_for_is_everybodys(two: tuple[InstanceFiles, InstanceFiles]) -> None:
     one, other = two
     one.guest(SERVER).directory.mkdir()

@@ -87,11 +87,13 @@ class DestinationCommands(Guests):
                 self._settled(server_id)
 
     def _take_over(self, server_id: str, run: bool) -> None:
-        found, files = self._existing(server_id), self._files.guest(server_id)
+        """Only of a guest that is to run is it known that the source has it no more: the files are this host's then,
+        or when the source says so."""
+        found = self._existing(server_id)
+        if run and (guest := self._data.get(server_id)):
+            self._files.guest(server_id).note_holder(guest.incarnation)
         if run and self._power(server_id) == PowerState.PAUSED:
             found.resume()
-        if guest := self._data.get(server_id):
-            files.note_holder(guest.incarnation)
         self._bound(found)
 
     def _is_whole(self, server_id: str) -> bool:

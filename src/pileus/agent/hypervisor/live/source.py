@@ -83,6 +83,7 @@ class SourceCommands(Guests):
                 if found is not None and _leaves(found):
                     raise CommandFailed("busy", "the guest's live migration does not end")
             if found is None:
+                self._files.guest(server_id).left(gone=True)
                 return {"here": False}
             if command.run is not None:
                 self._steered.pop((server_id, command.incarnation), None)
@@ -110,6 +111,8 @@ class SourceCommands(Guests):
         peers = self._peers
         if peers is None:
             raise CommandFailed("peer", "this host does not know how to reach others")
+        if arrival.block:
+            files.left(gone=False)  # they stay
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = definition.for_destination(text, files.directory, arrival)
         flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
