@@ -236,7 +236,7 @@ class Executor:
         known = self._journal.known(envelope.host, command.subject)
         if known and known.gone and command.age <= known.incarnation and not command.discards:
             log.warning("command %s came back after its guest was discarded", envelope.key)
-            discard = DiscardGuest(server_id=command.subject, incarnation=command.age)
+            discard = DiscardGuest(server_id=command.subject, incarnation=command.age, stash=not command.continues)
             self._accept(replace(envelope, key=f"{envelope.key}:late", command=discard))
 
     def _finish(self, lane: Lane) -> None:
