@@ -148,7 +148,7 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
 
     Args:
         run: whether the guest is to run. left: `arrive` and `discard`, whether the destination and the source still
-            have to be told.
+            have to be told; `kept`, see spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
@@ -157,7 +157,7 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source)
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return {"_events": [told]}
 

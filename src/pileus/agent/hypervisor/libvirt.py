@@ -186,9 +186,9 @@ class LibvirtHypervisor(
         with self._commanded(host, server_id), timeline.stage("destroy guest"):
             self._incoming.close(server_id)
             self._undefine(server_id)
-            self._files.guest(server_id).give_up(command.incarnation)
+            self._files.guest(server_id).give_up(command.incarnation, command.to)
             if command.stash:
-                self._files.aside(server_id).give_up(command.incarnation)
+                self._files.aside(server_id).give_up(command.incarnation, command.to)
             former = self._data.get(server_id)
             ports = former.ports if former else ()
             self._unplug(ports, timeline)

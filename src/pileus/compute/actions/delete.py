@@ -41,18 +41,20 @@ def delete(op: Operation, server_id: str) -> None:
     op.step("release", release, server_id, left_behind, op.origin, last=True)
 
 
-def discard_guest(op: Operation, server_id: str, place: Values, condemned: bool = False) -> LeftBehind | None:
+def discard_guest(
+    op: Operation, server_id: str, place: Values, condemned: bool = False, kept: bool = False
+) -> LeftBehind | None:
     """Have a guest removed from its host; one that does not answer is to be owed what is given back.
 
     Args:
         place: the host, and the guest's incarnation.
-        condemned: nobody needs the guest any more: so is one that cannot do it now.
+        condemned: nobody needs the guest any more: so is one that cannot do it now. kept: see spec.discard.
 
     Raises:
         CommandError: the host said why it could not.
     """
     # Release 0001 journaled no incarnation.
-    discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0))
+    discard = spec.discard.owed(server_id=server_id, incarnation=place.get("incarnation", 0), kept=kept)
     try:
         op.command("discard guest", place["host"], discard)
     except CommandError as error:

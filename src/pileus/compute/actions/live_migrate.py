@@ -114,7 +114,7 @@ def live_migrate(
         if _still_there(op, server_id, source, dest, guests):
             raise error
     op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
-    _settle_in(op, server_id, move_id, source, dest, guests, run)
+    _settle_in(op, server_id, move_id, source, dest, guests, run, kept=not arrival.get("block"))
 
 
 def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
@@ -154,15 +154,19 @@ def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: 
 
 
 def _settle_in(
-    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool, kept: bool
 ) -> None:
-    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
+    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed.
+
+    Args:
+        kept: it has its disks still, on storage that both share.
+    """
     arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, {"host": source, "incarnation": guests.source}, condemned=True)
-    owing = {"arrive": not done, "discard": left is not None}
+    left = discard_guest(op, server_id, {"host": source, "incarnation": guests.source}, condemned=True, kept=kept)
+    owing = {"arrive": not done, "discard": left is not None, "kept": kept}
     op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
 
 

@@ -222,6 +222,23 @@ def test_a_destination_that_does_not_answer_afterwards_is_owed_the_word(world: L
     assert sorted(world.debts()) == sorted([(world.other, "arrive on destination"), (world.source, "discard guest")])
 
 
+@pytest.mark.parametrize("block", [True, False])
+def test_the_source_leaves_a_disk_that_the_guest_has_still(world: LiveWorld, block: bool) -> None:
+    """Of storage that both share the source may not have heard that the guest is gone: its answer was lost."""
+    world.results |= {
+        AwaitGuest: {"block": block}, MigrateGuest: REFUSED, StayGuest: {"here": False}, ArriveGuest: REFUSED,
+        DiscardGuest: REFUSED,
+    }  # fmt: skip
+    world.migrate()
+    assert world.status() == ("ACTIVE", world.other, "completed")
+    world.hosts.sent.clear()
+    world.results |= {ArriveGuest: {"complete": True, "power_state": 1}, DiscardGuest: {}}
+    world.pay()
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert [(one.incarnation, one.to) for one in discards] == [(2, "" if block else world.other)]
+    assert world.debts() == []
+
+
 def test_delete_wins(world: LiveWorld) -> None:
     world.begin()
     world.hosts.sent.clear()
