@@ -134,13 +134,21 @@ class SimulatedHypervisor(LiveMoves):
             if found := self.guests.get(key):
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
         with timeline.stage("unplug port"):
-            self.guests.pop(key, None)
+            found = self.guests.pop(key, None)
+            if found and self.shared and command.to:
+                self._leave(found, command.to, command.server_id)
             self.awaited.pop(key, None)
             if command.stash:
                 self.stashes.pop(key, None)
         return None
 
+    def _leave(self, found: Guest, to: str, server_id: str) -> None:
+        """What is on the disk of a guest is for that host to go on with, unless it has done so already."""
+        (peer,) = [one for one in self.peers if to in one.hosts]
+        peer.guests.setdefault((to, server_id), Guest(found.incarnation, disk=found.disk))
+
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
+        self._take_disk_over(host, command)
         if self._found(host, command).power_state == PowerState.RUNNING:
             return self._set(host, command, PowerState.RUNNING, timeline)
         return self._start(host, command, timeline)
@@ -149,6 +157,7 @@ class SimulatedHypervisor(LiveMoves):
         return self._set(host, command, PowerState.SHUTDOWN, timeline)
 
     def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
+        self._take_disk_over(host, command)
         self._set(host, command, PowerState.SHUTDOWN, timeline)
         return self._start(host, command, timeline)
 
@@ -292,18 +301,21 @@ class SimulatedHypervisor(LiveMoves):
         return {"shared": False}
 
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
-        key = (host, command.subject)
-        if command.shared and key not in self.guests:
-            with timeline.stage("create disk"):
+        if command.shared:
+            with timeline.stage("take disk over"):
                 self._trouble()
-                found = self._left_behind(host, command)
-                if found is None:
-                    raise CommandFailed("no-such-guest", "the disk is gone")
-                self.guests[key] = Guest(command.age, disk=found.disk)
+                self._take_disk_over(host, command)
+                assert (host, command.subject) in self.guests, "the disk that a server is to go on with is gone"
                 self._trouble()
         if self._found(host, command).power_state == PowerState.RUNNING:
             return {"power_state": PowerState.RUNNING}
         return self._finish(host, command, command.run, timeline)
+
+    def _take_disk_over(self, host: str, command: GuestCommand) -> None:
+        """As every start does; see `_left_behind`."""
+        key = (host, command.subject)
+        if key not in self.guests and (found := self._left_behind(host, command)) is not None:
+            self.guests[key] = Guest(command.age, disk=found.disk, defined=True)
 
     def _left_behind(self, host: str, command: GuestCommand) -> Guest | None:
         """The guest that another host had last, if its disk is to be seen here.
