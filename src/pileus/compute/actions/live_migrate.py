@@ -22,7 +22,7 @@ from pileus.compute.migration_model import LIVE, QUEUED
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
+from pileus.compute.states import ACTIVE, ERROR, MIGRATING, PAUSED
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
@@ -44,7 +44,10 @@ _BODY = changed(
 )
 
 
-def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+def _failed(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    """One that left its source, and is not where it went by our rows, is in error: nothing of it is discarded."""
+    if any(move.type == LIVE for move in migrations.all_open(session, [server.id])):
+        server.vm_state = ERROR
     notifications.action(session, server, origin, "live_migration_rollback.end", error)
 
 
@@ -57,7 +60,7 @@ def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str
     when={ACTIVE, PAUSED},
     during=(MIGRATING,),
     then=None,
-    also=_tell,
+    also=_failed,
 )
 def live_migrate(
     op: Operation,
@@ -113,7 +116,8 @@ def live_migrate(
     except CommandError as error:
         if _still_there(op, server_id, source, dest, guests):
             raise error
-    op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
+    op.step("leave source", live_moves.left, forward=True)
+    op.step("move server", live_moves.go, server_id, move_id, op.origin)
     _settle_in(op, server_id, move_id, source, dest, guests, run, kept=not arrival.get("block"))
 
 
