@@ -129,6 +129,12 @@ def unbind(session: Session, server_id: str, request_id: str) -> None:
     server_ports.expect(session, server_id, "", request_id)
 
 
+def left(_session: Session) -> Values:
+    """The guest is not on the source any more. Nothing but that is written, so that nothing else can keep it from being
+    so: from now on what the destination has is the guest."""
+    return {}
+
+
 def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The guest is not on the source any more: the server is on its destination, with its ports, and holds nothing
     elsewhere."""
@@ -148,7 +154,7 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
 
     Args:
         run: whether the guest is to run. left: `arrive` and `discard`, whether the destination and the source still
-            have to be told.
+            have to be told; `kept`, see spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
@@ -157,7 +163,7 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source)
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return told
 

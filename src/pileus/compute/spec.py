@@ -185,9 +185,15 @@ def build_of(
 
 
 @builds(DiscardGuest)
-def discard(_session: Session, server_id: str, incarnation: int, stash: bool = True) -> Command:
-    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not."""
-    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash)
+def discard(session: Session, server_id: str, incarnation: int, stash: bool = True, kept: bool = False) -> Command:
+    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not.
+
+    Args:
+        kept: the server went on with the guest's disks, on storage that its hosts share: they are the host's that it is
+            on by now, and go only if it is on none.
+    """
+    on = session.scalar(select(Server.host).where(Server.id == server_id)) if kept else None
+    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash, to=on or "")
 
 
 @builds(StashGuest)

@@ -22,7 +22,7 @@ from pileus.compute.migration_model import LIVE
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
+from pileus.compute.states import ACTIVE, ERROR, MIGRATING, PAUSED
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
@@ -44,7 +44,10 @@ _BODY = changed(
 )
 
 
-def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+def _failed(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    """One that left its source, and is not where it went by our rows, is in error: nothing of it is discarded."""
+    if any(move.type == LIVE for move in migrations.all_open(session, [server.id])):
+        server.vm_state = ERROR
     notifications.action(session, server, origin, "live_migration_rollback.end", error)
 
 
@@ -57,7 +60,7 @@ def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str
     when={ACTIVE, PAUSED},
     during=(MIGRATING,),
     then=None,
-    also=_tell,
+    also=_failed,
 )
 def live_migrate(
     op: Operation,
@@ -113,8 +116,9 @@ def live_migrate(
     except CommandError as error:
         if _still_there(op, server_id, source, dest, guests):
             raise error
-    op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
-    _settle_in(op, server_id, move_id, source, dest, guests, run)
+    op.step("leave source", live_moves.left, forward=True)
+    op.step("move server", live_moves.go, server_id, move_id, op.origin)
+    _settle_in(op, server_id, move_id, source, dest, guests, run, kept=not arrival.get("block"))
 
 
 def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
@@ -154,15 +158,19 @@ def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: 
 
 
 def _settle_in(
-    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool, kept: bool
 ) -> None:
-    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
+    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed.
+
+    Args:
+        kept: it has its disks still, on storage that both share.
+    """
     arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, source, guests.source, condemned=True)
-    owing = {"arrive": not done, "discard": left is not None}
+    left = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
+    owing = {"arrive": not done, "discard": left is not None, "kept": kept}
     op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
 
 

@@ -24,6 +24,7 @@ from pileus.agent.commands import (
 from pileus.compute import live_moves
 from pileus.compute.model import Host
 from pileus.errors import Unavailable
+from pileus.network import server_ports
 from pileus.network.model import Port
 from pileus.operations import live
 from pileus.operations.agents import Questions
@@ -220,6 +221,36 @@ def test_a_destination_that_does_not_answer_afterwards_is_owed_the_word(world: L
     world.migrate()
     assert world.status() == ("ACTIVE", world.other, "completed")
     assert sorted(world.debts()) == sorted([(world.other, "arrive on destination"), (world.source, "discard guest")])
+
+
+def test_a_defect_after_the_guest_left_destroys_nothing(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(server_ports, "bind_all", broken)
+    world.migrate()
+    assert world.names()[-1] == "MigrateGuest source", "its only copy is not discarded"
+    assert world.status() == ("ERROR", world.source, "running")
+    monkeypatch.undo()
+    world.done("forceDelete")
+    assert {"DiscardGuest dest", "DiscardGuest source"} <= set(world.names()) and world.claims() == {}
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_the_source_leaves_a_disk_that_the_guest_has_still(world: LiveWorld, block: bool) -> None:
+    """Of storage that both share the source may not have heard that the guest is gone: its answer was lost."""
+    world.results |= {
+        AwaitGuest: {"block": block}, MigrateGuest: REFUSED, StayGuest: {"here": False}, ArriveGuest: REFUSED,
+        DiscardGuest: REFUSED,
+    }  # fmt: skip
+    world.migrate()
+    assert world.status() == ("ACTIVE", world.other, "completed")
+    world.hosts.sent.clear()
+    world.results |= {ArriveGuest: {"complete": True, "power_state": 1}, DiscardGuest: {}}
+    world.pay()
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert [(one.incarnation, one.to) for one in discards] == [(2, "" if block else world.other)]
+    assert world.debts() == []
 
 
 def test_delete_wins(world: LiveWorld) -> None:

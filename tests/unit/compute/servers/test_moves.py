@@ -27,6 +27,7 @@ from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
 from pileus.membership.model import Agent
 from pileus.network.model import Port
+from pileus.operations import debts
 from pileus.operations.model import DebtRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
@@ -122,6 +123,13 @@ class World:
         with self.serving.db.read() as session:
             hosts = DebtRow.host.startswith("host-")
             return [(row.host, row.name) for row in session.scalars(select(DebtRow).where(hosts))]
+
+    def pay(self) -> None:
+        """Have what hosts are owed be due now."""
+        owed = {host for host, _ in self.debts()}
+        with self.serving.db.write() as session:
+            debts.hurry(session, owed)
+        self.replica.run()
 
     def refuse(self, *kinds: type, host: str = "", failure: Failure = REFUSED) -> None:
         """These commands fail from now on, on one host or on all."""
