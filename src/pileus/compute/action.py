@@ -42,6 +42,10 @@ Doing = Callable[[Session, Server, Any, Requester], object]
 """A deed: the server, locked, and the body's value; what it returns is the response, nothing without a body."""
 Asking = Callable[[Questions, Server, Any], object]
 """A question: the hosts, the server and the body's value; what it returns is likewise the response."""
+_WORDS = {"os-start": "start", "os-stop": "stop"}
+"""What messages call an action, where that is not its key."""
+Judge = Callable[[Session, Server, Any, Requester], None]
+"""Refuses a request for what it says, whatever state the server is in."""
 Fits = Callable[[Json], bool]
 """Whether a body's value is for this action."""
 Handle = Callable[[Context, str, Any], object]
@@ -99,7 +103,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
         """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
         row = self.transition
-        verb = (self.key or row.name).removeprefix("os-")
+        key = self.key or row.name
+        verb = _WORDS.get(key, key)
         states.require(verb, server_id, vm_state, None if row.wins or row.beside else task_state, row.when)
 
 
@@ -124,8 +129,14 @@ class Action(Flow[P]):
         super().__init__(f"server.{row.name}", run, version=version, shows=row.during, failed=failed, broken=broken)
         self.offer, self.transition, self._answer = offer, row, answer
         self._counts = counts
+        self._judge: Judge | None = None
         self._prepare: Prepare | None = None
         self._undo: Undo | None = None
+
+    def judged(self, function: Judge) -> Judge:
+        """Have a function look at requests before the server's state is looked at."""
+        self._judge = function
+        return function
 
     def prepared(self, function: Prepare) -> Prepare:
         """Have a function make the flow's arguments of a request; without one, they are the server's id."""
@@ -156,13 +167,15 @@ class Action(Flow[P]):
 
         Raises:
             NotFound: no such server for the caller. Forbidden. Conflict: its state does not allow the action, or it is
-                locked. What preparing it raises.
+                locked. What judging and preparing it raise.
         """
         # Operations before servers, as everywhere (operations/model.py).
         under_way = live(session, server_id, lock=True) if self.transition.wins else []
         if self._counts:
             QUOTAS.lock(session, servers.get(session, server_id, servers.scope(asks)).project_id)
         server = servers.find(session, asks, server_id, rule or self.offer.rule, lock=True)
+        if self._judge is not None:
+            self._judge(session, server, body, asks)
         self.offer.check(session, server, asks)
         if self._prepare is None:
             arguments = Arguments(server.id, {"server_id": server.id})

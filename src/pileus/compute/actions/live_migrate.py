@@ -34,7 +34,7 @@ LONGEST_S = 7 * 86400.0
 AGAIN_S, SELDOM_S = 30.0, 600.0
 """How long it is waited before hosts are asked again: at first, and at most."""
 _HOST = schemas.HOST | {"type": ["string", "null"]}  # of `nullable` a client hears less of what is wrong
-_AUTO: Values = {"enum": [True, False, "auto", "true", "false", "True", "False"]}
+_AUTO: Values = {"anyOf": [BOOLEAN, {"const": "auto"}]}
 _NEW = obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST)
 _BODY = changed(
     obj(["block_migration", "disk_over_commit", "host"], block_migration=BOOLEAN, disk_over_commit=BOOLEAN, host=_HOST),
@@ -183,16 +183,24 @@ def _moved(
         return live_moves.finish(session, server, move_id, run, owing, origin)
 
 
+@live_migrate.judged
+def _judge(session: Session, server: Server, body: Values, asks: Requester) -> None:
+    """Raises Forbidden: asking for a host is. Invalid: none is asked for, which is to be forced."""
+    if body["host"] is not None:
+        asks.require(_RULE + ":host", servers.target(server))
+    elif truth(body.get("force", False)):
+        raise Invalid("Can't force to a non-provided destination")
+
+
 @live_migrate.prepared
 def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
     """Before 2.34 what is known beforehand is said at once; later it is found out on the way.
 
     Raises:
-        Invalid: the host that is asked for is none, or (before 2.34) cannot be gone to. Forbidden: asking for one is.
+        Invalid: the host that is asked for is none, or (before 2.34) cannot be gone to.
     """
     host = body["host"]
     if host is not None:
-        asks.require(_RULE + ":host", servers.target(server))
         hosts.named(session, host)
     if not asks.at_least("2.34"):
         _check(session, server, host)
@@ -204,7 +212,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
         move.id,
         source=move.source_host,
         host=host,
-        force=host is not None and truth(str(body.get("force", False))),
+        force=truth(body.get("force", False)) if asks.at_least("2.30") else host is not None,
         block=None if block == "auto" else truth(block),
         set_aside=server.next_incarnation,
         timeout_s=settings.live_migration_completion_timeout * max(2.0, gib),

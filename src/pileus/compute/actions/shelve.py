@@ -28,7 +28,7 @@ _RULE = "os_compute_api:os-shelve:"
 _TO_HOST = _RULE + "unshelve_to_host"
 SHELVING, UPLOADING, OFFLOADING = "shelving", "shelving_image_uploading", "shelving_offloading"
 UNSHELVING, SPAWNING = "unshelving", "spawning"
-_WHERE = obj(availability_zone=nullable(NAME), host=NAME) | {"minProperties": 1}
+_WHERE = obj(availability_zone=nullable(NAME), host=NAME)
 UNSHELVE = changed(
     NOTHING,
     v2_77=nullable(obj(["availability_zone"], availability_zone=NAME)),
@@ -241,8 +241,8 @@ def _unshelve(session: Session, server: Server, body: Values | None, asks: Reque
         source = {"image_id": found.id, "image": msgspec.to_builtins(requested.image_snapshot(settings, found))}
     elif where:
         raise Conflict(
-            f"Specifying an availability zone or a host when unshelving instance {server.id} with status "
-            f"'{server.vm_state}' is not supported. The instance status must be SHELVED_OFFLOADED."
+            f'Specifying an availability zone or a host when unshelving server "{server.id}" with status '
+            f'"{server.vm_state}" is not supported. The server status must be SHELVED_OFFLOADED.'
         )
     return unshelve.arguments(
         server.id,
