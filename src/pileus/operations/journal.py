@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, bindparam, case, delete, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
 from pileus.db import Session, in_seconds, utcnow
+from pileus.db.among import among
 from pileus.jsontypes import Values
 from pileus.operations.errors import CommandError
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
@@ -95,8 +96,8 @@ class Held(msgspec.Struct, kw_only=True):
     defect: str | None = None
 
 
-def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
-    """Live, in nobody's hands, due, of a kind that this release knows, and not waiting for another operation."""
+def _free() -> tuple[ColumnElement[bool], ...]:
+    """Live, in nobody's hands, due, of one of `kinds`, and not waiting for another operation."""
     before = OperationRow.__table__.alias("before")
     unfinished = (
         select(WaitRow.after_id)
@@ -107,16 +108,25 @@ def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
         OperationRow.finished_at.is_(None),
         OperationRow.lease_owner.is_(None),
         # What is only to be undone needs no flow.
-        OperationRow.kind.in_(list(kinds)) | (OperationRow.error["code"].as_string() == CANCELLED["code"]),
+        among(OperationRow.kind, "kinds") | (OperationRow.error["code"].as_string() == CANCELLED["code"]),
         OperationRow.not_before.is_(None) | (OperationRow.not_before <= in_seconds(0)),
         ~unfinished.exists(),
     )
 
 
+_FREE = select(OperationRow.id).where(*_free()).limit(bindparam("most", type_=Integer))
+_NEXT = (
+    select(OperationRow)
+    .where(*_free())
+    .order_by(OperationRow.created_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+
+
 def count_free(session: Session, kinds: Iterable[str], most: int) -> int:
     """How many `take_up` would find, at most so many; asked without writing, so that an idle cloud does not write."""
-    some = select(OperationRow.id).where(*_free(kinds)).limit(most).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+    return len(session.fetch(_FREE, kinds=list(kinds), most=most))
 
 
 def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> list[Held]:
@@ -127,14 +137,7 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
         kinds: what this release can carry out; other kinds are left alone.
         limit: most operations to take.
     """
-    query = (
-        select(OperationRow)
-        .where(*_free(kinds))
-        .order_by(OperationRow.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = list(session.scalars(query))
+    rows = session.scalars(_NEXT, {"kinds": list(kinds), "most": limit}).all()
     begun = {row.id for row in rows if row.attempt}
     values = {"attempt": OperationRow.attempt + 1, "lease_owner": owner, "state": _TAKEN_UP}
     session.change(update(OperationRow).where(OperationRow.id.in_([row.id for row in rows])).values(**values))

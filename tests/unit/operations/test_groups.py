@@ -39,7 +39,7 @@ def _call(do: Any, project: str, number: int) -> Grouped:
 
 
 def test_rounds_are_of_one_function_and_fair_to_projects_and_functions() -> None:
-    groups = Groups()
+    groups = Groups(lambda: 9)
     for number in range(4):
         groups.put(_call(_first, "a", number))
     groups.put(_call(_first, "b", 0))

@@ -168,9 +168,9 @@ def test_replicas_share_what_there_is_to_do(db: Database, hosts: Hosts, fake_clo
     hosts.automatic = None
     first, second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
     first.runner.beat()  # it began alone
-    for number in range(10):
+    for number in range(20):
         begin(db, "t.work", f"s{number}")
-    assert [one.runner.take_up() for one in (first, second, first, first, first, first)] == [5, 3, 1, 1, 0, 0]
+    assert [one.runner.take_up() for one in (first, second, first, first, first, first)] == [10, 8, 2, 0, 0, 0]
     fake_clock.move(LEASE_S + 1)
     second.runner.beat()
-    assert not second.runner.shares and second.runner.take_up() == 7, "the other is dead"
+    assert not second.runner.shares and second.runner.take_up() == 12, "the other is dead"
