@@ -123,8 +123,7 @@ class Runner:
         """Take this replica's share of the operations that nobody holds; returns how many."""
         self._bring_back()
         try:
-            with self._db.read() as session:
-                free = journal.count_free(session, self._registry.kinds(), BATCH * self._replicas if self.shares else 1)
+            free = journal.count_free(self._db, self._registry.kinds(), BATCH * self._replicas if self.shares else 1)
             if not self._lost_track and not free:
                 return 0
             limit = min(BATCH, max(FEW, -(-free // self._replicas))) if self.shares else BATCH
