@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +36,7 @@ CLIENTS = 8
 IDLE_S = 5.0
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 KINDS = ("api", "conductor", "agent", "supervisor", "postgresql")
-WAIT_S = 300
+WAIT_S, ANSWER_S = 300, 60
 
 
 def times(pid: int) -> tuple[int, int]:
@@ -108,7 +109,7 @@ class Crowd:
 
         def ask(session: requests.Session, number: int) -> None:
             root = self.roots[number % len(self.roots)]
-            answer = session.post(f"{root}/servers", json={"server": server}, headers=self.token)
+            answer = session.post(f"{root}/servers", json={"server": server}, headers=self.token, timeout=ANSWER_S)
             assert answer.status_code == 202, answer.text
 
         left = "SELECT count(*) FROM servers WHERE vm_state != 'active' AND deleted_at IS NULL"
@@ -120,7 +121,7 @@ class Crowd:
 
         def ask(session: requests.Session, number: int) -> None:
             root = self.roots[number % len(self.roots)]
-            answer = session.delete(f"{root}/servers/{ids[number]}", headers=self.token)
+            answer = session.delete(f"{root}/servers/{ids[number]}", headers=self.token, timeout=ANSWER_S)
             assert answer.status_code == 204, answer.text
 
         left = "SELECT count(*) FROM servers WHERE deleted_at IS NULL"
@@ -135,13 +136,20 @@ def _own(pid: int) -> int:
 
 
 def _by_clients(ask: Callable[[requests.Session, int], None], count: int) -> None:
+    enough = threading.Event()
+
     def client(first: int) -> None:
         with requests.Session() as session:
             for number in range(first, count, CLIENTS):
+                if enough.is_set():
+                    return
                 ask(session, number)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(client, range(CLIENTS)))
+        try:
+            list(pool.map(client, range(CLIENTS)))
+        finally:
+            enough.set()
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -163,12 +171,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.signal(signal.SIGTERM, _too_long)
-    signal.alarm(given.at_most)
+    began = time.monotonic()
     crowd = Crowd(given.replicas, given.agents, given.hosts)
     rows: dict[str, dict[str, float]] = {}
     try:
+        for one in (signal.SIGALRM, signal.SIGTERM):
+            signal.signal(one, _too_long)
+        signal.alarm(max(1, round(began + given.at_most - time.monotonic())))
         rows["idle"] = crowd.idle()
         crowd.boot(CLIENTS, 1)  # statements are prepared, and agents have the image
         crowd.delete()
@@ -180,7 +189,7 @@ def main() -> None:
     finally:
         signal.alarm(0)
         crowd.remove()
-    print(json.dumps({"given": vars(given), **rows}, indent=2) if given.json else table(rows))
+    print(json.dumps({"given": vars(given), **rows}, indent=2) if given.json or not rows else table(rows))
 
 
 if __name__ == "__main__":
