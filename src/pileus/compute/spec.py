@@ -35,6 +35,8 @@ from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, RESIZED, TOLD
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import NotFound
 from pileus.jsontypes import Json, Values
 from pileus.network import security_groups, wiring
@@ -44,6 +46,8 @@ from pileus.operations.owed import RecordedMany, recorded_many
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+_SERVERS = Reader(Server)
+_NAMED = _SERVERS.query.where(among(Server.id, "ids"))
 
 
 def _known(found: T | None, server_id: str) -> T:
@@ -60,7 +64,7 @@ def guest(session: Session, server_id: str) -> GuestSpec:
 
 def guests(session: Session, server_ids: Sequence[str]) -> list[GuestSpec]:
     """The same of many servers, in order: as many statements, however many there are."""
-    rows = {row.id: row for row in session.scalars(select(Server).where(Server.id.in_(server_ids)))}
+    rows = {row.id: row for row in _SERVERS.fetch(session, _NAMED, {"ids": list(server_ids)})}
     ports, groups = wiring.guest_ports(session, server_ids), security_groups.names_for_servers(session, server_ids)
     return [_guest(_known(rows.get(one), one), ports[one], tuple(groups.get(one, ()))) for one in server_ids]
 
