@@ -41,8 +41,8 @@ class LabWorld:
         try:
             self.built = Built(self.lab.state)
             self.faults, self.plan = Faults(self.built), self.built.plan()
-            self.hosts = [place.name for place in self.plan.hosted]
-            self.replicas = [self.plan.host(1).name, *(place.name for place in self.plan.others)]
+            self.hosts = [place.name for place in self.plan.hosts]
+            self.replicas = [place.name for place in self.plan.replicas]
             for name in self.replicas:
                 self._change_settings(name, shutdown_timeout_s=2.0)  # the guest need not have booted before it moves
             self.lab.furnish()
@@ -130,7 +130,7 @@ class LabWorld:
 
     def query(self, statement: str) -> list[Any]:
         """Rows of the cloud's own database; while it is away they are waited for."""
-        if self.plan.others:
+        if self.plan.lone_replicas:
             socket, name = (
                 str(self.lab.state / "database"),
                 self.built.database.url.partition("@/")[2].partition("?")[0],

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pileus.agent.daemons import pid_of
 from pileus.files import open_regular
+from pileus.lab.programs import LabFailed, run
 from pileus.settings import Settings
 from pileus.users import system_user
 
@@ -26,10 +27,6 @@ _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
 }
-
-
-class DatabaseFailed(Exception):
-    """Why there is no such database."""
 
 
 class LabDatabase:
@@ -48,7 +45,7 @@ class LabDatabase:
         """A new one, that runs.
 
         Raises:
-            DatabaseFailed: PostgreSQL is not installed, or does not start.
+            LabFailed: PostgreSQL is not installed, or does not start.
         """
         self._run("postgres", "--version")  # before anything is made
         owner = system_user(USER)
@@ -69,12 +66,12 @@ class LabDatabase:
         """Have it run. Idempotent.
 
         Raises:
-            DatabaseFailed: it does not start.
+            LabFailed: it does not start.
         """
         if self._control("status").returncode:
             log = self._folder / "log"
             if self._control("start", "-w", "-l", str(log)).returncode:
-                raise DatabaseFailed(f"PostgreSQL does not start: {_end_of(log)}")
+                raise LabFailed(f"PostgreSQL does not start: {_end_of(log)}")
 
     def pid(self) -> int | None:
         """Of its first process, if it runs."""
@@ -96,16 +93,14 @@ class LabDatabase:
         )  # fmt: skip
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(self._argv(program, *arguments), capture_output=True, text=True, check=False, cwd="/")
-        if done.returncode:
-            raise DatabaseFailed(f"{program}: {(done.stderr or done.stdout).strip()[-1000:]}")
+        run(*self._argv(program, *arguments), cwd="/")
 
     @staticmethod
     def _argv(program: str, *arguments: str) -> list[str]:
         """PostgreSQL refuses to run as root."""
         versions = [path for path in _PROGRAMS.glob("*/bin") if (path / program).exists()]
         if not versions:
-            raise DatabaseFailed("several replicas want PostgreSQL: apt-get install postgresql")
+            raise LabFailed("several replicas want PostgreSQL: apt-get install postgresql")
         newest = max(versions, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parent.name)])
         return ["runuser", "-u", USER, "--", str(newest / program), *arguments]
 
