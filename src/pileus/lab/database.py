@@ -14,12 +14,13 @@ from urllib.parse import quote
 
 from pileus.agent.daemons import pid_of
 from pileus.files import open_regular
-from pileus.lab.programs import LabFailed, run
+from pileus.lab.programs import LabFailed, run, wait_until
 from pileus.settings import Settings
 from pileus.users import system_user
 
 USER = "postgres"
 _PROGRAMS = Path("/usr/lib/postgresql")
+_START_S = 30.0
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "500",
@@ -68,10 +69,13 @@ class LabDatabase:
         Raises:
             LabFailed: it does not start.
         """
-        if self._control("status").returncode:
+        if self.pid() is None:
             log = self._folder / "log"
-            if self._control("start", "-w", "-l", str(log)).returncode:
-                raise LabFailed(f"PostgreSQL does not start: {_end_of(log)}")
+            try:
+                # It does not while one that was killed is not gone: pid 1 may let that take a while.
+                wait_until(lambda: not self._control("start", "-w", "-l", str(log)).returncode, _START_S, "")
+            except LabFailed:
+                raise LabFailed(f"PostgreSQL does not start: {_end_of(log)}") from None
 
     def pid(self) -> int | None:
         """Of its first process, if it runs."""
