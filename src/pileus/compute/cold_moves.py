@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import migrations, notifications, owing
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import FINISHED, MIGRATING, POST_MIGRATING, REVERTED, REVERTING, Migration
 from pileus.compute.model import Host, Server
@@ -15,7 +15,7 @@ from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
-from pileus.operations import CommandError, Origin, debts, recorded
+from pileus.operations import CommandError, Origin, recorded
 
 # --- there ----------------------------------------------------------------------------------------------------------
 
@@ -83,9 +83,7 @@ def leave(session: Session, server_id: str, move_id: int, tried: Incarnations) -
     migrations.unschedule(session, server_id, move_id)
     server, move = migrations.held(session, server_id, move_id)
     back = server.host == move.source_host and server.incarnation == tried.restored
-    owed = {(row.host, row.name) for row in debts.open_debts(session, [server_id])}
-    unsure = {(move.dest_host, spec.discard.name), (move.source_host, spec.restore.name)} & owed
-    return {"again": back and not unsure}
+    return {"again": back and owing.hindrance(session, server_id, move.source_host, owing.ENDS) is None}
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:

@@ -19,7 +19,7 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
 from pileus.compute.model import Server
 from pileus.compute.scheduler import Destination
@@ -43,7 +43,7 @@ def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
     return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=move.dest_host or "")
 
 
-@recorded("stay on source")
+@recorded(owing.STAY)
 def stay(session: Session, server_id: str, incarnation: int) -> StayGuest | None:
     """The command that has a guest be on its source as it was; nothing once it was made anew, or is gone."""
     server = session.get(Server, server_id)
@@ -91,7 +91,7 @@ def migrate_guest(
     )
 
 
-@recorded("arrive on destination")
+@recorded(owing.ARRIVE)
 def arrive_guest(session: Session, server_id: str, incarnation: int, run: bool) -> Command | None:
     """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone."""
     server = session.get(Server, server_id)

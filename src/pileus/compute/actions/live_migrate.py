@@ -14,7 +14,7 @@ from sqlalchemy import select
 from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import hosts, live_moves, migrations, notifications, schemas, servers, spec
+from pileus.compute import hosts, live_moves, migrations, notifications, owing, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.incarnations import Incarnations
@@ -57,6 +57,7 @@ def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str
     when={ACTIVE, PAUSED},
     during=(MIGRATING,),
     then=None,
+    unhindered=owing.settled,
     also=_tell,
 )
 def live_migrate(

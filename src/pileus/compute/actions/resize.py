@@ -18,6 +18,7 @@ from pileus.compute import (
     hosts,
     migrations,
     notifications,
+    owing,
     quotas,
     requested,
     schemas,
@@ -106,6 +107,7 @@ resize = action(
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     counts=True,
     also=_tell,
 )(_move)
@@ -118,6 +120,7 @@ migrate = action(
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     also=_tell,
 )(_move)
 

@@ -27,6 +27,7 @@ from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
 from pileus.membership.model import Agent
 from pileus.network.model import Port
+from pileus.operations import debts
 from pileus.operations.model import DebtRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
@@ -39,6 +40,11 @@ SERVERS = "/compute/v2.1/servers"
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 OLD = {"OpenStack-API-Version": "compute 2.1"}
 REFUSED = Failure(code="hypervisor", message="the host is not well")
+MOVES: dict[str, Any] = {
+    "resize": {"flavorRef": "84"},
+    "migrate": None,
+    "os-migrateLive": {"host": None, "block_migration": "auto"},
+}
 UNSUPPORTED = Failure(code="unsupported", message="The agent of host h does not know the command.")
 
 
@@ -122,6 +128,13 @@ class World:
         with self.serving.db.read() as session:
             hosts = DebtRow.host.startswith("host-")
             return [(row.host, row.name) for row in session.scalars(select(DebtRow).where(hosts))]
+
+    def pay(self) -> None:
+        """What is owed is due, and tried."""
+        with self.serving.db.write() as session:
+            for row in session.scalars(select(DebtRow)):
+                row.next_try = row.next_try.replace(year=2020)
+        self.replica.run()
 
     def refuse(self, *kinds: type, host: str = "", failure: Failure = REFUSED) -> None:
         """These commands fail from now on, on one host or on all."""
@@ -420,6 +433,72 @@ def test_the_source_does_not_run_while_the_destination_may(world: World) -> None
     (restore,) = (one.command for one in world.hosts.sent if isinstance(one.command, RestoreGuest))
     assert not restore.run
     assert world.debts() == [(world.other, "discard guest")] and world.row().host == world.source
+
+
+STARTS: list[tuple[str, str, Any]] = [
+    ("active", "reboot", {"type": "HARD"}),
+    ("active", "reboot", {"type": "SOFT"}),
+    ("active", "shelve", None),
+    ("stopped", "os-start", None),
+    ("paused", "unpause", None),
+    ("suspended", "resume", None),
+    ("shelved", "unshelve", None),
+    ("error", "reboot", {"type": "HARD"}),
+    ("error", "rebuild", {}),
+    ("active", "migrate", None),
+    ("stopped", "resize", {"flavorRef": "84"}),
+    ("active", "os-migrateLive", {"host": None, "block_migration": "auto"}),
+]
+"""What may start a guest, and a state that allows it."""
+
+
+def test_nothing_starts_the_source_while_the_destination_may_run(world: World) -> None:
+    world.refuse(ReceiveGuest, DiscardGuest)
+    world.resize()
+    assert world.debts() == [(world.other, "discard guest")]
+    world.hosts.sent.clear()
+    for state, key, value in STARTS:
+        with world.serving.db.write() as session:
+            server = session.get_one(Server, world.id)
+            server.vm_state = state
+            if key == "rebuild":
+                value = {"imageRef": server.image_id}
+        answer = world.act(key, value, world.admin)
+        why = "has not ended yet" if key in MOVES else "may still run elsewhere"
+        assert answer.status_code == 409 and why in answer.text, (key, answer.text)
+    world.replica.run()
+    assert not {name for name, _, _ in world.commands()} - {"DiscardGuest"}
+    world.hosts.automatic = lambda envelope: None
+    world.pay()
+    assert world.debts() == []
+    world.done("reboot", {"type": "HARD"})
+    assert world.commands() == [("RebootGuest", world.source, 4)] and world.show()["status"] == "ACTIVE"
+
+
+def test_a_debt_that_is_written_off_is_in_nobodys_way(world: World) -> None:
+    world.refuse(ReceiveGuest, DiscardGuest)
+    world.resize()
+    assert world.act("reboot", {"type": "HARD"}).status_code == 409
+    with world.serving.db.write() as session:
+        for row in session.scalars(select(DebtRow).where(DebtRow.host == world.other)):
+            debts.forget(session, row.id)
+    world.done("reboot", {"type": "HARD"})
+    assert world.show()["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("key", MOVES)
+def test_no_move_begins_while_the_source_owes_the_guest_back(world: World, key: str) -> None:
+    """It would strike out the restoration, and nobody would take the guest back."""
+    world.refuse(ReceiveGuest, RestoreGuest)
+    world.resize()
+    assert world.debts() == [(world.source, "restore guest")]
+    answer = world.act(key, MOVES[key], world.admin)
+    assert answer.status_code == 409 and "has not ended yet" in answer.text
+    world.hosts.automatic = lambda envelope: None
+    world.hosts.sent.clear()
+    world.pay()
+    assert world.commands() == [("RestoreGuest", world.source, 4)] and world.debts() == []
+    assert world.act(key, MOVES[key], world.admin).status_code == 202
 
 
 def test_a_source_that_refuses_owes_the_guest_back(world: World) -> None:
