@@ -619,6 +619,18 @@ def test_what_waits_too_long_is_confirmed(world: World, monkeypatch: pytest.Monk
     assert [one["action"] for one in actions] == ["confirmResize", "resize", "create"]
 
 
+def test_nothing_is_confirmed_by_itself_while_the_servers_host_is_away(world: World) -> None:
+    """What is set aside on the source may be all that is left."""
+    world.resize()
+    with world.serving.db.write() as session:
+        session.scalars(select(Migration)).one().updated_at = utcnow().replace(year=2020)
+        session.get_one(Host, world.other).forced_down = True
+    assert confirm_due(world.serving.db, 60) == 0
+    with world.serving.db.write() as session:
+        session.get_one(Host, world.other).forced_down = False
+    assert confirm_due(world.serving.db, 60) == 1
+
+
 def test_what_is_set_aside_is_accounted_for(world: World) -> None:
     world.resize()
 
