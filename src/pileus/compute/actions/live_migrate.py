@@ -93,10 +93,10 @@ def live_migrate(
         ahead=leave,
     )
     departure = op.ask(leave)
-    dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
+    dest = placed["host"]
     arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival, run=run,
+        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival,
         timeout_s=timeout_s, force=hold,
     )  # fmt: skip
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
@@ -115,7 +115,7 @@ def live_migrate(
         if _still_there(op, server_id, source, dest, guests):
             raise error
     op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
-    _settle_in(op, server_id, move_id, source, dest, guests, run)
+    _settle_in(op, server_id, move_id, source, dest, guests)
 
 
 def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
@@ -154,26 +154,22 @@ def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: 
         again_s = min(2 * again_s, SELDOM_S)
 
 
-def _settle_in(
-    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool
-) -> None:
+def _settle_in(op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations) -> None:
     """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
-    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
+    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=True)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
     left = discard_guest(op, server_id, {"host": source, "incarnation": guests.source}, condemned=True)
-    owing = {"arrive": not done, "discard": left is not None}
-    op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
+    left_open = {"arrive": not done, "discard": left is not None}
+    op.step("record state", _moved, server_id, move_id, done, left_open, op.origin, last=True)
 
 
-def _moved(
-    session: Session, server_id: str, move_id: int, run: bool, done: Values, owing: Values, origin: Origin
-) -> Values:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, left: Values, origin: Origin) -> Values:
     """The guest is there."""
     with live_migrate.arriving(session, server_id, done) as server:
         server.power_state = done.get("power_state", server.power_state)
-        return live_moves.finish(session, server, move_id, run, owing, origin)
+        return live_moves.finish(session, server, move_id, left, origin)
 
 
 @live_migrate.prepared
