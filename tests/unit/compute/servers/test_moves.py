@@ -592,15 +592,57 @@ def test_nothing_is_reverted_while_the_source_is_away(world: World) -> None:
     assert world.show()["status"] == "ACTIVE"
 
 
-def test_a_state_that_was_reset_is_settled_by_the_next_move(world: World) -> None:
+@pytest.mark.parametrize("state", ["active", "error"])
+def test_a_state_that_was_reset_settles_the_move(world: World, state: str) -> None:
+    """It can be neither confirmed nor reverted any more: what it holds is freed."""
     world.resize()
-    world.act("os-resetState", {"state": "active"}, world.admin)
+    world.act("os-resetState", {"state": state}, world.admin)
+    answer = world.act("reboot", {"type": "HARD"})
+    assert answer.status_code == 409, "not before it is settled which of two hosts has the guest"
+    world.hosts.sent.clear()
+    world.pay()
+    assert world.commands() == [("DropStash", world.source, 2)] and world.debts() == []
+    assert world.migration().status == "confirmed" and world.used() == (1, 256)
+    assert world.claims() == {world.id: ("INSTANCE", world.other, 256)}
+    world.done("reboot", {"type": "HARD"})
     world.done("migrate", user=world.admin)
-    assert ("DropStash", world.source, 2) in world.commands()
-    with world.serving.db.read() as session:
-        assert [move.status for move in session.scalars(select(Migration).order_by(Migration.id))] == [
-            "confirmed", "finished"
-        ]  # fmt: skip
+    assert world.show()["status"] == "VERIFY_RESIZE"
+
+
+@pytest.mark.parametrize("silent", [RestoreGuest, DiscardGuest])
+def test_a_state_that_was_reset_amid_a_revert_reverts_the_move(world: World, silent: type) -> None:
+    """The destination's guest may be gone: what is set aside is all that there is, and is not dropped by a move."""
+    world.resize()
+    world.refuse(silent, failure=Failure(code="host-down", message="away"))
+    world.done("revertResize")
+    assert world.migration().status == "reverting"
+    world.act("os-resetState", {"state": "active"}, world.admin)
+    assert world.act("migrate", user=world.admin).status_code == 409
+    world.pay()
+    assert world.row().host == world.source and world.migration().status == "reverted"
+    assert world.claims() == {world.id: ("INSTANCE", world.source, 192)} and world.used() == (1, 192)
+    assert world.port()[0] == world.source
+    assert world.act("migrate", user=world.admin).status_code == 409, "the source still owes the guest"
+    world.hosts.automatic = lambda envelope: None
+    world.pay()
+    assert world.debts() == [] and ("DropStash", world.source, 2) not in world.commands()
+    restores = [one.command for one in world.hosts.sent if isinstance(one.command, RestoreGuest)]
+    assert restores[-1].age == 4 and restores[-1].run == (silent is RestoreGuest), "only once the other is gone"
+    world.done("migrate", user=world.admin)
+    assert world.commands()[:2] == [("StashGuest", world.source, 5), ("ReceiveGuest", world.other, 6)]
+
+
+def test_what_was_to_be_restored_is_not_dropped_by_a_move(world: World) -> None:
+    """Though the debt that was to settle it was written off."""
+    world.resize()
+    world.refuse(RestoreGuest)
+    world.done("revertResize")
+    world.act("os-resetState", {"state": "active"}, world.admin)
+    with world.serving.db.write() as session:
+        for row in session.scalars(select(DebtRow)):
+            debts.forget(session, row.id)
+    world.done("migrate", user=world.admin)
+    assert "DropStash" not in [name for name, _, _ in world.commands()]
 
 
 # --- by itself, and what hosts report -------------------------------------------------------------------------------
