@@ -19,6 +19,7 @@ from pileus.api.microversions import Document
 from pileus.compute import servers, states
 from pileus.compute.failures import Also, broken, falling_to
 from pileus.compute.model import Server
+from pileus.compute.owing import Unhindered
 from pileus.compute.quotas import QUOTAS
 from pileus.compute.servers import origin
 from pileus.compute.states import ANY, Transition
@@ -61,6 +62,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         transition: what it does to the server's state.
         body: schema of the key's value. fits: whether a value is for this action, where several have the key.
         locks: a locked server refuses it. placed: so does one that is on no host.
+        unhindered: what must not be owed about the server then (compute/owing.py).
     """
 
     key: str | None
@@ -73,6 +75,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     locks: bool = True
     placed: bool = True
     fits: Fits | None = None
+    unhindered: Unhindered | None = None
 
     def declare(self, routes: Routes, handle: Handle, transaction: Literal["write"] | None = "write") -> None:
         """Add the action's route, if it has one."""
@@ -99,6 +102,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
             raise Busy(f"Another operation is under way on {server.id}.")
         if self.placed and server.host is None:
             raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
+        if self.unhindered:
+            self.unhindered(session, server)
 
     def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
         """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
@@ -253,12 +258,13 @@ def action(
     counts: bool = False,
     also: Also | None = None,
     fits: Fits | None = None,
+    unhindered: Unhindered | None = None,
     answer: Answer | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Action[P]]:
     """Make a function the flow of an action.
 
     Args:
-        key, rule, asks, body, since, status, locks, placed, fits: see Offer.
+        key, rule, asks, body, since, status, locks, placed, fits, unhindered: see Offer.
         when, during, then, failed, wins: what it does to the server's state, see Transition.
         name: in the journal ("server.<name>"); the function's unless it is given.
         version: see Flow.
@@ -273,7 +279,7 @@ def action(
         )
         offer = Offer(
             key=key, rule=rule, transition=row, asks=asks, body=body, since=since, status=status, locks=locks,
-            placed=placed, fits=fits,
+            placed=placed, fits=fits, unhindered=unhindered,
         )  # fmt: skip
         return Action(run, offer, version=version, counts=counts, also=also, answer=answer)
 

@@ -19,7 +19,7 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
 from pileus.compute.model import Server
 from pileus.compute.scheduler import Destination
@@ -43,7 +43,7 @@ def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
     return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=move.dest_host or "")
 
 
-@recorded("stay on source")
+@recorded(owing.STAY)
 def stay(session: Session, server_id: str, incarnation: int) -> StayGuest | None:
     """The command that has a guest be on its source as it was; nothing once it was made anew, or is gone."""
     server = session.get(Server, server_id)
@@ -73,11 +73,11 @@ def migrate_guest(
     to: str,
     departure: Values,
     arrival: Values,
-    run: bool,
     timeout_s: float,
     force: bool,
 ) -> MigrateGuest:
-    """The command that moves a guest, to its source."""
+    """The command that moves a guest, to its source; there it is to run if its server is active, whatever it was found
+    as: one that an earlier move held may be held yet."""
     return MigrateGuest(
         server_id=server_id,
         incarnation=incarnation,
@@ -85,19 +85,23 @@ def migrate_guest(
         address=migrations.address_of(session, to),
         departure=msgspec.convert(departure, Departure),
         arrival=msgspec.convert(arrival, Arrival),
-        run=run,
+        run=session.get_one(Server, server_id).vm_state == ACTIVE,
         timeout_s=timeout_s,
         force=force,
     )
 
 
-@recorded("arrive on destination")
+@recorded(owing.ARRIVE)
 def arrive_guest(session: Session, server_id: str, incarnation: int, run: bool) -> Command | None:
-    """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone."""
+    """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone.
+
+    Args:
+        run: it is to run, if its server is active by then.
+    """
     server = session.get(Server, server_id)
     if server is None or server.deleted_at is not None or server.incarnation > incarnation:
         return None
-    return ArriveGuest(server_id=server_id, incarnation=incarnation, run=run)
+    return ArriveGuest(server_id=server_id, incarnation=incarnation, run=run and server.vm_state == ACTIVE)
 
 
 # --- steps, and what takes them back ----------------------------------------------------------------------------------
@@ -149,18 +153,18 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     return told
 
 
-def finish(session: Session, server: Server, move_id: int, run: bool, left: Values, origin: Origin) -> Values:
+def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:
     """The move has come to its end.
 
     Args:
-        run: whether the guest is to run. left: `arrive` and `discard`, whether the destination and the source still
-            have to be told; `kept`, see spec.discard.
+        left: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
+            spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
     told = notifications.step(session, server, origin, "live_migration_post.end")
     if left["arrive"]:
-        owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
+        owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=True)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
         gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])

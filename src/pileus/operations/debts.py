@@ -144,12 +144,6 @@ def arguments_of(session: Session, names: Iterable[str]) -> Sequence[Values]:
     return session.scalars(select(DebtRow.arguments).where(DebtRow.name.in_(list(names)))).all()
 
 
-def arguments_about(session: Session, subject_id: str, name: str, but: str) -> Sequence[Values]:
-    """What all but one host are owed of this name about a subject."""
-    query = select(DebtRow.arguments).where(DebtRow.subject_id == subject_id, DebtRow.name == name)
-    return session.scalars(query.where(DebtRow.host != but)).all()
-
-
 def owed_to(session: Session, hosts: Iterable[str], names: Collection[str]) -> set[tuple[str, str]]:
     """Which of these hosts are owed one of these actions, and about which subject: pairs of them."""
     query = select(DebtRow.host, DebtRow.subject_id).where(DebtRow.host.in_(list(hosts)), DebtRow.name.in_(names))

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import hosts, live_moves, migrations, notifications, schemas, servers, spec
+from pileus.compute import hosts, live_moves, migrations, notifications, owing, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.incarnations import Incarnations
@@ -60,6 +60,7 @@ def _failed(session: Session, server: Server, origin: Origin, error: dict[str, s
     when={ACTIVE, PAUSED},
     during=(MIGRATING,),
     then=None,
+    unhindered=owing.settled,
     also=_failed,
 )
 def live_migrate(
@@ -95,10 +96,10 @@ def live_migrate(
         ahead=leave,
     )
     departure = op.ask(leave)
-    dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
+    dest = placed["host"]
     arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival, run=run,
+        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival,
         timeout_s=timeout_s, force=hold,
     )  # fmt: skip
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
@@ -118,7 +119,7 @@ def live_migrate(
             raise error
     op.step("leave source", live_moves.left, forward=True)
     op.step("move server", live_moves.go, server_id, move_id, op.origin)
-    _settle_in(op, server_id, move_id, source, dest, guests, run, kept=not arrival.get("block"))
+    _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
 
 
 def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
@@ -158,29 +159,27 @@ def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: 
 
 
 def _settle_in(
-    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool, kept: bool
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, kept: bool
 ) -> None:
     """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed.
 
     Args:
         kept: it has its disks still, on storage that both share.
     """
-    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
+    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=True)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
     left = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
-    owing = {"arrive": not done, "discard": left is not None, "kept": kept}
-    op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
+    left_open = {"arrive": not done, "discard": left is not None, "kept": kept}
+    op.step("record state", _moved, server_id, move_id, done, left_open, op.origin, last=True)
 
 
-def _moved(
-    session: Session, server_id: str, move_id: int, run: bool, done: Values, owing: Values, origin: Origin
-) -> Values:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, left: Values, origin: Origin) -> Values:
     """The guest is there."""
     with live_migrate.arriving(session, server_id, done) as server:
         server.power_state = done.get("power_state", server.power_state)
-        return live_moves.finish(session, server, move_id, run, owing, origin)
+        return live_moves.finish(session, server, move_id, left, origin)
 
 
 @live_migrate.judged

@@ -18,6 +18,7 @@ from pileus.compute import (
     hosts,
     migrations,
     notifications,
+    owing,
     quotas,
     requested,
     schemas,
@@ -37,7 +38,7 @@ from pileus.compute.migration_model import (
     UNCONFIRMED,
     Migration,
 )
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import (
@@ -106,6 +107,7 @@ resize = action(
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     counts=True,
     also=_tell,
 )(_move)
@@ -118,6 +120,7 @@ migrate = action(
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     also=_tell,
 )(_move)
 
@@ -280,7 +283,8 @@ def _reverted(session: Session, server_id: str, move_id: int, done: Values, orig
 
 
 def confirm_due(db: Database, after_s: float) -> int:
-    """Confirm what was moved and not confirmed for so many seconds (0: never); returns how many servers.
+    """Confirm what was moved and not confirmed for so many seconds (0: never); returns how many servers. One whose host
+    is away waits for it: what is set aside may be all that is left of it.
 
     Replicas may do it at once: an operation has its server to itself.
     """
@@ -295,7 +299,8 @@ def confirm_due(db: Database, after_s: float) -> int:
 def _confirm_by_itself(db: Database, server_id: str) -> bool:
     with suppress(Busy, Contended, Invalid), db.write() as session:
         server = servers.held(session, server_id)
-        if server is not None and server.vm_state == RESIZED:
+        host = session.get(Host, server.host) if server is not None else None
+        if server is not None and server.vm_state == RESIZED and host is not None and host.alive:
             start(session, confirm_resize.kind, servers.own_origin(server), _confirmation(session, server))
             return True
     return False

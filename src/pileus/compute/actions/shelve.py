@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pileus.agent.commands import PowerState, SnapshotGuest, StartGuest, StopGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import NAME, nullable, obj
-from pileus.compute import hosts, requested, scheduler, servers, spec, zones
+from pileus.compute import hosts, owing, requested, scheduler, servers, spec, zones
 from pileus.compute.action import NOTHING, action
 from pileus.compute.actions import image
 from pileus.compute.actions.building import Way, build_on_some_host
@@ -45,6 +45,7 @@ UNSHELVE = changed(
     when={ACTIVE, STOPPED, PAUSED, SUSPENDED},
     during=(SHELVING, UPLOADING, OFFLOADING),
     then=SHELVED,
+    unhindered=owing.alone,  # it is started again where its image comes to nothing
 )
 def shelve(
     op: Operation,
@@ -203,6 +204,7 @@ def offload(session: Session, server_id: str) -> None:
     during=(UNSHELVING, SPAWNING),
     then=ACTIVE,
     placed=False,
+    unhindered=owing.alone,
 )
 def unshelve(
     op: Operation, server_id: str, image: Values | None, attempts: int, plug_timeout_s: float, deadline_s: float

@@ -414,3 +414,40 @@ def test_how_long_it_may_take(world: LiveWorld) -> None:
     world.migrate()
     (command,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
     assert (command.timeout_s, command.force) == (20.0, True)
+
+
+def test_a_guest_that_was_left_held_is_let_run(world: LiveWorld) -> None:
+    """The source was asked, and had not let it run again when the next move began: nobody waits for that any more."""
+    world.results |= {DepartGuest: {"power_state": 3, "disks": [], "virt_type": "kvm"}}
+    world.migrate()
+    (migrate,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
+    (arrive,) = (one.command for one in world.hosts.sent if isinstance(one.command, ArriveGuest))
+    assert migrate.run and arrive.run and world.status() == ("ACTIVE", world.other, "completed")
+
+
+def test_no_move_begins_while_the_source_is_to_let_it_run(world: LiveWorld) -> None:
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, ArriveGuest: {"complete": False}}
+    world.migrate()
+    assert world.debts() == [(world.source, "stay on source")]
+    for key, value in (("os-migrateLive", ANY), ("migrate", None)):
+        assert world.act(key, value, world.admin).status_code == 409
+    world.results[StayGuest] = {"here": True, "power_state": 1}
+    world.hosts.sent.clear()
+    world.pay()
+    (stay,) = (one.command for one in world.hosts.sent)
+    assert isinstance(stay, StayGuest) and stay.run and world.debts() == []
+    assert world.act("os-migrateLive", ANY, world.admin).status_code == 202
+
+
+def test_what_is_owed_to_the_destination_does_not_undo_a_pause(world: LiveWorld) -> None:
+    world.results[ArriveGuest] = REFUSED
+    world.migrate()
+    assert world.debts() == [(world.other, "arrive on destination")]
+    assert world.act("os-migrateLive", ANY, world.admin).status_code == 409
+    world.done("pause")
+    world.results[ArriveGuest] = {"complete": True, "power_state": 3}
+    world.hosts.sent.clear()
+    world.pay()
+    (arrive,) = (one.command for one in world.hosts.sent)
+    assert isinstance(arrive, ArriveGuest) and not arrive.run and world.show()["status"] == "PAUSED"
+    assert world.debts() == []
