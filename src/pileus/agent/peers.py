@@ -28,12 +28,15 @@ from pileus.agent.storage.file import blamed
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, peer
 from pileus.files import open_regular, require_room
+from pileus.logs import printable
 
 log = logging.getLogger(__name__)
 PIECE = 4 * 1024 * 1024
 """Bytes that are asked for at once."""
 MOST_EXTENTS = 1_000_000
 MOST_HEAD = 1024
+MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
+"""Of a refusal: bytes that are read, and characters that are told on."""
 ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 """For one answer; without a byte, after which it is given up; before a lost connection is made again."""
 
@@ -67,6 +70,12 @@ def extent(path: Path, first: int, length: int) -> bytes:
 
 
 # --- what is fetched --------------------------------------------------------------------------------------------------
+
+
+class _Refused(msgspec.Struct):
+    """What a peer says instead of an answer."""
+
+    message: str
 
 
 class TlsPeers:
@@ -160,7 +169,7 @@ class TlsPeers:
         connection = self._connection(host, address)
         try:
             _ask(connection, "/gone", {"server_id": server_id})
-        except http.client.HTTPException as error:
+        except (http.client.HTTPException, msgspec.DecodeError) as error:
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
@@ -210,10 +219,10 @@ def _opened(into: Path) -> io.FileIO:
 def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
     connection.request("GET", f"{path}?{urlencode(query)}")
     response = connection.getresponse()
-    body = response.read(max(PIECE, 64 * MOST_EXTENTS) + 1)
     if response.status == 409:
-        refused = msgspec.json.decode(body, type=dict[str, str])
-        raise CommandFailed(refused["code"], refused["message"])
+        # Its code is not told on: of ours some mean something to the control plane.
+        refused = msgspec.json.decode(response.read(MOST_REFUSED), type=_Refused)
+        raise CommandFailed("peer", printable(refused.message, REFUSED_CHARS))
     if response.status != 200:
         raise http.client.HTTPException(f"HTTP {response.status}")
-    return body
+    return response.read(max(PIECE, 64 * MOST_EXTENTS) + 1)

@@ -16,6 +16,7 @@ import msgspec
 from pileus import clock
 from pileus.agent.commands import (
     CONTRACT,
+    MOST_ENTRY_BYTES,
     AgentReport,
     AgentSelf,
     Answer,
@@ -34,8 +35,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 BATCH = 200
-ENTRY_BYTES = 1 << 20
-"""Of a feed entry, at most: what it tells becomes rows."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -160,7 +159,7 @@ def _opened(sealed: Iterable[msgspec.Raw], kind: type[T], unread: Unread) -> Ite
 
 
 def _entry(raw: msgspec.Raw) -> FeedEntry:
-    if len(raw) > ENTRY_BYTES:
+    if len(raw) > MOST_ENTRY_BYTES:
         raise msgspec.DecodeError(f"it has {len(raw)} bytes")
     return msgspec.json.decode(raw, type=FeedEntry)
 

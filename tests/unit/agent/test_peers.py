@@ -193,6 +193,38 @@ def test_nobody_else_gets_it(source: Source, fetch: Callable[..., Path]) -> None
         fetch(file="../papers/papers.json")
 
 
+def refuse(source: Source, code: str, message: str) -> None:
+    """Have a host that was taken over answer what no agent of ours would."""
+    said = CommandFailed("", "")
+    said.code, said.message = code, message
+
+    def refused(*asked: str) -> Path:
+        raise said
+
+    source.agent.hypervisor.handed_over = refused  # type: ignore[method-assign]
+    source.agent.hypervisor.gone = refused  # type: ignore[method-assign,assignment]
+
+
+def test_a_refusal_is_short_and_has_no_code_of_ours(source: Source, fetch: Callable[..., Path]) -> None:
+    """It becomes why a command of this host's failed."""
+    refuse(source, "abandoned", "\0\x1b" + "M" * 2000)
+    with pytest.raises(CommandFailed, match="MMM") as raised:
+        fetch()
+    assert raised.value.code == "peer"
+    assert raised.value.message.isprintable() and len(raised.value.message) < 2 * module.REFUSED_CHARS
+
+
+def test_little_is_read_of_a_refusal(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cloud: Cloud
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    refuse(source, "storage", "M" * module.MOST_REFUSED)
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch()
+    with pytest.raises(ConnectionError):
+        peers(tmp_path, cloud, "third").tell_gone("source", source.address, SERVER)
+
+
 def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Callable[..., Path]) -> None:
     with pytest.raises(CommandFailed, match="who answers"):
         fetch(of="another")

@@ -11,6 +11,7 @@ import pytest
 
 from pileus.agent.commands import (
     CONTRACT,
+    MOST_ENTRY_BYTES,
     AgentReport,
     Answer,
     DiscardGuest,
@@ -21,7 +22,7 @@ from pileus.agent.commands import (
     Progress,
 )
 from pileus.agent.commands.reports import MOST_GUESTS
-from pileus.operations.post import BATCH, ENTRY_BYTES, Link, Post, Refused
+from pileus.operations.post import BATCH, Link, Post, Refused
 
 ASKED = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -217,7 +218,7 @@ def test_an_entry_that_is_not_understood_does_not_stop_the_feed(ears: Ears, link
 
 def test_an_entry_that_is_too_long_is_passed_over(post: Post, ears: Ears, link: Link) -> None:
     post.send(envelope("1"))
-    long = [Answer(key="1", host="h", result={"files": ["x" * size]}) for size in (ENTRY_BYTES, 1000)]
+    long = [Answer(key="1", host="h", result={"files": ["x" * size]}) for size in (MOST_ENTRY_BYTES, 1000)]
     link.take(msgspec.json.encode([FeedEntry(sequence=n, answer=one) for n, one in enumerate(long, 1)]))
     assert ears.heard == long[1:] and link.after == 2
 

@@ -5,6 +5,8 @@ their unit; times are seconds since the epoch.
 """
 
 from pileus.agent.commands.answers import (
+    MOST_ENTRY_BYTES,
+    MOST_FEED_BYTES,
     Answer,
     Event,
     Failure,
@@ -86,6 +88,8 @@ __all__ = [
     "COMMANDS",
     "CONTRACT",
     "HOST_NAME",
+    "MOST_ENTRY_BYTES",
+    "MOST_FEED_BYTES",
     "NORTHBOUND_PORT",
     "AgentReport",
     "AgentSelf",

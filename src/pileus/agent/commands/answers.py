@@ -72,6 +72,11 @@ class GuestEvent(Spec, frozen=True, kw_only=True):
     at: Instant
 
 
+MOST_ENTRY_BYTES, MOST_FEED_BYTES = 1 << 20, 16 << 20
+"""Of one entry of an agent's feed, and of what it answers at a time: what a replica reads becomes rows, and several
+times as much memory."""
+
+
 class FeedEntry(Spec, frozen=True, kw_only=True):
     """One entry of the agent's feed, read in order by sequence number."""
 
