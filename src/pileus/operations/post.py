@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
@@ -21,6 +22,7 @@ from pileus.agent.commands import (
     AgentSelf,
     Answer,
     Envelope,
+    Failure,
     FeedEntry,
     GuestEvent,
     GuestReport,
@@ -30,6 +32,8 @@ from pileus.agent.commands import (
     SealedGreeting,
     SealedHost,
 )
+from pileus.agent.errors import CODE_CHARS, MESSAGE_CHARS
+from pileus.logs import printable
 
 T = TypeVar("T")
 
@@ -164,6 +168,14 @@ def _entry(raw: msgspec.Raw) -> FeedEntry:
     return msgspec.json.decode(raw, type=FeedEntry)
 
 
+def _readable(answer: Answer) -> Answer:
+    """Why a command failed is written down as it is, and PostgreSQL takes no NUL; agents say it in few words."""
+    if answer.failure is None:
+        return answer
+    code, message = printable(answer.failure.code, CODE_CHARS), printable(answer.failure.message, MESSAGE_CHARS)
+    return replace(answer, failure=Failure(code=code, message=message))
+
+
 def _fields(said: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The values of what a closed and an open report have in common."""
     return {name: getattr(said, name) for name in kind.__struct_fields__}
@@ -271,7 +283,7 @@ class Link:
 
     def _take(self, entry: FeedEntry) -> None:
         if entry.answer is not None and self._was_asked(entry.answer.key, entry.answer.host):
-            self._listener.answer(entry.answer)
+            self._listener.answer(_readable(entry.answer))
             self._post.withdraw(entry.answer.key)  # not before: it is asked for again otherwise
         if entry.guest is not None and entry.guest.host in self.hosts:
             self._listener.guest(entry.guest)
