@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pileus.agent import doors
 from pileus.agent import peers as module
 from pileus.agent.commands.freight import Extents
 from pileus.agent.doors import open_tls
@@ -23,10 +24,10 @@ from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.peers import PIECE, TlsPeers
-from pileus.agent.server import Agent
+from pileus.agent.server import MAX_BODY_BYTES, Agent
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud
-from tests.support import free_port
+from tests.support import eventually, free_port
 
 SERVER, CLOUD = "11111111-2222-3333-4444-555555555555", "cloud-1"
 HEAD, TAIL = os.urandom(PIECE + 4096), os.urandom(8192)
@@ -232,14 +233,58 @@ def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Calla
 
 
 def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:
-    (tmp_path / "cloud").write_text(CLOUD)
-    connection = TlsPeers(cloud.enrol(tmp_path / "p", "dest"), tmp_path / "cloud")._connection("source", source.address)
-    for method, path in (("GET", "/report"), ("GET", "/freight?wait=0"), ("POST", "/commands"), ("POST", "/stop")):
-        connection.request(method, path, b"{}" if method == "POST" else None)
+    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    for path in ("/report", "/freight?wait=0", "/feed?after=0&wait=0"):
+        connection.request("GET", path)
         response = connection.getresponse()
         response.read()
-        assert response.status in (403, 404), path
+        assert response.status == 404, path
     connection.close()
+
+
+@pytest.mark.parametrize("path", ["/commands", "/stop", "/nothing"])
+def test_what_another_host_tells_is_not_read(source: Source, cloud: Cloud, tmp_path: Path, path: str) -> None:
+    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Length", str(MAX_BODY_BYTES))
+    connection.endheaders()  # and no body
+    response = connection.getresponse()
+    assert response.status == 404 and b"not-found" in response.read()
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
+def test_another_host_has_so_many_connections(
+    source: Source, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a thread and descriptors. Those of one host are not taken from another's."""
+    monkeypatch.setattr(doors, "OF_AN_AGENT", 3)
+    many, other = peers(tmp_path, cloud, "many"), peers(tmp_path, cloud, "other")
+
+    def come(mine: TlsPeers) -> http.client.HTTPConnection:
+        connection = mine._connection("source", source.address)
+        connections.append(connection)
+        connection.request("GET", "/nothing")
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 404
+        return connection
+
+    def comes() -> bool:
+        try:
+            come(many)
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+    connections: list[http.client.HTTPConnection] = []
+    first = [come(many) for _ in range(3)]
+    assert not comes() and not comes()
+    come(other)
+    first[0].close()
+    eventually(comes, 60, "a place that is free again")
+    for connection in connections:
+        connection.close()
 
 
 def test_a_stranger_is_not_let_in(
