@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from pileus import clock
-from pileus.agent.commands.freight import Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
@@ -33,7 +33,8 @@ from pileus.logs import printable
 log = logging.getLogger(__name__)
 PIECE = 4 * 1024 * 1024
 """Bytes that are asked for at once."""
-MOST_EXTENTS = 1_000_000
+MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
+"""Bytes of an answer: an extent has at most 42 digits and signs. Read, it takes several times as much at worst."""
 MOST_HEAD = 1024
 MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
@@ -45,10 +46,26 @@ ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 
 
 def extents(path: Path) -> Extents:
-    """Where a file has data (lseek(2), SEEK_DATA), in bytes; raises CommandFailed: "storage", it cannot be read."""
+    """Where a file has data (lseek(2), SEEK_DATA), in bytes; raises CommandFailed: "storage", it cannot be read.
+
+    A guest may make as many holes as it likes: those that are so small that there could be too many count as data.
+    """
     with blamed("disk", "read"), os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return Extents(size=size, data=tuple(_data(file, size)))
+        return Extents(size=size, data=tuple(_joined(_data(file, size), size // (MOST_EXTENTS - 1))))
+
+
+def _joined(data: Iterator[tuple[int, int]], least: int) -> Iterator[tuple[int, int]]:
+    """Some of a file's data, without the holes of at most so many bytes between."""
+    first, length = next(data, (0, 0))
+    end = first + length
+    for start, length in data:
+        if start - end > least:
+            yield first, end - first
+            first = start
+        end = start + length
+    if end > first:
+        yield first, end - first
 
 
 def _data(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int]]:
@@ -225,4 +242,7 @@ def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str
         raise CommandFailed("peer", printable(refused.message, REFUSED_CHARS))
     if response.status != 200:
         raise http.client.HTTPException(f"HTTP {response.status}")
-    return response.read(max(PIECE, 64 * MOST_EXTENTS) + 1)
+    body = response.read(MOST_ANSWER + 1)
+    if len(body) > MOST_ANSWER:
+        raise http.client.HTTPException("its answer is too long")
+    return body

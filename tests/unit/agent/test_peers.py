@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pileus.agent import doors
 from pileus.agent import peers as module
-from pileus.agent.commands.freight import Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -152,6 +152,35 @@ def test_a_disk_that_there_is_no_room_for_is_not_begun(
     with pytest.raises(CommandFailed, match="could not be written"):
         mine.fetch("source", source.address, SERVER, "disk", into, lambda done, total: None, Timeline())
     assert into.stat().st_size == 0 and len(source.asked) == 1
+
+
+def test_a_disk_of_very_many_holes_is_told_in_few_extents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A guest makes them: its host keeps the large ones, and what is told it can be moved by."""
+    monkeypatch.setattr(module, "MOST_EXTENTS", 10)
+    (tmp_path / "disk").write_bytes(bytes(1000))
+    data = [(at, 1) for at in range(5, 900, 50)] + [(980, 1), (982, 1)]
+    monkeypatch.setattr(module, "_data", lambda file, size: iter(data))
+    assert module.extents(tmp_path / "disk").data == ((5, 851), (980, 3))
+    for holes in (1, 7, 99, 110, 111, 112, 400):
+        data[:] = [(at, 1) for at in range(0, 1000, holes + 1)]
+        told = module.extents(tmp_path / "disk").data
+        assert len(told) <= 10 and told[0][0] == 0 and sum(told[-1]) == data[-1][0] + 1
+        assert [length for _, length in told] == [1] * len(data) or len(told) == 1
+    data.clear()
+    assert module.extents(tmp_path / "disk").data == ()
+
+
+@pytest.mark.parametrize(
+    "said", [b"[0,1]," * MOST_EXTENTS + b"[0,1]", b"[0,0]", b"[0,1]" + b" " * module.MOST_ANSWER], ids=len
+)
+def test_extents_are_bounded(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, source: Source, said: bytes
+) -> None:
+    """A host that was taken over would fill this one's memory."""
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(module, "extents", lambda path: b'{"size":2,"data":[' + said + b"]}")
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch(told=lambda done, total: pytest.fail("some was fetched"))
 
 
 @pytest.mark.parametrize("data", [((0, 9), (8, 2)), ((5, 1), (0, 1)), ((0, 11),), ((9, 2**61),)])
