@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands.answers import CODE_CHARS, MESSAGE_CHARS
 from pileus.logs import printable
-
-CODE_CHARS, MESSAGE_CHARS = 64, 1000
-"""Of what is told, at most about: more than any of ours has, and little of what a feed or a fault may have."""
 
 
 class CommandFailed(Exception):

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
+    CODE_CHARS,
     CONTRACT,
+    MESSAGE_CHARS,
     MOST_ENTRY_BYTES,
     AgentReport,
     AgentSelf,
@@ -32,7 +34,6 @@ from pileus.agent.commands import (
     SealedGreeting,
     SealedHost,
 )
-from pileus.agent.errors import CODE_CHARS, MESSAGE_CHARS
 from pileus.logs import printable
 
 T = TypeVar("T")

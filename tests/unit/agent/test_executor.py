@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from pileus.agent.commands import (
+    CODE_CHARS,
+    MESSAGE_CHARS,
     MOST_ENTRY_BYTES,
     MOST_FEED_BYTES,
     Answer,
@@ -28,7 +30,7 @@ from pileus.agent.commands import (
     StopGuest,
     UpdateInstanceData,
 )
-from pileus.agent.errors import CODE_CHARS, MESSAGE_CHARS, CommandFailed
+from pileus.agent.errors import CommandFailed
 from pileus.agent.journal import Known
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.desk import Desk, Gate, parcel, stop

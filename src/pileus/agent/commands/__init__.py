@@ -5,6 +5,8 @@ their unit; times are seconds since the epoch.
 """
 
 from pileus.agent.commands.answers import (
+    CODE_CHARS,
+    MESSAGE_CHARS,
     MOST_ENTRY_BYTES,
     MOST_FEED_BYTES,
     Answer,
@@ -85,9 +87,11 @@ from pileus.agent.commands.reports import (
 
 __all__ = [
     "CLOUD_HEADER",
+    "CODE_CHARS",
     "COMMANDS",
     "CONTRACT",
     "HOST_NAME",
+    "MESSAGE_CHARS",
     "MOST_ENTRY_BYTES",
     "MOST_FEED_BYTES",
     "NORTHBOUND_PORT",
