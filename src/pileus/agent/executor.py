@@ -33,7 +33,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
-from pileus.agent.journal import Journal, Known
+from pileus.agent.journal import Journal, Known, TooLong
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ class Executor:
         try:
             try:
                 self._journal.record(lane.answer)
-            except (msgspec.MsgspecError, UnicodeError):
+            except (msgspec.MsgspecError, UnicodeError, TooLong):
                 log.exception("the answer of %s cannot be told", lane.answer.key)
                 failure = Failure(code="internal", message="Internal error of the agent.")
                 self._journal.record(replace(lane.answer, result={}, events=(), failure=failure))

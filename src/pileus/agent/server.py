@@ -299,8 +299,10 @@ class PeerHandler(Handler):
     def _questions(self) -> dict[str, Callable[..., Any]]:
         return {"/extents": self._extents, "/extent": self._extent, "/carry": self._carry, "/gone": self._gone}
 
-    def _acts(self) -> dict[str, Callable[[bytes], Any]]:
-        return {}
+    def do_POST(self) -> None:
+        """There is nothing to be told: what is said is not even read."""
+        self.close_connection = True
+        self._reply(404, {"code": "not-found", "message": self.path})
 
     def _extents(self, server_id: str, file: str) -> Any:
         return peers.extents(self._disk(server_id, file))

@@ -34,7 +34,7 @@ class Peers(Protocol):
             host: the other one; address: HOST:PORT of its agent. file: its name, from StashGuest's answer.
 
         Raises:
-            CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
+            CommandFailed: "storage", "peer" (the host does not answer, or refuses: nothing is set aside there).
         """
 
     def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
