@@ -23,6 +23,7 @@ from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
@@ -219,7 +220,8 @@ def _check(session: Session, server: Server, host: str | None) -> None:
     source, *others = (session.get(Host, name) for name in (server.host, *((host,) if host else ())))
     for one in (source, *others):
         if one is None or not one.alive:
-            raise Invalid(f"Compute service of {one.name if one else server.host} is unavailable at this time.")
+            said = f"Compute service of {one.name if one else server.host} is unavailable at this time."
+            raise Invalid(said if host else unnamed(session, said))  # who names a host may see them
     if host is None:
         rest = session.scalars(select(Host).where(Host.name != server.host, Host.disabled.is_(False)))
         if not any(one.alive for one in rest):

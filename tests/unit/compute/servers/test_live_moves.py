@@ -89,8 +89,11 @@ class LiveWorld(World):
 
     def change_other(self, **values: bool) -> None:
         """The other host is disabled, or forced down."""
+        self.change(self.other, **values)
+
+    def change(self, name: str, **values: bool) -> None:
         with self.serving.db.write() as session:
-            host = session.get_one(Host, self.other)
+            host = session.get_one(Host, name)
             allocations.move_on(session, [host.provider_id])
             for name, value in values.items():
                 setattr(host, name, value)
@@ -343,6 +346,17 @@ def test_hosts_that_are_asked_for(world: LiveWorld) -> None:
     assert ask(world.other, "2.34").status_code == 202
     world.replica.run()
     assert world.status() == ("ACTIVE", world.source, "error")
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.24", "2.33"])
+def test_who_names_no_host_reads_of_none(world: LiveWorld, version: str) -> None:
+    """A project's manager may migrate its servers, and does not see where they are."""
+    world.change(world.source, forced_down=True)
+    headers = {"OpenStack-API-Version": f"compute {version}"}
+    body = OLD if version != "2.33" else ANY
+    answer = world.admin("POST", f"{SERVERS}/{world.id}/action", json={"os-migrateLive": body}, headers=headers)
+    assert answer.status_code == 400 and "Compute service of #1 is unavailable" in answer.text
+    assert world.source not in answer.text
 
 
 @pytest.mark.parametrize(
