@@ -69,18 +69,20 @@ def await_guest(
 def migrate_guest(
     session: Session,
     server_id: str,
-    incarnation: int,
-    to: str,
+    move_id: int,
     departure: Values,
     arrival: Values,
     run: bool,
     timeout_s: float,
     force: bool,
 ) -> MigrateGuest:
-    """The command that moves a guest, to its source."""
+    """The command that moves a guest, to its source; raises CommandError: "abandoned", it is not to be sent again."""
+    move = session.get_one(Migration, move_id)
+    _require_wanted(move)
+    to = move.dest_host or ""
     return MigrateGuest(
         server_id=server_id,
-        incarnation=incarnation,
+        incarnation=move.incarnations.source,
         to=to,
         address=migrations.address_of(session, to),
         departure=msgspec.convert(departure, Departure),
@@ -162,6 +164,19 @@ def finish(session: Session, server: Server, move_id: int, run: bool, left: Valu
     return told
 
 
+def abort(session: Session, move: Migration, request_id: str) -> None:
+    """A live migration is to end, whoever is started again meanwhile: the host that works for it now is owed the word
+    that ends this. It bears being late: what it is about is told apart by its incarnation, and the server by its row.
+    """
+    move.aborting = True
+    if move.status == RUNNING:
+        back = stay.owed(server_id=move.server_id, incarnation=move.incarnations.source)
+        debts.owe(session, move.source_host, move.server_id, back, request_id, key=move.uuid)
+    elif move.status == PREPARING and move.dest_host:
+        gone = spec.discard.owed(server_id=move.server_id, incarnation=move.incarnations.dest, stash=False)
+        debts.owe(session, move.dest_host, move.server_id, gone, request_id, key=move.uuid)
+
+
 def show_progress(session: Session, progress: Progress) -> None:
     """How far a live migration is, by what its source tells."""
     columns = {MEMORY: ("memory_done", "memory_total"), DISK: ("disk_done", "disk_total")}.get(progress.stage)
@@ -187,6 +202,10 @@ def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
 
 
 def _go_on(move: Migration, status: str) -> None:
+    _require_wanted(move)
+    migrations.note(move, status)
+
+
+def _require_wanted(move: Migration) -> None:
     if move.aborting:
         raise CommandError("abandoned", "The live migration was aborted.")
-    migrations.note(move, status)

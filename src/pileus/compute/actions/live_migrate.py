@@ -96,8 +96,8 @@ def live_migrate(
     dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
     arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival, run=run,
-        timeout_s=timeout_s, force=hold,
+        server_id=server_id, move_id=move_id, departure=departure, arrival=arrival, run=run, timeout_s=timeout_s,
+        force=hold,
     )  # fmt: skip
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
     op.step(

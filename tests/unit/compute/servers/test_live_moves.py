@@ -31,7 +31,7 @@ from pileus.operations.notifications import Notification
 from pileus.placement import allocations
 from tests.client import Client
 from tests.unit.compute.servers.test_moves import NEWEST, REFUSED, SERVERS, World
-from tests.unit.operations.world import FakeClock
+from tests.unit.operations.world import FakeClock, Replica
 from tests.unit.serving import Serving
 
 ANY = {"host": None, "block_migration": "auto"}
@@ -86,6 +86,13 @@ class LiveWorld(World):
         self.results[MigrateGuest] = None
         self.migrate()
         assert self.status() == ("MIGRATING", self.source, "running")
+
+    def end(self, kind: type, result: Result | Failure) -> None:
+        """The command of this kind that is under way comes to this."""
+        (letter,) = (one for one in self.hosts.letters() if isinstance(one.envelope.command, kind))
+        self.results[kind] = result
+        self._answer(letter.envelope)
+        self.replica.run()
 
     def change_other(self, **values: bool) -> None:
         """The other host is disabled, or forced down."""
@@ -242,13 +249,9 @@ def test_it_is_aborted(world: LiveWorld) -> None:
     world.begin()
     assert world.steer("DELETE", "2.23").status_code in (404, 405)
     assert world.steer("DELETE").status_code == 202
-    assert world.told == [
-        {"host": world.source, "server_id": world.id, "incarnation": 2, "wanted": "live_migration_abort"}
-    ]
-    (letter,) = world.hosts.letters()
-    world.results[MigrateGuest] = Failure(code="aborted", message="it was aborted")
-    world._answer(letter.envelope)
-    world.replica.run()
+    assert world.debts() == [(world.source, "stay on source")]
+    world.end(MigrateGuest, Failure(code="abandoned", message="it was aborted"))
+    assert world.debts() == []
     assert world.status() == ("ACTIVE", world.source, "cancelled")
     assert world.steer("DELETE").status_code == 409, "it is not migrated any more"
     actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
@@ -261,12 +264,25 @@ def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
     assert world.status()[2] == "preparing"
     assert world.steer("DELETE", "2.64").status_code == 400
     assert world.steer("POST", body={"force_complete": None}).status_code == 400
-    assert world.steer("DELETE", "2.65").status_code == 202 and world.told == []
-    (letter,) = world.hosts.letters()
-    world.results[AwaitGuest] = {"block": True}
-    world._answer(letter.envelope)
-    world.replica.run()
+    assert world.steer("DELETE", "2.65").status_code == 202
+    assert world.debts() == [(world.other, "discard guest")], "what it prepares may take hours, and ends for this"
+    world.end(AwaitGuest, {"block": True})
+    assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
+
+
+def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:
+    """Who takes the operation up again does not send it to the other host once more."""
+    world.begin()
+    assert world.steer("DELETE").status_code == 202
+    world.hosts.sent.clear()
+    for letter in world.hosts.letters():
+        world.hosts.withdraw(letter.envelope.key)
+    world.hosts.replicas.clear()
+    Replica(world.serving.db, world.hosts, registry=world.serving.cloud.runner._registry).begin().run()
     assert world.status() == ("ACTIVE", world.source, "cancelled")
+    assert "StayGuest source" in world.names() and "MigrateGuest source" not in world.names()
 
 
 def test_it_is_forced_to_its_end(world: LiveWorld) -> None:
@@ -289,7 +305,9 @@ def test_what_is_not_there_is_not_steered(world: LiveWorld, monkeypatch: pytest.
         raise Unavailable("The agent does not answer.")
 
     monkeypatch.setattr(Questions, "tell", away)
-    assert world.steer("DELETE").status_code == 503
+    assert world.steer("POST", body={"force_complete": None}).status_code == 503
+    assert world.steer("DELETE").status_code == 202, "the source is owed the word"
+    assert world.debts() == [(world.source, "stay on source")]
 
 
 def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
