@@ -19,9 +19,9 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
@@ -129,6 +129,14 @@ def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) ->
 def unbind(session: Session, server_id: str, request_id: str) -> None:
     """The server's ports are on its source alone; idempotent."""
     server_ports.expect(session, server_id, "", request_id)
+
+
+def look_for(session: Session, source: str, dest: str) -> Values:
+    """Which of a move's hosts can be asked where its guest is, and whether an administrator vouches that the source is
+    dead (as for an evacuation): what is on the destination may run then."""
+    away = hosts.down(session, [source, dest])
+    dead = session.scalar(select(Host.forced_down).where(Host.name == source))
+    return {"source": source not in away, "dest": dest not in away, "dead": bool(dead)}
 
 
 def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:

@@ -137,19 +137,23 @@ def _awaiting(
 
 
 def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: Incarnations) -> bool:
-    """Whether the source still has the guest."""
+    """Whether the source still has the guest; only hosts that can answer are asked, so that waiting writes little."""
     look = spec.owed(StayGuest, server_id=server_id)
     other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=False)
     again_s = AGAIN_S
     while True:
+        known = op.step("look for hosts", live_moves.look_for, source, dest)
         with suppress(CommandError):
-            return bool(op.command("find on source", source, look, result=Stayed)["here"])
+            if known["source"]:
+                return bool(op.command("find on source", source, look, result=Stayed)["here"])
         with suppress(CommandError):
-            found = op.command("find on destination", dest, other, result=Arrived)
-            if found.get("power_state") == PowerState.RUNNING:
+            found = op.command("find on destination", dest, other, result=Arrived) if known["dest"] else None
+            if found and found.get("power_state") == PowerState.RUNNING:
                 return False  # it was let run because the source had none
-            if not found.get("complete"):
+            if found and not found.get("complete"):
                 return True  # nor will it ever be
+            if found and known["dead"]:
+                return False
         op.sleep("wait for hosts", again_s)
         again_s = min(2 * again_s, SELDOM_S)
 

@@ -21,8 +21,9 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import live_moves
-from pileus.compute.model import Host
+from pileus.compute import hosts, live_moves
+from pileus.compute.actions.live_migrate import SELDOM_S
+from pileus.compute.model import UP_FOR_S, Host
 from pileus.errors import Unavailable
 from pileus.network.model import Port
 from pileus.operations import live
@@ -92,6 +93,13 @@ class LiveWorld(World):
         (letter,) = (one for one in self.hosts.letters() if isinstance(one.envelope.command, kind))
         self.results[kind] = result
         self._answer(letter.envelope)
+        self.replica.run()
+
+    def wait(self, fake_clock: FakeClock) -> None:
+        """Until hosts, which are heard of, are asked again."""
+        fake_clock.move(SELDOM_S)
+        with self.serving.db.write() as session:
+            hosts.heard_of(session, [self.source, self.other])
         self.replica.run()
 
     def change_other(self, **values: bool) -> None:
@@ -221,7 +229,36 @@ def test_what_nobody_knows_is_waited_for(world: LiveWorld, monkeypatch: pytest.M
     runs = [one.command.run for one in world.hosts.sent if isinstance(one.command, ArriveGuest)]
     assert set(runs) == {False}
     world.results |= {StayGuest: {"here": True, "power_state": 1}}
+    world.wait(fake_clock)
+    assert world.status() == ("ACTIVE", world.source, "error")
+
+
+def test_a_source_that_is_forced_down_has_the_guest_no_more(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is there, and an administrator says that the source is dead: nothing is waited for."""
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, DiscardGuest: REFUSED}
+    world.results |= {ArriveGuest: {"complete": True, "power_state": 3}}
+    fake_clock = FakeClock(world.serving.db)
+    monkeypatch.setattr(clock, "current", fake_clock)
+    world.migrate()
+    assert world.status()[0] == "MIGRATING"
+    world.change(world.source, forced_down=True)
+    world.wait(fake_clock)
+    assert world.status() == ("ACTIVE", world.other, "completed")
+    assert [one.command.run for one in world.hosts.sent if isinstance(one.command, ArriveGuest)][-1] is True
+    assert world.debts() == [(world.source, "discard guest")]
+
+
+def test_hosts_that_are_down_are_not_asked(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, ArriveGuest: {"complete": True, "power_state": 3}}
+    fake_clock = FakeClock(world.serving.db)
+    monkeypatch.setattr(clock, "current", fake_clock)
+    world.migrate()
+    world.hosts.sent.clear()
+    fake_clock.move(UP_FOR_S + 1)
     world.replica.run_over(fake_clock, 60.0)
+    assert world.hosts.sent == [] and world.status() == ("MIGRATING", world.source, "running")
+    world.results |= {StayGuest: {"here": True, "power_state": 1}}
+    world.wait(fake_clock)
     assert world.status() == ("ACTIVE", world.source, "error")
 
 
