@@ -19,9 +19,9 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import migrations, notifications, owing, spec
+from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
@@ -69,18 +69,24 @@ def await_guest(
 def migrate_guest(
     session: Session,
     server_id: str,
-    incarnation: int,
-    to: str,
+    move_id: int,
     departure: Values,
     arrival: Values,
     timeout_s: float,
     force: bool,
 ) -> MigrateGuest:
     """The command that moves a guest, to its source; there it is to run if its server is active, whatever it was found
-    as: one that an earlier move held may be held yet."""
+    as: one that an earlier move held may be held yet.
+
+    Raises:
+        CommandError: "abandoned", it is not to be sent again.
+    """
+    move = session.get_one(Migration, move_id)
+    _require_wanted(move)
+    to = move.dest_host or ""
     return MigrateGuest(
         server_id=server_id,
-        incarnation=incarnation,
+        incarnation=move.incarnations.source,
         to=to,
         address=migrations.address_of(session, to),
         departure=msgspec.convert(departure, Departure),
@@ -139,6 +145,14 @@ def left(_session: Session) -> Values:
     return {}
 
 
+def look_for(session: Session, source: str, dest: str) -> Values:
+    """Which of a move's hosts can be asked where its guest is, and whether an administrator vouches that the source is
+    dead (as for an evacuation): what is on the destination may run then."""
+    away = hosts.down(session, [source, dest])
+    dead = session.scalar(select(Host.forced_down).where(Host.name == source))
+    return {"source": source not in away, "dest": dest not in away, "dead": bool(dead)}
+
+
 def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The guest is not on the source any more: the server is on its destination, with its ports, and holds nothing
     elsewhere."""
@@ -172,6 +186,19 @@ def finish(session: Session, server: Server, move_id: int, left: Values, origin:
     return told
 
 
+def abort(session: Session, move: Migration, request_id: str) -> None:
+    """A live migration is to end, whoever is started again meanwhile: the host that works for it now is owed the word
+    that ends this. It bears being late: what it is about is told apart by its incarnation, and the server by its row.
+    """
+    move.aborting = True
+    if move.status == RUNNING:
+        back = stay.owed(server_id=move.server_id, incarnation=move.incarnations.source)
+        debts.owe(session, move.source_host, move.server_id, back, request_id, key=move.uuid)
+    elif move.status == PREPARING and move.dest_host:
+        gone = spec.discard.owed(server_id=move.server_id, incarnation=move.incarnations.dest, stash=False)
+        debts.owe(session, move.dest_host, move.server_id, gone, request_id, key=move.uuid)
+
+
 def show_progress(session: Session, progress: Progress) -> None:
     """How far a live migration is, by what its source tells."""
     columns = {MEMORY: ("memory_done", "memory_total"), DISK: ("disk_done", "disk_total")}.get(progress.stage)
@@ -197,6 +224,10 @@ def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
 
 
 def _go_on(move: Migration, status: str) -> None:
+    _require_wanted(move)
+    migrations.note(move, status)
+
+
+def _require_wanted(move: Migration) -> None:
     if move.aborting:
         raise CommandError("abandoned", "The live migration was aborted.")
-    migrations.note(move, status)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from pileus.agent.commands import Steering
 from pileus.api import Requester, Values
-from pileus.compute import notifications, servers, states
+from pileus.compute import live_moves, notifications, servers, states
 from pileus.compute.migration_model import LIVE, LIVE_OPEN, PREPARING, QUEUED, Migration
 from pileus.compute.model import Server
 from pileus.db import Session
@@ -48,13 +48,13 @@ def one_in_progress(session: Session, server_id: str, number: str) -> Migration:
 def steer(
     session: Session, server: Server, number: str, wanted: Steering, when: Collection[str], asks: Requester
 ) -> Values | None:
-    """Journal that a live migration is to be ended, or forced to its end; for one that has not begun that is all.
+    """Journal that a live migration is to be ended, or forced to its end.
 
     Args:
         server: whose it is, locked. wanted: notifications call it so, too. when: the statuses that allow it.
 
     Returns:
-        What its source is to be told, None: nothing.
+        What its source is to be told; None: nothing, hosts are owed what ends it.
 
     Raises:
         NotFound: there is no such migration to be ended; Invalid: to be forced, or its status forbids it. Conflict: the
@@ -71,12 +71,12 @@ def steer(
             f"Migration {number} state of instance {server.id} is {move.status}. Cannot "
             f"{_VERBS[wanted].replace('_', ' ')} while the migration is in this state."
         )
-    move.aborting = move.aborting or wanted == Steering.ABORT
     origin = servers.origin(server, asks)
     note(session, f"server.{_ACTIONS[wanted]}", server.id, origin)
     for phase in ("start", "end"):
         notifications.action(session, server, origin, f"{wanted}.{phase}")
-    if move.status in BEFORE:
+    if wanted == Steering.ABORT:
+        live_moves.abort(session, move, origin.request_id)
         return None
     return {"host": move.source_host, "server_id": server.id, "incarnation": move.source_incarnation, "wanted": wanted}
 

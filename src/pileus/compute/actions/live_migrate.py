@@ -23,6 +23,7 @@ from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE, ERROR, MIGRATING, PAUSED
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
@@ -99,9 +100,8 @@ def live_migrate(
     dest = placed["host"]
     arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival,
-        timeout_s=timeout_s, force=hold,
-    )  # fmt: skip
+        server_id=server_id, move_id=move_id, departure=departure, arrival=arrival, timeout_s=timeout_s, force=hold
+    )
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
     op.step(
         "bind ports",
@@ -141,19 +141,23 @@ def _awaiting(
 
 
 def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: Incarnations) -> bool:
-    """Whether the source still has the guest."""
+    """Whether the source still has the guest; only hosts that can answer are asked, so that waiting writes little."""
     look = spec.owed(StayGuest, server_id=server_id)
     other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=False)
     again_s = AGAIN_S
     while True:
+        known = op.step("look for hosts", live_moves.look_for, source, dest)
         with suppress(CommandError):
-            return bool(op.command("find on source", source, look, result=Stayed)["here"])
+            if known["source"]:
+                return bool(op.command("find on source", source, look, result=Stayed)["here"])
         with suppress(CommandError):
-            found = op.command("find on destination", dest, other, result=Arrived)
-            if found.get("power_state") == PowerState.RUNNING:
+            found = op.command("find on destination", dest, other, result=Arrived) if known["dest"] else None
+            if found and found.get("power_state") == PowerState.RUNNING:
                 return False  # it was let run because the source had none
-            if not found.get("complete"):
+            if found and not found.get("complete"):
                 return True  # nor will it ever be
+            if found and known["dead"]:
+                return False
         op.sleep("wait for hosts", again_s)
         again_s = min(2 * again_s, SELDOM_S)
 
@@ -226,7 +230,8 @@ def _check(session: Session, server: Server, host: str | None) -> None:
     source, *others = (session.get(Host, name) for name in (server.host, *((host,) if host else ())))
     for one in (source, *others):
         if one is None or not one.alive:
-            raise Invalid(f"Compute service of {one.name if one else server.host} is unavailable at this time.")
+            said = f"Compute service of {one.name if one else server.host} is unavailable at this time."
+            raise Invalid(said if host else unnamed(session, said))  # who names a host may see them
     if host is None:
         rest = session.scalars(select(Host).where(Host.name != server.host, Host.disabled.is_(False)))
         if not any(one.alive for one in rest):

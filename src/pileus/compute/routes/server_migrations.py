@@ -73,7 +73,8 @@ def abort(ctx: Context, server_id: str, migration_id: str) -> None:
 
 
 def _steer(ctx: Context, server_id: str, number: str, wanted: Steering, verb: str, when: Collection[str]) -> None:
-    """Write it down, then tell the source; one that has nothing to steer any more is at its end as it is."""
+    """Write it down, then tell the source what it has to hear at once; one that has nothing to steer any more is at its
+    end as it is."""
     with ctx.cloud.db.write() as session:
         server = servers.find(session, ctx, server_id, _RULE + verb, lock=True)
         told = server_migrations.steer(session, server, number, wanted, when, ctx)
