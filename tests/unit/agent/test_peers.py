@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pileus import certificates
 from pileus.agent import peers as module
 from pileus.agent.commands.freight import Extents
 from pileus.agent.doors import open_tls
@@ -54,6 +55,7 @@ class Source:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.asked: list[tuple[str, str, str]] = []
+        self.keys: list[str] = []
         self.open()
 
     def open(self) -> None:
@@ -63,8 +65,9 @@ class Source:
         self.door.shutdown()
         self.door.server_close()
 
-    def _handed_over(self, to: str, server_id: str, file: str) -> Path:
+    def _handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
         self.asked.append((to, server_id, file))
+        self.keys.append(key)
         if (to, server_id, file) != ("dest", SERVER, "disk"):
             raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
         return self.disk
@@ -235,17 +238,22 @@ class Carrying:
         source.agent.hypervisor.carry = self.carry  # type: ignore[method-assign]
         source.agent.hypervisor.gone = self.gone  # type: ignore[method-assign]
         self.told: list[tuple[str, str, str]] = []
+        self.keys: list[str] = []
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         self.told.append((source, server_id, way))
+        self.keys.append(key)
         if source != "dest":
             raise CommandFailed("no-such-guest", "no such guest is awaited from you")
         begin()
         there.sendall(b"greeting;")
         there.sendall(there.recv(100))
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         self.told.append((source, server_id, "gone"))
+        self.keys.append(key)
 
 
 def peers(tmp_path: Path, cloud: Cloud, name: str = "dest", reserve_bytes: int = 0) -> TlsPeers:
@@ -271,3 +279,40 @@ def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Clo
         peers(tmp_path, cloud, "other").join("source", source.address, SERVER, "memory")
     with pytest.raises(CommandFailed, match="who answers for host elsewhere"):
         peers(tmp_path, cloud, "third").join("elsewhere", source.address, SERVER, "memory")
+
+
+def key_of(found: TlsPeers) -> str:
+    papers = found._papers.papers()
+    assert papers is not None
+    return certificates.public_of(papers.key).decode()
+
+
+def test_who_asks_is_known_by_its_key(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    """A machine that was forgotten still has a certificate of the name that another has now."""
+    carrying, keys = Carrying(source), []
+    for life in ("forgotten", "now"):
+        (tmp_path / life).mkdir()
+        mine = peers(tmp_path / life, cloud)
+        keys.append(key_of(mine))
+        mine.fetch("source", source.address, SERVER, "disk", tmp_path / life / "disk", lambda *_: None, Timeline())
+        mine.join("source", source.address, SERVER, "memory").close()
+        mine.tell_gone("source", source.address, SERVER)
+    assert keys[0] != keys[1] and list(dict.fromkeys(source.keys)) == keys
+    assert carrying.keys == [key for key in keys for _ in range(2)]
+
+
+def test_who_answers_must_have_a_key_that_the_host_is_known_by(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    mine, other = peers(tmp_path, cloud), peers(tmp_path, cloud, "another")
+    of_source = source.agent.papers.papers()
+    assert of_source is not None
+    former, now = key_of(other), certificates.public_of(of_source.key).decode()
+    Carrying(source)
+    mine.tell_gone("source", source.address, SERVER, (former, now))
+    into, known = tmp_path / "disk.part", (former,)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.fetch("source", source.address, SERVER, "disk", into, lambda *_: None, Timeline(), known)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.join("source", source.address, SERVER, "memory", known)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.tell_gone("source", source.address, SERVER, known)
+    assert source.asked == []

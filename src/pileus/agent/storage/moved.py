@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pileus.agent.commands import GuestSpec, MovingDisk
+from pileus.agent.commands.base import Keys
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
@@ -21,15 +22,15 @@ _TABLES_BYTES = 64 << 20
 """More than the tables of a qcow2 file without data take, beside a part of what it holds."""
 
 
-def note(files: GuestFiles, incarnation: int, to: str = "") -> None:
-    """Note that a guest is about to be set aside, for a host that it goes to.
+def note(files: GuestFiles, incarnation: int, to: str = "", keys: Keys = ()) -> None:
+    """Note that a guest is about to be set aside, for a host that it goes to, whose agent has one of these keys.
 
     Raises:
         CommandFailed: "no-such-guest", it has no disk.
     """
     if not files.root.exists():
         raise CommandFailed("no-such-guest", "the server has no disk on this host")
-    files.promise(to)
+    files.promise(to, keys)
     write_private(files.aside_note, f"{incarnation} {to}".encode())
 
 

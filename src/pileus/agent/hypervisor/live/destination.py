@@ -50,7 +50,7 @@ class DestinationCommands(Guests):
             definition, runs_as = self._definition(guest, files), files.runs_as
             disks = None if shared else tuple(disk.target for disk in departure.disks)
             announced = Announced(guest.server_id, guest.instance_name, definition, disks)
-            self._incoming.open(IncomingGuest(command.source, runs_as, announced))
+            self._incoming.open(IncomingGuest(command.source, runs_as, announced, command.keys))
             arrival = Arrival(
                 block=not shared,
                 name=guest.instance_name,
@@ -74,13 +74,15 @@ class DestinationCommands(Guests):
                 self._take_over(server_id, command.run)
             return {"complete": True} | self._settled(server_id)
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         """See Incoming.carry."""
-        self._incoming.carry(server_id, source, way, there, begin)
+        self._incoming.carry(server_id, source, way, there, begin, key)
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         """The source has a guest no more: it goes on here."""
-        self._incoming.from_source(server_id, source)
+        self._incoming.from_source(server_id, source, key)
         with self._commanded(self._host, server_id):
             if self._is_whole(server_id):
                 self._take_over(server_id, True)
@@ -129,7 +131,8 @@ class DestinationCommands(Guests):
 
         def fetch(name: str, into: Path) -> None:
             told = partial(timeline.progress, "copy disk")
-            peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
+            where = (command.source, command.address, guest.server_id)
+            peers.fetch(*where, name, into, told, timeline, command.keys)
 
         if departure.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline)
