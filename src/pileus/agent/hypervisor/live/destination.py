@@ -16,6 +16,7 @@ from pileus.agent.commands import Arrival, ArriveGuest, AwaitGuest, Departure, P
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
+from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
 from pileus.agent.storage import moved
@@ -117,8 +118,9 @@ class DestinationCommands(Guests):
         if departure.cpu:
             fails = libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
             try:
+                allowed.check_processor(departure.cpu)
                 self._connection.get().compareHypervisorCPU(None, None, None, self._virt_type, departure.cpu, fails)
-            except libvirt.libvirtError as error:
+            except (libvirt.libvirtError, CommandFailed, ValueError) as error:
                 log.warning("a guest's processor is refused: %s", error)
                 raise other from error
 
