@@ -93,11 +93,12 @@ class TlsPeers:
         keys: Keys = (),
     ) -> None:
         """Copy a file of what another host has set aside of a guest; see hypervisor.peers.Peers."""
-        heard = clock.monotonic()
+        heard, had = clock.monotonic(), 0
 
         def told(done: int, total: int) -> None:
-            nonlocal heard
-            heard = clock.monotonic()
+            nonlocal heard, had
+            if done > had:
+                heard, had = clock.monotonic(), done
             progress(done, total)
 
         while True:
@@ -119,18 +120,21 @@ class TlsPeers:
             with _opened(into) as file:
                 # Data are written in their order: what is there is what was fetched.
                 have = os.fstat(file.fileno()).st_size
-                with blamed("disk", "written"):
-                    require_room(file, _missing(found, have) + self._reserve_bytes)
+                missing = _missing(found, have)
+                told(have, found.size)  # who waits may find it too large, whatever of it is data
                 for start, length in found.data:
                     at, end = max(start, have), start + length
                     while at < end:
+                        with blamed("disk", "written"):  # others may be fetched into the same room
+                            require_room(file, missing + self._reserve_bytes)
                         asked = {"first": str(at), "length": str(min(PIECE, end - at))}
                         piece = _ask(connection, "/extent", query | asked)
                         if not 0 < len(piece) <= end - at:
                             raise http.client.HTTPException("a piece has another length than was asked for")
                         with blamed("disk", "written"):
                             file.seek(at)
-                            at += file.write(piece)  # a disk that fills up takes a part
+                            written = file.write(piece)  # a disk that fills up takes a part
+                        at, missing = at + written, missing - written
                         told(at, found.size)
                 with blamed("disk", "written"):
                     file.truncate(found.size)

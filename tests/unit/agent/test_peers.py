@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import os
@@ -107,7 +108,8 @@ def test_a_disk_is_copied_with_its_holes(source: Source, fetch: Callable[..., Pa
     into = fetch(told=lambda done, total: said.append((done, total)))
     assert into.read_bytes() == source.disk.read_bytes()
     assert into.stat().st_blocks * 512 < PIECE * 2 + len(TAIL) * 2, "holes take no room"
-    assert said[0] == (PIECE, source.disk.stat().st_size) and len(said) == 3
+    size = source.disk.stat().st_size
+    assert said[:2] == [(0, size), (PIECE, size)] and len(said) == 4
 
 
 def test_what_is_there_is_not_fetched_again(source: Source, fetch: Callable[..., Path], tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_what_is_there_is_not_fetched_again(source: Source, fetch: Callable[...,
     (tmp_path / "dest" / "disk.part").write_bytes(HEAD)
     said: list[tuple[int, int]] = []
     into = fetch(told=lambda done, total: said.append((done, total)))
-    assert into.read_bytes() == source.disk.read_bytes() and len(said) == 1
+    assert into.read_bytes() == source.disk.read_bytes() and len(said) == 2
 
 
 def test_a_lost_connection_is_made_again(
@@ -156,6 +158,23 @@ def test_a_disk_that_there_is_no_room_for_is_not_begun(
     assert into.stat().st_size == 0 and len(source.asked) == 1
 
 
+def test_room_that_others_take_meanwhile_is_missed_before_it_is_all(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[int] = []
+
+    def require_room(file: Any, size: int) -> None:
+        needed.append(size)
+        if len(needed) == 3:
+            raise OSError(errno.ENOSPC, "too little is left")
+
+    monkeypatch.setattr(module, "require_room", require_room)
+    with pytest.raises(CommandFailed, match="could not be written"):
+        fetch()
+    whole = len(HEAD) + len(TAIL)
+    assert needed == [whole, whole - PIECE, len(TAIL)] and len(source.asked) == 3, "the last piece is not asked for"
+
+
 @pytest.mark.parametrize("data", [((0, 9), (8, 2)), ((5, 1), (0, 1)), ((0, 11),), ((9, 2**61),)])
 def test_data_that_are_out_of_order_are_not_written(
     fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, data: tuple[tuple[int, int], ...]
@@ -164,6 +183,18 @@ def test_data_that_are_out_of_order_are_not_written(
     monkeypatch.setattr(module, "extents", lambda path: Extents(size=10, data=data))
     with pytest.raises(CommandFailed, match="does not hand"):
         fetch(told=lambda done, total: pytest.fail("some was fetched"))
+
+
+def test_a_file_without_data_is_not_too_large_either(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told(done: int, total: int) -> None:
+        raise CommandFailed("storage", f"{total} bytes are too many")
+
+    monkeypatch.setattr(module, "extents", lambda path: Extents(size=8 << 40, data=()))
+    with pytest.raises(CommandFailed, match="are too many"):
+        fetch(told=told)
+    assert (tmp_path / "dest" / "disk.part").stat().st_size == 0
 
 
 def test_what_a_disk_takes_in_parts_is_whole_in_the_end(

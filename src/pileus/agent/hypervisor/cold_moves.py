@@ -115,12 +115,7 @@ class ColdMoveCommands(Guests):
         def bring(name: str, into: Path) -> None:
             moved.copy(aside, name, into) if here else fetch(name, into)
 
-        most = moved.most_bytes(guest)
-
-        def told(done: int, total: int) -> None:
-            if most is not None and total > most:
-                raise CommandFailed("storage", "the server's disk is larger than its flavor's")
-            timeline.progress("copy disk", done, total)
+        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
 
         if command.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)

@@ -11,8 +11,8 @@ from pileus.agent.commands.base import Keys
 from pileus.agent.timeline import Timeline
 
 Told = Callable[[int, int], None]
-"""Called with the bytes that are there, and how many there will be; raises CommandFailed once the command that waits
-for them was taken back."""
+"""Called with the bytes that are there, and how many there will be, for the first time before any is fetched; raises
+CommandFailed if these are too many, or once the command that waits for them was taken back."""
 
 
 class Peers(Protocol):

@@ -130,9 +130,9 @@ class DestinationCommands(Guests):
         if guest.image is None or self._peers is None:
             raise CommandFailed("no-image", "this host boots servers from images only")
         files, peers = self._files.guest(guest.server_id), self._peers
+        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
 
         def fetch(name: str, into: Path) -> None:
-            told = partial(timeline.progress, "copy disk")
             where = (command.source, command.address, guest.server_id)
             peers.fetch(*where, name, into, told, timeline, command.keys)
 
@@ -143,7 +143,7 @@ class DestinationCommands(Guests):
         files.make_directory(guest.incarnation)
         with timeline.stage("create disk") as detail:
             detail["disks"] = [disk.target for disk in departure.disks]
-            moved.make_empty(files, departure.disks, base)
+            moved.make_empty(files, guest, departure.disks, base)
             files.make_disks(msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
         if guest.config_drive:
             with timeline.stage("config drive"):
