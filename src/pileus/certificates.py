@@ -91,6 +91,11 @@ def key_shown(certificate: bytes) -> bytes:
     return _public(x509.load_der_x509_certificate(certificate).public_key())
 
 
+def is_of(key: str, known: tuple[str, ...]) -> bool:
+    """Whether a public key (PEM) is among those that somebody is known by; anybody's is, if none are known."""
+    return not known or key in known
+
+
 def new_key() -> bytes:
     """A private key (P-256) in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -53,13 +53,21 @@ class Carried(OtherHost):
         self.carrying: list[threading.Thread] = []
 
     def fetch(
-        self, host: str, address: str, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline
+        self,
+        host: str,
+        address: str,
+        server_id: str,
+        file: str,
+        into: Path,
+        progress: Any,
+        timeline: Timeline,
+        keys: tuple[str, ...] = (),
     ) -> None:
         source = self.other.hypervisor.handed_over(self.name, server_id, file)
         into.write_bytes(source.read_bytes())
         progress(source.stat().st_size, source.stat().st_size)
 
-    def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
+    def join(self, host: str, address: str, server_id: str, way: str, keys: tuple[str, ...] = ()) -> socket.socket:
         ours, theirs = socket.socketpair()
         begun = threading.Event()
 
@@ -76,7 +84,7 @@ class Carried(OtherHost):
                 raise CommandFailed("peer", "the guest is not awaited")
         return ours
 
-    def tell_gone(self, host: str, address: str, server_id: str) -> None:
+    def tell_gone(self, host: str, address: str, server_id: str, keys: tuple[str, ...] = ()) -> None:
         if self.away:
             raise ConnectionError("the host is away")
         self.other.hypervisor.gone(self.name, server_id)

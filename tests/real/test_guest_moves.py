@@ -43,7 +43,15 @@ class OtherHost:
         self.other = other
 
     def fetch(
-        self, host: str, address: str, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline
+        self,
+        host: str,
+        address: str,
+        server_id: str,
+        file: str,
+        into: Path,
+        progress: Any,
+        timeline: Timeline,
+        keys: tuple[str, ...] = (),
     ) -> None:
         source = self.other.hypervisor.handed_over("there", server_id, file)
         shutil.copyfile(source, into)

@@ -157,7 +157,7 @@ class LiveMoves(Guests):
         self._trouble()
         return {"complete": True, "power_state": found.power_state}
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         """The source's agent says that it has the guest no more."""
         for host in self.hosts:
             if (host, server_id) in self.awaited and host != source:

@@ -20,13 +20,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from pileus import clock
+from pileus.agent.commands.base import Keys
 from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.file import blamed
 from pileus.agent.timeline import Timeline
-from pileus.certificates import AGENT, Identity, peer
+from pileus.certificates import AGENT, Identity, is_of, key_shown, peer
 from pileus.files import open_regular, require_room
 from pileus.logs import printable
 
@@ -115,18 +116,20 @@ class TlsPeers:
         into: Path,
         progress: Told,
         timeline: Timeline,
+        keys: Keys = (),
     ) -> None:
         """Copy a file of what another host has set aside of a guest; see hypervisor.peers.Peers."""
-        heard = clock.monotonic()
+        heard, had = clock.monotonic(), 0
 
         def told(done: int, total: int) -> None:
-            nonlocal heard
-            heard = clock.monotonic()
+            nonlocal heard, had
+            if done > had:
+                heard, had = clock.monotonic(), done
             progress(done, total)
 
         while True:
             try:
-                self._copy(host, address, {"server_id": server_id, "file": file}, into, told)
+                self._copy((host, address, keys), {"server_id": server_id, "file": file}, into, told)
                 return
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 log.warning("the copy from host %s is interrupted: %s", host, error)
@@ -136,25 +139,28 @@ class TlsPeers:
                 raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
             time.sleep(AGAIN_S)
 
-    def _copy(self, host: str, address: str, query: dict[str, str], into: Path, told: Told) -> None:
-        connection = self._connection(host, address)
+    def _copy(self, where: tuple[str, str, Keys], query: dict[str, str], into: Path, told: Told) -> None:
+        connection = self._connection(*where)
         try:
             found = msgspec.json.decode(_ask(connection, "/extents", query), type=Extents)
             with _opened(into) as file:
                 # Data are written in their order: what is there is what was fetched.
                 have = os.fstat(file.fileno()).st_size
-                with blamed("disk", "written"):
-                    require_room(file, _missing(found, have) + self._reserve_bytes)
+                missing = _missing(found, have)
+                told(have, found.size)  # who waits may find it too large, whatever of it is data
                 for start, length in found.data:
                     at, end = max(start, have), start + length
                     while at < end:
+                        with blamed("disk", "written"):  # others may be fetched into the same room
+                            require_room(file, missing + self._reserve_bytes)
                         asked = {"first": str(at), "length": str(min(PIECE, end - at))}
                         piece = _ask(connection, "/extent", query | asked)
                         if not 0 < len(piece) <= end - at:
                             raise http.client.HTTPException("a piece has another length than was asked for")
                         with blamed("disk", "written"):
                             file.seek(at)
-                            at += file.write(piece)  # a disk that fills up takes a part
+                            written = file.write(piece)  # a disk that fills up takes a part
+                        at, missing = at + written, missing - written
                         told(at, found.size)
                 with blamed("disk", "written"):
                     file.truncate(found.size)
@@ -162,9 +168,9 @@ class TlsPeers:
         finally:
             connection.close()
 
-    def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
+    def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:
         """A connection to what another host has prepared of a guest; see hypervisor.peers.Peers."""
-        shown = self._shown(host, address)
+        shown = self._shown(host, address, keys)
         try:
             query = urlencode({"server_id": server_id, "way": way})
             shown.sendall(f"GET /carry?{query} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
@@ -181,9 +187,9 @@ class TlsPeers:
             raise
         return shown
 
-    def tell_gone(self, host: str, address: str, server_id: str) -> None:
+    def tell_gone(self, host: str, address: str, server_id: str, keys: Keys = ()) -> None:
         """Tell another host that a guest is its own; see hypervisor.peers.Peers."""
-        connection = self._connection(host, address)
+        connection = self._connection(host, address, keys)
         try:
             _ask(connection, "/gone", {"server_id": server_id})
         except (http.client.HTTPException, msgspec.DecodeError) as error:
@@ -191,12 +197,12 @@ class TlsPeers:
         finally:
             connection.close()
 
-    def _connection(self, host: str, address: str) -> http.client.HTTPConnection:
+    def _connection(self, host: str, address: str, keys: Keys = ()) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
-        connection.sock = self._shown(host, address)
+        connection.sock = self._shown(host, address, keys)
         return connection
 
-    def _shown(self, host: str, address: str) -> ssl.SSLSocket:
+    def _shown(self, host: str, address: str, keys: Keys) -> ssl.SSLSocket:
         papers = self._papers.papers()
         if papers is None:
             raise CommandFailed("peer", "this host has no certificate to show others")
@@ -212,6 +218,9 @@ class TlsPeers:
         if (found := peer(shown.getpeercert())) != who:
             shown.close()
             raise CommandFailed("peer", f"who answers for host {host} is {found}")
+        if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), keys):
+            shown.close()
+            raise CommandFailed("peer", f"who answers for host {host} is a machine that had its name before")
         return shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sqlite3
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -25,6 +26,7 @@ from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
+from pileus.certificates import key_shown
 from pileus.files import write_private
 
 log = logging.getLogger(__name__)
@@ -290,6 +292,7 @@ class PeerHandler(Handler):
     guest comes from as it runs."""
 
     local = False
+    connection: ssl.SSLSocket
     _carried = False
     """Whether the connection is another's by now."""
 
@@ -303,6 +306,11 @@ class PeerHandler(Handler):
         """There is nothing to be told: what is said is not even read."""
         self.close_connection = True
         self._reply(404, {"code": "not-found", "message": self.path})
+
+    @property
+    def _key(self) -> str:
+        """Of the agent that asks."""
+        return key_shown(self.connection.getpeercert(True) or b"").decode()
 
     def _extents(self, server_id: str, file: str) -> Any:
         return peers.extents(self._disk(server_id, file))
@@ -319,7 +327,7 @@ class PeerHandler(Handler):
             self.end_headers()
 
         try:
-            self.agent.hypervisor.carry(self._replica, server_id, way, self.connection, begin)
+            self.agent.hypervisor.carry(self._replica, server_id, way, self.connection, begin, self._key)
         except (OSError, CommandFailed) as error:
             if not self._carried:
                 raise CommandFailed("no-such-guest", "the guest is not awaited") from error
@@ -327,7 +335,7 @@ class PeerHandler(Handler):
         return {}
 
     def _gone(self, server_id: str) -> Any:
-        self.agent.hypervisor.gone(self._replica, server_id)
+        self.agent.hypervisor.gone(self._replica, server_id, self._key)
         return {}
 
     def _reply(self, status: int, body: Any) -> None:
@@ -335,7 +343,7 @@ class PeerHandler(Handler):
             super()._reply(status, body)
 
     def _disk(self, server_id: str, file: str) -> Path:
-        return self.agent.hypervisor.handed_over(self._replica, server_id, file)
+        return self.agent.hypervisor.handed_over(self._replica, server_id, file, self._key)
 
 
 class InvalidQuestion(Exception):

@@ -26,6 +26,7 @@ from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
+from pileus.membership import agents
 from pileus.network import server_ports
 from pileus.operations import CommandError, OperationRow, Origin, debts, recorded
 
@@ -40,7 +41,9 @@ DISK, MEMORY = "migrate disk", "migrate memory"
 def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
     """The command that tells the source of a live migration where its guest goes."""
     move = session.get_one(Migration, move_id)
-    return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=move.dest_host or "")
+    to = move.dest_host or ""
+    keys = agents.keys_of_host(session, to)
+    return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=to, keys=keys)
 
 
 @recorded(owing.STAY)
@@ -61,8 +64,8 @@ def await_guest(
     going = msgspec.convert(departure, Departure)
     if not all(_fits(disk, guest) for disk in going.disks):
         raise CommandError("invalid", "The host has other disks of the server than its flavor has.")
-    address = migrations.address_of(session, source)
-    return AwaitGuest(guest=guest, source=source, address=address, departure=going, block=block)
+    address, keys = migrations.address_of(session, source), agents.keys_of_host(session, source)
+    return AwaitGuest(guest=guest, source=source, address=address, keys=keys, departure=going, block=block)
 
 
 @recorded("migrate to destination")
@@ -89,6 +92,7 @@ def migrate_guest(
         incarnation=move.incarnations.source,
         to=to,
         address=migrations.address_of(session, to),
+        keys=agents.keys_of_host(session, to),
         departure=msgspec.convert(departure, Departure),
         arrival=msgspec.convert(arrival, Arrival),
         run=session.get_one(Server, server_id).vm_state == ACTIVE,

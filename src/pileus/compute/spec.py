@@ -40,6 +40,7 @@ from pileus.db.among import among
 from pileus.db.reading import Reader
 from pileus.errors import NotFound
 from pileus.jsontypes import Json, Values
+from pileus.membership import agents
 from pileus.network import security_groups, wiring
 from pileus.operations import Owed, Recorded, recorded
 from pileus.operations.owed import RecordedMany, recorded_many
@@ -211,7 +212,8 @@ def stash(session: Session, server_id: str, timeout_s: float) -> Command:
     found = session.execute(select(Server.incarnation).where(Server.id == server_id)).scalar_one_or_none()
     incarnation: int = _known(found, server_id)
     to = session.scalar(newest_of(server_id, Migration.dest_host)) or ""
-    return StashGuest(server_id=server_id, incarnation=incarnation, to=to, timeout_s=timeout_s)
+    keys = agents.keys_of_host(session, to)
+    return StashGuest(server_id=server_id, incarnation=incarnation, to=to, keys=keys, timeout_s=timeout_s)
 
 
 @builds(DropStash)

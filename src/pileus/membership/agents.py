@@ -192,6 +192,12 @@ def of_host(session: Session, host: str) -> Agent | None:
     return next((one for one in rows if owns(one.hosts, host)), None)
 
 
+def keys_of_host(session: Session, host: str) -> tuple[str, ...]:
+    """The public keys (PEM) of which the certificate of a host's agent has one; none while that has had none."""
+    found = of_host(session, host)
+    return found.keys if found else ()
+
+
 def forget(session: Session, name: str) -> None:
     """Let an agent not belong to the cloud any more; raises NotFound."""
     if not session.change(delete(Agent).where(Agent.name == name)):

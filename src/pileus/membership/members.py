@@ -100,8 +100,7 @@ class Members:
     def _remote(row: Agent, address: str, cloud: str, papers: Papers) -> Remote:
         """The way to an address where an agent's certificate is shown."""
         host, _, port = address.rpartition(":")
-        keys = tuple(filter(None, (row.public_key, row.next_key)))
-        return Remote(host.strip("[]"), int(port), Identity(cloud, AGENT, row.name), papers, keys)
+        return Remote(host.strip("[]"), int(port), Identity(cloud, AGENT, row.name), papers, row.keys)
 
     def _own(self, session: Session, made: Callable[[Session, str], Papers]) -> Papers:
         """What this process shows; made anew when half of its time is over."""

@@ -53,3 +53,8 @@ class Agent(Base):
     replica_id: Mapped[str | None]
     """The replica that it shares a machine, and a state directory, with."""
     created_at: Mapped[datetime]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of which its certificate has one; none while it has had none."""
+        return tuple(filter(None, (self.public_key, self.next_key)))

@@ -13,7 +13,7 @@ import h11
 import msgspec
 
 from pileus.agent.commands import CLOUD_HEADER, MOST_FEED_BYTES
-from pileus.certificates import Identity, Papers, key_shown, peer
+from pileus.certificates import Identity, Papers, is_of, key_shown, peer
 from pileus.operations.post import Refused
 
 CONNECT_S = 10.0
@@ -130,7 +130,7 @@ class Remote(msgspec.Struct, frozen=True):
     def _check(self, shown: ssl.SSLSocket | ssl.SSLObject) -> None:
         if (found := peer(shown.getpeercert())) != self.who:
             raise Refused(f"it shows the certificate of {found}")
-        if self.keys and key_shown(shown.getpeercert(True) or b"").decode() not in self.keys:
+        if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), self.keys):
             raise Refused("its certificate is of a machine that had its name before")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from pileus import certificates
 from pileus.agent import doors
 from pileus.agent import peers as module
 from pileus.agent.commands.freight import MOST_EXTENTS, Extents
@@ -55,6 +57,7 @@ class Source:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.asked: list[tuple[str, str, str]] = []
+        self.keys: list[str] = []
         self.open()
 
     def open(self) -> None:
@@ -64,8 +67,9 @@ class Source:
         self.door.shutdown()
         self.door.server_close()
 
-    def _handed_over(self, to: str, server_id: str, file: str) -> Path:
+    def _handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
         self.asked.append((to, server_id, file))
+        self.keys.append(key)
         if (to, server_id, file) != ("dest", SERVER, "disk"):
             raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
         return self.disk
@@ -105,7 +109,8 @@ def test_a_disk_is_copied_with_its_holes(source: Source, fetch: Callable[..., Pa
     into = fetch(told=lambda done, total: said.append((done, total)))
     assert into.read_bytes() == source.disk.read_bytes()
     assert into.stat().st_blocks * 512 < PIECE * 2 + len(TAIL) * 2, "holes take no room"
-    assert said[0] == (PIECE, source.disk.stat().st_size) and len(said) == 3
+    size = source.disk.stat().st_size
+    assert said[:2] == [(0, size), (PIECE, size)] and len(said) == 4
 
 
 def test_what_is_there_is_not_fetched_again(source: Source, fetch: Callable[..., Path], tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_what_is_there_is_not_fetched_again(source: Source, fetch: Callable[...,
     (tmp_path / "dest" / "disk.part").write_bytes(HEAD)
     said: list[tuple[int, int]] = []
     into = fetch(told=lambda done, total: said.append((done, total)))
-    assert into.read_bytes() == source.disk.read_bytes() and len(said) == 1
+    assert into.read_bytes() == source.disk.read_bytes() and len(said) == 2
 
 
 def test_a_lost_connection_is_made_again(
@@ -183,6 +188,23 @@ def test_extents_are_bounded(
         fetch(told=lambda done, total: pytest.fail("some was fetched"))
 
 
+def test_room_that_others_take_meanwhile_is_missed_before_it_is_all(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[int] = []
+
+    def require_room(file: Any, size: int) -> None:
+        needed.append(size)
+        if len(needed) == 3:
+            raise OSError(errno.ENOSPC, "too little is left")
+
+    monkeypatch.setattr(module, "require_room", require_room)
+    with pytest.raises(CommandFailed, match="could not be written"):
+        fetch()
+    whole = len(HEAD) + len(TAIL)
+    assert needed == [whole, whole - PIECE, len(TAIL)] and len(source.asked) == 3, "the last piece is not asked for"
+
+
 @pytest.mark.parametrize("data", [((0, 9), (8, 2)), ((5, 1), (0, 1)), ((0, 11),), ((9, 2**61),)])
 def test_data_that_are_out_of_order_are_not_written(
     fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, data: tuple[tuple[int, int], ...]
@@ -191,6 +213,18 @@ def test_data_that_are_out_of_order_are_not_written(
     monkeypatch.setattr(module, "extents", lambda path: Extents(size=10, data=data))
     with pytest.raises(CommandFailed, match="does not hand"):
         fetch(told=lambda done, total: pytest.fail("some was fetched"))
+
+
+def test_a_file_without_data_is_not_too_large_either(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told(done: int, total: int) -> None:
+        raise CommandFailed("storage", f"{total} bytes are too many")
+
+    monkeypatch.setattr(module, "extents", lambda path: Extents(size=8 << 40, data=()))
+    with pytest.raises(CommandFailed, match="are too many"):
+        fetch(told=told)
+    assert (tmp_path / "dest" / "disk.part").stat().st_size == 0
 
 
 def test_what_a_disk_takes_in_parts_is_whole_in_the_end(
@@ -341,17 +375,22 @@ class Carrying:
         source.agent.hypervisor.carry = self.carry  # type: ignore[method-assign]
         source.agent.hypervisor.gone = self.gone  # type: ignore[method-assign]
         self.told: list[tuple[str, str, str]] = []
+        self.keys: list[str] = []
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         self.told.append((source, server_id, way))
+        self.keys.append(key)
         if source != "dest":
             raise CommandFailed("no-such-guest", "no such guest is awaited from you")
         begin()
         there.sendall(b"greeting;")
         there.sendall(there.recv(100))
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         self.told.append((source, server_id, "gone"))
+        self.keys.append(key)
 
 
 def peers(tmp_path: Path, cloud: Cloud, name: str = "dest", reserve_bytes: int = 0) -> TlsPeers:
@@ -377,3 +416,40 @@ def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Clo
         peers(tmp_path, cloud, "other").join("source", source.address, SERVER, "memory")
     with pytest.raises(CommandFailed, match="who answers for host elsewhere"):
         peers(tmp_path, cloud, "third").join("elsewhere", source.address, SERVER, "memory")
+
+
+def key_of(found: TlsPeers) -> str:
+    papers = found._papers.papers()
+    assert papers is not None
+    return certificates.public_of(papers.key).decode()
+
+
+def test_who_asks_is_known_by_its_key(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    """A machine that was forgotten still has a certificate of the name that another has now."""
+    carrying, keys = Carrying(source), []
+    for life in ("forgotten", "now"):
+        (tmp_path / life).mkdir()
+        mine = peers(tmp_path / life, cloud)
+        keys.append(key_of(mine))
+        mine.fetch("source", source.address, SERVER, "disk", tmp_path / life / "disk", lambda *_: None, Timeline())
+        mine.join("source", source.address, SERVER, "memory").close()
+        mine.tell_gone("source", source.address, SERVER)
+    assert keys[0] != keys[1] and list(dict.fromkeys(source.keys)) == keys
+    assert carrying.keys == [key for key in keys for _ in range(2)]
+
+
+def test_who_answers_must_have_a_key_that_the_host_is_known_by(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    mine, other = peers(tmp_path, cloud), peers(tmp_path, cloud, "another")
+    of_source = source.agent.papers.papers()
+    assert of_source is not None
+    former, now = key_of(other), certificates.public_of(of_source.key).decode()
+    Carrying(source)
+    mine.tell_gone("source", source.address, SERVER, (former, now))
+    into, known = tmp_path / "disk.part", (former,)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.fetch("source", source.address, SERVER, "disk", into, lambda *_: None, Timeline(), known)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.join("source", source.address, SERVER, "memory", known)
+    with pytest.raises(CommandFailed, match="had its name before"):
+        mine.tell_gone("source", source.address, SERVER, known)
+    assert source.asked == []

@@ -16,6 +16,8 @@ Name = Annotated[str, Meta(max_length=4096, pattern=r"\A[ -~]*\Z")]
 """Of a file: as long as Linux has them."""
 Text = Annotated[str, Meta(max_length=65536, pattern=r"\A[\t\r\n -~]*\Z")]
 HostName = Annotated[str, Meta(max_length=255, pattern=rf"\A{HOST_NAME}\Z")]
+Keys = Annotated[tuple[Text, ...], Meta(max_length=2)]
+"""Public keys (PEM): another agent's certificate has to have one of them; any will do if there are none."""
 Symbol = Annotated[str, Meta(max_length=255, pattern=r"\A[A-Z0-9_]+\Z")]
 """A resource class or a trait (api-ref placement)."""
 Instant = Annotated[float, Meta(ge=0, le=1e11)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pileus.agent.commands.base import Keys
 from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
@@ -19,6 +20,8 @@ class StashGuest(ServerCommand, frozen=True, kw_only=True):
 
     to: str = ""
     """The host whose agent may fetch the disks; that of this guest itself, or "", if they stay here."""
+    keys: Keys = ()
+    """Of that agent."""
     timeout_s: float = 60.0
 
 
@@ -41,6 +44,8 @@ class ReceiveGuest(GuestCommand, frozen=True, kw_only=True):
     """The host that set the disks aside."""
     address: str
     """Where that host's agent is asked for them, as it was reported."""
+    keys: Keys = ()
+    """Of that agent."""
     set_aside: int
     """The incarnation that they were set aside of."""
     files: tuple[str, ...]

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pileus.agent.commands.base import Count, Name, Spec, State, Text, Word
+from pileus.agent.commands.base import Count, Keys, Name, Spec, State, Text, Word
 from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
@@ -87,6 +87,8 @@ class DepartGuest(ServerCommand, frozen=True, kw_only=True):
 
     to: str
     """The host that it goes to."""
+    keys: Keys = ()
+    """Of that host's agent."""
 
 
 class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
@@ -105,6 +107,8 @@ class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
     source: str
     address: str
     """Where the source's agent is found."""
+    keys: Keys = ()
+    """Of that agent."""
     departure: Departure
     block: bool | None = None
     """Whether the disks are to be copied; None: if need be."""
@@ -124,6 +128,8 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     to: str
     address: str
     """Where the destination's agent is found."""
+    keys: Keys = ()
+    """Of that agent."""
     arrival: Arrival
     departure: Departure
     run: bool

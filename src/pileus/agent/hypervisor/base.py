@@ -145,25 +145,30 @@ class Hypervisor(Protocol):
 
     # --- other hosts -------------------------------------------------------------------------------------------
 
-    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+    def handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
         """A file of what was set aside of a guest that moves to host `to`, or of one that moves as it runs, if that
         does not write it.
+
+        Args:
+            key: public key (PEM) of the agent that asks in its name; it has to be one that the host's is known by.
 
         Raises:
             CommandFailed: "no-such-guest": there is none for that host.
         """
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         """Have a connection of another host's agent reach what it is for, of a guest that is awaited from that host.
 
         Args:
-            way: one of carrier.WAYS. begin: called when it is about to.
+            way: one of carrier.WAYS. begin: called when it is about to. key: as of `handed_over`.
 
         Raises:
             CommandFailed: "no-such-guest": it is not awaited. OSError.
         """
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         """A guest that is awaited from a host is not there any more: it goes on here.
 
         Raises:

@@ -28,7 +28,7 @@ class ColdMoveCommands(Guests):
         with self._commanded(host, server_id):
             files, aside = self._files.guest(server_id), self._files.aside(server_id)
             if moved.noted(aside) != command.incarnation:
-                moved.note(files, command.incarnation, command.to)
+                moved.note(files, command.incarnation, command.to, command.keys)
                 self._end(server_id, command.timeout_s, timeline)
                 former = self._data.get(server_id)
                 self._unplug(former.ports if former else (), timeline)
@@ -81,14 +81,14 @@ class ColdMoveCommands(Guests):
                 aside.remove()
         return None
 
-    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+    def handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
         """A file of what is set aside of a guest, if it goes to that host: to be opened by files.open_regular.
 
         On storage that is shared every host can write the notes: what counts is what this one was told.
         """
         aside = self._files.aside(checked_id(server_id))
         files = self._files.guest(server_id)
-        if aside.is_promised(to):
+        if aside.is_promised(to, key):
             if moved.goes_to(aside) == to and file in moved.names(aside):
                 return aside.directory / file
             if moved.goes_to(aside) == to and file == aside.base_name():
@@ -110,17 +110,13 @@ class ColdMoveCommands(Guests):
         def fetch(name: str, into: Path) -> None:
             if self._peers is None:
                 raise CommandFailed("peer", "this host does not know how to reach others")
-            self._peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
+            where = (command.source, command.address, guest.server_id)
+            self._peers.fetch(*where, name, into, told, timeline, command.keys)
 
         def bring(name: str, into: Path) -> None:
             moved.copy(aside, name, into) if here else fetch(name, into)
 
-        most = moved.most_bytes(guest)
-
-        def told(done: int, total: int) -> None:
-            if most is not None and total > most:
-                raise CommandFailed("storage", "the server's disk is larger than its flavor's")
-            timeline.progress("copy disk", done, total)
+        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
 
         if command.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)

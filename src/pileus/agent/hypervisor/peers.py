@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from pileus.agent.commands.base import Keys
 from pileus.agent.timeline import Timeline
 
 Told = Callable[[int, int], None]
-"""Called with the bytes that are there, and how many there will be; raises CommandFailed once the command that waits
-for them was taken back."""
+"""Called with the bytes that are there, and how many there will be, for the first time before any is fetched; raises
+CommandFailed if these are too many, or once the command that waits for them was taken back."""
 
 
 class Peers(Protocol):
@@ -26,26 +27,28 @@ class Peers(Protocol):
         into: Path,
         progress: Told,
         timeline: Timeline,
+        keys: Keys = (),
     ) -> None:
         """Copy a file of what is set aside of a guest; holes stay holes, and what is there of `into` already is not
         fetched again.
 
         Args:
             host: the other one; address: HOST:PORT of its agent. file: its name, from StashGuest's answer.
+            keys: of that agent.
 
         Raises:
             CommandFailed: "storage", "peer" (the host does not answer, or refuses: nothing is set aside there).
         """
 
-    def join(self, host: str, address: str, server_id: str, way: str) -> socket.socket:
+    def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:
         """A connection to what is prepared on another host for a guest that it awaits.
 
         Args:
-            host, address: as for `fetch`. way: one of carrier.WAYS.
+            host, address, keys: as for `fetch`. way: one of carrier.WAYS.
 
         Raises:
             OSError. CommandFailed: it does not await the guest.
         """
 
-    def tell_gone(self, host: str, address: str, server_id: str) -> None:
+    def tell_gone(self, host: str, address: str, server_id: str, keys: Keys = ()) -> None:
         """Tell the host that awaits a guest that this one has it no more; raises as `join`."""

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from pileus.agent.account import FIRST_GUEST, GUESTS, Account, give, share
 from pileus.agent.commands import GuestSpec
+from pileus.agent.commands.base import Keys
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
 from pileus.agent.imagefile import check_size
-from pileus.agent.storage import qcow2
+from pileus.agent.storage import promises, qcow2
 from pileus.files import open_regular, write_private
 
 log = logging.getLogger(__name__)
@@ -150,26 +151,22 @@ class GuestFiles:
         share(self._account, self.directory, 0o710)
         self.note_holder(incarnation)
 
-    def note_holder(self, incarnation: int, host: str | None = None, leaving: str = "") -> None:
-        """Have the files belong to a host from now on, to this one if none is named; see Holder."""
+    def note_holder(self, incarnation: int, host: str | None = None, leaving: str = "", keys: Keys = ()) -> None:
+        """Have the files belong to a host from now on, to this one if none is named; see Holder, and `promise`."""
         holder = Holder(self._host if host is None else host, incarnation, leaving)
-        self.promise(leaving)
+        self.promise(leaving, keys)
         if self.directory.exists() and self.holder != holder:
             write_private(self.holder_note, f"{holder.host} {incarnation} {leaving}".encode())
 
-    def promise(self, to: str) -> None:
-        """Write down, where no other host can, which one the guest's files may be handed over to; "": none."""
-        if self._promise is not None and to:
-            write_private(self._promise, to.encode())
-        elif self._promise is not None:
-            self._promise.unlink(missing_ok=True)
+    def promise(self, to: str, keys: Keys = ()) -> None:
+        """Write down, where no other host can, which one the guest's files may be handed over to, and the keys that its
+        agent is known by; "": none."""
+        if self._promise is not None:
+            promises.write(self._promise, to, keys)
 
-    def is_promised(self, to: str) -> bool:
-        """Whether this host itself was told that the files go to that one."""
-        try:
-            return self._promise is not None and bool(to) and self._promise.read_text() == to
-        except OSError:
-            return False
+    def is_promised(self, to: str, key: str = "") -> bool:
+        """Whether this host itself was told that the files go to that one, whose agent shows this key."""
+        return self._promise is not None and promises.holds(self._promise, to, key)
 
     @property
     def holder(self) -> Holder | None:

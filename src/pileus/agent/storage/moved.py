@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pileus.agent.commands import GuestSpec, MovingDisk
+from pileus.agent.commands.base import Keys
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
@@ -17,19 +18,21 @@ from pileus.agent.storage.file import GuestFiles, blamed, root_bytes
 from pileus.files import write_private
 
 _GIB = 1 << 30
+_SECTOR_BYTES = 512
+"""A disk has whole ones, whatever the size of its image's file."""
 _TABLES_BYTES = 64 << 20
 """More than the tables of a qcow2 file without data take, beside a part of what it holds."""
 
 
-def note(files: GuestFiles, incarnation: int, to: str = "") -> None:
-    """Note that a guest is about to be set aside, for a host that it goes to.
+def note(files: GuestFiles, incarnation: int, to: str = "", keys: Keys = ()) -> None:
+    """Note that a guest is about to be set aside, for a host that it goes to, whose agent has one of these keys.
 
     Raises:
         CommandFailed: "no-such-guest", it has no disk.
     """
     if not files.root.exists():
         raise CommandFailed("no-such-guest", "the server has no disk on this host")
-    files.promise(to)
+    files.promise(to, keys)
     write_private(files.aside_note, f"{incarnation} {to}".encode())
 
 
@@ -74,16 +77,20 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         aside.directory.rename(files.directory)
 
 
-def make_empty(files: GuestFiles, disks: Sequence[MovingDisk], base: Path) -> None:
+def make_empty(files: GuestFiles, guest: GuestSpec, disks: Sequence[MovingDisk], base: Path) -> None:
     """Make disks that a guest's are copied into; the root disk stands on an image base.
 
     Raises:
-        CommandFailed: "storage"; "invalid", there is no disk of such a name.
+        CommandFailed: "storage"; "invalid", there is no disk of such a name, or the root disk is larger than the
+            flavor's, or without one than the base.
     """
     for disk in disks:
         path = files.directory / disk.name
         if path not in (files.root, files.ephemeral, files.swap) or disk.format not in ("qcow2", "raw"):
             raise CommandFailed("invalid", "the server's disks have other names")
+        most = -(-root_bytes(guest, base.stat().st_size) // _SECTOR_BYTES) * _SECTOR_BYTES
+        if path == files.root and disk.size > most:
+            raise CommandFailed("invalid", "the server's disk is larger than it can be here")
         backing = ["-F", "raw", "-b", str(base)] if path == files.root else []
         with blamed("disk"):
             path.unlink(missing_ok=True)
@@ -101,6 +108,18 @@ def most_bytes(guest: GuestSpec) -> int | None:
     """How large a file that goes with a guest can be; None: its flavor does not say."""
     largest = max(guest.root_gib, guest.ephemeral_gib) * _GIB
     return largest + largest // 64 + _TABLES_BYTES if guest.root_gib else None
+
+
+def bounded(guest: GuestSpec, told: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """To be told of files that are fetched; refuses those that are larger than the guest's can be ("storage")."""
+    most = most_bytes(guest)
+
+    def checked(done: int, total: int) -> None:
+        if most is not None and total > most:
+            raise CommandFailed("storage", "the server's disk is larger than its flavor's")
+        told(done, total)
+
+    return checked
 
 
 def copy(aside: GuestFiles, name: str, into: Path) -> None:

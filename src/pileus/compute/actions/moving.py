@@ -96,6 +96,7 @@ class Trip(msgspec.Struct):
             server_id=self.server_id,
             source=self.source,
             address=placed["address"],
+            keys=placed.get("keys", []),
             set_aside=self.guests.source,
             files=kept.get("files", []),
             base=kept.get("base", ""),

@@ -122,3 +122,18 @@ def test_a_link_is_not_followed(here: Here, files: GuestFiles, tmp_path: Path) -
     files.directory.symlink_to(tmp_path / "secret")
     with pytest.raises(CommandFailed, match="could not be read"):
         peers.extent(path, 0, 99)
+
+
+def test_a_machine_that_had_the_name_before_gets_nothing(here: Here, files: GuestFiles) -> None:
+    """Hosts are known by their agents' keys, too: that which is in use, and that which is to come."""
+    files.note_holder(2, leaving="there", keys=("now", "next"))
+    for key in ("former", "", "no"):
+        with pytest.raises(CommandFailed):
+            here.handed_over("there", SERVER, "disk.config", key)
+    for key in ("now", "next"):
+        assert here.handed_over("there", SERVER, "disk.config", key) == files.config_drive
+    moved.note(files, 2, "there", ("now",))
+    moved.set_aside(files, here._files.aside(SERVER))
+    with pytest.raises(CommandFailed):
+        here.handed_over("there", SERVER, "disk", "former")
+    assert here.handed_over("there", SERVER, "disk", "now").name == "disk"

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from pileus.agent.commands import MovingDisk
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
@@ -120,6 +122,32 @@ def test_a_disk_is_no_larger_than_the_flavors(there: GuestFiles, base: Path, roo
     with pytest.raises(CommandFailed, match="could not be resized"):
         moved.settle(there, guest(root_gib=root_gib, ephemeral_gib=ephemeral_gib), base)
     moved.settle(there, guest(root_gib=3, ephemeral_gib=1), base)
+
+
+@pytest.mark.parametrize("root_gib", [0, 2])
+def test_a_disk_that_is_copied_into_is_no_larger_than_it_can_be(there: GuestFiles, base: Path, root_gib: int) -> None:
+    """Its source says how large it is: without a root disk in its flavor, no larger than its image."""
+    there.make_directory()
+    with base.open("ab") as image:
+        image.write(b"x")  # an image's file may end anywhere
+    most = root_gib * GIB or (40 << 20) + 512
+    root = MovingDisk(name="disk", target="vda", format="qcow2", size=most)
+    moved.make_empty(there, guest(root_gib=root_gib), [root], base)
+    assert info(there.root)["virtual-size"] == most
+    for size in (most + 1, 1 << 50):
+        with pytest.raises(CommandFailed, match="larger"):
+            moved.make_empty(there, guest(root_gib=root_gib), [replace(root, size=size)], base)
+    assert info(there.root)["virtual-size"] == most
+
+
+def test_a_file_that_is_too_large_is_not_fetched() -> None:
+    told: list[tuple[int, int]] = []
+    one = moved.bounded(guest(root_gib=1), lambda *given: told.append(given))
+    one(0, GIB)
+    with pytest.raises(CommandFailed, match="larger than its flavor's"):
+        one(0, 8 << 40)
+    moved.bounded(guest(root_gib=0), lambda *given: told.append(given))(0, 8 << 40)
+    assert told == [(0, GIB), (0, 8 << 40)]
 
 
 def test_how_large_a_file_can_be() -> None:

@@ -24,7 +24,9 @@ from pileus.agent.commands import (
 from pileus.compute import hosts, live_moves
 from pileus.compute.actions.live_migrate import SELDOM_S
 from pileus.compute.model import UP_FOR_S, Host
+from pileus.db import utcnow
 from pileus.errors import Unavailable
+from pileus.membership.model import Agent
 from pileus.network import server_ports
 from pileus.network.model import Port
 from pileus.operations import live
@@ -177,6 +179,20 @@ def test_what_is_seen_meanwhile(world: LiveWorld) -> None:
     old = world.steer("GET", "2.23").json["migration"]
     assert one.keys() - old.keys() == {"uuid", "user_id", "project_id"}
     assert world.steer("GET", "2.22").status_code == 404
+
+
+def test_each_host_is_told_by_which_keys_the_other_is_known(world: LiveWorld) -> None:
+    with world.serving.db.write() as session:
+        for name in (world.source, world.other):
+            made = Agent(name=name, hosts=name, address=f"{name}:1", public_key=name, created_at=utcnow())
+            session.add(made)
+        made.next_key = "next"
+    world.migrate()
+    told = {type(one.command): one.command for one in world.hosts.sent}
+    depart, awaits, migrate = told[DepartGuest], told[AwaitGuest], told[MigrateGuest]
+    assert isinstance(depart, DepartGuest) and depart.keys == (world.other, "next")
+    assert isinstance(awaits, AwaitGuest) and (awaits.address, awaits.keys) == (f"{world.source}:1", (world.source,))
+    assert isinstance(migrate, MigrateGuest) and migrate.keys == (world.other, "next")
 
 
 @pytest.mark.parametrize("kind", [DepartGuest, AwaitGuest, MigrateGuest])

@@ -260,13 +260,16 @@ def test_each_host_is_told_of_the_other(world: World) -> None:
     """The source whom it hands the disks over to, the destination where they are."""
     with world.serving.db.write() as session:
         name, address = world.source, "10.0.0.5:7000"
-        session.add(Agent(name=name, hosts=name, address=address, public_key="", created_at=utcnow()))
+        session.add(Agent(name=name, hosts=name, address=address, public_key="k1", next_key="k2", created_at=utcnow()))
+        other = world.other
+        session.add(Agent(name=other, hosts=other, address="", public_key="of the other", created_at=utcnow()))
     world.resize()
     [stash] = [one.command for one in world.hosts.sent if isinstance(one.command, StashGuest)]
     assert isinstance(stash, StashGuest) and stash.to == world.hosts.sent[-1].host != world.source
     receive = world.hosts.sent[-1].command
     assert isinstance(receive, ReceiveGuest)
     assert (receive.source, receive.address, receive.set_aside) == (world.source, address, 2)
+    assert stash.keys == ("of the other",) and tuple(receive.keys) == ("k1", "k2")
     assert receive.guest.memory_mib == 256 and receive.run
 
 

@@ -187,13 +187,15 @@ class FakeHypervisor(FakeColdMoves, FakeEvacuation, FakeLiveMoves):
 
     # --- other hosts -------------------------------------------------------------------------------------------
 
-    def handed_over(self, to: str, server_id: str, file: str) -> Path:
+    def handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
         raise CommandFailed("no-such-guest", "simulated guests have no disks")
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         raise CommandFailed("no-such-guest", "simulated guests have nothing to carry")
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         raise CommandFailed("no-such-guest", "simulated guests go on when their hosts are told so")
 
     # --- questions --------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from copy import deepcopy
 
+from pileus.agent.commands.live import MOST_DISKS
 from pileus.agent.errors import CommandFailed
 
 _NUMBER, _SWITCH = r"\d{1,20}", "on|off"
@@ -100,7 +102,21 @@ _GIVEN = {
     "qemu-migration/statistics": "",
     "qemu-migration/statistics/*": _NUMBER,
 }
-"""Texts of elements and values of attributes that libvirt gives. An element of these may be there without us."""
+"""Texts of elements and values of attributes that libvirt gives. An element of these may be there without us, once."""
+_SEVERAL = {
+    "domain/cpu/feature": 1024,  # libvirt knows some hundreds
+    "qemu-migration/cpu/feature": 1024,
+    "domain/devices/controller": 32,  # one for each PCI slot
+    "domain/devices/input": 2,  # a mouse and a keyboard
+    "qemu-migration/feature": 16,  # more than the kinds that libvirt 9.0 has
+    "qemu-migration/network/interface": 64,
+    "qemu-migration/nbd/disk": MOST_DISKS,
+    "qemu-migration/capabilities/cap": 64,  # more than QEMU 7.2 has
+    "qemu-migration/statistics/*": 64,  # more than libvirt 9.0 tells
+}
+"""How often, of what may be there more than once."""
+_BLANK = " \t\r\n"
+"""What is between elements (XML 1.0, 2.3)."""
 
 
 def expected(definition: str) -> ET.Element:
@@ -137,6 +153,12 @@ def check(wanted: ET.Element, found: ET.Element) -> None:
         raise refused(f"something else in {why}")
 
 
+def check_processor(text: str) -> None:
+    """Raises CommandFailed, ValueError: it is no processor as libvirt writes one."""
+    if why := _differs(ET.Element("cpu"), parsed(text), "qemu-migration/cpu"):
+        raise refused(f"something else in {why}")
+
+
 def cookie(server_id: str) -> ET.Element:
     """What libvirts tell each other of a guest, as `check` wants it."""
     wanted = ET.Element("qemu-migration")
@@ -165,32 +187,44 @@ def _differs(wanted: ET.Element, found: ET.Element, path: str) -> str:
     """Where, "" if nowhere: each of what is wanted is found once."""
     if found.tag != wanted.tag:
         return str(found.tag)[:40]
-    text = (found.text or "").strip()
-    if text != (wanted.text or "").strip() and not _is_given(path, text):
+    text = _text(found)
+    if text != _text(wanted) and not _is_given(path, text):
         return path
     for name, value in found.items():
         if value != wanted.get(name) and not _is_given(f"{path}@{name}", value):
             return f"{path}@{name}"[:80]
     if missing := set(wanted.attrib) - set(found.attrib):
         return f"{path}@{min(missing)}"
-    left = list(wanted)
+    left, given = list(wanted), Counter[str]()
     for child in found:
         below = f"{path}/{child.tag}"
         same = next((one for one in left if one.tag == child.tag and not _differs(one, child, below)), None)
         if same is not None:
             left.remove(same)
-        elif _pattern(below) is None or _differs(ET.Element(child.tag), child, below):
-            return below[:80]
-        if (child.tail or "").strip():
+        else:
+            key = _key(below)
+            given[key] += 1
+            if key not in _GIVEN or given[key] > _SEVERAL.get(key, 1):
+                return below[:80]
+            if _differs(ET.Element(child.tag), child, below):
+                return below[:80]
+        if (child.tail or "").strip(_BLANK):
             return path
     return f"{path}/{left[0].tag}" if left else ""
 
 
-def _pattern(path: str) -> str | None:
+def _text(element: ET.Element) -> str:
+    """As libvirt reads it, blanks included; "" if there is nothing but these, as between elements."""
+    text = element.text or ""
+    return text if text.strip(_BLANK) else ""
+
+
+def _key(path: str) -> str:
+    """What speaks of a path in our tables."""
     parent, _, name = path.rpartition("/")
-    return _GIVEN.get(path, None if "@" in name else _GIVEN.get(f"{parent}/*"))
+    return path if path in _GIVEN or "@" in name else f"{parent}/*"
 
 
 def _is_given(path: str, value: str) -> bool:
-    pattern = _pattern(path)
+    pattern = _GIVEN.get(_key(path))
     return pattern is not None and re.fullmatch(pattern, value, re.ASCII) is not None

@@ -16,6 +16,7 @@ from pileus.agent.commands import Arrival, ArriveGuest, AwaitGuest, Departure, P
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
+from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
 from pileus.agent.storage import moved
@@ -50,7 +51,7 @@ class DestinationCommands(Guests):
             definition, runs_as = self._definition(guest, files), files.runs_as
             disks = None if shared else tuple(disk.target for disk in departure.disks)
             announced = Announced(guest.server_id, guest.instance_name, definition, disks)
-            self._incoming.open(IncomingGuest(command.source, runs_as, announced))
+            self._incoming.open(IncomingGuest(command.source, runs_as, announced, command.keys))
             arrival = Arrival(
                 block=not shared,
                 name=guest.instance_name,
@@ -74,13 +75,15 @@ class DestinationCommands(Guests):
                 self._take_over(server_id, command.run)
             return {"complete": True} | self._settled(server_id)
 
-    def carry(self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         """See Incoming.carry."""
-        self._incoming.carry(server_id, source, way, there, begin)
+        self._incoming.carry(server_id, source, way, there, begin, key)
 
-    def gone(self, source: str, server_id: str) -> None:
+    def gone(self, source: str, server_id: str, key: str = "") -> None:
         """The source has a guest no more: it goes on here."""
-        self._incoming.from_source(server_id, source)
+        self._incoming.from_source(server_id, source, key)
         with self._commanded(self._host, server_id):
             if self._is_whole(server_id):
                 self._take_over(server_id, True)
@@ -115,8 +118,9 @@ class DestinationCommands(Guests):
         if departure.cpu:
             fails = libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
             try:
+                allowed.check_processor(departure.cpu)
                 self._connection.get().compareHypervisorCPU(None, None, None, self._virt_type, departure.cpu, fails)
-            except libvirt.libvirtError as error:
+            except (libvirt.libvirtError, CommandFailed, ValueError) as error:
                 log.warning("a guest's processor is refused: %s", error)
                 raise other from error
 
@@ -126,10 +130,11 @@ class DestinationCommands(Guests):
         if guest.image is None or self._peers is None:
             raise CommandFailed("no-image", "this host boots servers from images only")
         files, peers = self._files.guest(guest.server_id), self._peers
+        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
 
         def fetch(name: str, into: Path) -> None:
-            told = partial(timeline.progress, "copy disk")
-            peers.fetch(command.source, command.address, guest.server_id, name, into, told, timeline)
+            where = (command.source, command.address, guest.server_id)
+            peers.fetch(*where, name, into, told, timeline, command.keys)
 
         if departure.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline)
@@ -138,7 +143,7 @@ class DestinationCommands(Guests):
         files.make_directory(guest.incarnation)
         with timeline.stage("create disk") as detail:
             detail["disks"] = [disk.target for disk in departure.disks]
-            moved.make_empty(files, departure.disks, base)
+            moved.make_empty(files, guest, departure.disks, base)
             files.make_disks(msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
         if guest.config_drive:
             with timeline.stage("config drive"):

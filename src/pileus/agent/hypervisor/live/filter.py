@@ -21,6 +21,7 @@ _CALL, _REPLY, _MESSAGE = 0, 1, 2
 _DONE, _FAILED = 0, 1
 _HEADER = struct.Struct(">IIIiiIi")
 _LONGEST = 1024 * 1024
+_NO_AUTHENTICATION = 0
 _TEXT = 7
 """Of typed parameters, the type that we have."""
 _OURS = "qemu:///system"
@@ -143,8 +144,13 @@ class Replies(_Messages):
             body.text()
             body.skip(20)  # uuid, id
             _check_cookie(body.data(), self._server_id, None)
-        else:
-            body.rest()  # numbers, or an error's texts
+        elif status == _DONE and procedure == _AUTHENTICATIONS:
+            if (body.number(), body.number()) != (1, _NO_AUTHENTICATION):
+                raise refused("another way to show who one is than none")
+        elif status == _DONE and procedure == _SUPPORTS:
+            body.number()
+        elif status == _FAILED:
+            body.rest()  # an error's texts
 
 
 def _check_cookie(data: bytes, server_id: str, wanted: ET.Element | None) -> None:
@@ -172,7 +178,11 @@ class _Xdr:
     def data(self) -> bytes:
         length = self.number()
         found = self._data[self._at : self._at + length]
-        self.skip(-(-length // 4) * 4)
+        self.skip(length)
+        padding = self._data[self._at : self._at + -length % 4]
+        if any(padding):
+            raise ValueError("a padding that says something")
+        self.skip(-length % 4)
         return found
 
     def text(self) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pileus.agent import carrier
 from pileus.agent.account import Account
+from pileus.agent.commands.base import Keys
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live.filter import Announced, Calls
+from pileus.certificates import is_of
 from pileus.sockets import hang_up
 
 
@@ -21,11 +23,11 @@ class IncomingGuest:
 
     Args:
         source: the host that it comes from. runs_as: the user that it is to run as, us if None.
-        guest: what its source may say of it.
+        guest: what its source may say of it. keys: of the source's agent.
     """
 
-    def __init__(self, source: str, runs_as: Account | None, guest: Announced) -> None:
-        self.server_id, self.source, self.guest = guest.server_id, source, guest
+    def __init__(self, source: str, runs_as: Account | None, guest: Announced, keys: Keys = ()) -> None:
+        self.server_id, self.source, self.guest, self.keys = guest.server_id, source, guest, keys
         self.user = runs_as.uid if runs_as else 0
         self.open = True
         self.carried = Counter[str]()
@@ -74,24 +76,26 @@ class Incoming:
                     hang_up(one)
         carrier.remove_folder(self._folder / server_id)
 
-    def from_source(self, server_id: str, source: str) -> IncomingGuest:
-        """The guest, if it is awaited from this host; raises CommandFailed."""
+    def from_source(self, server_id: str, source: str, key: str = "") -> IncomingGuest:
+        """The guest, if it is awaited from this host, whose agent shows this key; raises CommandFailed."""
         with self._lock:
             coming = self._awaited.get(server_id)
-        if coming is None or coming.source != source:
+        if coming is None or coming.source != source or not is_of(key, coming.keys):
             raise CommandFailed("no-such-guest", "no such guest is awaited from you")
         return coming
 
-    def carry(self, server_id: str, source: str, way: str, there: socket.socket, begin: Callable[[], None]) -> None:
+    def carry(
+        self, server_id: str, source: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
+    ) -> None:
         """Have a connection of the source's agent reach what it is for, until it ends.
 
         Args:
-            begin: called when it does.
+            begin: called when it does. key: of the source's agent.
 
         Raises:
             CommandFailed: the guest is not awaited from there, or has connections enough. OSError.
         """
-        coming = self.from_source(server_id, source)
+        coming = self.from_source(server_id, source, key)
         if way not in carrier.WAYS:
             raise CommandFailed("invalid", "there is no such way")
         with coming.counted(way, self._lock):

@@ -47,7 +47,7 @@ class SourceCommands(Guests):
             if state not in (PowerState.RUNNING, PowerState.PAUSED):
                 raise CommandFailed("not-running", "the server does not run")
             files = self._files.guest(server_id)
-            files.note_holder(command.incarnation, leaving=command.to)
+            files.note_holder(command.incarnation, leaving=command.to, keys=command.keys)
             text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
             departure = Departure(
                 power_state=state,
@@ -122,7 +122,7 @@ class SourceCommands(Guests):
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = definition.for_destination(text, files.directory, arrival)
         flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
-        join = partial(peers.join, command.to, command.address, server_id)
+        join = partial(peers.join, command.to, command.address, server_id, keys=command.keys)
         runs_as = files.runs_as
         uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
         with (
@@ -185,7 +185,7 @@ class SourceCommands(Guests):
         self._watch.known(command.server_id, None)
         if command.run and self._peers is not None:
             with suppress(OSError, CommandFailed):  # or it hears it of the control plane
-                self._peers.tell_gone(command.to, command.address, command.server_id)
+                self._peers.tell_gone(command.to, command.address, command.server_id, command.keys)
 
 
 def _nothing() -> None:

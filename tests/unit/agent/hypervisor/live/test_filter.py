@@ -13,6 +13,7 @@ from pileus.agent.account import Account
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.confinement import Confinement
+from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live import definition as way
 from pileus.agent.hypervisor.live.filter import Announced, Calls, Replies
 from tests.unit.agent.specs import PORT, SERVER, guest, image_of
@@ -196,6 +197,7 @@ def test_other_procedures_do_not(procedure: int) -> None:
         number(27) + message(66)[4:],
         message(PREPARE, b"\0\0\0\1\0\0\0\xff"),
         message(PREPARE, brings(PREPARE, parameters())[28:] + number(0)),
+        brings(PREPARE, parameters()).replace(b"destination_xml\0", b"destination_xmlZ"),
     ],
 )
 def test_other_forms_of_calls_do_not(said: bytes) -> None:
@@ -254,6 +256,8 @@ def test_other_flags_do_not() -> None:
         cookie("<graphics type='spice' port='5900' listen='0.0.0.0'/>"),
         cookie("<network><interface index='0' vporttype='openvswitch'><portdata>x</portdata></interface></network>"),
         cookie(told()),
+        cookie("<statistics>" + "".join(f"<a{n}>1</a{n}>" for n in range(100)) + "</statistics>"),
+        cookie("<nbd><disk target='vda' capacity='1'/></nbd>" * 2),
     ],
 )
 def test_other_cookies_do_not(said: str) -> None:
@@ -309,6 +313,12 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "entities": lambda text: "<!DOCTYPE d [<!ENTITY a 'b'>]>" + text,
     "encoding": lambda text: "<?xml version='1.0' encoding='UTF-7'?>" + text,
     "comment": lambda text: text.replace("<devices>", "<!-- --><devices>"),
+    "blank before a text": lambda text: text.replace("+7:+8", " +7:+8"),
+    "blank behind a text": lambda text: text.replace("/pileus<", "/pileus\n<"),
+    "no blank of XML's": lambda text: text.replace("/pileus<", "/pileus\u00a0<"),
+    "second emulator": among_devices("<emulator>/usr/bin/qemu-system-x86_64</emulator>"),
+    "many mice": among_devices("<input type='mouse' bus='ps2'/>" * 5000),
+    "many controllers": among_devices("<controller type='ide' index='1'/>" * 40),
     "broken": lambda text: text[:-3],
 }  # fmt: skip
 
@@ -333,7 +343,7 @@ def answer(procedure: int, body: bytes = b"", **header: int) -> bytes:
 def test_answers_of_the_destination() -> None:
     said = b"".join(
         (
-            answer(66, number(1) + number(0)), answer(1), message(2, program=KEEPALIVE, kind=2),
+            answer(66, number(1) + number(0)), answer(1), answer(60, number(1)), message(2, program=KEEPALIVE, kind=2),
             answer(PREPARE, text(COOKIE) + number(0)), answer(PREPARE, text(COOKIE) + number(1) + text(MEMORY)),
             answer(FINISH, text("n") + bytes(20) + text(COOKIE)), answer(FINISH, b"an error", status=1),
         )
@@ -349,6 +359,11 @@ def test_answers_of_the_destination() -> None:
         answer(PREPARE, text(cookie("<graphics type='spice' port='1' listen='a'/>")) + number(0)),
         answer(PREPARE, text(COOKIE) + number(0) + number(0)),
         answer(FINISH, text("n") + bytes(8)),
+        answer(66, number(2) + number(1) + number(0)),
+        answer(66, number(1) + number(2)),
+        answer(66, b"x" * 1000),
+        answer(1, number(0)),
+        answer(60, b"12345678"),
         answer(66, kind=0),
         answer(66, kind=2),
         answer(66, status=2),
@@ -359,3 +374,18 @@ def test_answers_of_the_destination() -> None:
 def test_other_answers_do_not(said: bytes) -> None:
     with pytest.raises(CommandFailed):
         Replies(SERVER).check(said)
+
+
+PROCESSOR = """<cpu mode='custom' match='exact' check='full'>
+<model fallback='forbid'>Skylake-Client-IBRS</model><vendor>Intel</vendor>
+<topology sockets='2' dies='1' cores='1' threads='1'/>%s</cpu>"""
+
+
+def test_a_processor_is_what_libvirt_writes() -> None:
+    """It is compared by the libvirt of the destination before anything else of the guest is there."""
+    allowed.check_processor(PROCESSOR % "".join(f"<feature policy='require' name='f{n}'/>" for n in range(400)))
+    many = PROCESSOR % ("<feature policy='require' name='ss'/>" * 2000)
+    declared = "<!DOCTYPE cpu [<!ENTITY x SYSTEM 'file:///etc/hostname'>]>" + PROCESSOR % ""
+    for text in (many, declared, PROCESSOR % "<numa/>", "<domain/>", "<cpu>x</cpu>", "<cpu"):
+        with pytest.raises((CommandFailed, ValueError)):
+            allowed.check_processor(text)

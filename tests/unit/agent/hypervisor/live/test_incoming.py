@@ -30,7 +30,7 @@ class Room:
         self.ends: list[socket.socket] = []
         self.threads: list[threading.Thread] = []
 
-    def carry(self, way: str = carrier.CONTROL, source: str = "src", server_id: str = SERVER) -> str:
+    def carry(self, way: str = carrier.CONTROL, source: str = "src", server_id: str = SERVER, key: str = "") -> str:
         """Until it has begun; or the code with which it failed."""
         ours, theirs = socket.socketpair()
         self.ends.append(ours)
@@ -39,7 +39,7 @@ class Room:
         def work() -> None:
             with theirs, suppress(OSError):
                 try:
-                    self.incoming.carry(server_id, source, way, theirs, over.set)
+                    self.incoming.carry(server_id, source, way, theirs, over.set, key)
                 except CommandFailed as error:
                     found[0] = error.code
             over.set()
@@ -74,6 +74,14 @@ def test_who_is_let_in(room: Room) -> None:
     assert room.carry() == "begun"
     room.incoming.close(SERVER)
     assert room.carry() == "no-such-guest"
+
+
+def test_a_machine_that_had_the_sources_name_before_is_not_let_in(room: Room) -> None:
+    room.incoming.open(IncomingGuest("src", None, GUEST, ("now", "next")))
+    assert [room.carry(key=key) for key in ("former", "")] == ["no-such-guest"] * 2
+    with pytest.raises(CommandFailed):
+        room.incoming.from_source(SERVER, "src", "former")
+    assert [room.carry(key=key) for key in ("now", "next")] == ["begun"] * 2
 
 
 def test_connections_are_counted_while_they_are_there(room: Room) -> None:
