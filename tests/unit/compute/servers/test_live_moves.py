@@ -98,9 +98,9 @@ class LiveWorld(World):
         self._answer(letter.envelope)
         self.replica.run()
 
-    def wait(self, fake_clock: FakeClock) -> None:
-        """Until hosts, which are heard of, are asked again."""
-        fake_clock.move(SELDOM_S)
+    def wait(self, fake_clock: FakeClock, seconds: float = SELDOM_S) -> None:
+        """Until hosts, which are heard of, are asked again, or for so long."""
+        fake_clock.move(seconds)
         with self.serving.db.write() as session:
             hosts.heard_of(session, [self.source, self.other])
         self.replica.run()
