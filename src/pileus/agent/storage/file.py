@@ -159,14 +159,13 @@ class GuestFiles:
             write_private(self.holder_note, f"{holder.host} {incarnation} {leaving}".encode())
 
     def promise(self, to: str, keys: Keys = ()) -> None:
-        """Write down, where no other host can, which one the guest's files may be handed over to, and the keys that its
-        agent is known by; "": none."""
+        """Write down, where no other host can, which one the files go to (promises.Promise); "": none."""
         if self._promise is not None:
-            promises.write(self._promise, to, keys)
+            promises.write(self._promise, to, keys, self.base_name)
 
-    def is_promised(self, to: str, key: str = "") -> bool:
-        """Whether this host itself was told that the files go to that one, whose agent shows this key."""
-        return self._promise is not None and promises.holds(self._promise, to, key)
+    def promised(self, to: str, key: str = "") -> promises.Promise | None:
+        """What this host itself was told that goes to that one, whose agent shows this key."""
+        return promises.read(self._promise, to, key) if self._promise is not None else None
 
     @property
     def holder(self) -> Holder | None:

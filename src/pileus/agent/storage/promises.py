@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,23 +13,33 @@ from pileus.certificates import is_of
 from pileus.files import write_private
 
 
-class _Promise(msgspec.Struct):
+class Promise(msgspec.Struct, frozen=True):
+    """To a host, whose agent has one of these keys. `base`: name of the image base that goes along, "" if none does."""
+
     to: str
     keys: Keys = ()
+    base: str = ""
 
 
-def write(path: Path, to: str, keys: Keys) -> None:
-    """Promise files to a host, whose agent has one of these keys; "": to none."""
-    if to:
-        write_private(path, msgspec.json.encode(_Promise(to, keys)))
-    else:
+def write(path: Path, to: str, keys: Keys, base: Callable[[], str | None]) -> None:
+    """Promise files to a host; "": to none.
+
+    Args:
+        base: gives the name of the one that the root disk stands on now; raises OSError, ValueError: it is not known.
+    """
+    if not to:
         path.unlink(missing_ok=True)
+        return
+    name = ""
+    with suppress(OSError, ValueError):
+        name = base() or ""
+    write_private(path, msgspec.json.encode(Promise(to, keys, name)))
 
 
-def holds(path: Path, to: str, key: str) -> bool:
-    """Whether files are promised to a host, whose agent shows this key."""
+def read(path: Path, to: str, key: str) -> Promise | None:
+    """What is promised to a host, whose agent shows this key."""
     try:
-        promise = msgspec.json.decode(path.read_bytes(), type=_Promise)
+        promise = msgspec.json.decode(path.read_bytes(), type=Promise)
     except (OSError, msgspec.DecodeError):
-        return False
-    return promise.to == to and is_of(key, promise.keys)
+        return None
+    return promise if promise.to == to and is_of(key, promise.keys) else None

@@ -237,7 +237,7 @@ def test_a_guest_that_is_gone_leaves_with_its_files(two: tuple[InstanceFiles, In
     assert one.guest(SERVER).holder == Holder("one", 4, "two"), "that is for its source to say"
     one.guest(SERVER).left(gone)
     assert one.guest(SERVER).holder == Holder("two" if gone else "one", 4)
-    assert not one.guest(SERVER).is_promised("two")
+    assert one.guest(SERVER).promised("two") is None
     one.guest(SERVER).give_up(4)
     assert other.guest(SERVER).directory.exists() == gone
 
