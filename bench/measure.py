@@ -27,8 +27,11 @@ from tests.support import CloudUnderTest, eventually
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and all that descend from it; none of one that has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
     return [pid] + [one for child in children for one in descendants(int(child))]
 
 

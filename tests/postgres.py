@@ -49,6 +49,11 @@ class Postgres:
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-D", data)
         self._control("start")
 
+    @property
+    def pid(self) -> int:
+        """Of the process that all of its processes descend from."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def new_database(self, template: str = "template1") -> str:
         """The URL of a new database: empty, or a copy of `template`, which nobody may be connected to."""
         name = f"pileus_{uuid.uuid4().hex[:12]}"

@@ -9,10 +9,13 @@ point costs one comparison.
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 NAME = "hold"
 """Of the folder."""
 HELD = ".held"
@@ -27,6 +30,12 @@ def watch(state: Path) -> None:
     """Be held from now on as the folder in a state directory says, if there is one; as processes forked later are."""
     global _folder
     _folder = state / NAME if (state / NAME).is_dir() else None
+
+
+def warn() -> None:
+    """Have the log say it if this process can be held."""
+    if _folder is not None:
+        log.warning("whoever makes files in %s holds this process up: it is there for tests alone", _folder)
 
 
 def hold(point: str) -> None:
@@ -57,8 +66,17 @@ class Point:
         self._wanted, self._held = state / NAME / name, state / NAME / f"{name}{HELD}"
 
     def ask(self) -> None:
-        """Have the first thread that comes stand here. Raises OSError: nobody looks for it in this state directory."""
-        self._wanted.touch()
+        """Have the first thread that comes stand here.
+
+        Raises:
+            OSError: nobody looks for it in this state directory, or it is asked for already.
+        """
+        # The folder is the replicas' user's: what stands there under this name may be a link to anywhere.
+        folder = os.open(self._wanted.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.close(os.open(self._wanted.name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder))
+        finally:
+            os.close(folder)
 
     @property
     def taken(self) -> bool:

@@ -40,6 +40,9 @@ rm -rf "$results"
   --set auth.create_isolated_networks=false \
   --set compute.fixed_network_name=conformance-private \
   --set validation.connect_method=fixed \
+  --set network-feature-enabled.floating_ips=false \
+  --set compute-feature-enabled.vnc_console=false \
+  --set compute-feature-enabled.serial_console=false \
   --set identity-feature-enabled.security_compliance=false \
   --set image-feature-enabled.import_image=false \
   --load-list "$here/tests.txt" "$@"

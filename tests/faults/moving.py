@@ -102,6 +102,10 @@ EVERY = [
 ]
 
 
+Strike = Callable[[CloudUnderTest], Callable[[], None]]
+"""Lets something fail, and gives what mends it."""
+
+
 class Moving:
     """The cloud, and its one server, which is ACTIVE before and after each case."""
 
@@ -117,8 +121,12 @@ class Moving:
             self.cloud.remove()
             raise
 
-    def play(self, case: Case) -> None:
-        """Have a flow stand at a point, let something fail, go on; all comes to an end, and nothing is left."""
+    def play(self, case: Case, strike: Strike | None = None) -> None:
+        """Have a flow stand at a point, let something fail, go on; all comes to an end, and nothing is left.
+
+        Args:
+            strike: what lets it fail, given the part that stands there; else what the case says.
+        """
         self._rest()  # what a case that failed has left is not the next one's
         for flow in PREPARED.get(case.flow, ()):
             self.begin(flow)
@@ -127,7 +135,7 @@ class Moving:
         with self._held(parts, case.point) as taken:
             self.begin(case.flow)
             part = eventually(taken, REACHED_S, f"the hold point {case.point}")
-            mend = self._strike(case, part)
+            mend = strike(part) if strike else self._strike(case, part)
         mend()
         self._rest()
         self._assert_clean()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sqlite3
+import subprocess
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,14 +33,18 @@ AWAY = (HttpException, SDKException, NoConnection)
 
 
 class LabWorld:
-    """A lab of two hosts with one server, which moves from host to host."""
+    """A lab of two hosts with one server, which moves from host to host; several replicas share a PostgreSQL."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 1) -> None:
         self.compute: Any = None
-        self.lab = Lab("--disk", "3")
+        self.lab = Lab("--disk", "3", "--replicas", str(replicas))
         try:
-            self.faults = Faults(Built(self.lab.state))
-            self._change_settings(shutdown_timeout_s=2.0)  # the guest need not have booted before it moves
+            self.built = Built(self.lab.state)
+            self.faults, self.plan = Faults(self.built), self.built.plan()
+            self.hosts = [place.name for place in self.plan.hosts]
+            self.replicas = [place.name for place in self.plan.replicas]
+            for name in self.replicas:
+                self._change_settings(name, shutdown_timeout_s=2.0)  # the guest need not have booted before it moves
             self.lab.furnish()
             self.lab.boot("s", "lab-2", "10.20.0.11")
             self.server = str(self.lab.shown("s")["id"])
@@ -54,10 +61,10 @@ class LabWorld:
             region_name="RegionOne", load_envvars=False, load_yaml_config=False,
         ).compute  # fmt: skip
 
-    def _change_settings(self, **values: object) -> None:
-        """Of the control plane, which is killed and comes back with them."""
-        self.faults.kill("lab-1", "supervisor")
-        path = self._state("lab-1") / "settings.json"
+    def _change_settings(self, replica: str, **values: object) -> None:
+        """Of a replica, which is killed and comes back with them."""
+        self.faults.kill(replica, "supervisor")
+        path = self._state(replica) / "settings.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
         self.faults.heal()
 
@@ -78,23 +85,39 @@ class LabWorld:
 
     def settled(self) -> Any:
         """The server, once nothing is under way on it and nothing is owed."""
+        self.ended()
+        self._await(lambda: not self.query("SELECT name FROM debts"), "the end of debts")
+        return self.shown()
 
-        def look() -> Any:
-            if self.query("SELECT kind FROM operations WHERE finished_at IS NULL"):
-                return None
-            return None if self.query("SELECT name FROM debts") else self.shown()
+    def ended(self) -> None:
+        """Nothing is under way any more."""
+        unfinished = "SELECT kind FROM operations WHERE finished_at IS NULL"
+        self._await(lambda: not self.query(unfinished), "the end of what is under way")
 
+    def _await(self, look: Callable[[], bool], what: str) -> None:
         try:
-            return eventually(look, FLOW_S, "the end of what is under way, and of debts")
+            eventually(look, FLOW_S, what)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.told()}") from None
+
+    def declare(self, host: str, dead: bool) -> None:
+        """A host is dead by word of an administrator, or is not any more."""
+        body = {"host": host, "binary": "nova-compute", "forced_down": dead}
+
+        def ask() -> bool:
+            return bool(self.compute.put("/os-services/force-down", json=body, microversion="2.11").status_code == 200)
+
+        eventually(lambda: _tried(ask), FLOW_S, "the APIs")
 
     def told(self) -> str:
         """What was done to the server, for whoever has to find out why."""
         return self.lab.pileus("trace", self.server, state=self._state("lab-1"))
 
     def at_rest(self) -> None:
-        """ACTIVE, for the next flow, which begins with what the last one left."""
+        """ACTIVE, for the next flow, which begins with what the last one left; no host is declared dead."""
+        self.ended()
+        for host in self._column("SELECT name FROM hosts WHERE forced_down"):
+            self.declare(host, dead=False)
         if (found := self.settled()).status == "VERIFY_RESIZE":
             self.asked("confirmResize")
             found = self.settled()
@@ -106,7 +129,19 @@ class LabWorld:
     # --- what is there ----------------------------------------------------------------------------------------------
 
     def query(self, statement: str) -> list[Any]:
-        """Rows of the cloud's own database."""
+        """Rows of the cloud's own database; while it is away they are waited for."""
+        if self.plan.lone_replicas:
+            socket, name = (
+                str(self.lab.state / "database"),
+                self.built.database.url.partition("@/")[2].partition("?")[0],
+            )
+            argv = ["runuser", "-u", "postgres", "--", "psql", "--csv", "--tuples-only", "--host", socket, name]
+
+            def ask() -> list[Any] | None:
+                done = subprocess.run([*argv, "--command", statement], capture_output=True, text=True, check=False)
+                return None if done.returncode else [list(csv.reader(done.stdout.splitlines()))]
+
+            return list(eventually(ask, FLOW_S, "the database")[0])
         with closing(sqlite3.connect(self._state("lab-1") / "db" / "pileus.db", timeout=30)) as database:
             return list(database.execute(statement))
 
@@ -133,7 +168,7 @@ class LabWorld:
         taps = {f"tap{port[:11]}"} if state == "active" else set()
         wanted = {"domains": own, "directories": own, "instance data": own, "taps": taps, "bridge ports": taps}
         found: dict[str, Any] = {}
-        for host in self.faults.hosts:
+        for host in self.hosts:
             for kind, traces in self.traces(host).items():
                 if traces != (wanted[kind] if host == there else set()):
                     found[f"{kind} of {host}"] = traces
@@ -167,6 +202,33 @@ class LabWorld:
     def _state(self, host: str) -> Path:
         return self.lab.state / host.replace("lab-", "host-")
 
+    def _runs(self, host: str) -> bool:
+        """Whether the guest runs there; what cannot be asked does not say so."""
+        libvirt = f"qemu+unix:///system?socket={self._state(host)}/agent/libvirt/run/libvirt-sock"
+        argv = ["virsh", "-c", libvirt, "list", "--uuid", "--state-running"]
+        return self.server in subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+    @contextmanager
+    def never_two(self) -> Iterator[None]:
+        """Raises AssertionError if the guest is seen to run on both hosts at once during the block."""
+        over, seen = threading.Event(), []
+
+        def look() -> None:
+            one, other = self.hosts
+            while not over.wait(0.1):
+                # They are asked one after the other; it may have gone from one to the other meanwhile, but not back.
+                if self._runs(one) and self._runs(other) and self._runs(one):
+                    seen.append(time.time())
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+        assert not seen, f"it ran on both hosts at {seen}: {self.told()}"
+
 
 def _tried(ask: Callable[[], Any]) -> Any:
     try:
@@ -182,8 +244,10 @@ class Case(NamedTuple):
     """A flow, the step at which it stands, and what is done then.
 
     Attributes:
-        where: source, destination or control: whose step it is, and whom the fault hits; the destination's QEMU where
-        the step is the control plane's. fault: as the lab calls it, with the process; a cut with its length, seconds.
+        step: as the lab calls it, or with ":during" behind it: a while after its beginning, with a link so slow that it
+        is not over by then.
+        where: source, destination or control: whose step it is, and whom the fault hits. fault: as the lab calls it,
+        with the process; with "there" behind that, it hits the destination; a cut with its length, seconds.
         often: whether it is tried each time, or only when all are.
     """
 
@@ -207,34 +271,54 @@ BEGUN: dict[str, Flow] = {
     "migrate": lambda world: world.asked("migrate"),
     "confirm": lambda world: world.asked("confirmResize"),
     "revert": lambda world: world.asked("revertResize"),
+    "live": lambda world: world.asked("os-migrateLive", {"host": None, "block_migration": "auto"}),
+    "evacuate": lambda world: world.asked("evacuate", {}),
 }
 """How a flow begins."""
+DURING = ":during"
+SLOW_KBIT, DURING_S = 60_000, 3.0
+"""A link by which a guest's memory takes some ten seconds, and how long after the beginning is in the middle of it."""
 
 
 def play(world: LabWorld, case: Case) -> None:
     """Begin a flow, let something fail at a step of it, heal that; all must come to an end, and leave nothing."""
     world.at_rest()  # what a case that failed has left is not the next one's
     source = world.query("SELECT host FROM servers WHERE deleted_at IS NULL")[0][0]
-    (destination,) = set(world.faults.hosts) - {source}
+    (destination,) = set(world.hosts) - {source}
     if case.flow in PREPARED:
         PREPARED[case.flow](world)
         assert world.settled().status == "VERIFY_RESIZE", world.told()
-    host = {"source": source, "destination": destination, "control": "lab-1"}[case.where]
-    kind, _, what = case.fault.partition(" ")
-    try:
-        with world.faults.at(case.step, [host], REACHED_S, lambda: BEGUN[case.flow](world)):
-            if kind == "cut":
-                world.faults.cut(source, destination)
-            elif kind == "fill":
-                world.faults.fill(host)
-            else:
-                hit = destination if (what, case.where) == ("qemu", "control") else host
-                getattr(world.faults, kind)(hit, what)
-        if kind == "cut":
-            time.sleep(float(what))
-        if kind == "fill":
-            world.settled()
-    finally:
-        world.faults.heal()
-    world.at_rest()
+    if case.flow == "evacuate":  # its source is dead but for what answers there
+        world.declare(source, dead=True)
+        world.faults.kill(source, "qemu")
+    hosts = {"source": [source], "destination": [destination], "control": world.replicas}[case.where]
+    step, during = case.step.removesuffix(DURING), case.step.endswith(DURING)
+    with world.never_two():
+        try:
+            with world.faults.at(step, hosts, REACHED_S, lambda: BEGUN[case.flow](world)) as host:
+                if during:
+                    world.faults.slow(destination, SLOW_KBIT)
+                else:
+                    _strike(world, case, host, source, destination)
+            if during:
+                time.sleep(DURING_S)
+                _strike(world, case, host, source, destination)
+            if case.fault.startswith("cut"):
+                time.sleep(float(case.fault.split()[1]))
+            if case.fault.startswith("fill"):
+                world.ended()
+        finally:
+            world.faults.heal()
+        world.at_rest()
     world.assert_clean()
+
+
+def _strike(world: LabWorld, case: Case, host: str, source: str, destination: str) -> None:
+    kind, *what = case.fault.split()
+    hit = destination if what[1:] == ["there"] else host
+    if kind == "cut":
+        world.faults.cut(source, destination)
+    elif kind == "fill":
+        world.faults.fill(hit)
+    else:
+        getattr(world.faults, kind)(hit, what[0])

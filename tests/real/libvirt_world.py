@@ -114,7 +114,7 @@ class Cloud:
         return {guest.server_id: guest.power_state for guest in self.hypervisor.reports()[0].guests}
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

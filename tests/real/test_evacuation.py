@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from pileus.agent.commands import BuildGuest, DiscardGuest, GuestSpec, PrepareGuest, StartGuest, TakeOverGuest
+from pileus.agent.commands import (
+    BuildGuest,
+    DiscardGuest,
+    GuestSpec,
+    PrepareGuest,
+    RebootGuest,
+    StartGuest,
+    TakeOverGuest,
+)
+from pileus.agent.storage.file import Holder
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
 from tests.real.libvirt_world import IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
@@ -88,6 +97,29 @@ def test_a_guest_goes_on_on_another_host(clouds: tuple[Cloud, Cloud], guest: Gue
         assert first.do(DiscardGuest(server_id=guest.server_id, incarnation=1)) is None
     assert first.guests() == {} and first.hypervisor._find(guest.server_id) is None
     assert disk.exists() and second.power(guest.server_id) == 1
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_start_takes_over_what_was_not_yet(
+    clouds: tuple[Cloud, Cloud], guest: GuestSpec, shared: bool, back: bool
+) -> None:
+    """The new host failed after the fence; the dead one is back before, or after, the server is started by hand."""
+    if not shared:
+        pytest.skip("there is nothing to be taken over on separate storage")
+    first, second = clouds
+    dies(first, guest)
+    second.do(PrepareGuest(guest=anew(guest)))
+    fenced = DiscardGuest(server_id=guest.server_id, incarnation=1, to="two")
+    if back:
+        first.do(fenced)
+        assert (first.guests(), list(second.guests())) == ({}, [guest.server_id])
+    assert second.do(RebootGuest(guest=anew(guest), hard=True)) == RUNNING
+    first.do(fenced)
+    files = second.hypervisor._files.guest(guest.server_id)
+    assert files.holder == Holder("two", 2) and second.power(guest.server_id) == 1
+    backing = subprocess.check_output(["qemu-img", "info", "-U", str(files.root)], text=True)
+    assert str(second.hypervisor._state / "images") in backing
+    until(lambda: second.console(guest.server_id).count("login:") == 2)
 
 
 def test_what_was_made_ready_goes_and_the_guest_is_as_it_was(

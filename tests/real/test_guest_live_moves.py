@@ -130,12 +130,14 @@ def guest(hosts: tuple[Host, Host]) -> Iterator[GuestSpec]:
     """One that runs on the first host, counts, and is of the first incarnation."""
     guest = specification(IMAGE.resolve(), "qcow2", TICKING, incarnation=1, ephemeral_gib=1, swap_mib=16)
     here, _ = hosts
-    assert here.do(BuildGuest(guest=guest)) == RUNNING
-    until(lambda: "tick 2" in here.console(guest.server_id))
-    yield guest
-    for host in hosts:
-        host.do(DiscardGuest(server_id=guest.server_id, incarnation=99))
-        assert host.guests() == {}
+    try:
+        assert here.do(BuildGuest(guest=guest)) == RUNNING
+        until(lambda: "tick 2" in here.console(guest.server_id))
+        yield guest
+    finally:
+        for host in hosts:
+            host.do(DiscardGuest(server_id=guest.server_id, incarnation=99))
+    assert [host.guests() for host in hosts] == [{}, {}]
 
 
 def prepared(

@@ -106,14 +106,15 @@ class SimulatedHypervisor(LiveMoves, Moves):
                 found.defined, found.power_state = False, PowerState.SHUTDOWN
             self._trouble()
             on.guest(command.server_id).left(gone=key not in self.guests)
-            on.guest(command.server_id).give_up(command.incarnation)
+            on.guest(command.server_id).give_up(command.incarnation, command.to)
             if command.stash:
-                on.aside(command.server_id).give_up(command.incarnation)
+                on.aside(command.server_id).give_up(command.incarnation, command.to)
         with timeline.stage("unplug port"):
             self.guests.pop(key, None)
         return None
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
+        self.take_disk_over(host, command)
         if self._found(host, command).power_state == PowerState.RUNNING:
             return self._set(host, command, PowerState.RUNNING, timeline)
         return self._start(host, command, timeline)
@@ -122,6 +123,7 @@ class SimulatedHypervisor(LiveMoves, Moves):
         return self._set(host, command, PowerState.SHUTDOWN, timeline)
 
     def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
+        self.take_disk_over(host, command)
         self._set(host, command, PowerState.SHUTDOWN, timeline)
         return self._start(host, command, timeline)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pileus.agent.commands import (
     DropStash,
+    GuestCommand,
     GuestSpec,
     PowerState,
     PrepareGuest,
@@ -119,19 +120,24 @@ class Moves(Guests):
         return {"shared": False}
 
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
-        key, files = (host, command.subject), self.files(host, command.subject)
-        there = self.guests.get(key)
+        there = self.guests.get((host, command.subject))
         if there is not None and there.power_state == PowerState.RUNNING:
             return {"power_state": PowerState.RUNNING}
         if command.shared:
-            with timeline.stage("create disk"):
+            with timeline.stage("take disk over"):
                 self._trouble()
-                self.require_free(command.subject, there)
-                content(files)
-                self.guests.setdefault(key, Guest(command.age))
-                files.note_holder(command.age)
+                self.take_disk_over(host, command)
+                assert (host, command.subject) in self.guests, "the disk that a server is to go on with is gone"
                 self._trouble()
         return self.finish(host, command, command.run, timeline)
+
+    def take_disk_over(self, host: str, command: GuestCommand) -> None:
+        """As every start does: a disk that another host had, or this one before, is this guest's."""
+        key, files = (host, command.subject), self.files(host, command.subject)
+        if files.root.exists() and (holder := files.holder) and holder != Holder(host, command.age):
+            self.require_free(command.subject, self.guests.get(key))
+            self.guests.setdefault(key, Guest(command.age, defined=True))
+            files.note_holder(command.age)
 
     def make_disk(self, host: str, guest: GuestSpec) -> None:
         """Of its image, unless it has one."""

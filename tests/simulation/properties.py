@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
-from pileus.agent.commands import PowerState
+from pileus.agent.commands import DiscardGuest, PowerState
 from pileus.agent.storage import moved
 from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
@@ -94,7 +94,8 @@ def _files(agent: SimulatedAgent, storage: Storage, servers: set[tuple[str | Non
 
 
 def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:
-    """At any moment: of a server that nothing is under way on, one guest runs, but for those that are condemned."""
+    """At any moment: of a server that nothing is under way on, one guest runs, but for those of dead hosts that were
+    evacuated. One that may run and is condemned is known to, and no other is run meanwhile."""
     running: dict[str, set[str]] = {}
     for agent in agents:
         for (host, server_id), guest in agent.hypervisor.guests.items():
@@ -105,7 +106,11 @@ def one_copy(db: Database, agents: Iterable[SimulatedAgent]) -> None:
         return
     with db.read() as session:
         busy = set(session.scalars(select(SubjectRow.subject_id)))
-        condemned = {(row.subject_id, row.host) for row in session.scalars(select(DebtRow)) if "discard" in row.name}
+        condemned = {
+            (row.subject_id, row.host)
+            for row in session.scalars(select(DebtRow).where(DebtRow.name == DiscardGuest.words()))
+            if not row.arguments.get("may_run")
+        }
     for server_id, hosts in several.items():
         left = {host for host in hosts if (server_id, host) not in condemned}
         assert server_id in busy or len(left) <= 1, f"server {server_id} runs on {left}"

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from pileus.agent.commands import Steering
+from pileus.agent.commands import PowerState, Steering
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, server_migrations, servers, services
 from pileus.compute.action import Action
@@ -25,6 +25,7 @@ from pileus.compute.actions import (
     pause,
     power,
     rebuild,
+    reset,
     resize,
     shelve,
 )
@@ -166,7 +167,20 @@ class Clients:
 
     def _deciding(self, session: Session) -> None:
         if moved := session.fetch(MOVED):
-            self._begin(session, self._dice.pick(moved).id, self._dice.pick(("confirm", "revert")))
+            server_id = self._dice.pick(moved).id
+            if self._dice.chance(0.15):
+                self._reset(session, server_id)
+            else:
+                self._begin(session, server_id, self._dice.pick(("confirm", "revert")))
+
+    def _reset(self, session: Session, server_id: str) -> None:
+        """An administrator resets the state of one that was moved, perhaps when a revert came to nothing."""
+        server, asks = servers.held(session, server_id), self._owner()
+        assert server is not None
+        done = reset.to_active if server.power_state == PowerState.RUNNING else reset.to_error
+        done.offer.check(session, server, asks)
+        done.run(session, server, None, asks)
+        servers.set_state(server, done.transition.after(server.vm_state))
 
     def _act(self, session: Session, kind: str) -> None:
         if server_id := self._any(session):

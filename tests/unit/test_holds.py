@@ -48,6 +48,28 @@ def test_a_point_that_nobody_came_to_is_taken_back(state: Path) -> None:
     assert not point.taken and list((state / holds.NAME).iterdir()) == []
 
 
+def test_nothing_is_made_where_a_link_leads(state: Path) -> None:
+    """The folder is the replicas' user's, and root asks for points (`pileus lab fault --at`)."""
+    (state / "roots").mkdir()
+    (state / holds.NAME / "schedule:before").symlink_to(state / "roots" / "cron")
+    with pytest.raises(FileExistsError):
+        holds.Point(state, "schedule:before").ask()
+    (state / "other").mkdir()
+    (state / "other" / holds.NAME).symlink_to(state / "roots")
+    with pytest.raises(OSError):
+        holds.Point(state / "other", "schedule:before").ask()
+    assert list((state / "roots").iterdir()) == []
+
+
+def test_who_may_be_held_says_so(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    holds.watch(state / "none")
+    holds.warn()
+    assert caplog.text == ""
+    holds.watch(state)
+    holds.warn()
+    assert str(state / holds.NAME) in caplog.text
+
+
 def test_without_the_folder_nobody_can_be_held(tmp_path: Path) -> None:
     holds.watch(tmp_path)
     holds.hold("schedule:before")

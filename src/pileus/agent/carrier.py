@@ -11,7 +11,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pileus.agent.errors import CommandFailed
@@ -20,6 +20,8 @@ from pileus.sockets import hang_up
 CONTROL, MEMORY, DISKS = "control", "memory", "disks"
 """What is carried: libvirt's calls, the guest's memory, its disks; also what the sockets of each are called."""
 WAYS = (CONTROL, MEMORY, DISKS)
+MOST = {CONTROL: 2, MEMORY: 2, DISKS: 8}
+"""Connections of one guest at a time; libvirt and QEMU need one, one, and one for each disk."""
 _PIECE = 256 * 1024
 _LOOK_S = 5.0
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -85,42 +87,78 @@ def _send(end: socket.socket, data: bytes) -> int:
         return 0
 
 
+class _Connections:
+    """Those that are there for a guest which leaves. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock, self._open, self._ended = threading.Lock(), set[socket.socket](), False
+
+    @contextmanager
+    def kept(self, connection: socket.socket) -> Iterator[socket.socket]:
+        """While it is there; it is closed afterwards."""
+        with connection:
+            with self._lock:
+                self._open.add(connection)
+                if self._ended:
+                    hang_up(connection)
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    self._open.remove(connection)
+
+    def end(self) -> None:
+        """Hang all of them up, and those that are still to come. Idempotent."""
+        with self._lock:
+            self._ended = True
+            for one in self._open:
+                hang_up(one)
+
+
 @contextmanager
-def ways(folder: Path, user: int, join: Callable[[str], socket.socket], answers: Callable[[], Check]) -> Iterator[None]:
+def ways(
+    folder: Path, user: int, join: Callable[[str], socket.socket], answers: Callable[[], Check]
+) -> Iterator[Callable[[], None]]:
     """While there are sockets in a folder of this machine by which another host is reached.
 
     Args:
         folder: made for it. user: who may use all but the one of libvirt, which is root's.
         join: connects to the other host; raises OSError, CommandFailed.
         answers: makes what checks those of the other's libvirt on one connection.
-    """
-    make_folder(folder, 0o711, os.geteuid())  # its user passes
-    listening = {way: _listen(folder, way, 0 if way == CONTROL else user) for way in WAYS}
-    joined: list[socket.socket] = []
 
-    def serve(way: str) -> None:
+    Returns:
+        What ends all that is carried: whoever waits for the other host finds it gone.
+    """
+    connections = _Connections()
+
+    def serve(way: str, listening: socket.socket) -> None:
+        free = threading.Semaphore(MOST[way])
         while True:
             try:
-                here, _ = listening[way].accept()
+                here, _ = listening.accept()
             except OSError:
                 return  # it is over
-            threading.Thread(target=through, args=(way, here), daemon=True, name="carrier").start()
+            if free.acquire(blocking=False):
+                threading.Thread(target=through, args=(way, here, free), daemon=True, name="carrier").start()
+            else:
+                here.close()
 
-    def through(way: str, here: socket.socket) -> None:
-        with suppress(OSError, CommandFailed), here, join(way) as there:
-            joined.extend((here, there))
-            carry(here, there, answers() if way == CONTROL else bytes)
+    def through(way: str, here: socket.socket, free: threading.Semaphore) -> None:
+        try:
+            with suppress(OSError, CommandFailed), connections.kept(here), connections.kept(join(way)) as there:
+                carry(here, there, answers() if way == CONTROL else bytes)
+        finally:
+            free.release()
 
-    for way in WAYS:
-        threading.Thread(target=serve, args=(way,), daemon=True, name="carriers").start()
-    try:
-        yield
-    finally:
-        for one in (*listening.values(), *joined):
-            hang_up(one)
-        for one in listening.values():  # the others are their threads' to close
-            one.close()
-        remove_folder(folder)
+    with ExitStack() as stack:
+        make_folder(folder, 0o711, os.geteuid())  # its user passes
+        stack.callback(remove_folder, folder)
+        users = {way: 0 if way == CONTROL else user for way in WAYS}
+        listening = {way: stack.enter_context(connections.kept(_listen(folder, way, users[way]))) for way in WAYS}
+        stack.callback(connections.end)
+        for way in WAYS:
+            threading.Thread(target=serve, args=(way, listening[way]), daemon=True, name="carriers").start()
+        yield connections.end
 
 
 def _listen(folder: Path, way: str, user: int) -> socket.socket:

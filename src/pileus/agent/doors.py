@@ -8,6 +8,7 @@ import socket
 import socketserver
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,9 +21,13 @@ from pileus.sockets import hang_up
 
 log = logging.getLogger(__name__)
 STRANGERS, OF_ONE = 64, 8
-"""Connections that have not shown who they are yet, of addresses that no replica was at: in all, and of one."""
+"""Connections that have not shown who they are yet, of addresses where none of the cloud was: in all, and of one."""
 KNOWN = 64
-"""Addresses remembered of replicas that were let in; each has as many places as all strangers together."""
+"""Addresses remembered of replicas that were let in, and as many of agents; each has as many places as all strangers
+together."""
+OF_AN_AGENT = 64
+"""Connections of one other host's agent, which needs up to twelve for each guest that comes from there (carrier.MOST)
+and one for each that goes there; a host has four of a kind under way at a time (executor.LONG_THREADS)."""
 HANDSHAKE_S = 3.0
 """How long one may say nothing at first, and then how long it may take to show who it is."""
 SILENT_S = 120.0
@@ -60,7 +65,7 @@ class Greetings:
         self._lock = threading.Lock()
         self._open: list[Greeting] = []
         """The oldest first."""
-        self._known: dict[str, None] = {}
+        self._known = {role: dict[str, None]() for role in (certificates.REPLICA, certificates.AGENT)}
 
     @contextmanager
     def place(self, connection: socket.socket, address: str) -> Iterator[Greeting]:
@@ -77,11 +82,14 @@ class Greetings:
                     self._open.remove(greeting)
 
     def _make_room(self, address: str) -> None:
-        if address in self._known:
+        if self._is_known(address):
             self._keep([one for one in self._open if one.address == address], STRANGERS)
             return
         self._keep([one for one in self._open if one.address == address], OF_ONE)
-        self._keep([one for one in self._open if one.address not in self._known], STRANGERS)
+        self._keep([one for one in self._open if not self._is_known(one.address)], STRANGERS)
+
+    def _is_known(self, address: str) -> bool:
+        return any(address in known for known in self._known.values())
 
     def _keep(self, greeted: list[Greeting], most: int) -> None:
         if len(greeted) >= most:
@@ -102,13 +110,14 @@ class Greetings:
             raise
         return shown
 
-    def know(self, address: str) -> None:
-        """A replica is at this address."""
+    def know(self, address: str, role: str) -> None:
+        """One of the cloud is at this address: a replica, or an agent, none of which makes us forget a replica."""
         with self._lock:
-            self._known.pop(address, None)
-            self._known[address] = None
-            if len(self._known) > KNOWN:
-                del self._known[next(iter(self._known))]
+            known = self._known[role]
+            known.pop(address, None)
+            known[address] = None
+            if len(known) > KNOWN:
+                del known[next(iter(known))]
 
 
 class TlsDoor(Door, socketserver.TCPServer):
@@ -126,6 +135,7 @@ class TlsDoor(Door, socketserver.TCPServer):
         replicas: Any = type("TlsHandler", (Handler,), {"agent": agent, "local": False})
         agents: Any = type("TlsPeerHandler", (PeerHandler,), {"agent": agent})
         self._handlers = {certificates.REPLICA: replicas, certificates.AGENT: agents}
+        self._counting, self._agents = threading.Lock(), Counter[str]()
         super().__init__(address, replicas)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -136,8 +146,25 @@ class TlsDoor(Door, socketserver.TCPServer):
             with suppress(OSError):
                 who = certificates.peer(shown.getpeercert())
                 assert who is not None, "greeted"
-                self._handlers[who.role](shown, (who.name, 0), self)
+                with self._counted(who) as few:
+                    if few:
+                        self._handlers[who.role](shown, (who.name, 0), self)
             shown.close()
+
+    @contextmanager
+    def _counted(self, who: certificates.Identity) -> Iterator[bool]:
+        """While one has another connection; whether it has few enough."""
+        name = who.name if who.role == certificates.AGENT else ""
+        with self._counting:
+            self._agents[name] += 1
+            few = not name or self._agents[name] <= OF_AN_AGENT
+        try:
+            yield few
+        finally:
+            with self._counting:
+                self._agents -= Counter([name])  # and forget who has none
+        if not few:
+            log.warning("a connection of host %s is ended: it has %d", name, OF_AN_AGENT)
 
     def _greet(self, greeting: Greeting) -> ssl.SSLSocket | None:
         context = self._agent.papers.context()
@@ -155,7 +182,7 @@ class TlsDoor(Door, socketserver.TCPServer):
             log.warning("a connection by %s is refused: it is no part of our cloud", who)
             shown.close()
             return None
-        self._greetings.know(greeting.address)
+        self._greetings.know(greeting.address, who.role)
         shown.settimeout(SILENT_S)
         return shown
 

@@ -33,7 +33,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
-from pileus.agent.journal import Journal, Known
+from pileus.agent.journal import Journal, Known, TooLong
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -136,11 +136,11 @@ class Executor:
                 self._queue(lane)
                 return
             lane.waiting.append(envelope)
-            if _ends(envelope.command):
-                if lane.job:
+            if lane.job:
+                if _ended(lane.job.envelope, envelope):
                     _abandon(lane.job)
-                else:
-                    self._hurry(lane)
+            elif _ended(lane.waiting[0], envelope):
+                self._hurry(lane)
 
     def call_off(self, host: str, server_id: str, incarnation: int) -> bool:
         """Take a live migration back that waits for its turn; False if none does."""
@@ -155,8 +155,9 @@ class Executor:
 
     def _queue(self, lane: Lane) -> None:
         """Have a lane wait for a thread; with the lock. What stands before a command that ends it holds that up."""
-        ended = any(_ends(envelope.command) for envelope in lane.waiting)
-        lane.kind, lane.since = ENDING if ended else _kind(lane.waiting[0].command), clock.monotonic()
+        first, *later = lane.waiting
+        ended = any(_ended(first, one) for one in later)
+        lane.kind, lane.since = ENDING if ended else _kind(first.command), clock.monotonic()
         self._ready[lane.kind].append(lane)
         self._grown[lane.kind].notify()
 
@@ -236,7 +237,7 @@ class Executor:
         known = self._journal.known(envelope.host, command.subject)
         if known and known.gone and command.age <= known.incarnation and not command.discards:
             log.warning("command %s came back after its guest was discarded", envelope.key)
-            discard = DiscardGuest(server_id=command.subject, incarnation=command.age)
+            discard = DiscardGuest(server_id=command.subject, incarnation=command.age, stash=not command.continues)
             self._accept(replace(envelope, key=f"{envelope.key}:late", command=discard))
 
     def _finish(self, lane: Lane) -> None:
@@ -245,7 +246,7 @@ class Executor:
         try:
             try:
                 self._journal.record(lane.answer)
-            except (msgspec.MsgspecError, UnicodeError):
+            except (msgspec.MsgspecError, UnicodeError, TooLong):
                 log.exception("the answer of %s cannot be told", lane.answer.key)
                 failure = Failure(code="internal", message="Internal error of the agent.")
                 self._journal.record(replace(lane.answer, result={}, events=(), failure=failure))
@@ -373,6 +374,11 @@ class Executor:
 def _ends(command: Command) -> bool:
     """Whether what is under way about its guest ends for it."""
     return command.discards or command.interrupts
+
+
+def _ended(one: Envelope, later: Envelope) -> bool:
+    """Whether a command ends for a later one; what is about a newer guest than that does not."""
+    return _ends(later.command) and one.command.age <= later.command.age
 
 
 def _kind(command: Command) -> str:

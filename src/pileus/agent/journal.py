@@ -7,17 +7,22 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from pileus import clock
-from pileus.agent.commands import Answer, FeedEntry, GuestEvent, Progress
+from pileus.agent.commands import MOST_ENTRY_BYTES, MOST_FEED_BYTES, Answer, FeedEntry, GuestEvent, Progress
 
 KEEP_S = 86400.0
 """How long answers and feed entries are kept, seconds: longer than any replica stays away from its operations."""
+
+_AT_A_TIME = MOST_FEED_BYTES // 2
+"""Bytes that are read of the feed, but for the last entry: a replica that takes too much is deaf to all of it."""
+_MOST_BYTES = MOST_ENTRY_BYTES - 4096
+"""Of an entry without its number and kind."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer BLOB NOT NULL, at REAL NOT NULL);
@@ -27,6 +32,10 @@ CREATE TABLE IF NOT EXISTS attempts (operation_id TEXT PRIMARY KEY, attempt INTE
 CREATE TABLE IF NOT EXISTS guests (host TEXT NOT NULL, server_id TEXT NOT NULL, incarnation INTEGER NOT NULL,
                                    gone INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (host, server_id));
 """
+
+
+class TooLong(Exception):
+    """An answer is longer than replicas read."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -92,8 +101,10 @@ class Journal:
         return msgspec.json.decode(row[0], type=Answer) if row else None
 
     def record(self, answer: Answer) -> None:
-        """Keep an answer and put it into the feed."""
+        """Keep an answer and put it into the feed; raises TooLong: no replica would take it."""
         body = msgspec.json.encode(answer)
+        if len(body) > _MOST_BYTES:
+            raise TooLong(f"it has {len(body)} bytes")
         with self._writing() as connection:
             connection.execute("REPLACE INTO answers VALUES (?, ?, ?)", (answer.key, body, clock.time()))
             self._append("answer", body)
@@ -134,11 +145,11 @@ class Journal:
         self._put("progress", progress)
 
     def feed(self, after: int, wait_s: float, limit: int = 500) -> list[FeedEntry]:
-        """Entries after a sequence number; waits up to `wait_s` seconds for the first."""
+        """Entries after a sequence number, as many as a replica takes; waits up to `wait_s` seconds for the first."""
         query = "SELECT sequence, kind, body FROM feed WHERE sequence > ? ORDER BY sequence LIMIT ?"
         deadline = clock.monotonic() + wait_s
         with self._grown:
-            while not (rows := self._connection.execute(query, (after, limit)).fetchall()):
+            while not (rows := _some(self._connection.execute(query, (after, limit)))):
                 if not self._grown.wait(max(0.0, deadline - clock.monotonic())):
                     return []
         return [_entry(*row) for row in rows]
@@ -155,6 +166,17 @@ class Journal:
 
     def _append(self, kind: str, body: bytes) -> None:
         self._connection.execute("INSERT INTO feed (kind, body, at) VALUES (?, ?, ?)", (kind, body, clock.time()))
+
+
+def _some(rows: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, str, bytes]]:
+    """The first of these, as many as are told at a time."""
+    found, length = [], 0
+    for row in rows:
+        found.append(row)
+        length += len(row[2])
+        if length >= _AT_A_TIME:
+            break
+    return found
 
 
 def _entry(sequence: int, kind: str, body: bytes) -> FeedEntry:

@@ -21,7 +21,7 @@ import msgspec
 
 from pileus import clock
 from pileus.agent.commands.base import Keys
-from pileus.agent.commands.freight import Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
@@ -29,12 +29,16 @@ from pileus.agent.storage.file import blamed
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, is_of, key_shown, peer
 from pileus.files import open_regular, require_room
+from pileus.logs import printable
 
 log = logging.getLogger(__name__)
 PIECE = 4 * 1024 * 1024
 """Bytes that are asked for at once."""
-MOST_EXTENTS = 1_000_000
+MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
+"""Bytes of an answer: an extent has at most 42 digits and signs. Read, it takes several times as much at worst."""
 MOST_HEAD = 1024
+MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
+"""Of a refusal: bytes that are read, and characters that are told on."""
 ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 """For one answer; without a byte, after which it is given up; before a lost connection is made again."""
 
@@ -43,10 +47,26 @@ ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 
 
 def extents(path: Path) -> Extents:
-    """Where a file has data (lseek(2), SEEK_DATA), in bytes; raises CommandFailed: "storage", it cannot be read."""
+    """Where a file has data (lseek(2), SEEK_DATA), in bytes; raises CommandFailed: "storage", it cannot be read.
+
+    A guest may make as many holes as it likes: those that are so small that there could be too many count as data.
+    """
     with blamed("disk", "read"), os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return Extents(size=size, data=tuple(_data(file, size)))
+        return Extents(size=size, data=tuple(_joined(_data(file, size), size // (MOST_EXTENTS - 1))))
+
+
+def _joined(data: Iterator[tuple[int, int]], least: int) -> Iterator[tuple[int, int]]:
+    """Some of a file's data, without the holes of at most so many bytes between."""
+    first, length = next(data, (0, 0))
+    end = first + length
+    for start, length in data:
+        if start - end > least:
+            yield first, end - first
+            first = start
+        end = start + length
+    if end > first:
+        yield first, end - first
 
 
 def _data(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int]]:
@@ -68,6 +88,12 @@ def extent(path: Path, first: int, length: int) -> bytes:
 
 
 # --- what is fetched --------------------------------------------------------------------------------------------------
+
+
+class _Refused(msgspec.Struct):
+    """What a peer says instead of an answer."""
+
+    message: str
 
 
 class TlsPeers:
@@ -166,7 +192,7 @@ class TlsPeers:
         connection = self._connection(host, address, keys)
         try:
             _ask(connection, "/gone", {"server_id": server_id})
-        except http.client.HTTPException as error:
+        except (http.client.HTTPException, msgspec.DecodeError) as error:
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
@@ -219,10 +245,13 @@ def _opened(into: Path) -> io.FileIO:
 def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
     connection.request("GET", f"{path}?{urlencode(query)}")
     response = connection.getresponse()
-    body = response.read(max(PIECE, 64 * MOST_EXTENTS) + 1)
     if response.status == 409:
-        refused = msgspec.json.decode(body, type=dict[str, str])
-        raise CommandFailed(refused["code"], refused["message"])
+        # Its code is not told on: of ours some mean something to the control plane.
+        refused = msgspec.json.decode(response.read(MOST_REFUSED), type=_Refused)
+        raise CommandFailed("peer", printable(refused.message, REFUSED_CHARS))
     if response.status != 200:
         raise http.client.HTTPException(f"HTTP {response.status}")
+    body = response.read(MOST_ANSWER + 1)
+    if len(body) > MOST_ANSWER:
+        raise http.client.HTTPException("its answer is too long")
     return body

@@ -302,8 +302,10 @@ class PeerHandler(Handler):
     def _questions(self) -> dict[str, Callable[..., Any]]:
         return {"/extents": self._extents, "/extent": self._extent, "/carry": self._carry, "/gone": self._gone}
 
-    def _acts(self) -> dict[str, Callable[[bytes], Any]]:
-        return {}
+    def do_POST(self) -> None:
+        """There is nothing to be told: what is said is not even read."""
+        self.close_connection = True
+        self._reply(404, {"code": "not-found", "message": self.path})
 
     @property
     def _key(self) -> str:

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import click
 
-from pileus.agent.errors import CommandFailed
 from pileus.cli.lab_fault import fault
+from pileus.cli.lab_options import LabCommand, lab_option
 from pileus.lab import MOST_HOSTS, MOST_REPLICAS, Lab, LabFailed, Plan
 from pileus.lab.faults import Faults
-
-directory_option = click.option(
-    "--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="State directory of the lab."
-)
 
 
 @click.group()
@@ -24,8 +20,8 @@ def lab() -> None:
     """A cloud of several hosts on this machine, each in a network namespace, without a way out."""
 
 
-@lab.command()
-@directory_option
+@lab.command(cls=LabCommand)
+@lab_option
 @click.option("--hosts", type=click.IntRange(1, MOST_HOSTS), default=3, show_default=True, help="How many.")
 @click.option(
     "--replicas", type=click.IntRange(1, MOST_REPLICAS), default=1, show_default=True,
@@ -36,14 +32,12 @@ def lab() -> None:
 def up(state: str, hosts: int, replicas: int, hypervisor: str, disk: int | None) -> None:
     """Build it: own libvirtd and OVN chassis a host, tunnels between them, agents joined by mutual TLS."""
     plan, made = Plan(hosts, hypervisor, replicas, disk or 0), Lab(Path(state).absolute())
-    try:
-        made.up(plan)
-    except LabFailed as error:
-        raise click.ClickException(str(error)) from error
+    made.up(plan)
     program = f"{shlex.quote(sys.executable)} -m pileus"
-    places = [plan.host(1), *plan.others]
-    click.echo(f"{hosts} hosts, the APIs at {', '.join(f'http://{place.listen}' for place in places)}. To use it:")
-    for place in places:
+    click.echo(
+        f"{hosts} hosts, the APIs at {', '.join(f'http://{place.listen}' for place in plan.replicas)}. To use it:"
+    )
+    for place in plan.replicas:
         there = shlex.quote(str(made.state(place)))
         click.echo(f'    eval "$({program} openrc --state {there})"; {" ".join(place.inside)} openstack server list')
     click.echo(f"    {program} status --state {shlex.quote(str(made.state(plan.host(1))))}")
@@ -51,17 +45,14 @@ def up(state: str, hosts: int, replicas: int, hypervisor: str, disk: int | None)
     click.echo(f"    {program} lab down --state {shlex.quote(state)}")
 
 
-@lab.command()
-@directory_option
+@lab.command(cls=LabCommand)
+@lab_option
 def down(state: str) -> None:
     """Remove it: guests, disks, processes, namespaces, files."""
     made = Lab(Path(state).absolute())
-    try:
-        with suppress(CommandFailed, LabFailed):  # what cannot be healed goes all the same
-            Faults(made).heal()  # what was killed, or stands still, has things to remove
-        made.down()
-    except LabFailed as error:
-        raise click.ClickException(str(error)) from error
+    with suppress(LabFailed):  # what cannot be healed goes all the same
+        Faults(made).heal()  # what was killed, or stands still, has things to remove
+    made.down()
     click.echo("removed")
 
 

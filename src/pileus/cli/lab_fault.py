@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pileus.agent.errors import CommandFailed
-from pileus.lab import Lab, LabFailed
+from pileus.cli.lab_options import LabCommand, lab_option
+from pileus.lab import Lab
 from pileus.lab.faults import PROCESSES, Faults
 
 STEP_S = 600.0
-_STATE = click.option("--state", default="/var/lib/pileus-lab", show_default=True, metavar="DIR", help="Of the lab.")
 _WHEN = (
     click.option(
         "--at",
@@ -28,30 +27,33 @@ _WHEN = (
 )
 
 
-class _Fault(click.Command):
-    """A fault: its callback is given the lab's faults, and its own parameters by name."""
+def _given_faults(make: Callable[..., None]) -> Callable[..., None]:
+    """A verb of what is given the lab's faults, and its own parameters by name: when it is done, and for how long, is
+    the same for all."""
 
-    def invoke(self, ctx: click.Context) -> None:
-        assert self.callback is not None
-        values: dict[str, Any] = dict(ctx.params)
-        state, at, seconds = values.pop("state"), values.pop("at", None), values.pop("seconds", None)
-        on, within = values.pop("on", ()), values.pop("within", STEP_S)
-        try:
-            faults = Faults(Lab(Path(state).absolute()))
-            make = partial(self.callback, faults, **values)
-            if at:
-                with faults.at(at, on or faults.hosts, within, lambda: click.echo(f"waiting for {at}")) as host:
-                    click.echo(f"begun on {host}")
-                    make()
-            else:
-                make()
-            if seconds is not None:
-                try:
-                    time.sleep(seconds)
-                finally:
-                    faults.heal()
-        except (LabFailed, CommandFailed) as error:
-            raise click.ClickException(str(error)) from error
+    @wraps(make)
+    def verb(
+        state: str,
+        at: str | None = None,
+        on: tuple[str, ...] = (),
+        within: float = STEP_S,
+        seconds: float | None = None,
+        **values: Any,
+    ) -> None:
+        faults = Faults(Lab(Path(state).absolute()))
+        if at:
+            with faults.at(at, on or faults.names, within, lambda: click.echo(f"waiting for {at}")) as host:
+                click.echo(f"begun on {host}")
+                make(faults, **values)
+        else:
+            make(faults, **values)
+        if seconds is not None:
+            try:
+                time.sleep(seconds)
+            finally:
+                faults.heal()
+
+    return verb
 
 
 @click.group()
@@ -61,8 +63,8 @@ def fault() -> None:
 
 
 def _command(make: Callable[..., None]) -> click.Command:
-    command: click.Command = fault.command(cls=_Fault)(make)
-    for option in (*_WHEN, _STATE):
+    command: click.Command = fault.command(cls=LabCommand)(_given_faults(make))
+    for option in (*_WHEN, lab_option):
         option(command)
     return command
 
@@ -118,8 +120,9 @@ def fill(faults: Faults, host: str) -> None:
     faults.fill(host)
 
 
-@fault.command(cls=_Fault)
-@_STATE
+@fault.command(cls=LabCommand)
+@lab_option
+@_given_faults
 def heal(faults: Faults) -> None:
     """Mend every fault.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pileus import statedir
+from pileus import holds, statedir
 from pileus.edge.forwarding import Proxies
 from pileus.jsontypes import Values
 from pileus.settings import Settings, load, save
@@ -103,6 +103,7 @@ def _run(settings: Settings, report: int, before: Callable[[], None]) -> None:
     if listener:
         cloud.services(settings)  # an invalid policy file is refused before anything runs
     logs.start(statedir.log_file(settings), detached)
+    holds.warn()
 
     def tell(line: str) -> None:
         os.write(report, f"{line}\n".encode())

@@ -19,6 +19,7 @@ from pileus.api.microversions import Document
 from pileus.compute import servers, states
 from pileus.compute.failures import Also, broken, falling_to
 from pileus.compute.model import Server
+from pileus.compute.owing import Unhindered
 from pileus.compute.quotas import QUOTAS
 from pileus.compute.servers import origin
 from pileus.compute.states import ANY, Transition
@@ -42,6 +43,10 @@ Doing = Callable[[Session, Server, Any, Requester], object]
 """A deed: the server, locked, and the body's value; what it returns is the response, nothing without a body."""
 Asking = Callable[[Questions, Server, Any], object]
 """A question: the hosts, the server and the body's value; what it returns is likewise the response."""
+_WORDS = {"os-start": "start", "os-stop": "stop"}
+"""What messages call an action, where that is not its key."""
+Judge = Callable[[Session, Server, Any, Requester], None]
+"""Refuses a request for what it says, whatever state the server is in."""
 Fits = Callable[[Json], bool]
 """Whether a body's value is for this action."""
 Handle = Callable[[Context, str, Any], object]
@@ -57,6 +62,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         transition: what it does to the server's state.
         body: schema of the key's value. fits: whether a value is for this action, where several have the key.
         locks: a locked server refuses it. placed: so does one that is on no host.
+        unhindered: what must not be owed about the server then (compute/owing.py).
     """
 
     key: str | None
@@ -69,6 +75,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     locks: bool = True
     placed: bool = True
     fits: Fits | None = None
+    unhindered: Unhindered | None = None
 
     def declare(self, routes: Routes, handle: Handle, transaction: Literal["write"] | None = "write") -> None:
         """Add the action's route, if it has one."""
@@ -95,11 +102,14 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
             raise Busy(f"Another operation is under way on {server.id}.")
         if self.placed and server.host is None:
             raise Conflict(f"Instance {server.id} is not ready: it was never placed on a host")
+        if self.unhindered:
+            self.unhindered(session, server)
 
     def require(self, server_id: str, vm_state: str, task_state: str | None) -> None:
         """Raises Conflict, naming what is in the way, unless a server in this state may have it done."""
         row = self.transition
-        verb = (self.key or row.name).removeprefix("os-")
+        key = self.key or row.name
+        verb = _WORDS.get(key, key)
         states.require(verb, server_id, vm_state, None if row.wins or row.beside else task_state, row.when)
 
 
@@ -124,8 +134,14 @@ class Action(Flow[P]):
         super().__init__(f"server.{row.name}", run, version=version, shows=row.during, failed=failed, broken=broken)
         self.offer, self.transition, self._answer = offer, row, answer
         self._counts = counts
+        self._judge: Judge | None = None
         self._prepare: Prepare | None = None
         self._undo: Undo | None = None
+
+    def judged(self, function: Judge) -> Judge:
+        """Have a function look at requests before the server's state is looked at."""
+        self._judge = function
+        return function
 
     def prepared(self, function: Prepare) -> Prepare:
         """Have a function make the flow's arguments of a request; without one, they are the server's id."""
@@ -156,13 +172,15 @@ class Action(Flow[P]):
 
         Raises:
             NotFound: no such server for the caller. Forbidden. Conflict: its state does not allow the action, or it is
-                locked. What preparing it raises.
+                locked. What judging and preparing it raise.
         """
         # Operations before servers, as everywhere (operations/model.py).
         under_way = live(session, server_id, lock=True) if self.transition.wins else []
         if self._counts:
             QUOTAS.lock(session, servers.get(session, server_id, servers.scope(asks)).project_id)
         server = servers.find(session, asks, server_id, rule or self.offer.rule, lock=True)
+        if self._judge is not None:
+            self._judge(session, server, body, asks)
         self.offer.check(session, server, asks)
         if self._prepare is None:
             arguments = Arguments(server.id, {"server_id": server.id})
@@ -240,12 +258,13 @@ def action(
     counts: bool = False,
     also: Also | None = None,
     fits: Fits | None = None,
+    unhindered: Unhindered | None = None,
     answer: Answer | None = None,
 ) -> Callable[[Callable[Concatenate[Operation, P], None]], Action[P]]:
     """Make a function the flow of an action.
 
     Args:
-        key, rule, asks, body, since, status, locks, placed, fits: see Offer.
+        key, rule, asks, body, since, status, locks, placed, fits, unhindered: see Offer.
         when, during, then, failed, wins: what it does to the server's state, see Transition.
         name: in the journal ("server.<name>"); the function's unless it is given.
         version: see Flow.
@@ -260,7 +279,7 @@ def action(
         )
         offer = Offer(
             key=key, rule=rule, transition=row, asks=asks, body=body, since=since, status=status, locks=locks,
-            placed=placed, fits=fits,
+            placed=placed, fits=fits, unhindered=unhindered,
         )  # fmt: skip
         return Action(run, offer, version=version, counts=counts, also=also, answer=answer)
 

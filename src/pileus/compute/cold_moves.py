@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from pileus.compute import hosts, migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import FINISHED, MIGRATING, POST_MIGRATING, REVERTED, REVERTING, Migration
+from pileus.compute.migration_model import FINISHED, MIGRATING, OPEN, POST_MIGRATING, REVERTED, REVERTING, Migration
 from pileus.compute.model import Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.snapshots import FlavorSnapshot
@@ -17,6 +17,7 @@ from pileus.jsontypes import Values
 from pileus.membership import agents
 from pileus.network import server_ports
 from pileus.operations import CommandError, Origin, debts, recorded
+from pileus.placement import allocations
 
 # --- there ----------------------------------------------------------------------------------------------------------
 
@@ -84,9 +85,7 @@ def leave(session: Session, server_id: str, move_id: int, tried: Incarnations) -
     migrations.unschedule(session, server_id, move_id)
     server, move = migrations.held(session, server_id, move_id)
     back = server.host == move.source_host and server.incarnation == tried.restored
-    owed = {(row.host, row.name) for row in debts.open_debts(session, [server_id])}
-    unsure = {(move.dest_host, spec.discard.name), (move.source_host, spec.restore.name)} & owed
-    return {"again": back and not unsure}
+    return {"again": back and owing.hindrance(session, server_id, move.source_host, owing.ENDS) is None}
 
 
 def finish(session: Session, server: Server, move_id: int, origin: Origin) -> Values:
@@ -130,3 +129,32 @@ def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> 
     server_ports.set_up(session, [server.id], move.old_vm_state == ACTIVE)
     migrations.settle(move, REVERTED)
     return notifications.step(session, server, origin, "resize_revert.end")
+
+
+# --- passed over ----------------------------------------------------------------------------------------------------
+
+
+@recorded(owing.SETTLE)
+def settle_reset(session: Session, server_id: str, move_id: int, request_id: str, plug_timeout_s: float) -> None:
+    """An administrator reset the state of a server that was moved: nobody can confirm or revert that any more (Nova
+    leaves claim and disk to be cleaned up by hand). So it is confirmed; one that was being reverted is reverted, as the
+    destination's guest may be gone: what is set aside is then all that there is. Idempotent."""
+    session.lock(allocations.LOCK)  # a step of the server's next move may settle it at the same time
+    move, server = session.get(Migration, move_id), session.get(Server, server_id)
+    if move is None or move.status not in OPEN or server is None:
+        return
+    guests = move.incarnations
+    if move.status == REVERTING and server.incarnation in (guests.dest, guests.restored):
+        revert(session, server_id, move_id, Origin(request_id, None, None))
+        server_ports.set_up(session, [server_id], server.vm_state == ACTIVE)
+        gone = spec.discard.owed(server_id=server_id, incarnation=guests.dest, stash=False, may_run=True)
+        debts.owe(session, move.dest_host or "", server_id, gone, request_id)
+        back = spec.restore.owed(
+            server_id=server_id, host=move.source_host, set_aside=guests.source, plug_timeout_s=plug_timeout_s
+        )
+        debts.owe(session, move.source_host, server_id, back, request_id)
+        migrations.settle(move, REVERTED)
+        return
+    migrations.release_source(session, [move])
+    _, move = migrations.held(session, server_id, move_id)
+    migrations.leave_behind(session, [move], request_id)

@@ -72,7 +72,7 @@ def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: 
         server.admin_pass = None  # what is on the disk stays
     migrations.settle(move, DONE)
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
-    discard = spec.discard.owed(server_id=server_id, incarnation=move.incarnations.source)
+    discard = spec.discard.owed(server_id=server_id, incarnation=move.incarnations.source, kept=shared)
     owe(session, move.source_host, server_id, discard, origin.request_id)
 
 

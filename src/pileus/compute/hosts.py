@@ -17,7 +17,7 @@ from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.states import ERROR
 from pileus.db import Session, in_chunks, in_seconds, new_id, utcnow
 from pileus.db.among import among
-from pileus.errors import Invalid
+from pileus.errors import Conflict, Invalid
 from pileus.operations import debts, task_states
 from pileus.placement import allocations, providers
 
@@ -132,6 +132,13 @@ def named(session: Session, name: str) -> Host:
     if host is None:
         raise Invalid(f"Compute host {name} could not be found.")
     return host
+
+
+def require_up(session: Session, name: str | None) -> None:
+    """Raises Conflict, which names no host: a server's host is down."""
+    host = session.get(Host, name) if name else None
+    if host is None or not host.alive:
+        raise Conflict("Service is unavailable at this time.")
 
 
 def heard_of(session: Session, names: Collection[str]) -> None:

@@ -19,9 +19,9 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
@@ -46,7 +46,7 @@ def depart_guest(session: Session, server_id: str, move_id: int) -> DepartGuest:
     return DepartGuest(server_id=server_id, incarnation=move.incarnations.source, to=to, keys=keys)
 
 
-@recorded("stay on source")
+@recorded(owing.STAY)
 def stay(session: Session, server_id: str, incarnation: int) -> StayGuest | None:
     """The command that has a guest be on its source as it was; nothing once it was made anew, or is gone."""
     server = session.get(Server, server_id)
@@ -72,36 +72,46 @@ def await_guest(
 def migrate_guest(
     session: Session,
     server_id: str,
-    incarnation: int,
-    to: str,
+    move_id: int,
     departure: Values,
     arrival: Values,
-    run: bool,
     timeout_s: float,
     force: bool,
 ) -> MigrateGuest:
-    """The command that moves a guest, to its source."""
+    """The command that moves a guest, to its source; there it is to run if its server is active, whatever it was found
+    as: one that an earlier move held may be held yet.
+
+    Raises:
+        CommandError: "abandoned", it is not to be sent again.
+    """
+    move = session.get_one(Migration, move_id)
+    _require_wanted(move)
+    to = move.dest_host or ""
     return MigrateGuest(
         server_id=server_id,
-        incarnation=incarnation,
+        incarnation=move.incarnations.source,
         to=to,
         address=migrations.address_of(session, to),
         keys=agents.keys_of_host(session, to),
         departure=msgspec.convert(departure, Departure),
         arrival=msgspec.convert(arrival, Arrival),
-        run=run,
+        run=session.get_one(Server, server_id).vm_state == ACTIVE,
         timeout_s=timeout_s,
         force=force,
     )
 
 
-@recorded("arrive on destination")
+@recorded(owing.ARRIVE)
 def arrive_guest(session: Session, server_id: str, incarnation: int, run: bool) -> Command | None:
-    """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone."""
+    """The command that ends a guest's coming to its destination; nothing once it was made anew, or is gone.
+
+    Args:
+        run: it is to run, if its server is active by then.
+    """
     server = session.get(Server, server_id)
     if server is None or server.deleted_at is not None or server.incarnation > incarnation:
         return None
-    return ArriveGuest(server_id=server_id, incarnation=incarnation, run=run)
+    return ArriveGuest(server_id=server_id, incarnation=incarnation, run=run and server.vm_state == ACTIVE)
 
 
 # --- steps, and what takes them back ----------------------------------------------------------------------------------
@@ -133,6 +143,20 @@ def unbind(session: Session, server_id: str, request_id: str) -> None:
     server_ports.expect(session, server_id, "", request_id)
 
 
+def left(_session: Session) -> Values:
+    """The guest is not on the source any more. Nothing but that is written, so that nothing else can keep it from being
+    so: from now on what the destination has is the guest."""
+    return {}
+
+
+def look_for(session: Session, source: str, dest: str) -> Values:
+    """Which of a move's hosts can be asked where its guest is, and whether an administrator vouches that the source is
+    dead (as for an evacuation): what is on the destination may run then."""
+    away = hosts.down(session, [source, dest])
+    dead = session.scalar(select(Host.forced_down).where(Host.name == source))
+    return {"source": source not in away, "dest": dest not in away, "dead": bool(dead)}
+
+
 def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The guest is not on the source any more: the server is on its destination, with its ports, and holds nothing
     elsewhere."""
@@ -147,23 +171,36 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     return told
 
 
-def finish(session: Session, server: Server, move_id: int, run: bool, left: Values, origin: Origin) -> Values:
+def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:
     """The move has come to its end.
 
     Args:
-        run: whether the guest is to run. left: `arrive` and `discard`, whether the destination and the source still
-            have to be told.
+        left: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
+            spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
     told = notifications.step(session, server, origin, "live_migration_post.end")
     if left["arrive"]:
-        owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=run)
+        owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=True)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
     if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source)
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return told
+
+
+def abort(session: Session, move: Migration, request_id: str) -> None:
+    """A live migration is to end, whoever is started again meanwhile: the host that works for it now is owed the word
+    that ends this. It bears being late: what it is about is told apart by its incarnation, and the server by its row.
+    """
+    move.aborting = True
+    if move.status == RUNNING:
+        back = stay.owed(server_id=move.server_id, incarnation=move.incarnations.source)
+        debts.owe(session, move.source_host, move.server_id, back, request_id, key=move.uuid)
+    elif move.status == PREPARING and move.dest_host:
+        gone = spec.discard.owed(server_id=move.server_id, incarnation=move.incarnations.dest, stash=False)
+        debts.owe(session, move.dest_host, move.server_id, gone, request_id, key=move.uuid)
 
 
 def show_progress(session: Session, progress: Progress) -> None:
@@ -191,6 +228,10 @@ def _fits(disk: MovingDisk, guest: GuestSpec) -> bool:
 
 
 def _go_on(move: Migration, status: str) -> None:
+    _require_wanted(move)
+    migrations.note(move, status)
+
+
+def _require_wanted(move: Migration) -> None:
     if move.aborting:
         raise CommandError("abandoned", "The live migration was aborted.")
-    migrations.note(move, status)

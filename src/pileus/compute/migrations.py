@@ -21,6 +21,7 @@ from pileus.compute.migration_model import (
     FIRST,
     NOT_DONE,
     OPEN,
+    REVERTING,
     Migration,
 )
 from pileus.compute.model import Host, Server
@@ -174,7 +175,8 @@ def confirmed(move: Migration) -> None:
 
 
 def leave_behind(session: Session, moves: Iterable[Migration], request_id: str = "") -> None:
-    """Confirm moves; their sources are owed the removal of what was set aside there."""
+    """Confirm moves; their sources are owed the removal of what was set aside there. What a revert was to take back
+    and did not may be the only disk: it stays, as an unknown guest."""
     owing = [
         Owing(
             move.source_host,
@@ -183,7 +185,7 @@ def leave_behind(session: Session, moves: Iterable[Migration], request_id: str =
             request_id,
         )
         for move in moves
-        if move.source_incarnation is not None
+        if move.source_incarnation is not None and move.status != REVERTING
     ]
     owe_all(session, owing)
     for move in moves:

@@ -6,12 +6,13 @@ import ipaddress
 from collections.abc import Sequence
 
 from sqlalchemy import select
-from sqlalchemy.orm import load_only, selectinload
 
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
 from pileus.compute.snapshots import KeySnapshot
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.tags import Tag
 from pileus.jsontypes import Values
 from pileus.network import addresses
 from pileus.network.addresses import AddressRow
@@ -25,10 +26,13 @@ def create(
     session: Session, of: Sequence[tuple[Server, Origin]], phase: str, error: dict[str, str] | None = None
 ) -> Values:
     """instance.create.start, .end or .error, of servers and the requests that made them; returns the *notify* stage."""
-    addressed = _addressed(session, [server for server, _ in of])
-    told = [
-        (_publisher(server), _created(server, origin, addressed.get(server.id, []), error)) for server, origin in of
-    ]
+    whom = [server for server, _ in of]
+    addressed, tagged = _addressed(session, whom), _tagged(session, whom)
+
+    def payload(server: Server, origin: Origin) -> Values:
+        return _created(server, origin, addressed.get(server.id, []), tagged.get(server.id, []), error)
+
+    told = [(_publisher(server), payload(server, origin)) for server, origin in of]
     return emit(session, f"instance.create.{phase}", told, "ERROR" if error else "INFO")
 
 
@@ -51,20 +55,29 @@ def _publisher(server: Server) -> str:
 
 
 def _addressed(session: Session, of: Sequence[Server]) -> dict[str, list[AddressRow]]:
-    """The addresses of servers, whose tags are loaded as well."""
-    session.flush()
-    ids = [server.id for server in of]
-    with_tags = select(Server).options(load_only(Server.id), selectinload(Server.tag_rows)).where(Server.id.in_(ids))
-    session.scalars(with_tags).all()  # the rows that are there get what they lack
-    return addresses.for_servers(session, ids)
+    """The addresses of servers."""
+    return addresses.for_servers(session, [server.id for server in of])
 
 
-def _created(server: Server, origin: Origin, addressed: list[AddressRow], error: dict[str, str] | None) -> Values:
+_TAGS = select(Tag.resource_id, Tag.tag).where(among(Tag.resource_id, "ids")).order_by(Tag.tag)
+
+
+def _tagged(session: Session, of: Sequence[Server]) -> dict[str, list[str]]:
+    """The tags of servers, in alphabetical order; those that have none are missing."""
+    found: dict[str, list[str]] = {}
+    for server_id, tag in session.fetch(_TAGS, ids=[server.id for server in of]):
+        found.setdefault(server_id, []).append(tag)
+    return found
+
+
+def _created(
+    server: Server, origin: Origin, addressed: list[AddressRow], tags: list[str], error: dict[str, str] | None
+) -> Values:
     data = _instance(server, origin, addressed) | {
         "fault": _fault(error, "boot") if error else None,
         "request_id": origin.request_id,
         "keypairs": [_key_pair(server)] if server.key_name else [],
-        "tags": server.tags,
+        "tags": tags,
         "trusted_image_certificates": server.trusted_certs,
         "instance_name": server.instance_name,
     }

@@ -65,10 +65,13 @@ def image_snapshot(settings: Settings, image: Image) -> ImageSnapshot:
     )
 
 
-def check_fit(asks: Requester, flavor: FlavorSnapshot, image: Image, about: Values | None = None) -> None:
+def check_fit(
+    asks: Requester, flavor: FlavorSnapshot, image: Image | ImageSnapshot, about: Values | None = None
+) -> None:
     """Refuse an image that a server of this flavor cannot boot from.
 
     Args:
+        image: one that there is, or what a server keeps of its own.
         about: what is asked about a server that is there; one that is yet to be made is the caller's own.
 
     Raises:
@@ -79,7 +82,8 @@ def check_fit(asks: Requester, flavor: FlavorSnapshot, image: Image, about: Valu
     if not flavor.disk:
         asks.require("os_compute_api:servers:create:zero_disk_flavor", about)
         return
-    size = max(image.size or 0, image.virtual_size or 0)
+    sizes = (image.size_bytes,) if isinstance(image, ImageSnapshot) else (image.size or 0, image.virtual_size or 0)
+    size = max(sizes)
     if flavor.disk * GIB < size:
         raise Invalid(
             f"Flavor's disk is too small for requested image. Flavor disk is {flavor.disk * GIB} bytes, image is "
@@ -90,6 +94,17 @@ def check_fit(asks: Requester, flavor: FlavorSnapshot, image: Image, about: Valu
             "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
             f"{flavor.disk * GIB} bytes, minimum size is {image.min_disk * GIB} bytes."
         )
+
+
+def check_sizes(old: FlavorSnapshot, new: FlavorSnapshot) -> None:
+    """Raises Invalid: it is the same flavor, or disks would shrink."""
+    why = "Server disk was unable to be resized because: "
+    if new.disk == 0 and old.disk != 0:
+        raise Invalid(why + "Resize to zero disk flavor is not allowed.")
+    if new.id == old.id:
+        raise Invalid("When resizing, instances must change flavor!")
+    if new.disk < old.disk or new.ephemeral < old.ephemeral:
+        raise Invalid(why + "Resize to a smaller disk is not allowed.")
 
 
 def usable_key(session: Session, asks: Requester, name: str | None) -> KeyPair | None:

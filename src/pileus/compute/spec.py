@@ -29,22 +29,27 @@ from pileus.agent.commands import (
     StashGuest,
     UpdateInstanceData,
 )
+from pileus.compute import owing
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import Migration, newest_of
 from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, RESIZED, TOLD
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import NotFound
 from pileus.jsontypes import Json, Values
 from pileus.membership import agents
 from pileus.network import security_groups, wiring
-from pileus.operations import Owed, Recorded, debts, recorded
+from pileus.operations import Owed, Recorded, recorded
 from pileus.operations.owed import RecordedMany, recorded_many
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+_SERVERS = Reader(Server)
+_NAMED = _SERVERS.query.where(among(Server.id, "ids"))
 
 
 def _known(found: T | None, server_id: str) -> T:
@@ -61,7 +66,7 @@ def guest(session: Session, server_id: str) -> GuestSpec:
 
 def guests(session: Session, server_ids: Sequence[str]) -> list[GuestSpec]:
     """The same of many servers, in order: as many statements, however many there are."""
-    rows = {row.id: row for row in session.scalars(select(Server).where(Server.id.in_(server_ids)))}
+    rows = {row.id: row for row in _SERVERS.fetch(session, _NAMED, {"ids": list(server_ids)})}
     ports, groups = wiring.guest_ports(session, server_ids), security_groups.names_for_servers(session, server_ids)
     return [_guest(_known(rows.get(one), one), ports[one], tuple(groups.get(one, ()))) for one in server_ids]
 
@@ -186,9 +191,19 @@ def build_of(
 
 
 @builds(DiscardGuest)
-def discard(_session: Session, server_id: str, incarnation: int, stash: bool = True) -> Command:
-    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not."""
-    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash)
+def discard(
+    session: Session, server_id: str, incarnation: int, stash: bool = True, kept: bool = False, may_run: bool = False
+) -> Command:
+    """The command that removes a guest of this incarnation, or an older one; with what was set aside of it, or not.
+
+    Args:
+        kept: the server went on with the guest's disks, on storage that its hosts share: they are the host's that it is
+            on by now, and go only if it is on none.
+        may_run: as long as this is owed, the guest may run, or come to run, and no other of its server is to be run
+            (compute/owing.py). Not so of one on a dead host that was evacuated: that is what evacuations are for.
+    """
+    on = session.scalar(select(Server.host).where(Server.id == server_id)) if kept else None
+    return DiscardGuest(server_id=server_id, incarnation=incarnation, stash=stash, to=on or "")
 
 
 @builds(StashGuest)
@@ -218,8 +233,7 @@ def restore(session: Session, server_id: str, host: str, set_aside: int, plug_ti
     if state == RESIZED:
         query = select(Migration.old_vm_state).where(Migration.server_id == server_id)
         state = session.scalar(query.where(Migration.source_incarnation == set_aside)) or state
-    copies = debts.arguments_about(session, server_id, discard.name, but=host)
-    run = state == ACTIVE and all(one["incarnation"] < set_aside for one in copies)
+    run = state == ACTIVE and owing.hindrance(session, server_id, host) is None
     whole = guest(session, server_id)
     return RestoreGuest(guest=whole, set_aside=set_aside, run=run, plug_timeout_s=plug_timeout_s)
 
@@ -258,7 +272,7 @@ def detach_port(
     return DetachPort(guest=replace(whole, ports=left), port=gone or msgspec.convert(port, GuestPort))
 
 
-@recorded("plug port again")
+@recorded(owing.PLUG)
 def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: float, host: str = "") -> Command | None:
     """The command that gives a guest a port back that it may have let go of; nothing once the port is not the server's,
     or the server is to be mended or deleted first, or is on another host than this, if one is named: what mends or

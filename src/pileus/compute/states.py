@@ -116,7 +116,7 @@ def showing(wanted: str) -> list[tuple[str, str | None]]:
 
 def require(what: str, server_id: str, vm_state: str, task_state: str | None, when: frozenset[str]) -> None:
     """Raises Conflict, naming what is in the way, unless a server in this state may have `what` done to it."""
-    if task_state is not None:
-        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in task_state {task_state}")
     if vm_state not in when:
         raise Conflict(f"Cannot '{what}' instance {server_id} while it is in vm_state {vm_state}")
+    if task_state is not None:
+        raise Conflict(f"Cannot '{what}' instance {server_id} while it is in task_state {task_state}")

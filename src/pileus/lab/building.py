@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,8 +18,9 @@ import msgspec
 
 from pileus import holds
 from pileus.files import write_private
-from pileus.lab.database import DatabaseFailed, LabDatabase
-from pileus.lab.plan import DEVICE, SWITCH, LabFailed, Place, Plan
+from pileus.lab.database import LabDatabase
+from pileus.lab.plan import DEVICE, SWITCH, Place, Plan
+from pileus.lab.programs import LabFailed, run, wait_until
 from pileus.settings import Settings, load
 from pileus.statedir import locked, running
 from pileus.users import system_user
@@ -63,7 +63,7 @@ class Lab:
         """
         if os.geteuid():
             raise LabFailed("a lab is root's: it makes network namespaces")
-        if self._file.exists() or SWITCH in _run("ip", "netns").split():
+        if self._file.exists() or SWITCH in run("ip", "netns").split():
             raise LabFailed("a lab is there already: `pileus lab down` removes it")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         write_private(self._file, msgspec.json.encode(plan))
@@ -71,10 +71,8 @@ class Lab:
             self._lay_out(plan)
             self._wire(plan)
             self._start(plan)
-        except BaseException as error:
+        except BaseException:
             self.down()
-            if isinstance(error, DatabaseFailed):
-                raise LabFailed(str(error)) from error
             raise
 
     def start_again(self, place: Place) -> None:
@@ -85,35 +83,38 @@ class Lab:
         """
         state = str(self.state(place))
         role = load(state).role
-        _run(*_pileus({"cloud": "up"}.get(role, role), "--state", state, "--detach"))
+        run(*_pileus({"cloud": "up"}.get(role, role), "--state", state, "--detach"))
 
     def down(self) -> None:
         """Remove every trace of it. Idempotent."""
         plan = self.plan()
-        if plan.others:
-            with suppress(DatabaseFailed):
+        if plan.lone_replicas:
+            with suppress(LabFailed):
                 self.database.start()  # if it was killed: without it nothing of the control plane starts again
         for place in reversed(plan.places):  # OVN's central last
             self._end(place)
-        if plan.others:
-            with suppress(DatabaseFailed):
+        if plan.lone_replicas:
+            with suppress(LabFailed):
                 self.database.stop()
         for place in plan.places:
             self._kill_rest(place)
         for name in (*(place.namespace for place in plan.places), SWITCH):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        for host in plan.hosted:
+        for host in plan.hosts:
             for mounted in (self._instances(host), self.disk(host)):
                 if mounted.is_mount():
-                    _run("umount", "--lazy", str(mounted))
+                    run("umount", "--lazy", str(mounted))
         shutil.rmtree(self._directory)
 
     def _end(self, place: Place) -> None:
         """End what runs of a host or replica. What was killed is started again first: it knows what it has left."""
         state = self.state(place)
-        deadline = time.monotonic() + STARTING_S
-        while locked(load(str(state))) and not running(load(str(state))) and time.monotonic() < deadline:
-            time.sleep(0.05)  # who made the lab was killed, and what it began goes on
+
+        def starts() -> bool:
+            return locked(load(str(state))) and not running(load(str(state)))
+
+        with suppress(LabFailed):  # who made the lab was killed, and what it began goes on
+            wait_until(lambda: not starts(), STARTING_S, "it does not start")
         if not (state / "settings.json").exists():
             return
         settings = load(str(state))
@@ -138,7 +139,7 @@ class Lab:
             (self.state(place) / holds.NAME).mkdir(parents=True)
             (self.state(place) / "lock").touch(mode=0o600)  # so that it is known for a state directory
         if plan.disk_gib:
-            for host in plan.hosted:
+            for host in plan.hosts:
                 self._insert_disk(host, plan.disk_gib)
 
     def _insert_disk(self, host: Place, gib: int) -> None:
@@ -147,45 +148,45 @@ class Lab:
         image = disk.with_suffix(".img")
         with os.fdopen(os.open(image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # guests' disks
             file.truncate(gib << 30)
-        _run("mkfs.ext4", "-q", "-m", "0", str(image))
+        run("mkfs.ext4", "-q", "-m", "0", str(image))
         for folder in (disk, instances):
             folder.mkdir(parents=True)
-        _run("mount", "-o", "loop", str(image), str(disk))
+        run("mount", "-o", "loop", str(image), str(disk))
         (disk / "instances").mkdir()
-        _run("mount", "--bind", str(disk / "instances"), str(instances))
+        run("mount", "--bind", str(disk / "instances"), str(instances))
 
     def _instances(self, host: Place) -> Path:
         return self.state(host) / "agent" / "instances"
 
     def _wire(self, plan: Plan) -> None:
-        _run("ip", "netns", "add", SWITCH)
-        _run("ip", "-n", SWITCH, "link", "add", BRIDGE, "type", "bridge")
-        _run("ip", "-n", SWITCH, "link", "set", BRIDGE, "up")
+        run("ip", "netns", "add", SWITCH)
+        run("ip", "-n", SWITCH, "link", "add", BRIDGE, "type", "bridge")
+        run("ip", "-n", SWITCH, "link", "set", BRIDGE, "up")
         for _, name, address, end in plan.places:
-            _run("ip", "netns", "add", name)
-            _run("ip", "-n", SWITCH, "link", "add", end, "type", "veth", "peer", "name", DEVICE, "netns", name)
-            _run("ip", "-n", SWITCH, "link", "set", end, "master", BRIDGE, "up")
-            _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", DEVICE)
+            run("ip", "netns", "add", name)
+            run("ip", "-n", SWITCH, "link", "add", end, "type", "veth", "peer", "name", DEVICE, "netns", name)
+            run("ip", "-n", SWITCH, "link", "set", end, "master", BRIDGE, "up")
+            run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", DEVICE)
             for device in ("lo", DEVICE):
-                _run("ip", "-n", name, "link", "set", device, "up")
+                run("ip", "-n", name, "link", "set", device, "up")
 
     def _start(self, plan: Plan) -> None:
-        first, *rest = plan.hosted
+        first, *rest = plan.hosts
         shared, environment = self._share(plan)
-        _run(*_pileus("up", "--listen", first.listen, *self._options(plan, first), *shared), environment=environment)
-        for place in plan.others:
+        run(*_pileus("up", "--listen", first.listen, *self._options(plan, first), *shared), env=environment)
+        for place in plan.lone_replicas:
             where = ("--state", str(self.state(place)), "--netns", place.namespace, "--listen", place.listen)
-            _run(*_pileus("replica", *where, *shared, "--detach"), environment=environment)
-        token = _run(*_pileus("join-token", "--state", str(self.state(first)))).strip()
+            run(*_pileus("replica", *where, *shared, "--detach"), env=environment)
+        token = run(*_pileus("join-token", "--state", str(self.state(first)))).strip()
         for host in rest:
             # The token is no argument: everybody on the machine sees those.
             environment = os.environ | {"PILEUS_JOIN_TOKEN": token}
             join = ("agent", "--join", f"http://{first.listen}")
-            _run(*_pileus(*join, *self._options(plan, host)), environment=environment)
+            run(*_pileus(*join, *self._options(plan, host)), env=environment)
 
     def _share(self, plan: Plan) -> tuple[list[str], dict[str, str] | None]:
         """What replicas share: as options, and as the environment of their start."""
-        if not plan.others:
+        if not plan.lone_replicas:
             return [], None
         self.database.make()
         images, owner = self._directory / "images", system_user(Settings(state="").replica_user)
@@ -206,10 +207,3 @@ class Lab:
 
 def _pileus(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "pileus", *arguments]
-
-
-def _run(*argv: str, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise LabFailed(f"{' '.join(argv[:4])}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.stdout

@@ -14,11 +14,13 @@ from urllib.parse import quote
 
 from pileus.agent.daemons import pid_of
 from pileus.files import open_regular
+from pileus.lab.programs import LabFailed, run, wait_until
 from pileus.settings import Settings
 from pileus.users import system_user
 
 USER = "postgres"
 _PROGRAMS = Path("/usr/lib/postgresql")
+_START_S = 30.0
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "500",
@@ -26,10 +28,6 @@ _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
 }
-
-
-class DatabaseFailed(Exception):
-    """Why there is no such database."""
 
 
 class LabDatabase:
@@ -48,7 +46,7 @@ class LabDatabase:
         """A new one, that runs.
 
         Raises:
-            DatabaseFailed: PostgreSQL is not installed, or does not start.
+            LabFailed: PostgreSQL is not installed, or does not start.
         """
         self._run("postgres", "--version")  # before anything is made
         owner = system_user(USER)
@@ -69,12 +67,15 @@ class LabDatabase:
         """Have it run. Idempotent.
 
         Raises:
-            DatabaseFailed: it does not start.
+            LabFailed: it does not start.
         """
-        if self._control("status").returncode:
+        if self.pid() is None:
             log = self._folder / "log"
-            if self._control("start", "-w", "-l", str(log)).returncode:
-                raise DatabaseFailed(f"PostgreSQL does not start: {_end_of(log)}")
+            try:
+                # It does not while one that was killed is not gone: pid 1 may let that take a while.
+                wait_until(lambda: not self._control("start", "-w", "-l", str(log)).returncode, _START_S, "")
+            except LabFailed:
+                raise LabFailed(f"PostgreSQL does not start: {_end_of(log)}") from None
 
     def pid(self) -> int | None:
         """Of its first process, if it runs."""
@@ -96,16 +97,14 @@ class LabDatabase:
         )  # fmt: skip
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(self._argv(program, *arguments), capture_output=True, text=True, check=False, cwd="/")
-        if done.returncode:
-            raise DatabaseFailed(f"{program}: {(done.stderr or done.stdout).strip()[-1000:]}")
+        run(*self._argv(program, *arguments), cwd="/")
 
     @staticmethod
     def _argv(program: str, *arguments: str) -> list[str]:
         """PostgreSQL refuses to run as root."""
         versions = [path for path in _PROGRAMS.glob("*/bin") if (path / program).exists()]
         if not versions:
-            raise DatabaseFailed("several replicas want PostgreSQL: apt-get install postgresql")
+            raise LabFailed("several replicas want PostgreSQL: apt-get install postgresql")
         newest = max(versions, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parent.name)])
         return ["runuser", "-u", USER, "--", str(newest / program), *arguments]
 

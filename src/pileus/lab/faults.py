@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pileus import holds
-from pileus.agent.daemons import lives, pid_of, run, wait_until
-from pileus.agent.errors import CommandFailed
+from pileus.agent.daemons import lives, pid_of
 from pileus.lab.building import Lab
-from pileus.lab.database import DatabaseFailed
-from pileus.lab.plan import DEVICE, SWITCH, LabFailed, Place
+from pileus.lab.plan import DEVICE, SWITCH, Place
+from pileus.lab.programs import LabFailed, run, wait_until
 
 DAEMONS = {
     "libvirtd": "libvirt/run/libvirtd.pid",
@@ -33,22 +31,21 @@ _TABLE = "faults"
 """Of nftables, in the switch's namespace: what is dropped there."""
 _ROOM = 1 << 20
 """Bytes of a disk that are not taken at once: a file takes some beside its own."""
-_LOOK_S = 0.01
 _END_S = 30.0
 """How long a process may take to end that was killed."""
 
 
 class Faults:
     """Of a lab that is up. Hosts are named as in the cloud (`lab-1`), replicas that are on none `replica-2` and so on;
-    both are called hosts here. What cannot be done raises CommandFailed."""
+    both are called hosts here. What cannot be done raises LabFailed."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._places = {place.name: place for place in lab.plan().places}
 
     @property
-    def hosts(self) -> list[str]:
-        """All of them."""
+    def names(self) -> list[str]:
+        """Of all hosts, and of the replicas that are on none."""
         return list(self._places)
 
     # --- links ------------------------------------------------------------------------------------------------------
@@ -87,7 +84,7 @@ class Faults:
             found += _children(self._state(host))  # they end with it, but a little later
         for pid in found:
             _signal(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(lives, found)), _END_S, f"the end of {process} on {host}")
+        wait_until(lambda: not any(map(lives, found)), _END_S, f"{process} on {host} does not end")
 
     def pause(self, host: str, process: str, server: str | None = None) -> None:
         """Have a process stand still (SIGSTOP); as `kill`."""
@@ -118,14 +115,14 @@ class Faults:
     def heal(self) -> None:
         """Mend every fault of the lab: links are as they were, what stood still goes on, disks have room, supervisors
         and the database that were killed run again."""
-        with suppress(CommandFailed):
+        with suppress(LabFailed):
             self._switch("nft", "delete", "table", "bridge", _TABLE)
-        with suppress(DatabaseFailed):
-            if self._lab.plan().others:
+        with suppress(LabFailed):
+            if self._lab.plan().lone_replicas:
                 self._lab.database.start()
         for host, place in self._places.items():
             for namespace, device in _ends(place):
-                with suppress(CommandFailed):
+                with suppress(LabFailed):
                     run("tc", "-n", namespace, "qdisc", "del", "dev", device, "root")
             (self._lab.disk(place) / "filler").unlink(missing_ok=True)
             for process in PROCESSES:
@@ -157,11 +154,13 @@ class Faults:
             for point in points.values():
                 point.ask()
             then()
-            deadline = time.monotonic() + timeout_s
-            while not (there := [host for host, point in points.items() if point.taken]):
-                if time.monotonic() > deadline:
-                    raise LabFailed(f"nobody came to {name} within {timeout_s:g} s")
-                time.sleep(_LOOK_S)
+            there: list[str] = []
+
+            def look() -> bool:
+                there[:] = [host for host, point in points.items() if point.taken]
+                return bool(there)
+
+            wait_until(look, timeout_s, f"nobody came to {name} within {timeout_s:g} s")
             for host in points.keys() - there:
                 points[host].release()
             yield there[0]

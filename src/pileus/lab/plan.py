@@ -14,10 +14,6 @@ PORT = 8780
 MOST_HOSTS = MOST_REPLICAS = 9
 
 
-class LabFailed(Exception):
-    """Why a lab cannot be made, or used."""
-
-
 class Place(NamedTuple):
     """A host, or a replica that is on none: what stands for its machine.
 
@@ -42,12 +38,12 @@ class Place(NamedTuple):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a lab is made of. Hosts and replicas are counted from 1; the first replica is on the first host, the others
-    are on none."""
+    """What a lab is made of. Hosts and replicas are counted from 1. The first replica is on the first host, as `pileus
+    up` has it; the others are on no host, each in a place of its own."""
 
-    hosts: int
+    host_count: int = msgspec.field(name="hosts")
     hypervisor: str
-    replicas: int = 1
+    replica_count: int = msgspec.field(name="replicas", default=1)
     disk_gib: int = 0
     """Of a disk that each host keeps its guests on; 0: they are on this machine's."""
 
@@ -55,23 +51,25 @@ class Plan(msgspec.Struct, frozen=True):
         """One of the hosts."""
         return Place(f"lab-{number}", f"{SWITCH}-{number}", f"10.77.0.{number}", f"host-{number}")
 
-    def replica(self, number: int) -> Place:
-        """One of the replicas."""
-        if number == 1:
-            return self.host(1)
-        return Place(f"replica-{number}", f"{SWITCH}-r{number}", f"10.77.0.{100 + number}", f"replica-{number}")
-
     @property
-    def hosted(self) -> list[Place]:
+    def hosts(self) -> list[Place]:
         """All hosts."""
-        return [self.host(number) for number in range(1, self.hosts + 1)]
+        return [self.host(number) for number in range(1, self.host_count + 1)]
 
     @property
-    def others(self) -> list[Place]:
-        """The replicas that are on no host."""
-        return [self.replica(number) for number in range(2, self.replicas + 1)]
+    def lone_replicas(self) -> list[Place]:
+        """Those that are on no host. Where there are any, all share a database."""
+        return [
+            Place(f"replica-{number}", f"{SWITCH}-r{number}", f"10.77.0.{100 + number}", f"replica-{number}")
+            for number in range(2, self.replica_count + 1)
+        ]
+
+    @property
+    def replicas(self) -> list[Place]:
+        """Where the APIs are."""
+        return [self.host(1), *self.lone_replicas]
 
     @property
     def places(self) -> list[Place]:
-        """All hosts and replicas."""
-        return self.hosted + self.others
+        """All of them."""
+        return self.hosts + self.lone_replicas

@@ -68,10 +68,11 @@ def validate(
 
 
 def require_port_quota(session: Session, project_id: str, count: int) -> None:
-    """Raises QuotaExceeded unless the project may have `count` more ports."""
+    """Raises QuotaExceeded unless the project may have `count` more ports as it is now: they are taken when they are
+    made, so that nobody need wait here for those who make some."""
     try:
         if count:
-            quotas.take(session, project_id, "port", count)
+            quotas.QUOTAS.fit(session, project_id, {"port": count})
     except QuotaExceeded:
         raise QuotaExceeded("Maximum number of ports exceeded", "PortLimitExceeded") from None
 

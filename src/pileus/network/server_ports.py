@@ -10,6 +10,7 @@ from sqlalchemy.orm import lazyload
 
 from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
+from pileus.db.among import among
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import ipam, names, ports, quotas, sync
 from pileus.network import security_groups as groups_module
@@ -251,8 +252,10 @@ def _values(session: Session, wants: Sequence[Want]) -> list[Values]:
 
 def _secured(session: Session, network_ids: set[str | None]) -> set[str]:
     """Those of the networks whose ports are guarded by security groups unless they say otherwise."""
-    query = select(Network.id).where(Network.id.in_(network_ids), Network.port_security_enabled.is_(True))
-    return set(session.scalars(query))
+    return {network_id for (network_id,) in session.fetch(_GUARDED, ids=network_ids)}
+
+
+_GUARDED = select(Network.id).where(among(Network.id, "ids"), Network.port_security_enabled.is_(True))
 
 
 def _take(session: Session, port_id: str, server_id: str, project_id: str) -> Port:

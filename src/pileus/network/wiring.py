@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar
-
-from sqlalchemy import Select, select
-from sqlalchemy.orm import selectinload
-from sqlalchemy.sql.base import ExecutableOption
 
 from pileus.agent.commands import FixedIP, GuestPort, NetworkSpec, PortSpec, SubnetSpec
 from pileus.db import Session
+from pileus.db.among import among
+from pileus.db.reading import Load, Reader
 from pileus.network.model import Network, Port, SecurityGroup
 from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
 from pileus.network.quotas import METADATA_OWNER
 
-S = TypeVar("S", bound=Select[Any])
+_PORTS = Reader(Port, [Load(Port.fixed_ips), Load(Port.group_links)])
+_NETWORKS = Reader(Network, [Load(Network.subnets)])
+_GROUPS = Reader(SecurityGroup, [Load(SecurityGroup.rules)])
+_PORTS_NAMED = _PORTS.query.where(among(Port.id, "ids"))
+_OF_SERVERS = _PORTS.query.where(among(Port.server_id, "ids")).order_by(Port.position, Port.created_at, Port.id)
+_METADATA_PORTS = _PORTS.query.where(among(Port.network_id, "ids"), Port.device_owner == METADATA_OWNER)
+_NETWORKS_NAMED = _NETWORKS.query.where(among(Network.id, "ids"))
+_GROUPS_NAMED = _GROUPS.query.where(among(SecurityGroup.id, "ids"))
 
 
 def guest_ports(session: Session, server_ids: Collection[str]) -> dict[str, tuple[GuestPort, ...]]:
     """Servers' ports with their networks, in the order they were asked for: what their hosts plug."""
-    session.flush()
-    query = select(Port).where(Port.server_id.in_(server_ids)).order_by(Port.position, Port.created_at, Port.id)
-    rows = session.scalars(_fresh(query)).all()
+    rows = _PORTS.fetch(session, _OF_SERVERS, {"ids": list(server_ids)})
     networks = network_specs(session, {row.network_id for row in rows})
     cidrs = _prefixes(networks.values())
     found: dict[str, list[GuestPort]] = {server_id: [] for server_id in server_ids}
@@ -53,9 +55,8 @@ def network_specs(session: Session, network_ids: Iterable[str]) -> dict[str, Net
     ids = list(network_ids)
     if not ids:
         return {}
-    rows = list(session.scalars(_fresh(select(Network).where(Network.id.in_(ids)), selectinload(Network.subnets))))
-    query = select(Port).where(Port.network_id.in_(ids), Port.device_owner == METADATA_OWNER)
-    metadata = {row.network_id: row for row in session.scalars(_fresh(query))}
+    rows = _NETWORKS.fetch(session, _NETWORKS_NAMED, {"ids": ids})
+    metadata = {row.network_id: row for row in _PORTS.fetch(session, _METADATA_PORTS, {"ids": ids})}
     return {row.id: _network(row, metadata.get(row.id)) for row in rows}
 
 
@@ -64,20 +65,13 @@ def group_specs(session: Session, group_ids: Iterable[str]) -> dict[str, Securit
     ids = list(group_ids)
     if not ids:
         return {}
-    query = select(SecurityGroup).where(SecurityGroup.id.in_(ids))
-    return {row.id: _group(row) for row in session.scalars(_fresh(query, selectinload(SecurityGroup.rules)))}
-
-
-def _fresh(query: S, *options: ExecutableOption) -> S:
-    """What the database holds now, also where this transaction has read it before."""
-    return query.options(*options).execution_options(populate_existing=True)
+    return {row.id: _group(row) for row in _GROUPS.fetch(session, _GROUPS_NAMED, {"ids": ids})}
 
 
 def _ports(session: Session, port_ids: Sequence[str]) -> list[Port]:
     if not port_ids:
         return []
-    session.flush()
-    rows = {row.id: row for row in session.scalars(_fresh(select(Port).where(Port.id.in_(port_ids))))}
+    rows = {row.id: row for row in _PORTS.fetch(session, _PORTS_NAMED, {"ids": list(port_ids)})}
     return [rows[id] for id in port_ids if id in rows]
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -19,6 +19,8 @@ from pileus import clock
 from pileus.agent.commands import Answer, Command, Envelope
 from pileus.clock import utcnow
 from pileus.db import Database, Session, in_seconds, is_transient, new_id
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.errors import PileusError
 from pileus.jsontypes import Values
 from pileus.operations import wake
@@ -38,6 +40,14 @@ TAKEN_S = DEADLINE_S + 30.0
 """How long a host's answer is waited for before the next try."""
 _KEY = (DebtRow.subject_id, DebtRow.host, DebtRow.name, DebtRow.key)
 """What a debt is known by; and the order in which everybody takes several (operations/model.py)."""
+
+_DEBTS = Reader(DebtRow)
+_ABOUT = _DEBTS.query.where(among(DebtRow.host, "hosts"), among(DebtRow.subject_id, "subjects")).order_by(DebtRow.id)
+_DUE = (
+    _DEBTS.query.where(DebtRow.next_try <= in_seconds(0))
+    .order_by(DebtRow.next_try, DebtRow.id)
+    .limit(bindparam("most", BATCH, Integer))
+)
 
 Apply = Callable[[Any], None]
 """Makes a change of the network's database; raises PileusError."""
@@ -101,8 +111,8 @@ def due(session: Session, about: Collection[tuple[str, str]], actions: Actions) 
         about: each host with a subject.
     """
     hosts, subjects = ({pair[place] for pair in about} for place in (0, 1))
-    query = select(DebtRow).where(DebtRow.host.in_(hosts), DebtRow.subject_id.in_(subjects)).order_by(DebtRow.id)
-    rows = [row for row in session.scalars(query) if (row.host, row.subject_id) in about]
+    found = _DEBTS.fetch(session, _ABOUT, {"hosts": hosts, "subjects": subjects})
+    rows = [row for row in found if (row.host, row.subject_id) in about]
     return [_envelope(row, built) for row, built in _build(session, rows, actions) if isinstance(built, Command)]
 
 
@@ -134,12 +144,6 @@ def arguments_of(session: Session, names: Iterable[str]) -> Sequence[Values]:
     return session.scalars(select(DebtRow.arguments).where(DebtRow.name.in_(list(names)))).all()
 
 
-def arguments_about(session: Session, subject_id: str, name: str, but: str) -> Sequence[Values]:
-    """What all but one host are owed of this name about a subject."""
-    query = select(DebtRow.arguments).where(DebtRow.subject_id == subject_id, DebtRow.name == name)
-    return session.scalars(query.where(DebtRow.host != but)).all()
-
-
 def owed_to(session: Session, hosts: Iterable[str], names: Collection[str]) -> set[tuple[str, str]]:
     """Which of these hosts are owed one of these actions, and about which subject: pairs of them."""
     query = select(DebtRow.host, DebtRow.subject_id).where(DebtRow.host.in_(list(hosts)), DebtRow.name.in_(names))
@@ -168,9 +172,10 @@ class Collector:
 
         Replicas may try the same: every action bears it, and the token tells which state was paid.
         """
+        rows = [_DEBTS.row(columns) for columns in self._db.look(_DUE)]
+        if not rows:
+            return 0
         with self._db.read() as session:
-            query = select(DebtRow).where(DebtRow.next_try <= in_seconds(0))
-            rows = session.scalars(query.order_by(DebtRow.next_try, DebtRow.id).limit(BATCH)).all()
             built = _build(session, rows, self._actions)
         hosts = [(row, command) for row, command in built if row.host not in (NETWORK, DATABASE)]
         if hosts:

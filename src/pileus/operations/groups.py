@@ -7,11 +7,13 @@ request by more than one round. Fair between steps as well: each function has it
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from pileus import clock
 from pileus.db import Database, Session
 from pileus.errors import PileusError
 from pileus.holds import hold
@@ -66,8 +68,8 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         self._lanes: dict[str, deque[T]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._lanes)
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
 
     def put(self, key: str, item: T) -> None:
         self._lanes.setdefault(key, deque()).append(item)
@@ -103,10 +105,17 @@ class Ready(Generic[T]):
 
 
 class Groups:
-    """Calls of grouped steps that wait for their round; thread-safe."""
+    """Calls of grouped steps that wait for their round; thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        in_hand: how many operations may come to a grouped step.
+    """
+
+    def __init__(self, in_hand: Callable[[], int]) -> None:
+        self._in_hand = in_hand
         self._waiting: dict[GroupFunction, FairQueue[Grouped]] = {}
+        self._rounds: dict[GroupFunction, float] = {}
+        """When each function had its last round."""
         self._changed = threading.Condition()
 
     def put(self, call: Grouped) -> None:
@@ -114,12 +123,25 @@ class Groups:
             self._waiting.setdefault(call.do, FairQueue()).put(call.held.origin.project_id or "", call)
             self._changed.notify()
 
-    def round(self, timeout_s: float) -> list[Grouped]:
-        """The next calls of one function, none after `timeout_s` seconds without any."""
+    def look_again(self) -> None:
+        """There are fewer operations in hand."""
         with self._changed:
-            if not self._changed.wait_for(lambda: bool(self._waiting), timeout_s):
-                return []
-            do = next(iter(self._waiting))
+            self._changed.notify()
+
+    def round(self, timeout_s: float, gather_s: float = 0.0) -> list[Grouped]:
+        """The next calls of one function, none after `timeout_s` seconds without any.
+
+        Args:
+            gather_s: within so many seconds after a round, the next one of the same function waits for what may come
+                to it; not where nothing can, as everything in hand waits for a round.
+        """
+        deadline = clock.monotonic() + timeout_s
+        with self._changed:
+            while (do := self._due(gather_s)) is None:
+                if (left := min(deadline, self._next(gather_s)) - clock.monotonic()) <= 0:
+                    return []
+                self._changed.wait(left)
+            self._rounds[do] = clock.monotonic()
             queue = self._waiting.pop(do)
             calls = [queue.get()]
             while queue and len(calls) < do.group_limit:  # type: ignore[attr-defined]
@@ -127,6 +149,23 @@ class Groups:
             if queue:
                 self._waiting[do] = queue  # behind the others
             return calls
+
+    def _due(self, gather_s: float) -> GroupFunction | None:
+        """The first function whose round need not wait: it is full, or nothing can come to it, or it has waited."""
+        idle = sum(map(len, self._waiting.values())) >= self._in_hand()
+        now = clock.monotonic()
+        for do, queue in self._waiting.items():
+            full = len(queue) >= do.group_limit  # type: ignore[attr-defined]
+            if idle or full or self._ready_at(do, gather_s) <= now:
+                return do
+        return None
+
+    def _ready_at(self, do: GroupFunction, gather_s: float) -> float:
+        return self._rounds.get(do, -math.inf) + gather_s
+
+    def _next(self, gather_s: float) -> float:
+        """When the first of those that wait need not any more."""
+        return min((self._ready_at(do, gather_s) for do in self._waiting), default=math.inf)
 
 
 def carry_out(db: Database, calls: list[Grouped]) -> None:

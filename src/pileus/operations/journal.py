@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, bindparam, case, delete, insert, select, update
 
 from pileus.agent.commands import Answer, Progress
-from pileus.db import Session, in_seconds, utcnow
+from pileus.db import Database, Session, in_seconds, utcnow
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.jsontypes import Values
 from pileus.operations.errors import CommandError
 from pileus.operations.model import OperationRow, StepRow, SubjectRow, WaitRow
@@ -95,8 +97,8 @@ class Held(msgspec.Struct, kw_only=True):
     defect: str | None = None
 
 
-def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
-    """Live, in nobody's hands, due, of a kind that this release knows, and not waiting for another operation."""
+def _free() -> tuple[ColumnElement[bool], ...]:
+    """Live, in nobody's hands, due, of one of `kinds`, and not waiting for another operation."""
     before = OperationRow.__table__.alias("before")
     unfinished = (
         select(WaitRow.after_id)
@@ -107,16 +109,25 @@ def _free(kinds: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
         OperationRow.finished_at.is_(None),
         OperationRow.lease_owner.is_(None),
         # What is only to be undone needs no flow.
-        OperationRow.kind.in_(list(kinds)) | (OperationRow.error["code"].as_string() == CANCELLED["code"]),
+        among(OperationRow.kind, "kinds") | (OperationRow.error["code"].as_string() == CANCELLED["code"]),
         OperationRow.not_before.is_(None) | (OperationRow.not_before <= in_seconds(0)),
         ~unfinished.exists(),
     )
 
 
-def count_free(session: Session, kinds: Iterable[str], most: int) -> int:
+_FREE = select(OperationRow.id).where(*_free()).limit(bindparam("most", type_=Integer))
+_ROWS, _STEPS = Reader(OperationRow), Reader(StepRow)
+_NEXT = (
+    _ROWS.query.where(*_free())
+    .order_by(OperationRow.created_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+
+
+def count_free(db: Database, kinds: Iterable[str], most: int) -> int:
     """How many `take_up` would find, at most so many; asked without writing, so that an idle cloud does not write."""
-    some = select(OperationRow.id).where(*_free(kinds)).limit(most).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+    return len(db.look(_FREE, kinds=list(kinds), most=most))
 
 
 def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> list[Held]:
@@ -127,14 +138,7 @@ def take_up(session: Session, owner: str, kinds: Iterable[str], limit: int) -> l
         kinds: what this release can carry out; other kinds are left alone.
         limit: most operations to take.
     """
-    query = (
-        select(OperationRow)
-        .where(*_free(kinds))
-        .order_by(OperationRow.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = list(session.scalars(query))
+    rows = _ROWS.fetch(session, _NEXT, {"kinds": list(kinds), "most": limit})
     begun = {row.id for row in rows if row.attempt}
     values = {"attempt": OperationRow.attempt + 1, "lease_owner": owner, "state": _TAKEN_UP}
     session.change(update(OperationRow).where(OperationRow.id.in_([row.id for row in rows])).values(**values))
@@ -178,10 +182,14 @@ def _read(session: Session, rows: Sequence[OperationRow], begun: set[str]) -> li
     """What is to be remembered of operations: the steps of those that were `begun`; others have only what their
     request did, which counts if it is to be taken back."""
     found = {row.id: _held(row) for row in rows}
-    counts = StepRow.operation_id.in_(begun) | StepRow.take_back.is_not(None)
-    for step in session.scalars(select(StepRow).where(StepRow.operation_id.in_(list(found)), counts)) if rows else ():
+    for step in _STEPS.fetch(session, _TAKEN_STEPS, {"ids": list(found), "begun": begun}) if rows else ():
         found[step.operation_id].outcomes[step.position, step.undo] = _outcome(step)
     return list(found.values())
+
+
+_TAKEN_STEPS = _STEPS.query.where(
+    among(StepRow.operation_id, "ids"), among(StepRow.operation_id, "begun") | StepRow.take_back.is_not(None)
+)
 
 
 def _held(row: OperationRow) -> Held:
@@ -222,10 +230,15 @@ def _outcome(step: StepRow) -> Outcome:
 def fenced(session: Session, held: Sequence[Held]) -> set[tuple[str, int]]:
     """Take the rows of operations for this transaction, in one order; the id and attempt of those that are live: who
     holds another attempt has lost it."""
-    query = select(OperationRow.id, OperationRow.attempt).where(
-        OperationRow.id.in_({one.id for one in held}), OperationRow.finished_at.is_(None)
-    )
-    return {(row.id, row.attempt) for row in session.execute(query.order_by(OperationRow.id).with_for_update())}
+    return {(row.id, row.attempt) for row in session.fetch(_MINE, ids={one.id for one in held})}
+
+
+_MINE = (
+    select(OperationRow.id, OperationRow.attempt)
+    .where(among(OperationRow.id, "ids"), OperationRow.finished_at.is_(None))
+    .order_by(OperationRow.id)
+    .with_for_update()
+)
 
 
 def fence(session: Session, held: Held) -> None:
@@ -254,8 +267,8 @@ def record_all(session: Session, came: Sequence[tuple[Held, Outcome]]) -> None:
             outcome.events = outcome.result.pop("_events")
     fresh = [_values(held, outcome) for held, outcome in came if not outcome.written]
     again = [_values(held, outcome) for held, outcome in came if outcome.written]
-    if fresh:
-        session.execute(insert(StepRow), fresh)
+    if fresh:  # one statement: a mapper's insert leaves out what is None, and is another one for each of these
+        session.connection().execute(insert(StepRow), fresh)
     if again:
         session.connection().execute(_AGAIN, [{f"_{name}": value for name, value in one.items()} for one in again])
 

@@ -18,6 +18,9 @@ POLL_S = 1.0
 """How late a wake-up that was lost is noticed."""
 SHARED_POLL_S = 0.1
 """The same where replicas share the work: nobody rings another's bell."""
+SHARED_GATHER_S = 0.25
+"""How long a replica that shares the work, and has some in hand, leaves more of it lying, to take it up and carry it on
+together: what is done for one operation costs hardly less than for ten, and who shares gets few at a time."""
 GATHER_S = 0.02
 """How long a debt may wait for others, to be paid with them: less than a host takes to plug a port."""
 
@@ -31,7 +34,7 @@ class Loops:
     def __init__(self, runner: Runner, collector: Collector, threads: int) -> None:
         self._runner, self._collector = runner, collector
         self._stopping = threading.Event()
-        turns = [self._beat, self._poll, self._collect, lambda: runner.work_group(POLL_S)]
+        turns: list[Callable[[], object]] = [self._beat, self._poll, self._collect, self._work_group]
         turns += [lambda: runner.work(POLL_S)] * threads
         self._threads = [
             threading.Thread(target=self._repeat, args=(turn,), daemon=True, name=f"runner-{number}")
@@ -71,9 +74,14 @@ class Loops:
         wake.operations.clear()
         taken = self._runner.take_up()
         if self._runner.shares:
+            if taken:
+                self._runner.rest(SHARED_GATHER_S)
             wake.operations.wait(SHARED_POLL_S)
         elif taken < BATCH:
             wake.operations.wait(POLL_S)
+
+    def _work_group(self) -> None:
+        self._runner.work_group(POLL_S, SHARED_GATHER_S if self._runner.shares else 0.0)
 
     def _collect(self) -> None:
         if wake.debts.wait(POLL_S):

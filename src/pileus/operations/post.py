@@ -12,14 +12,19 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from pileus import clock
 from pileus.agent.commands import (
+    CODE_CHARS,
     CONTRACT,
+    MESSAGE_CHARS,
+    MOST_ENTRY_BYTES,
     AgentReport,
     AgentSelf,
     Answer,
     Envelope,
+    Failure,
     FeedEntry,
     GuestEvent,
     GuestReport,
@@ -29,13 +34,12 @@ from pileus.agent.commands import (
     SealedGreeting,
     SealedHost,
 )
+from pileus.logs import printable
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 BATCH = 200
-ENTRY_BYTES = 1 << 20
-"""Of a feed entry, at most: what it tells becomes rows."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -160,9 +164,17 @@ def _opened(sealed: Iterable[msgspec.Raw], kind: type[T], unread: Unread) -> Ite
 
 
 def _entry(raw: msgspec.Raw) -> FeedEntry:
-    if len(raw) > ENTRY_BYTES:
+    if len(raw) > MOST_ENTRY_BYTES:
         raise msgspec.DecodeError(f"it has {len(raw)} bytes")
     return msgspec.json.decode(raw, type=FeedEntry)
+
+
+def _readable(answer: Answer) -> Answer:
+    """Why a command failed is written down as it is, and PostgreSQL takes no NUL; agents say it in few words."""
+    if answer.failure is None:
+        return answer
+    code, message = printable(answer.failure.code, CODE_CHARS), printable(answer.failure.message, MESSAGE_CHARS)
+    return replace(answer, failure=Failure(code=code, message=message))
 
 
 def _fields(said: msgspec.Struct, kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -272,7 +284,7 @@ class Link:
 
     def _take(self, entry: FeedEntry) -> None:
         if entry.answer is not None and self._was_asked(entry.answer.key, entry.answer.host):
-            self._listener.answer(entry.answer)
+            self._listener.answer(_readable(entry.answer))
             self._post.withdraw(entry.answer.key)  # not before: it is asked for again otherwise
         if entry.guest is not None and entry.guest.host in self.hosts:
             self._listener.guest(entry.guest)

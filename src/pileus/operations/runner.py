@@ -30,6 +30,9 @@ from pileus.operations.steps import Grouped, Released, Suspended, as_command_err
 
 log = logging.getLogger(__name__)
 BATCH = 256
+FEW = 8
+"""Operations that a replica takes up without leaving others their share: a round of so many costs little more than one
+of a single operation."""
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 60.0
 """Before something that failed is tried again; longer after defects."""
 MAX_DEFECTS = 3
@@ -71,7 +74,8 @@ class Runner:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._ready: Ready[Run] = Ready()
-        self._groups = Groups()
+        self._groups = Groups(lambda: len(self._runs))
+        self._at_rest = threading.Event()
         self._later: list[tuple[float, int, Run]] = []
         self._order = itertools.count()
         self._began = clock.monotonic()
@@ -119,11 +123,10 @@ class Runner:
         """Take this replica's share of the operations that nobody holds; returns how many."""
         self._bring_back()
         try:
-            with self._db.read() as session:
-                free = journal.count_free(session, self._registry.kinds(), BATCH * self._replicas if self.shares else 1)
+            free = journal.count_free(self._db, self._registry.kinds(), BATCH * self._replicas if self.shares else 1)
             if not self._lost_track and not free:
                 return 0
-            limit = min(BATCH, -(-free // self._replicas)) if self.shares else BATCH
+            limit = min(BATCH, max(FEW, -(-free // self._replicas))) if self.shares else BATCH
             with self._db.write() as session:
                 if self._lost_track:
                     known = {run.held.id: run.held.attempt for run in list(self._runs.values())}
@@ -134,6 +137,8 @@ class Runner:
             _complain(error, "no operation was taken up")
             return 0
         self._lost_track = False
+        if taken:
+            self._at_rest.clear()
         for held in taken:
             run = self._runs[held.id] = Run(held)
             self._enqueue(run)
@@ -150,9 +155,17 @@ class Runner:
             self._idle(run)
         return True
 
-    def work_group(self, timeout_s: float) -> bool:
-        """Carry out one grouped step of as many operations as wait for it; False if none did."""
-        calls = self._groups.round(timeout_s)
+    def rest(self, timeout_s: float) -> None:
+        """Wait until nothing is in hand, but no longer than so many seconds."""
+        self._at_rest.wait(timeout_s)
+
+    def work_group(self, timeout_s: float, gather_s: float = 0.0) -> bool:
+        """Carry out one grouped step of as many operations as wait for it; False if none did.
+
+        Args:
+            gather_s: see Groups.round.
+        """
+        calls = self._groups.round(timeout_s, gather_s)
         if calls:
             self._carry_out_group(calls)
         return bool(calls)
@@ -247,6 +260,9 @@ class Runner:
             for key in run.held.sent.keys() - run.held.answers.keys():
                 self._post.withdraw(key)
             del self._runs[run.held.id]
+            self._groups.look_again()
+            if not self._runs:
+                self._at_rest.set()
         if run.held.forward or run.held.state == "undoing":
             wake.operations.set()  # something may have waited for its end
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import h11
 import msgspec
 
-from pileus.agent.commands import CLOUD_HEADER
+from pileus.agent.commands import CLOUD_HEADER, MOST_FEED_BYTES
 from pileus.certificates import Identity, Papers, is_of, key_shown, peer
 from pileus.operations.post import Refused
 
@@ -21,7 +21,7 @@ ANSWER_WITHIN_S = 30.0
 _MIB = 1 << 20
 _MOST_BYTES = {
     "/report": 64 * _MIB,
-    "/feed": 16 * _MIB,  # its entries take several times as much here
+    "/feed": MOST_FEED_BYTES,
     "/piece": 4 * _MIB,
     "/console": 4 * _MIB,
     "/freight": _MIB,

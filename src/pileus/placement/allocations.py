@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
 
 from pileus.db import Contended, Session, utcnow
+from pileus.db.among import among
 from pileus.placement.model import Allocation, Consumer, ResourceProvider
 
 LOCK = "placement"
@@ -29,15 +30,17 @@ class Claim(msgspec.Struct):
     consumer_type: str = "INSTANCE"
 
 
+_USED = select(Allocation.provider_id, Allocation.resource_class, func.sum(Allocation.used)).group_by(
+    Allocation.provider_id, Allocation.resource_class
+)
+_USED_OF = _USED.where(among(Allocation.provider_id, "ids"))
+
+
 def usages(session: Session, provider_ids: list[str] | None = None) -> dict[str, dict[str, int]]:
     """Used amounts by provider and resource class, of all providers or of those given."""
-    query = select(Allocation.provider_id, Allocation.resource_class, func.sum(Allocation.used)).group_by(
-        Allocation.provider_id, Allocation.resource_class
-    )
-    if provider_ids is not None:
-        query = query.where(Allocation.provider_id.in_(provider_ids))
+    rows = session.fetch(_USED) if provider_ids is None else session.fetch(_USED_OF, ids=provider_ids)
     found: dict[str, dict[str, int]] = {}
-    for provider_id, resource_class, used in session.execute(query):
+    for provider_id, resource_class, used in rows:
         found.setdefault(provider_id, {})[resource_class] = int(used)
     return found
 

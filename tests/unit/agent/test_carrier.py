@@ -15,6 +15,7 @@ import pytest
 
 from pileus.agent import carrier
 from pileus.agent.errors import CommandFailed
+from tests.support import eventually
 
 MUCH = os.urandom(3_000_000)
 ME = os.getuid()
@@ -84,6 +85,68 @@ def test_ways_lead_to_the_other_host_while_they_are_open(tmp_path: Path) -> None
     assert here.recv(1) == b"" and not folder.exists()
     for end in (here, *there.values()):
         end.close()
+
+
+def test_a_guest_has_a_few_connections(tmp_path: Path) -> None:
+    """Its QEMU may be taken over: each costs threads and descriptors here, and a place at the other host's door."""
+    there: list[socket.socket] = []
+
+    def join(way: str) -> socket.socket:
+        theirs, ours = socket.socketpair()
+        there.append(theirs)
+        theirs.sendall(b"greeting")
+        return ours
+
+    def come() -> socket.socket:
+        return carrier.connect(tmp_path / "x" / carrier.DISKS, ME)
+
+    most = carrier.MOST[carrier.DISKS]
+    with carrier.ways(tmp_path / "x", ME, join, lambda: bytes):
+        here = [come() for _ in range(most)]
+        assert all(read(one, 8) == b"greeting" for one in here)
+        for _ in range(3):
+            with come() as refused:
+                assert refused.recv(1) == b""
+        with carrier.connect(tmp_path / "x" / carrier.MEMORY, ME) as other:
+            assert read(other, 8) == b"greeting", "each way has its own"
+        here.pop().close()
+
+        def one_more() -> bool:
+            here.append(come())
+            return here[-1].recv(1) == b"g"
+
+        eventually(one_more, 60, "a place that is free again")
+    for end in (*here, *there):
+        end.close()
+
+
+def test_what_is_carried_is_ended_at_once(tmp_path: Path) -> None:
+    """Also what is still on its way to a host that does not answer; libvirt here finds the other gone."""
+    there: list[socket.socket] = []
+    asked, answered = threading.Event(), threading.Event()
+
+    def join(way: str) -> socket.socket:
+        theirs, ours = socket.socketpair()
+        there.append(theirs)
+        if way == carrier.DISKS:
+            asked.set()
+            assert answered.wait(60)
+        else:
+            theirs.sendall(b"greeting")
+        return ours
+
+    with (
+        carrier.ways(tmp_path / "x", ME, join, lambda: bytes) as end,
+        carrier.connect(tmp_path / "x" / carrier.MEMORY, ME) as memory,
+        carrier.connect(tmp_path / "x" / carrier.DISKS, ME) as disks,
+    ):
+        assert read(memory, 8) == b"greeting" and asked.wait(60)
+        end()
+        assert memory.recv(1) == b"" and disks.recv(1) == b""
+        answered.set()
+        assert [one.recv(1) for one in there] == [b"", b""]
+    for one in there:
+        one.close()
 
 
 @pytest.fixture

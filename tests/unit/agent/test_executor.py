@@ -6,9 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pileus.agent.commands import (
+    CODE_CHARS,
+    MESSAGE_CHARS,
+    MOST_ENTRY_BYTES,
+    MOST_FEED_BYTES,
+    Answer,
     AttachPort,
     BuildGuest,
     Command,
@@ -97,6 +103,36 @@ def test_a_defect_of_a_driver_is_answered_without_its_insides(desk: Desk, monkey
     monkeypatch.setattr(desk.hypervisor, "update_data", broken)
     failure = desk.carry_out(UpdateInstanceData(guest=guest()), "op:0").failure
     assert failure is not None and failure.code == "internal" and "secret" not in failure.message
+
+
+def test_whatever_a_driver_says_is_told_in_few_printable_words(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt and other hosts say what they like."""
+
+    def refuses(*arguments: object) -> None:
+        raise CommandFailed("c" * 1000, "\0" + "M" * MOST_ENTRY_BYTES)
+
+    monkeypatch.setattr(desk.hypervisor, "update_data", refuses)
+    failure = desk.carry_out(UpdateInstanceData(guest=guest()), "op:0").failure
+    assert failure is not None and failure.message.isprintable()
+    assert len(failure.code) < 2 * CODE_CHARS and len(failure.message) < 2 * MESSAGE_CHARS
+
+
+def test_an_answer_that_no_replica_would_take_is_a_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.hypervisor, "update_data", lambda *arguments: {"files": "x" * MOST_ENTRY_BYTES})
+    answer = desk.carry_out(UpdateInstanceData(guest=guest()), "op:0")
+    assert answer.failure is not None and answer.failure.code == "internal" and answer.result == {}
+
+
+def test_a_replica_is_told_no_more_than_it_takes_at_a_time(desk: Desk) -> None:
+    long = "x" * (MOST_ENTRY_BYTES // 2)
+    for number in range(40):
+        desk.journal.record(Answer(key=f"op{number}:0", host="fake-1", result={"files": long}))
+    told: list[str] = []
+    while entries := desk.journal.feed(desk.read, wait_s=0):
+        assert len(msgspec.json.encode(entries)) < MOST_FEED_BYTES
+        desk.read = entries[-1].sequence
+        told += [entry.answer.key for entry in entries if entry.answer]
+    assert told == [f"op{number}:0" for number in range(40)]
 
 
 def test_a_command_that_is_not_known_is_answered_and_can_be_asked_for_again(desk: Desk) -> None:

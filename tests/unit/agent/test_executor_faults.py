@@ -9,6 +9,9 @@ import pytest
 from pileus.agent.commands import (
     BuildGuest,
     DiscardGuest,
+    ReceiveGuest,
+    RestoreGuest,
+    StashGuest,
 )
 from pileus.agent.executor import ABANDONED_S
 from pileus.agent.journal import KEEP_S, Known
@@ -115,6 +118,27 @@ def test_a_command_that_hangs_is_answered_and_the_discard_behind_it_is_carried_o
     desk.carry_out(stop("other"), "other:1")
     assert desk.nothing_more(), "it was answered once"
     assert desk.guests() == {}, "what was given up leaves nothing"
+
+
+def test_what_comes_back_late_leaves_what_it_went_on_from(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fake_clock: FakeClock
+) -> None:
+    """A resize on one host: what is set aside there is the guest, until it is restored."""
+    desk.carry_out(BuildGuest(guest=guest(incarnation=1)), "boot:0")
+    kept = desk.carry_out(StashGuest(server_id=SERVER, incarnation=2), "resize:0")
+    assert kept.failure is None
+    gate = Gate(monkeypatch, desk.hypervisor, "receive")
+    receive = ReceiveGuest(guest=guest(incarnation=3), source="fake-1", address="", set_aside=2, files=(), run=True)
+    desk.submit(receive, "resize:1", deadline_s=100)
+    assert gate.entered.wait(60)
+    fake_clock.ahead_s = 101
+    assert desk.next_answer().failure is not None
+    undo = DiscardGuest(server_id=SERVER, incarnation=3, stash=False)
+    assert desk.carry_out(undo, "resize:1:undo").failure is None
+    gate.opened.set()
+    assert desk.next_answer().key == "resize:1:late"
+    restored = desk.carry_out(RestoreGuest(guest=guest(incarnation=4), set_aside=2, run=True), "resize:0:undo")
+    assert restored.failure is None, "it is still there"
 
 
 def test_a_discard_waits_for_what_hangs_no_longer_than_a_while(

@@ -105,6 +105,36 @@ def test_what_waits_is_taken_back(desk: Desk, monkeypatch: pytest.MonkeyPatch, e
     moves.end()
 
 
+def late_discard(desk: Desk, server_id: str) -> None:
+    """Of an older guest than the one that is moved: a debt that is tried again."""
+    desk.submit(DiscardGuest(server_id=server_id, incarnation=0, stash=False), f"debt-{server_id}:0")
+
+
+def test_a_discard_of_an_older_guest_ends_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = leaving(desk, monkeypatch, LONG_THREADS + 1)
+    for moved in ("s0", waiting := f"s{LONG_THREADS}"):
+        late_discard(desk, moved)
+    assert desk.carry_out(DiscardGuest(server_id="other"), "other:0").failure is None, "there is a thread for it"
+    assert desk.nothing_more() and waiting not in moves.begun
+    moves.end()
+    answers = {answer.key: answer for answer in (desk.next_answer() for _ in range(LONG_THREADS + 3))}
+    assert all(answer.failure is None for answer in answers.values())
+    assert {"debt-s0:0", f"debt-{waiting}:0", f"m{LONG_THREADS}:0"} <= answers.keys()
+
+
+def test_nor_what_is_to_begin(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = leaving(desk, monkeypatch, 1)
+    gate = Gate(monkeypatch, desk.hypervisor, "power_off")
+    desk.submit(stop("s19"), "stop:0")
+    assert gate.entered.wait(30)
+    desk.submit(migrate("s19"), "move:0")
+    late_discard(desk, "s19")
+    gate.opened.set()
+    eventually(lambda: "s19" in moves.begun, 30, "its turn")
+    moves.end()
+    assert {desk.next_answer().key for _ in range(4)} == {"m0:0", "stop:0", "move:0", "debt-s19:0"}
+
+
 def test_what_is_ended_before_its_turn_does_not_wait_for_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     moves = leaving(desk, monkeypatch, LONG_THREADS)
     desk.carry_out(BuildGuest(guest=guest(server_id="s19")), "boot:0")

@@ -15,8 +15,9 @@ import pytest
 from msgspec.structs import replace
 
 from pileus import certificates
+from pileus.agent import doors
 from pileus.agent import peers as module
-from pileus.agent.commands.freight import Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -25,10 +26,10 @@ from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
 from pileus.agent.peers import PIECE, TlsPeers
-from pileus.agent.server import Agent
+from pileus.agent.server import MAX_BODY_BYTES, Agent
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud
-from tests.support import free_port
+from tests.support import eventually, free_port
 
 SERVER, CLOUD = "11111111-2222-3333-4444-555555555555", "cloud-1"
 HEAD, TAIL = os.urandom(PIECE + 4096), os.urandom(8192)
@@ -158,6 +159,35 @@ def test_a_disk_that_there_is_no_room_for_is_not_begun(
     assert into.stat().st_size == 0 and len(source.asked) == 1
 
 
+def test_a_disk_of_very_many_holes_is_told_in_few_extents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A guest makes them: its host keeps the large ones, and what is told it can be moved by."""
+    monkeypatch.setattr(module, "MOST_EXTENTS", 10)
+    (tmp_path / "disk").write_bytes(bytes(1000))
+    data = [(at, 1) for at in range(5, 900, 50)] + [(980, 1), (982, 1)]
+    monkeypatch.setattr(module, "_data", lambda file, size: iter(data))
+    assert module.extents(tmp_path / "disk").data == ((5, 851), (980, 3))
+    for holes in (1, 7, 99, 110, 111, 112, 400):
+        data[:] = [(at, 1) for at in range(0, 1000, holes + 1)]
+        told = module.extents(tmp_path / "disk").data
+        assert len(told) <= 10 and told[0][0] == 0 and sum(told[-1]) == data[-1][0] + 1
+        assert [length for _, length in told] == [1] * len(data) or len(told) == 1
+    data.clear()
+    assert module.extents(tmp_path / "disk").data == ()
+
+
+@pytest.mark.parametrize(
+    "said", [b"[0,1]," * MOST_EXTENTS + b"[0,1]", b"[0,0]", b"[0,1]" + b" " * module.MOST_ANSWER], ids=len
+)
+def test_extents_are_bounded(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, source: Source, said: bytes
+) -> None:
+    """A host that was taken over would fill this one's memory."""
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(module, "extents", lambda path: b'{"size":2,"data":[' + said + b"]}")
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch(told=lambda done, total: pytest.fail("some was fetched"))
+
+
 def test_room_that_others_take_meanwhile_is_missed_before_it_is_all(
     source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +257,38 @@ def test_nobody_else_gets_it(source: Source, fetch: Callable[..., Path]) -> None
         fetch(file="../papers/papers.json")
 
 
+def refuse(source: Source, code: str, message: str) -> None:
+    """Have a host that was taken over answer what no agent of ours would."""
+    said = CommandFailed("", "")
+    said.code, said.message = code, message
+
+    def refused(*asked: str) -> Path:
+        raise said
+
+    source.agent.hypervisor.handed_over = refused  # type: ignore[method-assign]
+    source.agent.hypervisor.gone = refused  # type: ignore[method-assign,assignment]
+
+
+def test_a_refusal_is_short_and_has_no_code_of_ours(source: Source, fetch: Callable[..., Path]) -> None:
+    """It becomes why a command of this host's failed."""
+    refuse(source, "abandoned", "\0\x1b" + "M" * 2000)
+    with pytest.raises(CommandFailed, match="MMM") as raised:
+        fetch()
+    assert raised.value.code == "peer"
+    assert raised.value.message.isprintable() and len(raised.value.message) < 2 * module.REFUSED_CHARS
+
+
+def test_little_is_read_of_a_refusal(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cloud: Cloud
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    refuse(source, "storage", "M" * module.MOST_REFUSED)
+    with pytest.raises(CommandFailed, match="does not hand"):
+        fetch()
+    with pytest.raises(ConnectionError):
+        peers(tmp_path, cloud, "third").tell_gone("source", source.address, SERVER)
+
+
 def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Callable[..., Path]) -> None:
     with pytest.raises(CommandFailed, match="who answers"):
         fetch(of="another")
@@ -234,14 +296,58 @@ def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Calla
 
 
 def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:
-    (tmp_path / "cloud").write_text(CLOUD)
-    connection = TlsPeers(cloud.enrol(tmp_path / "p", "dest"), tmp_path / "cloud")._connection("source", source.address)
-    for method, path in (("GET", "/report"), ("GET", "/freight?wait=0"), ("POST", "/commands"), ("POST", "/stop")):
-        connection.request(method, path, b"{}" if method == "POST" else None)
+    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    for path in ("/report", "/freight?wait=0", "/feed?after=0&wait=0"):
+        connection.request("GET", path)
         response = connection.getresponse()
         response.read()
-        assert response.status in (403, 404), path
+        assert response.status == 404, path
     connection.close()
+
+
+@pytest.mark.parametrize("path", ["/commands", "/stop", "/nothing"])
+def test_what_another_host_tells_is_not_read(source: Source, cloud: Cloud, tmp_path: Path, path: str) -> None:
+    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Length", str(MAX_BODY_BYTES))
+    connection.endheaders()  # and no body
+    response = connection.getresponse()
+    assert response.status == 404 and b"not-found" in response.read()
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
+def test_another_host_has_so_many_connections(
+    source: Source, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a thread and descriptors. Those of one host are not taken from another's."""
+    monkeypatch.setattr(doors, "OF_AN_AGENT", 3)
+    many, other = peers(tmp_path, cloud, "many"), peers(tmp_path, cloud, "other")
+
+    def come(mine: TlsPeers) -> http.client.HTTPConnection:
+        connection = mine._connection("source", source.address)
+        connections.append(connection)
+        connection.request("GET", "/nothing")
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 404
+        return connection
+
+    def comes() -> bool:
+        try:
+            come(many)
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
+
+    connections: list[http.client.HTTPConnection] = []
+    first = [come(many) for _ in range(3)]
+    assert not comes() and not comes()
+    come(other)
+    first[0].close()
+    eventually(comes, 60, "a place that is free again")
+    for connection in connections:
+        connection.close()
 
 
 def test_a_stranger_is_not_let_in(

@@ -40,8 +40,10 @@ def test_disable_and_enable(admin: Client) -> None:
     ):
         assert admin("PUT", path, json=wrong).status_code == 400
     assert admin("PUT", "/os-services/1", json={"status": "enabled"}).status_code == 400
-    unknown = "/os-services/00000000-0000-0000-0000-000000000000"
-    assert admin("PUT", unknown, json={"status": "enabled"}).status_code == 404
+    unknown = "00000000-0000-0000-0000-000000000000"
+    missing = admin("PUT", f"/os-services/{unknown}", json={"status": "enabled"})
+    assert missing.status_code == 404
+    assert missing.json["itemNotFound"]["message"] == f"Service {unknown} could not be found."
 
 
 def test_the_older_forms(admin: Client) -> None:

@@ -20,6 +20,6 @@ def test_a_hosts_disk_is_nobody_elses_to_read(tmp_path: Path, monkeypatch: pytes
         modes.extend(one.stat().st_mode & 0o777 for one in tmp_path.glob("disk-*.img"))
         return ""
 
-    monkeypatch.setattr(building, "_run", run)
+    monkeypatch.setattr(building, "run", run)
     built._insert_disk(built.plan().host(1), 1)
     assert set(modes) == {0o600}

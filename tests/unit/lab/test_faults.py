@@ -37,7 +37,7 @@ def state(built: Lab, host: int) -> Path:
 def built(tmp_path: Path) -> Iterator[Lab]:
     (tmp_path / "lab.json").write_bytes(msgspec.json.encode(Plan(2, "fake")))
     made = Lab(tmp_path)
-    for host in made.plan().hosted:
+    for host in made.plan().hosts:
         (made.state(host) / holds.NAME).mkdir(parents=True)
         (made.state(host) / "run").mkdir()
     yield made
@@ -112,7 +112,7 @@ def test_a_step_is_stood_at_while_the_fault_is_made(built: Lab) -> None:
 
     worker = threading.Thread(target=goes)
     faults = Faults(built)
-    with faults.at("copy disk", faults.hosts, 30, worker.start) as host:
+    with faults.at("copy disk", faults.names, 30, worker.start) as host:
         assert (host, went) == ("lab-2", [])
     worker.join(30)
     assert went == ["on"]

@@ -11,7 +11,7 @@ import pytest
 
 import pileus
 from pileus import api
-from pileus.api import Requester
+from pileus.api import Requester, quota_uses
 from pileus.cloud import Cloud
 from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, PileusError, QuotaExceeded
@@ -197,6 +197,14 @@ def test_port_quota(cloud: Cloud, demo: Caller) -> None:
         requests.require_port_quota(session, demo.project_id, 2)
         with pytest.raises(QuotaExceeded, match="Maximum number of ports exceeded"):
             requests.require_port_quota(session, demo.project_id, 3)
+
+
+def test_whoever_only_asks_for_servers_does_not_wait_for_those_that_are_connected(
+    cloud: Cloud, demo: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(quota_uses, "lock")
+    with cloud.db.write() as session:
+        requests.require_port_quota(session, demo.project_id, 2)
 
 
 def test_a_bound_port_may_be_deleted_by_its_owner(cloud: Cloud, demo: Caller) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -39,13 +40,48 @@ def _call(do: Any, project: str, number: int) -> Grouped:
 
 
 def test_rounds_are_of_one_function_and_fair_to_projects_and_functions() -> None:
-    groups = Groups()
+    groups = Groups(lambda: 9)
     for number in range(4):
         groups.put(_call(_first, "a", number))
     groups.put(_call(_first, "b", 0))
     groups.put(_call(_second, "a", 9))
     rounds = [[call.held.id for call in groups.round(0)] for _ in range(4)]
     assert rounds == [["a0", "b0", "a1"], ["a9"], ["a2", "a3"], []]
+
+
+def test_a_round_gathers_what_may_come_to_it() -> None:
+    in_hand = 9
+    groups = Groups(lambda: in_hand)
+
+    def round(gather_s: float = 3600) -> list[str]:
+        return [call.held.id for call in groups.round(0, gather_s)]
+
+    groups.put(_call(_first, "a", 0))
+    assert round() == ["a0"], "nobody had a round before"
+    groups.put(_call(_first, "a", 1))
+    assert round() == [], "others may come"
+    groups.put(_call(_second, "a", 2))
+    assert round() == ["a2"], "which is another function's"
+    assert round(0) == ["a1"], "it has waited long enough"
+    for number in range(4):
+        groups.put(_call(_first, "a", number))
+    assert round() == ["a0", "a1", "a2"], "a round is full"
+    assert round() == []
+    in_hand = 1
+    assert round() == ["a3"], "nothing else can come"
+
+
+def test_a_round_does_not_wait_for_what_has_ended() -> None:
+    in_hand = 2
+    groups = Groups(lambda: in_hand)
+    groups.put(_call(_first, "a", 0))
+    groups.round(0, 3600)
+    groups.put(_call(_first, "a", 1))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(groups.round, 60, 3600)
+        in_hand = 1
+        groups.look_again()
+        assert [call.held.id for call in waiting.result(30)] == ["a1"]
 
 
 def test_whoever_waits_is_served_in_turn() -> None:

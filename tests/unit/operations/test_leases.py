@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from pileus.db import Database
-from pileus.operations import Operation
+from pileus.operations import Operation, loops, wake
 from pileus.operations.leases import FORGOTTEN_S, LEASE_S, share_images
 from pileus.operations.model import ReplicaRow
 from tests.unit.operations.world import (
@@ -164,13 +166,52 @@ def test_a_replica_has_one_lease_and_a_dead_ones_is_forgotten_in_the_end(
         assert [one.id for one in session.query(ReplicaRow)] == ["third"]
 
 
+def test_a_replica_rests_until_nothing_is_in_hand(pair: tuple[Replica, Replica], hosts: Hosts) -> None:
+    first, second = pair
+    second.runner.take_up()
+    first.runner.rest(0)
+    assert first.in_hand == 1, "it waited no longer than it was told to"
+    with ThreadPoolExecutor(1) as pool:
+        resting = pool.submit(first.runner.rest, 60)
+        hosts.answer(hosts.sent[0])
+        first.run()
+        assert first.in_hand == 0
+        resting.result(30)
+
+
+def test_what_comes_while_a_replica_that_shares_is_at_work_is_taken_up_together(
+    db: Database, hosts: Hosts, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it looks for work it takes a transaction, and each round of a step is one."""
+    hosts.automatic = None
+    first, _second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
+    first.runner.beat()  # it began alone
+    taken: list[int] = []
+
+    def rest(timeout_s: float) -> None:
+        """More is asked for meanwhile."""
+        assert timeout_s == loops.SHARED_GATHER_S
+        for number in range(3):
+            begin(db, "t.work", f"{len(taken)}-{number}")
+
+    take_up = first.runner.take_up
+    monkeypatch.setattr(first.runner, "rest", rest)
+    monkeypatch.setattr(first.runner, "take_up", lambda: taken.append(take_up()) or taken[-1])
+    begin(db, "t.work")
+    threads = loops.Loops(first.runner, first.collector, 0)
+    for _ in range(3):
+        wake.operations.set()
+        threads._poll()
+    assert taken == [1, 3, 3]
+
+
 def test_replicas_share_what_there_is_to_do(db: Database, hosts: Hosts, fake_clock: FakeClock) -> None:
     hosts.automatic = None
     first, second = Replica(db, hosts, "first").begin(), Replica(db, hosts, "second").begin()
     first.runner.beat()  # it began alone
-    for number in range(10):
+    for number in range(20):
         begin(db, "t.work", f"s{number}")
-    assert [one.runner.take_up() for one in (first, second, first, first, first, first)] == [5, 3, 1, 1, 0, 0]
+    assert [one.runner.take_up() for one in (first, second, first, first, first, first)] == [10, 8, 2, 0, 0, 0]
     fake_clock.move(LEASE_S + 1)
     second.runner.beat()
-    assert not second.runner.shares and second.runner.take_up() == 7, "the other is dead"
+    assert not second.runner.shares and second.runner.take_up() == 12, "the other is dead"

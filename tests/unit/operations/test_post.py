@@ -11,17 +11,19 @@ import pytest
 
 from pileus.agent.commands import (
     CONTRACT,
+    MOST_ENTRY_BYTES,
     AgentReport,
     Answer,
     DiscardGuest,
     Envelope,
+    Failure,
     FeedEntry,
     GuestEvent,
     HostReport,
     Progress,
 )
 from pileus.agent.commands.reports import MOST_GUESTS
-from pileus.operations.post import BATCH, ENTRY_BYTES, Link, Post, Refused
+from pileus.operations.post import BATCH, Link, Post, Refused
 
 ASKED = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -217,9 +219,20 @@ def test_an_entry_that_is_not_understood_does_not_stop_the_feed(ears: Ears, link
 
 def test_an_entry_that_is_too_long_is_passed_over(post: Post, ears: Ears, link: Link) -> None:
     post.send(envelope("1"))
-    long = [Answer(key="1", host="h", result={"files": ["x" * size]}) for size in (ENTRY_BYTES, 1000)]
+    long = [Answer(key="1", host="h", result={"files": ["x" * size]}) for size in (MOST_ENTRY_BYTES, 1000)]
     link.take(msgspec.json.encode([FeedEntry(sequence=n, answer=one) for n, one in enumerate(long, 1)]))
     assert ears.heard == long[1:] and link.after == 2
+
+
+def test_why_a_command_failed_is_heard_in_few_printable_words(post: Post, ears: Ears, link: Link) -> None:
+    """It becomes a row, and PostgreSQL takes no NUL: the operation would try to write it for ever."""
+    post.send(envelope("1"))
+    said = Answer(key="1", host="h", failure=Failure(code="stor\0age", message="a\0b" + "\x1b" * 100_000))
+    link.take(msgspec.json.encode([FeedEntry(sequence=1, answer=said)]))
+    (heard,) = ears.heard
+    assert heard.key == "1" and heard.failure.code == r"stor\x00age" and heard.failure.message.startswith(r"a\x00b")
+    assert heard.failure.message.isprintable() and len(heard.failure.message) < 10_000
+    assert post.letters() == []
 
 
 def test_a_listener_that_raises_gets_the_entry_again(post: Post, ears: Ears, link: Link) -> None:

@@ -5,6 +5,10 @@ their unit; times are seconds since the epoch.
 """
 
 from pileus.agent.commands.answers import (
+    CODE_CHARS,
+    MESSAGE_CHARS,
+    MOST_ENTRY_BYTES,
+    MOST_FEED_BYTES,
     Answer,
     Event,
     Failure,
@@ -83,9 +87,13 @@ from pileus.agent.commands.reports import (
 
 __all__ = [
     "CLOUD_HEADER",
+    "CODE_CHARS",
     "COMMANDS",
     "CONTRACT",
     "HOST_NAME",
+    "MESSAGE_CHARS",
+    "MOST_ENTRY_BYTES",
+    "MOST_FEED_BYTES",
     "NORTHBOUND_PORT",
     "AgentReport",
     "AgentSelf",

@@ -19,6 +19,10 @@ class Event(Spec, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
+CODE_CHARS, MESSAGE_CHARS = 64, 1000
+"""Of why a command failed, at most about: more than any of ours has, and little of what a feed or a fault may have."""
+
+
 class Failure(Spec, frozen=True, kw_only=True):
     """Why a command failed. `code` is stable, `message` is for people and may be shown to the server's owner.
 
@@ -70,6 +74,11 @@ class GuestEvent(Spec, frozen=True, kw_only=True):
     host: Word
     power_state: State
     at: Instant
+
+
+MOST_ENTRY_BYTES, MOST_FEED_BYTES = 1 << 20, 16 << 20
+"""Of one entry of an agent's feed, and of what it answers at a time: what a replica reads becomes rows, and several
+times as much memory."""
 
 
 class FeedEntry(Spec, frozen=True, kw_only=True):

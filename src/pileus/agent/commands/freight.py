@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from pileus.agent.commands.base import Count, Spec, Word
+
+MOST_EXTENTS = 100_000
+"""Of one disk: an agent tells smaller holes as data rather than more of them."""
+_Length = Annotated[int, Meta(ge=1, le=2**62)]
 
 
 class Wanted(Spec, frozen=True, kw_only=True):
@@ -52,4 +60,4 @@ class Extents(Spec, frozen=True, kw_only=True):
     """What an agent answers to another's GET /extents: where a disk has data (first byte, length), in their order."""
 
     size: Count
-    data: tuple[tuple[Count, Count], ...] = ()
+    data: Annotated[tuple[tuple[Count, _Length], ...], Meta(max_length=MOST_EXTENTS)] = ()

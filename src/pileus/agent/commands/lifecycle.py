@@ -27,6 +27,8 @@ class DiscardGuest(ServerCommand, frozen=True, kw_only=True):
 
     stash: bool = True
     """Whether what StashGuest set aside of it goes, too."""
+    to: str = ""
+    """The host that the server went to with its disks, on storage that both see: they stay, and are that host's."""
 
 
 class SnapshotGuest(ServerCommand, frozen=True, kw_only=True):

@@ -7,7 +7,9 @@ from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands
 
 
 class StartGuest(GuestCommand, frozen=True, kw_only=True):
-    """Power on a guest that BuildGuest made; memory that SuspendGuest saved is lost. Result: {"power_state": int}."""
+    """Power on a guest that BuildGuest made; memory that SuspendGuest saved is lost. As in every start, a disk that
+    another host had on shared storage is this one's from now on. Result: {"power_state": int}.
+    """
 
     method = "power_on"
 

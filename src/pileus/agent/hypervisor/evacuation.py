@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
-from pileus.agent.commands import GuestSpec, PowerState, PrepareGuest, TakeOverGuest
-from pileus.agent.errors import CommandFailed
+from pileus.agent.commands import PowerState, PrepareGuest, TakeOverGuest
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles, Holder
+from pileus.agent.storage.file import Holder
 from pileus.agent.timeline import Timeline
 
 
@@ -38,32 +36,10 @@ class EvacuationCommands(Guests):
             return {"shared": True}
 
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
-        """Note whose the disk is, have it stand on this host's image base; then define, plug and run afresh."""
+        """As a start, which makes a disk on shared storage this host's."""
         guest = command.guest
         with self._commanded(host, guest.server_id):
-            files = self._files.guest(guest.server_id)
             self._data.put(guest)
             if self._power(guest.server_id) == PowerState.RUNNING:
                 return self._settled(guest.server_id)
-            if command.shared:
-                base = self._base(guest, files, timeline)
-                with timeline.stage("take disk over"):
-                    self._clear(guest.server_id)  # of an earlier try, which waits for its ports
-                    moved.require_free(files)
-                    files.note_holder(guest.incarnation)
-                    moved.stand_on(files, base)
             return self._start_again(guest, command.plug_timeout_s, timeline, command.run)
-
-    def _base(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> Path:
-        """The image base that a disk on shared storage stands on, on this host.
-
-        Raises:
-            CommandFailed: it is of another image than the server's, and is not here.
-        """
-        named = files.base_name()
-        if guest.image is not None and named in (None, self._images.name(guest.image)):
-            return self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        found = self._images.path(named or "")
-        if not named or not found.exists():
-            raise CommandFailed("image-missing", "the image that the server's disk stands on is not on this host")
-        return found

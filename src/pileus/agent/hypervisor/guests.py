@@ -28,6 +28,7 @@ from pileus.agent.ids import checked_id
 from pileus.agent.images import ImageCache
 from pileus.agent.metadata import MetadataStore, paths
 from pileus.agent.network.base import Network
+from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
 from pileus.agent.timeline import Timeline
 
@@ -143,10 +144,36 @@ class Guests:
         files = self._files.guest(guest.server_id)
         if not files.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
+        if (holder := files.holder) and (holder.host, holder.incarnation) != (self._host, guest.incarnation):
+            self._take_disk_over(guest, files, timeline)
         files.make_console()
         with ThreadPoolExecutor(1, "network") as pool:
             prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
             return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
+
+    def _take_disk_over(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> None:
+        """Have a disk that another host had, on storage that both see, stand on this host's image base, and be this
+        host's once it does."""
+        base = self._base(guest, files, timeline)
+        with timeline.stage("take disk over"):
+            self._clear(guest.server_id)  # of an earlier try, which waits for its ports
+            moved.require_free(files)
+            moved.stand_on(files, base)
+            files.note_holder(guest.incarnation)
+
+    def _base(self, guest: GuestSpec, files: GuestFiles, timeline: Timeline) -> Path:
+        """The image base that a disk on shared storage stands on, on this host.
+
+        Raises:
+            CommandFailed: it is of another image than the server's, and is not here.
+        """
+        named = files.base_name()
+        if guest.image is not None and named in (None, self._images.name(guest.image)):
+            return self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
+        found = self._images.path(named or "")
+        if not named or not found.exists():
+            raise CommandFailed("image-missing", "the image that the server's disk stands on is not on this host")
+        return found
 
     def _make(
         self,

@@ -97,7 +97,7 @@ class LibvirtHypervisor(
         self._uploads = uploads or Uploads(None)
         self._peers = peers
         self._incoming = Incoming(self._daemon.meeting, self._daemon.socket)
-        self._steered = {}
+        self._steered, self._carried = {}, {}
 
     # --- the host ---------------------------------------------------------------------------------
 
@@ -188,9 +188,9 @@ class LibvirtHypervisor(
             files = self._files.guest(server_id)
             files.left(gone=self._here(server_id) is None)
             self._undefine(server_id)
-            files.give_up(command.incarnation)
+            files.give_up(command.incarnation, command.to)
             if command.stash:
-                self._files.aside(server_id).give_up(command.incarnation)
+                self._files.aside(server_id).give_up(command.incarnation, command.to)
             former = self._data.get(server_id)
             ports = former.ports if former else ()
             self._unplug(ports, timeline)

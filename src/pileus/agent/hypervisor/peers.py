@@ -37,7 +37,7 @@ class Peers(Protocol):
             keys: of that agent.
 
         Raises:
-            CommandFailed: "no-such-guest" (nothing is set aside there), "storage", "peer" (the host does not answer).
+            CommandFailed: "storage", "peer" (the host does not answer, or refuses: nothing is set aside there).
         """
 
     def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:

@@ -187,12 +187,17 @@ class GuestFiles:
         holder = self.holder
         return bool(holder and holder.host and self._host and holder.host != self._host)
 
-    def give_up(self, incarnation: int) -> None:
-        """Remove everything that is this incarnation's, or an older one's, of this host. Idempotent."""
-        newer = (holder := self.holder) is not None and 0 < incarnation < holder.incarnation
-        if not self.anothers and not newer:
-            if self.directory.exists():  # or what is promised is set aside
-                self.promise("")
+    def give_up(self, incarnation: int, to: str = "") -> None:
+        """Remove everything that is this incarnation's, or an older one's, of this host; or have it be the host's that
+        is named. Idempotent."""
+        holder = self.holder
+        newer = holder is not None and 0 < incarnation < holder.incarnation
+        if self.anothers or newer or not self.directory.exists():  # what is promised may be set aside
+            return
+        if to:
+            self.note_holder(incarnation, to)
+        else:
+            self.promise("")
             self.remove()
 
     def user(self) -> int | None:

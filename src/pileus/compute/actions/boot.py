@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
-
 from pileus.agent.commands import BuildGuest
 from pileus.compute import notifications, scheduler, spec
 from pileus.compute.action import action
@@ -13,12 +11,16 @@ from pileus.compute.actions.building import Way, build_on_some_host
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, BUILDING, ERROR
 from pileus.db import Session, utcnow
+from pileus.db.among import among
+from pileus.db.reading import Reader
 from pileus.jsontypes import Values
 from pileus.network import server_ports
 from pileus.network.server_ports import Want
 from pileus.operations import CommandError, Operation, Origin, recorded
 from pileus.operations.groups import apart, grouped
 
+_SERVERS = Reader(Server)
+_NAMED = _SERVERS.query.where(among(Server.id, "ids"))
 SHOWS = ("scheduling", "networking", "spawning")
 
 
@@ -58,8 +60,8 @@ def allocate_network(session: Session, calls: list[tuple[Any, ...]]) -> list[Val
     Args:
         calls: (server id, host, the request's origin) of each.
     """
-    rows = session.scalars(select(Server).where(Server.id.in_([server_id for server_id, _, _ in calls])))
-    servers = {row.id: row for row in rows}
+    ids = [server_id for server_id, _, _ in calls]
+    servers = {row.id: row for row in _SERVERS.fetch(session, _NAMED, {"ids": ids})}
     wants = [_want(servers[server_id], host, origin) for server_id, host, origin in calls]
     made = apart(session, wants, server_ports.allocate)
     given = [

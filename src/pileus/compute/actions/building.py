@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from pileus.compute import scheduler, spec
+from pileus.compute import owing, scheduler, spec
 from pileus.compute.actions.attempts import on_some_host
+from pileus.db import Session
 from pileus.jsontypes import Values
 from pileus.operations import Asked, Operation, Owed
 from pileus.operations.steps import StepFunction
@@ -31,7 +32,9 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_on_some_host(op: Operation, server_id: str, way: Way) -> Values:
-    """Claim the best host and build the guest there; a host that fails is left for the next best.
+    """Claim the best host and build the guest there; a host that fails is left for the next best. One that does not say
+    that nothing is left there is the last that is tried: two guests of one server are never made, of one identity
+    and, on shared storage, with one disk.
 
     Returns:
         What the host answered.
@@ -48,13 +51,19 @@ def build_on_some_host(op: Operation, server_id: str, way: Way) -> Values:
 
     def use(placed: Values) -> Values:
         host, incarnation = placed["host"], placed.get("incarnation", 0)  # release 0001 journaled none
-        discard = spec.discard.owed(server_id=server_id, incarnation=incarnation)
+        discard = spec.discard.owed(server_id=server_id, incarnation=incarnation, may_run=True)
         build = Asked("build guest", host, way.build, undo=discard, deadline_s=way.deadline_s)
         op.step(name, connect, server_id, host, op.origin, undo=way.disconnect, then=building, ahead=build)
         return op.ask(build)
 
     def leave() -> bool:
-        op.step("leave host", scheduler.release, server_id, then=placing)
-        return True
+        left = op.step("leave host", leave_host, server_id, then=placing)
+        return bool(left.get("again", True))  # release 0008 journaled none
 
     return on_some_host(op, way.attempts, place, use, leave, "Building")
+
+
+def leave_host(session: Session, server_id: str) -> Values:
+    """The server is on no host; returns {"again": whether another may be tried}."""
+    scheduler.release(session, server_id)
+    return {"again": owing.hindrance(session, server_id, None) is None}

@@ -43,18 +43,18 @@ def delete(op: Operation, server_id: str) -> None:
 
 
 def discard_guest(
-    op: Operation, server_id: str, host: str, incarnation: int, *, condemned: bool = False
+    op: Operation, server_id: str, host: str, incarnation: int, *, condemned: bool = False, kept: bool = False
 ) -> LeftBehind | None:
     """Have a guest removed from a host; one that does not answer is to be owed what is given back.
 
     Args:
         incarnation: of the guest; older ones go with it.
-        condemned: nobody needs the guest any more: so is one that cannot do it now.
+        condemned: nobody needs the guest any more: so is one that cannot do it now. kept: see spec.discard.
 
     Raises:
         CommandError: the host said why it could not.
     """
-    discard = spec.discard.owed(server_id=server_id, incarnation=incarnation)
+    discard = spec.discard.owed(server_id=server_id, incarnation=incarnation, kept=kept)
     try:
         op.command("discard guest", host, discard)
     except CommandError as error:

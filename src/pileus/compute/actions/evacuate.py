@@ -95,22 +95,31 @@ def evacuate(
     op.step("record state", _arrived, server_id, run, done, last=True)
 
 
-@evacuate.prepared
-def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
-    """Raises Invalid: its host is in use, or the one that is asked for is its own. NotFound: there is none such."""
-    host, shared = body.get("host"), None
-    if not asks.at_least("2.14"):
-        shared = truth(body["onSharedStorage"])
-    # Up to 2.28 a host that was named was not asked about.
-    forced = truth(body.get("force", False)) if asks.at_least("2.29") else host is not None
-    if forced and host is None:
+@evacuate.judged
+def _judge(session: Session, server: Server, body: Values, asks: Requester) -> None:
+    """Raises Invalid: it contradicts itself, or names the server's own host. NotFound: there is no such host."""
+    host = body.get("host")
+    if truth(body.get("force", False)) and host is None:
         raise Invalid("Can't force to a non-provided destination")
-    if shared and "adminPass" in body:
+    if _shared(body) and "adminPass" in body:
         raise Invalid("admin password can't be changed on existing disk")
     if host is not None and session.get(Host, host) is None:
         raise NotFound(f"Compute host {host} not found.")
-    if host == server.host:
+    if host is not None and host == server.host:
         raise Invalid("The target host can't be the same one.")
+
+
+def _shared(body: Values) -> bool | None:
+    """Whether its disk is said to be on shared storage; nothing is said of that from 2.14 on."""
+    return truth(body["onSharedStorage"]) if "onSharedStorage" in body else None
+
+
+@evacuate.prepared
+def _prepare(session: Session, server: Server, body: Values, asks: Requester) -> Arguments:
+    """Raises Invalid: its host is in use."""
+    host, shared = body.get("host"), _shared(body)
+    # Up to 2.28 a host that was named was not asked about.
+    forced = truth(body.get("force", False)) if asks.at_least("2.29") else host is not None
     evacuations.require_dead(session, server.host)
     server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
     move = migrations.begin(session, server, EVACUATION, asks)

@@ -6,7 +6,7 @@ import msgspec
 
 from pileus.agent.commands import AttachPort
 from pileus.api import Requester, Values
-from pileus.compute import servers, spec
+from pileus.compute import owing, servers, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
@@ -14,7 +14,7 @@ from pileus.compute.states import ACTIVE, PAUSED, STOPPED
 from pileus.db import Session
 from pileus.errors import Conflict, NotFound
 from pileus.network import requests, server_ports, wiring
-from pileus.operations import Arguments, Operation, Origin, Owed, debts, recorded
+from pileus.operations import Arguments, Operation, Origin, Owed, recorded
 
 _RULE = "os_compute_api:os-attach-interfaces:"
 DETACH_S = 60.0
@@ -67,7 +67,8 @@ def _attach(session: Session, server: Server, body: Values, asks: Requester) -> 
     found = requests.validate(session, asks, networks, server.project_id)
     if not found:
         raise Conflict(f"No network is there that an interface of instance {server.id} could be on.")
-    _require_settled(session, found[0].port_id)
+    if found[0].port_id:
+        owing.plugged(session, found[0].port_id)
     port = server_ports.attach(session, server.id, server.project_id, found[0], server.hostname, asks)
     return attach_interface.arguments(server.id, port.id, asks.settings.plug_timeout_s)
 
@@ -86,16 +87,9 @@ def _detach(session: Session, server: Server, body: Values, asks: Requester) -> 
         server_ports.one_of_server(session, server.id, port_id)
     except NotFound:
         raise NotFound(f"Instance {server.id} does not have a port with id {port_id}") from None
-    _require_settled(session, port_id)
+    owing.plugged(session, port_id)
     timeout_s = asks.settings.plug_timeout_s
     return detach_interface.arguments(server.id, port_id, host=server.host or "", plug_timeout_s=timeout_s)
-
-
-def _require_settled(session: Session, port_id: str | None) -> None:
-    """What a host still owes to a port would undo what is asked for now; raises Conflict."""
-    names = (spec.detach_port.name, spec.plug_again.name)
-    if port_id and any(one["port_id"] == port_id for one in debts.arguments_of(session, names)):
-        raise Conflict(f"Port {port_id} is still being plugged or unplugged.", "PortInUse")
 
 
 # --- steps --------------------------------------------------------------------------------------------------

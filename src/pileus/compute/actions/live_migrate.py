@@ -14,7 +14,7 @@ from sqlalchemy import select
 from pileus.agent.commands import Arrival, Arrived, Departure, Gone, PowerState, Stayed, StayGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import hosts, live_moves, migrations, notifications, schemas, servers, spec
+from pileus.compute import hosts, live_moves, migrations, notifications, owing, schemas, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.incarnations import Incarnations
@@ -22,7 +22,8 @@ from pileus.compute.migration_model import LIVE
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE, MIGRATING, PAUSED
+from pileus.compute.states import ACTIVE, ERROR, MIGRATING, PAUSED
+from pileus.compute.unnamed import unnamed
 from pileus.db import Session
 from pileus.errors import Invalid
 from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
@@ -34,7 +35,7 @@ LONGEST_S = 7 * 86400.0
 AGAIN_S, SELDOM_S = 30.0, 600.0
 """How long it is waited before hosts are asked again: at first, and at most."""
 _HOST = schemas.HOST | {"type": ["string", "null"]}  # of `nullable` a client hears less of what is wrong
-_AUTO: Values = {"enum": [True, False, "auto", "true", "false", "True", "False"]}
+_AUTO: Values = {"anyOf": [BOOLEAN, {"const": "auto"}]}
 _NEW = obj(["block_migration", "host"], block_migration=_AUTO, host=_HOST)
 _BODY = changed(
     obj(["block_migration", "disk_over_commit", "host"], block_migration=BOOLEAN, disk_over_commit=BOOLEAN, host=_HOST),
@@ -44,7 +45,10 @@ _BODY = changed(
 )
 
 
-def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+def _failed(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
+    """One that left its source, and is not where it went by our rows, is in error: nothing of it is discarded."""
+    if any(move.type == LIVE for move in migrations.all_open(session, [server.id])):
+        server.vm_state = ERROR
     notifications.action(session, server, origin, "live_migration_rollback.end", error)
 
 
@@ -57,7 +61,8 @@ def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str
     when={ACTIVE, PAUSED},
     during=(MIGRATING,),
     then=None,
-    also=_tell,
+    unhindered=owing.settled,
+    also=_failed,
 )
 def live_migrate(
     op: Operation,
@@ -92,12 +97,11 @@ def live_migrate(
         ahead=leave,
     )
     departure = op.ask(leave)
-    dest, run = placed["host"], departure.get("power_state") != PowerState.PAUSED
+    dest = placed["host"]
     arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
     command = live_moves.migrate_guest.owed(
-        server_id=server_id, incarnation=guests.source, to=dest, departure=departure, arrival=arrival, run=run,
-        timeout_s=timeout_s, force=hold,
-    )  # fmt: skip
+        server_id=server_id, move_id=move_id, departure=departure, arrival=arrival, timeout_s=timeout_s, force=hold
+    )
     migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
     op.step(
         "bind ports",
@@ -113,8 +117,9 @@ def live_migrate(
     except CommandError as error:
         if _still_there(op, server_id, source, dest, guests):
             raise error
-    op.step("move server", live_moves.go, server_id, move_id, op.origin, forward=True)
-    _settle_in(op, server_id, move_id, source, dest, guests, run)
+    op.step("leave source", live_moves.left, forward=True)
+    op.step("move server", live_moves.go, server_id, move_id, op.origin)
+    _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
 
 
 def _leaving(server_id: str, move_id: int, source: str, guests: Incarnations) -> Asked:
@@ -136,43 +141,58 @@ def _awaiting(
 
 
 def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: Incarnations) -> bool:
-    """Whether the source still has the guest."""
+    """Whether the source still has the guest; only hosts that can answer are asked, so that waiting writes little."""
     look = spec.owed(StayGuest, server_id=server_id)
     other = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=False)
     again_s = AGAIN_S
     while True:
+        known = op.step("look for hosts", live_moves.look_for, source, dest)
         with suppress(CommandError):
-            return bool(op.command("find on source", source, look, result=Stayed)["here"])
+            if known["source"]:
+                return bool(op.command("find on source", source, look, result=Stayed)["here"])
         with suppress(CommandError):
-            found = op.command("find on destination", dest, other, result=Arrived)
-            if found.get("power_state") == PowerState.RUNNING:
+            found = op.command("find on destination", dest, other, result=Arrived) if known["dest"] else None
+            if found and found.get("power_state") == PowerState.RUNNING:
                 return False  # it was let run because the source had none
-            if not found.get("complete"):
+            if found and not found.get("complete"):
                 return True  # nor will it ever be
+            if found and known["dead"]:
+                return False
         op.sleep("wait for hosts", again_s)
         again_s = min(2 * again_s, SELDOM_S)
 
 
 def _settle_in(
-    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, run: bool
+    op: Operation, server_id: str, move_id: int, source: str, dest: str, guests: Incarnations, kept: bool
 ) -> None:
-    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed."""
-    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=run)
+    """The guest goes on where it is now, and its former host forgets it; what cannot be told them now is owed.
+
+    Args:
+        kept: it has its disks still, on storage that both share.
+    """
+    arrive = live_moves.arrive_guest.owed(server_id=server_id, incarnation=guests.dest, run=True)
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, source, guests.source, condemned=True)
-    owing = {"arrive": not done, "discard": left is not None}
-    op.step("record state", _moved, server_id, move_id, run, done, owing, op.origin, last=True)
+    left = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
+    left_open = {"arrive": not done, "discard": left is not None, "kept": kept}
+    op.step("record state", _moved, server_id, move_id, done, left_open, op.origin, last=True)
 
 
-def _moved(
-    session: Session, server_id: str, move_id: int, run: bool, done: Values, owing: Values, origin: Origin
-) -> Values:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, left: Values, origin: Origin) -> Values:
     """The guest is there."""
     with live_migrate.arriving(session, server_id, done) as server:
         server.power_state = done.get("power_state", server.power_state)
-        return live_moves.finish(session, server, move_id, run, owing, origin)
+        return live_moves.finish(session, server, move_id, left, origin)
+
+
+@live_migrate.judged
+def _judge(session: Session, server: Server, body: Values, asks: Requester) -> None:
+    """Raises Forbidden: asking for a host is. Invalid: none is asked for, which is to be forced."""
+    if body["host"] is not None:
+        asks.require(_RULE + ":host", servers.target(server))
+    elif truth(body.get("force", False)):
+        raise Invalid("Can't force to a non-provided destination")
 
 
 @live_migrate.prepared
@@ -180,11 +200,10 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     """Before 2.34 what is known beforehand is said at once; later it is found out on the way.
 
     Raises:
-        Invalid: the host that is asked for is none, or (before 2.34) cannot be gone to. Forbidden: asking for one is.
+        Invalid: the host that is asked for is none, or (before 2.34) cannot be gone to.
     """
     host = body["host"]
     if host is not None:
-        asks.require(_RULE + ":host", servers.target(server))
         hosts.named(session, host)
     if not asks.at_least("2.34"):
         _check(session, server, host)
@@ -196,7 +215,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
         move.id,
         source=move.source_host,
         host=host,
-        force=host is not None and truth(str(body.get("force", False))),
+        force=truth(body.get("force", False)) if asks.at_least("2.30") else host is not None,
         block=None if block == "auto" else truth(block),
         set_aside=server.next_incarnation,
         timeout_s=settings.live_migration_completion_timeout * max(2.0, gib),
@@ -211,7 +230,8 @@ def _check(session: Session, server: Server, host: str | None) -> None:
     source, *others = (session.get(Host, name) for name in (server.host, *((host,) if host else ())))
     for one in (source, *others):
         if one is None or not one.alive:
-            raise Invalid(f"Compute service of {one.name if one else server.host} is unavailable at this time.")
+            said = f"Compute service of {one.name if one else server.host} is unavailable at this time."
+            raise Invalid(said if host else unnamed(session, said))  # who names a host may see them
     if host is None:
         rest = session.scalars(select(Host).where(Host.name != server.host, Host.disabled.is_(False)))
         if not any(one.alive for one in rest):

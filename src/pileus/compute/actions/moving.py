@@ -103,5 +103,5 @@ class Trip(msgspec.Struct):
             run=self.run,
             plug_timeout_s=self.plug_timeout_s,
         )
-        gone = spec.discard.owed(server_id=self.server_id, incarnation=self.guests.dest, stash=False)
+        gone = spec.discard.owed(server_id=self.server_id, incarnation=self.guests.dest, stash=False, may_run=True)
         return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pileus.agent.commands import PauseGuest, ResumeGuest, SuspendGuest, UnpauseGuest
-from pileus.compute import servers, spec
+from pileus.compute import owing, servers, spec
 from pileus.compute.action import action
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.states import ACTIVE, PAUSED, SUSPENDED
@@ -20,7 +20,14 @@ def pause(op: Operation, server_id: str) -> None:
     pause.arrive(op, server_id, done)
 
 
-@action("unpause", rule="os_compute_api:os-pause-server:unpause", when={PAUSED}, during=("unpausing",), then=ACTIVE)
+@action(
+    "unpause",
+    rule="os_compute_api:os-pause-server:unpause",
+    when={PAUSED},
+    during=("unpausing",),
+    then=ACTIVE,
+    unhindered=owing.alone,
+)
 def unpause(op: Operation, server_id: str) -> None:
     """The guest goes on."""
     done = op.command("unpause guest", servers.host_of(server_id), spec.owed(UnpauseGuest, server_id=server_id))
@@ -43,6 +50,7 @@ def suspend(op: Operation, server_id: str) -> None:
     when={SUSPENDED},
     during=("resuming",),
     then=ACTIVE,
+    unhindered=owing.alone,
 )
 def resume(op: Operation, server_id: str, plug_timeout_s: float) -> None:
     """The guest goes on from its saved memory, once its ports are up."""

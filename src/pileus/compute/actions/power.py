@@ -5,7 +5,7 @@ from __future__ import annotations
 from pileus.agent.commands import RebootGuest, StartGuest, StopGuest
 from pileus.api import Requester, Values
 from pileus.api.schema import obj
-from pileus.compute import servers, spec
+from pileus.compute import owing, servers, spec
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
@@ -28,7 +28,14 @@ def stop(op: Operation, server_id: str, timeout_s: float) -> None:
 stop.prepared(lambda session, server, body, asks: stop.arguments(server.id, asks.settings.shutdown_timeout_s))
 
 
-@action("os-start", rule=_RULE + "start", when={STOPPED}, during=("powering-on",), then=ACTIVE)
+@action(
+    "os-start",
+    rule=_RULE + "start",
+    when={STOPPED},
+    during=("powering-on",),
+    then=ACTIVE,
+    unhindered=owing.alone,
+)
 def start(op: Operation, server_id: str, plug_timeout_s: float) -> None:
     """From SHUTOFF, with a fresh definition."""
     command = spec.owed(StartGuest, server_id=server_id, plug_timeout_s=plug_timeout_s)
@@ -52,13 +59,23 @@ def _is_hard(body: object) -> bool:
     failed=ERROR,
     body=REBOOT,
     fits=_is_hard,
+    unhindered=owing.alone,
 )
 def reboot_hard(op: Operation, server_id: str, timeout_s: float) -> None:
     """Power cycle with a fresh definition; mends a server in ERROR."""
     reboot_hard.arrive(op, server_id, _reboot(op, server_id, timeout_s, hard=True))
 
 
-@action("reboot", name="reboot", rule=_RULE + "reboot", when={ACTIVE}, during=(REBOOTING,), then=ACTIVE, body=REBOOT)
+@action(
+    "reboot",
+    name="reboot",
+    rule=_RULE + "reboot",
+    when={ACTIVE},
+    during=(REBOOTING,),
+    then=ACTIVE,
+    body=REBOOT,
+    unhindered=owing.alone,
+)
 def reboot_soft(op: Operation, server_id: str, timeout_s: float) -> None:
     """Ask the guest; one that does not answer is power cycled."""
     reboot_soft.arrive(op, server_id, _reboot(op, server_id, timeout_s, hard=False))

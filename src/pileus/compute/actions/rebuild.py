@@ -5,7 +5,7 @@ from __future__ import annotations
 from pileus.agent.commands import BuildGuest, StopGuest
 from pileus.api import Requester, Values, changed, since
 from pileus.api.schema import BOOLEAN, NAME, nullable, obj
-from pileus.compute import metadata, requested, schemas, servers, spec, views
+from pileus.compute import metadata, owing, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.model import Server
 from pileus.compute.parameters import PRINTABLE_NAME, SLACK_S
@@ -56,6 +56,7 @@ _COLUMNS = {
     during=(REBUILDING, REBUILD_SPAWNING),
     then={ACTIVE: ACTIVE, STOPPED: STOPPED, ERROR: ACTIVE},
     failed=ERROR,
+    unhindered=owing.alone,
     answer=views.rebuilt,
 )
 def rebuild(

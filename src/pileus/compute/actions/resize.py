@@ -18,6 +18,7 @@ from pileus.compute import (
     hosts,
     migrations,
     notifications,
+    owing,
     quotas,
     requested,
     schemas,
@@ -37,10 +38,9 @@ from pileus.compute.migration_model import (
     UNCONFIRMED,
     Migration,
 )
-from pileus.compute.model import Server
+from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.scheduler import Destination
-from pileus.compute.snapshots import FlavorSnapshot
 from pileus.compute.states import (
     ACTIVE,
     ADOPTED,
@@ -101,11 +101,13 @@ def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str
 resize = action(
     "resize",
     rule=_SERVERS + "resize",
+    asks=(_SERVERS + "create:zero_disk_flavor",),
     name="resize",
     body=obj(["flavorRef"], **_RESIZE),
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     counts=True,
     also=_tell,
 )(_move)
@@ -114,10 +116,11 @@ migrate = action(
     rule=_MIGRATE,
     name="migrate",
     asks=(_MIGRATE + ":host",),
-    body=changed({}, v2_56=nullable(obj(host=schemas.HOST))),
+    body=changed({}, v2_56=nullable(obj(host=nullable(schemas.HOST)))),
     when={ACTIVE, STOPPED},
     during=RESIZING,
     then=RESIZED,
+    unhindered=owing.settled,
     also=_tell,
 )(_move)
 
@@ -127,12 +130,14 @@ def _resizing(session: Session, server: Server, body: Values, asks: Requester) -
     """Take the quota of what the flavor has more.
 
     Raises:
-        Invalid: the flavor is none that the server can get. QuotaExceeded.
+        Conflict: its host is down. Invalid: the flavor is none that the server can get. QuotaExceeded. Forbidden.
     """
+    hosts.require_up(session, server.host)
     flavor = flavors.snapshot(requested.usable_flavor(session, asks, body["flavorRef"]))
-    _check_sizes(server.flavor, flavor)
+    requested.check_sizes(server.flavor, flavor)
     more = (flavor.vcpus - server.flavor.vcpus, flavor.ram - server.flavor.ram)
     quotas.take_difference(session, server.project_id, *more)
+    requested.check_fit(asks, flavor, server.image, servers.target(server))
     server.disk_config = body.get("OS-DCF:diskConfig", server.disk_config)
     move = migrations.begin(session, server, RESIZE, asks, flavor)
     excluded = [] if asks.settings.allow_resize_to_same_host else [move.source_host]
@@ -141,10 +146,13 @@ def _resizing(session: Session, server: Server, body: Values, asks: Requester) -
 
 @migrate.prepared
 def _migrating(session: Session, server: Server, body: object, asks: Requester) -> Arguments:
-    """Raises Invalid: the host that is asked for is none, or the server's own. Forbidden: asking for one is."""
+    """Raises Invalid: the host that is asked for is none, or the server's own. Forbidden: asking for one is. Conflict:
+    its host is down."""
     host = body.get("host") if isinstance(body, dict) and asks.at_least("2.56") else None
     if host is not None:
         asks.require(_MIGRATE + ":host", servers.target(server))
+    hosts.require_up(session, server.host)
+    if host is not None:
         hosts.named(session, host)
         if host == server.host:
             raise Invalid("Cannot migrate to the host where the server exists.")
@@ -165,17 +173,6 @@ def _arguments(server: Server, move: Migration, excluded: list[str], host: str |
         plug_timeout_s=asks.settings.plug_timeout_s,
         attempts=1 if host else asks.settings.build_attempts,
     )
-
-
-def _check_sizes(old: FlavorSnapshot, new: FlavorSnapshot) -> None:
-    """Raises Invalid: it is the same flavor, or disks would shrink."""
-    why = "Server disk was unable to be resized because: "
-    if new.disk == 0 and old.disk != 0:
-        raise Invalid(why + "Resize to zero disk flavor is not allowed.")
-    if new.id == old.id:
-        raise Invalid("When resizing, instances must change flavor!")
-    if new.disk < old.disk or new.ephemeral < old.ephemeral:
-        raise Invalid(why + "Resize to a smaller disk is not allowed.")
 
 
 resize.undone(migrations.given_up)
@@ -286,7 +283,8 @@ def _reverted(session: Session, server_id: str, move_id: int, done: Values, orig
 
 
 def confirm_due(db: Database, after_s: float) -> int:
-    """Confirm what was moved and not confirmed for so many seconds (0: never); returns how many servers.
+    """Confirm what was moved and not confirmed for so many seconds (0: never); returns how many servers. One whose host
+    is away waits for it: what is set aside may be all that is left of it.
 
     Replicas may do it at once: an operation has its server to itself.
     """
@@ -301,7 +299,8 @@ def confirm_due(db: Database, after_s: float) -> int:
 def _confirm_by_itself(db: Database, server_id: str) -> bool:
     with suppress(Busy, Contended, Invalid), db.write() as session:
         server = servers.held(session, server_id)
-        if server is not None and server.vm_state == RESIZED:
+        host = session.get(Host, server.host) if server is not None else None
+        if server is not None and server.vm_state == RESIZED and host is not None and host.alive:
             start(session, confirm_resize.kind, servers.own_origin(server), _confirmation(session, server))
             return True
     return False

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pileus.agent.commands import PowerState, SnapshotGuest, StartGuest, StopGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import NAME, nullable, obj
-from pileus.compute import hosts, requested, scheduler, servers, spec, zones
+from pileus.compute import hosts, owing, requested, scheduler, servers, spec, zones
 from pileus.compute.action import NOTHING, action
 from pileus.compute.actions import image
 from pileus.compute.actions.building import Way, build_on_some_host
@@ -28,7 +28,7 @@ _RULE = "os_compute_api:os-shelve:"
 _TO_HOST = _RULE + "unshelve_to_host"
 SHELVING, UPLOADING, OFFLOADING = "shelving", "shelving_image_uploading", "shelving_offloading"
 UNSHELVING, SPAWNING = "unshelving", "spawning"
-_WHERE = obj(availability_zone=nullable(NAME), host=NAME) | {"minProperties": 1}
+_WHERE = obj(availability_zone=nullable(NAME), host=NAME)
 UNSHELVE = changed(
     NOTHING,
     v2_77=nullable(obj(["availability_zone"], availability_zone=NAME)),
@@ -45,6 +45,7 @@ UNSHELVE = changed(
     when={ACTIVE, STOPPED, PAUSED, SUSPENDED},
     during=(SHELVING, UPLOADING, OFFLOADING),
     then=SHELVED,
+    unhindered=owing.alone,  # it is started again where its image comes to nothing
 )
 def shelve(
     op: Operation,
@@ -203,6 +204,7 @@ def offload(session: Session, server_id: str) -> None:
     during=(UNSHELVING, SPAWNING),
     then=ACTIVE,
     placed=False,
+    unhindered=owing.alone,
 )
 def unshelve(
     op: Operation, server_id: str, image: Values | None, attempts: int, plug_timeout_s: float, deadline_s: float
@@ -241,8 +243,8 @@ def _unshelve(session: Session, server: Server, body: Values | None, asks: Reque
         source = {"image_id": found.id, "image": msgspec.to_builtins(requested.image_snapshot(settings, found))}
     elif where:
         raise Conflict(
-            f"Specifying an availability zone or a host when unshelving instance {server.id} with status "
-            f"'{server.vm_state}' is not supported. The instance status must be SHELVED_OFFLOADED."
+            f'Specifying an availability zone or a host when unshelving server "{server.id}" with status '
+            f'"{server.vm_state}" is not supported. The server status must be SHELVED_OFFLOADED.'
         )
     return unshelve.arguments(
         server.id,

@@ -107,7 +107,7 @@ class Journal(Resource[OperationRow]):
         return {} if row is None else servers.target(_server(ctx, row.subject_id))
 
     def absent(self, ctx: Context, key: str) -> PileusError:
-        return NotFound(f"Action for request_id {key} not found.")
+        return NotFound(f"Action {key} not found")
 
 
 _CHANGED: Any = func.coalesce(OperationRow.finished_at, OperationRow.created_at)

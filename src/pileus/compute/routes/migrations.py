@@ -12,7 +12,8 @@ from pileus.api.filters import equals, from_version
 from pileus.api.schema import ANY_PARAM, DIGITS
 from pileus.api.style import callers
 from pileus.compute import views
-from pileus.compute.migration_model import Migration
+from pileus.compute.links import links
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
 from pileus.compute.parameters import ANY
 from pileus.compute.style import STYLE, changes
 from pileus.values import truth
@@ -36,7 +37,7 @@ LIST = Schema.params(
 
 
 def view(ctx: Context, move: Migration) -> Values:
-    """A move; the names of hosts are shown to those who may see them."""
+    """A move; the names of hosts are shown to those who may see them, links where it can be looked at by itself."""
     shown = views.migration(ctx, move, named=ctx.allows(HOSTS)) | {
         "instance_uuid": move.server_id,
         "old_instance_type_id": _number(move.old_flavor.id),
@@ -44,6 +45,8 @@ def view(ctx: Context, move: Migration) -> Values:
     }
     if ctx.at_least("2.23"):
         shown["migration_type"] = move.type
+        if move.type == LIVE and move.status in LIVE_OPEN:
+            shown["links"] = links(ctx, "servers", move.server_id, "migrations", str(move.id))
     return shown
 
 
@@ -53,8 +56,11 @@ def _number(flavor_id: str) -> int:
 
 
 def _listed(ctx: Context) -> Sequence[ColumnElement[bool]]:
-    """Those that the caller's project asked for; all, if the policy lets him see others'."""
-    return () if ctx.allows(ALL_PROJECTS) else (callers(Migration.project_id),)
+    """Those that the caller's project asked for, if the request says so (2.80); all, to who may see others'."""
+    if ctx.at_least("2.80") and ctx.param("project_id") == ctx.project_id:
+        return (callers(Migration.project_id),)
+    ctx.require(ALL_PROJECTS)
+    return ()
 
 
 def _host(ctx: Context, values: Sequence[str]) -> ColumnElement[bool]:

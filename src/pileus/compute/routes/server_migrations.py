@@ -22,6 +22,14 @@ _HOSTS = _RULE + "index:host"
 def _view(ctx: Context, move: Migration, named: bool = True) -> Values:
     return views.migration(ctx, move, named=named) | {
         "server_uuid": move.server_id,
+        **_progress(move),
+    }
+
+
+def _progress(move: Migration) -> Values:
+    """How far it is, in bytes; null until its source has told."""
+    told = move.memory_total or move.disk_total
+    amounts = {
         "memory_total_bytes": move.memory_total,
         "memory_processed_bytes": move.memory_done,
         "memory_remaining_bytes": move.memory_total - move.memory_done,
@@ -29,6 +37,7 @@ def _view(ctx: Context, move: Migration, named: bool = True) -> Values:
         "disk_processed_bytes": move.disk_done,
         "disk_remaining_bytes": move.disk_total - move.disk_done,
     }
+    return amounts if told else dict.fromkeys(amounts)
 
 
 @routes.get(_ALL, policy=_RULE + "index", asks=(_HOSTS,), deferred=True, since="2.23", query=NO_QUERY_LATE)
@@ -64,7 +73,8 @@ def abort(ctx: Context, server_id: str, migration_id: str) -> None:
 
 
 def _steer(ctx: Context, server_id: str, number: str, wanted: Steering, verb: str, when: Collection[str]) -> None:
-    """Write it down, then tell the source; one that has nothing to steer any more is at its end as it is."""
+    """Write it down, then tell the source what it has to hear at once; one that has nothing to steer any more is at its
+    end as it is."""
     with ctx.cloud.db.write() as session:
         server = servers.find(session, ctx, server_id, _RULE + verb, lock=True)
         told = server_migrations.steer(session, server, number, wanted, when, ctx)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pileus.agent import peers
+from pileus.agent.commands import DropStash
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.cold_moves import ColdMoveCommands
 from pileus.agent.images import ImageCache
 from pileus.agent.storage import moved
 from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.timeline import Timeline
 from tests.unit.agent.specs import SERVER
 
 
@@ -19,7 +22,8 @@ class Here(ColdMoveCommands):
     """A host of which only the files matter."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = InstanceFiles(folder / "instances", host="here")
+        self._host = "here"
+        self._files = InstanceFiles(folder / "instances", host=self._host)
         self._images = ImageCache(folder / "images")
 
 
@@ -68,6 +72,25 @@ def test_what_is_set_aside(here: Here, files: GuestFiles) -> None:
     (aside.directory / "aside").write_text("4 there")
     with pytest.raises(CommandFailed):
         here.handed_over("there", SERVER, "disk")
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_drop_that_is_owed_since_long_revokes_no_later_promise(here: Here, files: GuestFiles, aside: bool) -> None:
+    if aside:
+        shutil.copytree(files.directory, here._files.aside(SERVER).directory)
+        moved.note(here._files.aside(SERVER), 2, "there")
+    files.note_holder(5, leaving="there")
+    here.drop_stash("here", DropStash(server_id=SERVER, incarnation=2), Timeline())
+    assert here.handed_over("there", SERVER, "disk.config") == files.config_drive
+    assert not here._files.aside(SERVER).directory.exists()
+
+
+def test_what_is_dropped_is_promised_to_nobody(here: Here, files: GuestFiles) -> None:
+    aside = here._files.aside(SERVER)
+    moved.note(files, 2, "there")
+    moved.set_aside(files, aside)
+    here.drop_stash("here", DropStash(server_id=SERVER, incarnation=2), Timeline())
+    assert not aside.directory.exists() and not aside.is_promised("there")
 
 
 def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:

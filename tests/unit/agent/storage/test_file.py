@@ -242,6 +242,22 @@ def test_a_guest_that_is_gone_leaves_with_its_files(two: tuple[InstanceFiles, In
     assert other.guest(SERVER).directory.exists() == gone
 
 
+def test_what_a_server_went_on_with_is_given_to_its_host(two: tuple[InstanceFiles, InstanceFiles]) -> None:
+    one, other = two
+    one.guest(SERVER).make_directory(3)
+    one.guest(SERVER).note_holder(3, leaving="two")
+    other.guest(SERVER).give_up(9, "three")
+    assert one.guest(SERVER).holder == Holder("one", 3, "two"), "it is not the other's to give"
+    for _ in range(2):
+        one.guest(SERVER).give_up(3, "two")
+        assert other.guest(SERVER).holder == Holder("two", 3) and (one.known(), other.known()) == ([], [SERVER])
+    other.guest(SERVER).note_holder(4)
+    other.guest(SERVER).give_up(3, "one")
+    assert other.guest(SERVER).holder == Holder("two", 4), "a newer guest's stays"
+    other.guest(SERVER).give_up(4)
+    assert not other.guest(SERVER).directory.exists()
+
+
 def test_what_nobody_is_noted_for_is_everybodys(two: tuple[InstanceFiles, InstanceFiles]) -> None:
     one, other = two
     one.guest(SERVER).directory.mkdir()

@@ -314,6 +314,30 @@ def test_one_that_does_not_start_there_is_in_error_there(lost: Lost) -> None:
     assert lost.owed() == [(lost.source, "discard guest", 1)] and list(lost.claims()) == [lost.id]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_source_that_is_back_leaves_a_shared_disk_that_nobody_took_over_yet(lost: Lost, deleted: bool) -> None:
+    lost.hosts.says = {"power_state": 1, "shared": True}
+    lost.refuse(TakeOverGuest)
+    lost.evacuate()
+    there = lost.row().host or ""
+    if deleted:
+        assert lost.demo("DELETE", f"/compute/v2.1/servers/{lost.id}").status_code == 204
+        lost.replica.run()
+    lost.hosts.sent.clear()
+    lost.declare(lost.source, False)
+    lost.pay()
+    (told,) = lost.sent(DiscardGuest)
+    assert (told.incarnation, told.to) == (1, "" if deleted else there)
+    assert lost.owed() == []
+
+
+def test_a_source_that_is_back_removes_a_disk_that_nobody_has(lost: Lost) -> None:
+    lost.evacuate()
+    lost.declare(lost.source, False)
+    lost.pay()
+    assert lost.sent(DiscardGuest)[-1].to == ""
+
+
 # --- delete meanwhile -----------------------------------------------------------------------------------------------
 
 

@@ -21,11 +21,13 @@ from pileus.agent.commands import (
     Progress,
     StayGuest,
 )
-from pileus.compute import live_moves
-from pileus.compute.model import Host
+from pileus.compute import hosts, live_moves
+from pileus.compute.actions.live_migrate import SELDOM_S
+from pileus.compute.model import UP_FOR_S, Host
 from pileus.db import utcnow
 from pileus.errors import Unavailable
 from pileus.membership.model import Agent
+from pileus.network import server_ports
 from pileus.network.model import Port
 from pileus.operations import live
 from pileus.operations.agents import Questions
@@ -33,7 +35,7 @@ from pileus.operations.notifications import Notification
 from pileus.placement import allocations
 from tests.client import Client
 from tests.unit.compute.servers.test_moves import NEWEST, REFUSED, SERVERS, World
-from tests.unit.operations.world import FakeClock
+from tests.unit.operations.world import FakeClock, Replica
 from tests.unit.serving import Serving
 
 ANY = {"host": None, "block_migration": "auto"}
@@ -89,10 +91,27 @@ class LiveWorld(World):
         self.migrate()
         assert self.status() == ("MIGRATING", self.source, "running")
 
+    def end(self, kind: type, result: Result | Failure) -> None:
+        """The command of this kind that is under way comes to this."""
+        (letter,) = (one for one in self.hosts.letters() if isinstance(one.envelope.command, kind))
+        self.results[kind] = result
+        self._answer(letter.envelope)
+        self.replica.run()
+
+    def wait(self, fake_clock: FakeClock) -> None:
+        """Until hosts, which are heard of, are asked again."""
+        fake_clock.move(SELDOM_S)
+        with self.serving.db.write() as session:
+            hosts.heard_of(session, [self.source, self.other])
+        self.replica.run()
+
     def change_other(self, **values: bool) -> None:
         """The other host is disabled, or forced down."""
+        self.change(self.other, **values)
+
+    def change(self, name: str, **values: bool) -> None:
         with self.serving.db.write() as session:
-            host = session.get_one(Host, self.other)
+            host = session.get_one(Host, name)
             allocations.move_on(session, [host.provider_id])
             for name, value in values.items():
                 setattr(host, name, value)
@@ -227,7 +246,36 @@ def test_what_nobody_knows_is_waited_for(world: LiveWorld, monkeypatch: pytest.M
     runs = [one.command.run for one in world.hosts.sent if isinstance(one.command, ArriveGuest)]
     assert set(runs) == {False}
     world.results |= {StayGuest: {"here": True, "power_state": 1}}
+    world.wait(fake_clock)
+    assert world.status() == ("ACTIVE", world.source, "error")
+
+
+def test_a_source_that_is_forced_down_has_the_guest_no_more(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is there, and an administrator says that the source is dead: nothing is waited for."""
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, DiscardGuest: REFUSED}
+    world.results |= {ArriveGuest: {"complete": True, "power_state": 3}}
+    fake_clock = FakeClock(world.serving.db)
+    monkeypatch.setattr(clock, "current", fake_clock)
+    world.migrate()
+    assert world.status()[0] == "MIGRATING"
+    world.change(world.source, forced_down=True)
+    world.wait(fake_clock)
+    assert world.status() == ("ACTIVE", world.other, "completed")
+    assert [one.command.run for one in world.hosts.sent if isinstance(one.command, ArriveGuest)][-1] is True
+    assert world.debts() == [(world.source, "discard guest")]
+
+
+def test_hosts_that_are_down_are_not_asked(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, ArriveGuest: {"complete": True, "power_state": 3}}
+    fake_clock = FakeClock(world.serving.db)
+    monkeypatch.setattr(clock, "current", fake_clock)
+    world.migrate()
+    world.hosts.sent.clear()
+    fake_clock.move(UP_FOR_S + 1)
     world.replica.run_over(fake_clock, 60.0)
+    assert world.hosts.sent == [] and world.status() == ("MIGRATING", world.source, "running")
+    world.results |= {StayGuest: {"here": True, "power_state": 1}}
+    world.wait(fake_clock)
     assert world.status() == ("ACTIVE", world.source, "error")
 
 
@@ -236,6 +284,36 @@ def test_a_destination_that_does_not_answer_afterwards_is_owed_the_word(world: L
     world.migrate()
     assert world.status() == ("ACTIVE", world.other, "completed")
     assert sorted(world.debts()) == sorted([(world.other, "arrive on destination"), (world.source, "discard guest")])
+
+
+def test_a_defect_after_the_guest_left_destroys_nothing(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(server_ports, "bind_all", broken)
+    world.migrate()
+    assert world.names()[-1] == "MigrateGuest source", "its only copy is not discarded"
+    assert world.status() == ("ERROR", world.source, "running")
+    monkeypatch.undo()
+    world.done("forceDelete")
+    assert {"DiscardGuest dest", "DiscardGuest source"} <= set(world.names()) and world.claims() == {}
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_the_source_leaves_a_disk_that_the_guest_has_still(world: LiveWorld, block: bool) -> None:
+    """Of storage that both share the source may not have heard that the guest is gone: its answer was lost."""
+    world.results |= {
+        AwaitGuest: {"block": block}, MigrateGuest: REFUSED, StayGuest: {"here": False}, ArriveGuest: REFUSED,
+        DiscardGuest: REFUSED,
+    }  # fmt: skip
+    world.migrate()
+    assert world.status() == ("ACTIVE", world.other, "completed")
+    world.hosts.sent.clear()
+    world.results |= {ArriveGuest: {"complete": True, "power_state": 1}, DiscardGuest: {}}
+    world.pay()
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert [(one.incarnation, one.to) for one in discards] == [(2, "" if block else world.other)]
+    assert world.debts() == []
 
 
 def test_delete_wins(world: LiveWorld) -> None:
@@ -255,13 +333,9 @@ def test_it_is_aborted(world: LiveWorld) -> None:
     world.begin()
     assert world.steer("DELETE", "2.23").status_code in (404, 405)
     assert world.steer("DELETE").status_code == 202
-    assert world.told == [
-        {"host": world.source, "server_id": world.id, "incarnation": 2, "wanted": "live_migration_abort"}
-    ]
-    (letter,) = world.hosts.letters()
-    world.results[MigrateGuest] = Failure(code="aborted", message="it was aborted")
-    world._answer(letter.envelope)
-    world.replica.run()
+    assert world.debts() == [(world.source, "stay on source")]
+    world.end(MigrateGuest, Failure(code="abandoned", message="it was aborted"))
+    assert world.debts() == []
     assert world.status() == ("ACTIVE", world.source, "cancelled")
     assert world.steer("DELETE").status_code == 409, "it is not migrated any more"
     actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
@@ -274,12 +348,25 @@ def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
     assert world.status()[2] == "preparing"
     assert world.steer("DELETE", "2.64").status_code == 400
     assert world.steer("POST", body={"force_complete": None}).status_code == 400
-    assert world.steer("DELETE", "2.65").status_code == 202 and world.told == []
-    (letter,) = world.hosts.letters()
-    world.results[AwaitGuest] = {"block": True}
-    world._answer(letter.envelope)
-    world.replica.run()
+    assert world.steer("DELETE", "2.65").status_code == 202
+    assert world.debts() == [(world.other, "discard guest")], "what it prepares may take hours, and ends for this"
+    world.end(AwaitGuest, {"block": True})
+    assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
+
+
+def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:
+    """Who takes the operation up again does not send it to the other host once more."""
+    world.begin()
+    assert world.steer("DELETE").status_code == 202
+    world.hosts.sent.clear()
+    for letter in world.hosts.letters():
+        world.hosts.withdraw(letter.envelope.key)
+    world.hosts.replicas.clear()
+    Replica(world.serving.db, world.hosts, registry=world.serving.cloud.runner._registry).begin().run()
     assert world.status() == ("ACTIVE", world.source, "cancelled")
+    assert "StayGuest source" in world.names() and "MigrateGuest source" not in world.names()
 
 
 def test_it_is_forced_to_its_end(world: LiveWorld) -> None:
@@ -302,7 +389,9 @@ def test_what_is_not_there_is_not_steered(world: LiveWorld, monkeypatch: pytest.
         raise Unavailable("The agent does not answer.")
 
     monkeypatch.setattr(Questions, "tell", away)
-    assert world.steer("DELETE").status_code == 503
+    assert world.steer("POST", body={"force_complete": None}).status_code == 503
+    assert world.steer("DELETE").status_code == 202, "the source is owed the word"
+    assert world.debts() == [(world.source, "stay on source")]
 
 
 def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
@@ -325,8 +414,11 @@ def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
         ("2.25", OLD, 400),
         ("2.25", ANY, 202),
         ("2.29", ANY | {"force": False}, 400),
-        ("2.30", ANY | {"force": True}, 202),
-        ("2.67", ANY | {"force": True}, 202),
+        ("2.30", ANY | {"force": "no"}, 202),
+        ("2.30", ANY | {"force": True}, 400),
+        ("2.67", ANY | {"force": "yes"}, 400),
+        ("2.67", ANY | {"block_migration": "Yes"}, 202),
+        ("2.67", ANY | {"block_migration": "Auto"}, 400),
         ("2.68", ANY | {"force": True}, 400),
         ("2.104", {"host": None}, 400),
         ("2.104", {"block_migration": True}, 400),
@@ -358,11 +450,26 @@ def test_hosts_that_are_asked_for(world: LiveWorld) -> None:
     assert world.status() == ("ACTIVE", world.source, "error")
 
 
-@pytest.mark.parametrize(("force", "where"), [(True, "completed"), (False, "error")])
-def test_a_host_that_is_forced_is_not_judged(world: LiveWorld, force: bool, where: str) -> None:
+@pytest.mark.parametrize("version", ["2.1", "2.24", "2.33"])
+def test_who_names_no_host_reads_of_none(world: LiveWorld, version: str) -> None:
+    """A project's manager may migrate its servers, and does not see where they are."""
+    world.change(world.source, forced_down=True)
+    headers = {"OpenStack-API-Version": f"compute {version}"}
+    body = OLD if version != "2.33" else ANY
+    answer = world.admin("POST", f"{SERVERS}/{world.id}/action", json={"os-migrateLive": body}, headers=headers)
+    assert answer.status_code == 400 and "Compute service of #1 is unavailable" in answer.text
+    assert world.source not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "where"),
+    [("2.29", {}, "completed"), ("2.30", {"force": True}, "completed"), ("2.30", {}, "error"), ("2.68", {}, "error")],
+)
+def test_a_host_that_is_forced_is_not_judged(world: LiveWorld, version: str, said: Result, where: str) -> None:
+    """Before 2.30 whoever names a host forces it."""
     world.change_other(disabled=True)
-    headers = {"OpenStack-API-Version": "compute 2.30"}
-    body = ANY | {"host": world.other, "force": force}
+    headers = {"OpenStack-API-Version": f"compute {version}"}
+    body = ANY | {"host": world.other} | said
     path = f"{SERVERS}/{world.id}/action"
     assert world.admin("POST", path, json={"os-migrateLive": body}, headers=headers).status_code == 202
     world.replica.run()
@@ -392,3 +499,40 @@ def test_how_long_it_may_take(world: LiveWorld) -> None:
     world.migrate()
     (command,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
     assert (command.timeout_s, command.force) == (20.0, True)
+
+
+def test_a_guest_that_was_left_held_is_let_run(world: LiveWorld) -> None:
+    """The source was asked, and had not let it run again when the next move began: nobody waits for that any more."""
+    world.results |= {DepartGuest: {"power_state": 3, "disks": [], "virt_type": "kvm"}}
+    world.migrate()
+    (migrate,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
+    (arrive,) = (one.command for one in world.hosts.sent if isinstance(one.command, ArriveGuest))
+    assert migrate.run and arrive.run and world.status() == ("ACTIVE", world.other, "completed")
+
+
+def test_no_move_begins_while_the_source_is_to_let_it_run(world: LiveWorld) -> None:
+    world.results |= {MigrateGuest: REFUSED, StayGuest: REFUSED, ArriveGuest: {"complete": False}}
+    world.migrate()
+    assert world.debts() == [(world.source, "stay on source")]
+    for key, value in (("os-migrateLive", ANY), ("migrate", None)):
+        assert world.act(key, value, world.admin).status_code == 409
+    world.results[StayGuest] = {"here": True, "power_state": 1}
+    world.hosts.sent.clear()
+    world.pay()
+    (stay,) = (one.command for one in world.hosts.sent)
+    assert isinstance(stay, StayGuest) and stay.run and world.debts() == []
+    assert world.act("os-migrateLive", ANY, world.admin).status_code == 202
+
+
+def test_what_is_owed_to_the_destination_does_not_undo_a_pause(world: LiveWorld) -> None:
+    world.results[ArriveGuest] = REFUSED
+    world.migrate()
+    assert world.debts() == [(world.other, "arrive on destination")]
+    assert world.act("os-migrateLive", ANY, world.admin).status_code == 409
+    world.done("pause")
+    world.results[ArriveGuest] = {"complete": True, "power_state": 3}
+    world.hosts.sent.clear()
+    world.pay()
+    (arrive,) = (one.command for one in world.hosts.sent)
+    assert isinstance(arrive, ArriveGuest) and not arrive.run and world.show()["status"] == "PAUSED"
+    assert world.debts() == []

@@ -115,11 +115,14 @@ def test_who_sees_which(world: World, serving: Serving) -> None:
         mine, project = move.project_id, session.get_one(Server, world.id).project_id
         assert mine == project
     grant(world, project, "manager")
-    assert types(world.demo) == ["resize"], "those that its project asked for"
-    (shown,) = listed(world.demo).json["migrations"]
+    own = f"?project_id={project}"
+    assert types(world.demo, own) == ["resize"], "those that its project asked for, and said so"
+    (shown,) = listed(world.demo, own).json["migrations"]
     hidden = ("source_compute", "source_node", "dest_compute", "dest_node", "dest_host")
     assert {shown[name] for name in hidden} == {None}
-    assert listed(world.demo, f"?host={world.other}").status_code == 403
+    for query, version in (("", "2.104"), ("", "2.1"), (f"?project_id={'a' * 32}", "2.104"), (own, "2.58")):
+        assert listed(world.demo, query, version).status_code == 403, (query, version)
+    assert listed(world.demo, f"{own}&host={world.other}").status_code == 403
 
 
 def grant(world: World, project: str, role: str) -> None:

@@ -27,6 +27,7 @@ from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
 from pileus.membership.model import Agent
 from pileus.network.model import Port
+from pileus.operations import debts
 from pileus.operations.model import DebtRow
 from pileus.operations.notifications import Notification
 from pileus.placement.model import Allocation, Consumer
@@ -39,6 +40,11 @@ SERVERS = "/compute/v2.1/servers"
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 OLD = {"OpenStack-API-Version": "compute 2.1"}
 REFUSED = Failure(code="hypervisor", message="the host is not well")
+MOVES: dict[str, Any] = {
+    "resize": {"flavorRef": "84"},
+    "migrate": None,
+    "os-migrateLive": {"host": None, "block_migration": "auto"},
+}
 UNSUPPORTED = Failure(code="unsupported", message="The agent of host h does not know the command.")
 
 
@@ -122,6 +128,13 @@ class World:
         with self.serving.db.read() as session:
             hosts = DebtRow.host.startswith("host-")
             return [(row.host, row.name) for row in session.scalars(select(DebtRow).where(hosts))]
+
+    def pay(self) -> None:
+        """What is owed is due, and tried."""
+        with self.serving.db.write() as session:
+            for row in session.scalars(select(DebtRow)):
+                row.next_try = row.next_try.replace(year=2020)
+        self.replica.run()
 
     def refuse(self, *kinds: type, host: str = "", failure: Failure = REFUSED) -> None:
         """These commands fail from now on, on one host or on all."""
@@ -425,6 +438,72 @@ def test_the_source_does_not_run_while_the_destination_may(world: World) -> None
     assert world.debts() == [(world.other, "discard guest")] and world.row().host == world.source
 
 
+STARTS: list[tuple[str, str, Any]] = [
+    ("active", "reboot", {"type": "HARD"}),
+    ("active", "reboot", {"type": "SOFT"}),
+    ("active", "shelve", None),
+    ("stopped", "os-start", None),
+    ("paused", "unpause", None),
+    ("suspended", "resume", None),
+    ("shelved", "unshelve", None),
+    ("error", "reboot", {"type": "HARD"}),
+    ("error", "rebuild", {}),
+    ("active", "migrate", None),
+    ("stopped", "resize", {"flavorRef": "84"}),
+    ("active", "os-migrateLive", {"host": None, "block_migration": "auto"}),
+]
+"""What may start a guest, and a state that allows it."""
+
+
+def test_nothing_starts_the_source_while_the_destination_may_run(world: World) -> None:
+    world.refuse(ReceiveGuest, DiscardGuest)
+    world.resize()
+    assert world.debts() == [(world.other, "discard guest")]
+    world.hosts.sent.clear()
+    for state, key, value in STARTS:
+        with world.serving.db.write() as session:
+            server = session.get_one(Server, world.id)
+            server.vm_state = state
+            if key == "rebuild":
+                value = {"imageRef": server.image_id}
+        answer = world.act(key, value, world.admin)
+        why = "has not ended yet" if key in MOVES else "may still run elsewhere"
+        assert answer.status_code == 409 and why in answer.text, (key, answer.text)
+    world.replica.run()
+    assert not {name for name, _, _ in world.commands()} - {"DiscardGuest"}
+    world.hosts.automatic = lambda envelope: None
+    world.pay()
+    assert world.debts() == []
+    world.done("reboot", {"type": "HARD"})
+    assert world.commands() == [("RebootGuest", world.source, 4)] and world.show()["status"] == "ACTIVE"
+
+
+def test_a_debt_that_is_written_off_is_in_nobodys_way(world: World) -> None:
+    world.refuse(ReceiveGuest, DiscardGuest)
+    world.resize()
+    assert world.act("reboot", {"type": "HARD"}).status_code == 409
+    with world.serving.db.write() as session:
+        for row in session.scalars(select(DebtRow).where(DebtRow.host == world.other)):
+            debts.forget(session, row.id)
+    world.done("reboot", {"type": "HARD"})
+    assert world.show()["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("key", MOVES)
+def test_no_move_begins_while_the_source_owes_the_guest_back(world: World, key: str) -> None:
+    """It would strike out the restoration, and nobody would take the guest back."""
+    world.refuse(ReceiveGuest, RestoreGuest)
+    world.resize()
+    assert world.debts() == [(world.source, "restore guest")]
+    answer = world.act(key, MOVES[key], world.admin)
+    assert answer.status_code == 409 and "has not ended yet" in answer.text
+    world.hosts.automatic = lambda envelope: None
+    world.hosts.sent.clear()
+    world.pay()
+    assert world.commands() == [("RestoreGuest", world.source, 4)] and world.debts() == []
+    assert world.act(key, MOVES[key], world.admin).status_code == 202
+
+
 def test_a_source_that_refuses_owes_the_guest_back(world: World) -> None:
     world.refuse(StashGuest, RestoreGuest)
     world.resize()
@@ -516,15 +595,57 @@ def test_nothing_is_reverted_while_the_source_is_away(world: World) -> None:
     assert world.show()["status"] == "ACTIVE"
 
 
-def test_a_state_that_was_reset_is_settled_by_the_next_move(world: World) -> None:
+@pytest.mark.parametrize("state", ["active", "error"])
+def test_a_state_that_was_reset_settles_the_move(world: World, state: str) -> None:
+    """It can be neither confirmed nor reverted any more: what it holds is freed."""
     world.resize()
-    world.act("os-resetState", {"state": "active"}, world.admin)
+    world.act("os-resetState", {"state": state}, world.admin)
+    answer = world.act("reboot", {"type": "HARD"})
+    assert answer.status_code == 409, "not before it is settled which of two hosts has the guest"
+    world.hosts.sent.clear()
+    world.pay()
+    assert world.commands() == [("DropStash", world.source, 2)] and world.debts() == []
+    assert world.migration().status == "confirmed" and world.used() == (1, 256)
+    assert world.claims() == {world.id: ("INSTANCE", world.other, 256)}
+    world.done("reboot", {"type": "HARD"})
     world.done("migrate", user=world.admin)
-    assert ("DropStash", world.source, 2) in world.commands()
-    with world.serving.db.read() as session:
-        assert [move.status for move in session.scalars(select(Migration).order_by(Migration.id))] == [
-            "confirmed", "finished"
-        ]  # fmt: skip
+    assert world.show()["status"] == "VERIFY_RESIZE"
+
+
+@pytest.mark.parametrize("silent", [RestoreGuest, DiscardGuest])
+def test_a_state_that_was_reset_amid_a_revert_reverts_the_move(world: World, silent: type) -> None:
+    """The destination's guest may be gone: what is set aside is all that there is, and is not dropped by a move."""
+    world.resize()
+    world.refuse(silent, failure=Failure(code="host-down", message="away"))
+    world.done("revertResize")
+    assert world.migration().status == "reverting"
+    world.act("os-resetState", {"state": "active"}, world.admin)
+    assert world.act("migrate", user=world.admin).status_code == 409
+    world.pay()
+    assert world.row().host == world.source and world.migration().status == "reverted"
+    assert world.claims() == {world.id: ("INSTANCE", world.source, 192)} and world.used() == (1, 192)
+    assert world.port()[0] == world.source
+    assert world.act("migrate", user=world.admin).status_code == 409, "the source still owes the guest"
+    world.hosts.automatic = lambda envelope: None
+    world.pay()
+    assert world.debts() == [] and ("DropStash", world.source, 2) not in world.commands()
+    restores = [one.command for one in world.hosts.sent if isinstance(one.command, RestoreGuest)]
+    assert restores[-1].age == 4 and restores[-1].run == (silent is RestoreGuest), "only once the other is gone"
+    world.done("migrate", user=world.admin)
+    assert world.commands()[:2] == [("StashGuest", world.source, 5), ("ReceiveGuest", world.other, 6)]
+
+
+def test_what_was_to_be_restored_is_not_dropped_by_a_move(world: World) -> None:
+    """Though the debt that was to settle it was written off."""
+    world.resize()
+    world.refuse(RestoreGuest)
+    world.done("revertResize")
+    world.act("os-resetState", {"state": "active"}, world.admin)
+    with world.serving.db.write() as session:
+        for row in session.scalars(select(DebtRow)):
+            debts.forget(session, row.id)
+    world.done("migrate", user=world.admin)
+    assert "DropStash" not in [name for name, _, _ in world.commands()]
 
 
 # --- by itself, and what hosts report -------------------------------------------------------------------------------
@@ -541,6 +662,18 @@ def test_what_waits_too_long_is_confirmed(world: World, monkeypatch: pytest.Monk
     assert world.show()["status"] == "ACTIVE" and confirm_due(world.serving.db, 60) == 0
     actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
     assert [one["action"] for one in actions] == ["confirmResize", "resize", "create"]
+
+
+def test_nothing_is_confirmed_by_itself_while_the_servers_host_is_away(world: World) -> None:
+    """What is set aside on the source may be all that is left."""
+    world.resize()
+    with world.serving.db.write() as session:
+        session.scalars(select(Migration)).one().updated_at = utcnow().replace(year=2020)
+        session.get_one(Host, world.other).forced_down = True
+    assert confirm_due(world.serving.db, 60) == 0
+    with world.serving.db.write() as session:
+        session.get_one(Host, world.other).forced_down = False
+    assert confirm_due(world.serving.db, 60) == 1
 
 
 def test_what_is_set_aside_is_accounted_for(world: World) -> None:

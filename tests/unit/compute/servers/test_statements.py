@@ -17,6 +17,8 @@ from tests.unit.operations.world import Hosts, Replica
 from tests.unit.serving import Serving
 
 FEW, MANY = 2, 20
+ONE_BOOT = 69
+"""Statements from 202 to ACTIVE, without those of debts."""
 
 
 def statements(serving: Serving, call: Callable[[], Any]) -> list[str]:
@@ -137,3 +139,5 @@ def test_boots_of_a_pass(serving: Serving, admin: Client, demo: Client, boot: Ca
     many = len(statements(serving, play))
     assert {one["status"] for one in _rows(demo, "/compute/v2.1/servers/detail", "2.37")} == {"ACTIVE"}
     assert many <= few, "the first ones made their network known besides"
+    boot(networks="auto")
+    assert len(statements(serving, play)) <= ONE_BOOT, "what one costs that no others come with"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from pileus.agent.commands import BuildGuest, Envelope, Failure
 from pileus.compute.states import ACTIVE, SHELVED, SHELVED_OFFLOADED
 from pileus.network.model import Port
+from pileus.operations.model import DebtRow
 from tests.unit.compute.servers.shelf import NEWEST, Shelf, set_status
 
 # --- unshelve -------------------------------------------------------------------------------------------------------
@@ -131,7 +134,8 @@ def test_one_whose_image_is_gone_keeps_what_there_is(shelf: Shelf) -> None:
         ("2.77", {"availability_zone": "elsewhere"}, 400),
         ("2.77", {"availability_zone": "nova"}, 202),
         ("2.90", {"host": "host-1"}, 400),
-        ("2.91", {}, 400),
+        ("2.91", {}, 202),
+        ("2.91", {"zone": "nova"}, 400),
         ("2.91", {"availability_zone": None}, 202),
         ("2.91", {"host": "host-1"}, 403),
         ("2.91", {"availability_zone": "nova", "host": "host-1"}, 403),
@@ -192,3 +196,34 @@ def test_what_is_refused_meanwhile(shelf: Shelf) -> None:
     assert shelf.demo("PUT", path, json={"server": {"name": "t"}}).status_code == 200
     assert shelf.act("lock").status_code == 202 and shelf.act("unshelve").status_code == 409
     assert shelf.act("unlock").status_code == 202 and shelf.act("unshelve").status_code == 202
+
+
+def test_no_second_host_is_tried_while_the_first_may_run_it(shelf: Shelf) -> None:
+    """Not by a new request either: until the first says that nothing is left there, or that is written off."""
+    shelf.act("shelve")
+    shelf.refuse("BuildGuest", "DiscardGuest", code="host-down")
+    shelf.sent()
+    shelf.act("unshelve")
+    assert shelf.sent().count("BuildGuest") == 1
+    assert shelf.where()[:2] == ("shelved_offloaded", None)
+    answer = shelf.act("unshelve")
+    assert answer.status_code == 409 and "may still run elsewhere" in answer.text
+    shelf.hosts.automatic = lambda envelope: None
+    with shelf.serving.db.write() as session:
+        for row in session.scalars(select(DebtRow)):
+            row.next_try = row.next_try.replace(year=2020)
+    shelf.replica.run()
+    assert shelf.act("unshelve").status_code == 202 and shelf.where()[0] == "active"
+
+
+def test_a_boot_is_not_tried_elsewhere_while_the_first_host_may_run_it(shelf: Shelf, boot: Callable[..., str]) -> None:
+    shelf.refuse("BuildGuest", "DiscardGuest", code="host-down")
+    shelf.server_id = boot()
+    shelf.sent()
+    shelf.replica.run()
+    assert shelf.sent().count("BuildGuest") == 1 and shelf.server().vm_state == "error"
+    shelf.refuse("BuildGuest")
+    shelf.server_id = boot()
+    shelf.sent()
+    shelf.replica.run()
+    assert shelf.sent().count("BuildGuest") == 2, "one that refuses is left for the next"

@@ -17,9 +17,6 @@ from pileus.agent.hypervisor.live.filter import Announced, Calls
 from pileus.certificates import is_of
 from pileus.sockets import hang_up
 
-_MOST = {carrier.CONTROL: 2, carrier.MEMORY: 2, carrier.DISKS: 8}
-"""Connections of one guest at a time; libvirt and QEMU need one, one, and one for each disk."""
-
 
 class IncomingGuest:
     """A guest that is awaited.
@@ -40,7 +37,7 @@ class IncomingGuest:
     def counted(self, way: str, lock: threading.Lock) -> Iterator[None]:
         """While a connection is there; raises CommandFailed: there are enough."""
         with lock:
-            if self.carried[way] >= _MOST[way]:
+            if self.carried[way] >= carrier.MOST[way]:
                 raise CommandFailed("busy", "the guest has connections enough")
             self.carried[way] += 1
         try:

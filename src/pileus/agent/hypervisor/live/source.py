@@ -6,6 +6,7 @@ former let run, by word of the source's agent, or of the control plane.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
@@ -34,6 +35,8 @@ class SourceCommands(Guests):
 
     _steered: dict[tuple[str, int], Steering]
     """What is to become of live migrations, by server and incarnation."""
+    _carried: dict[str, Callable[[], None]]
+    """What ends that which is carried of a guest on its way, by server: libvirt waits for its destination for ever."""
 
     def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
         """Note in the guest's directory where it goes: the destination sees the note if it sees the same storage."""
@@ -67,6 +70,7 @@ class SourceCommands(Guests):
                         self._migrate(command, timeline)
             finally:
                 self._steered.pop(key, None)
+                self._carried.pop(server_id, None)
             self._given(command)
         return None
 
@@ -78,7 +82,9 @@ class SourceCommands(Guests):
             if found is not None and _leaves(found):
                 with quiet():
                     found.abortJob()
-                self._connection.wait_for(lambda: not _leaves(found), END_S)
+                if not self._connection.wait_for(lambda: not _leaves(found), END_S):
+                    self._carried.get(server_id, _nothing)()
+                    self._connection.wait_for(lambda: not _leaves(found), END_S)
                 found = self._here(server_id)
                 if found is not None and _leaves(found):
                     raise CommandFailed("busy", "the guest's live migration does not end")
@@ -122,9 +128,10 @@ class SourceCommands(Guests):
         with (
             carrier.ways(
                 self._daemon.meeting / server_id, runs_as.uid if runs_as else 0, join, lambda: Replies(server_id).check
-            ),
+            ) as end,
             ThreadPoolExecutor(1, "migrate") as pool,
         ):
+            self._carried[server_id] = end
             migrated = pool.submit(found.migrateToURI3, uri, parameters, flags)
             why = self._watch_over(found, migrated, command, timeline)
         error = migrated.exception()
@@ -141,9 +148,13 @@ class SourceCommands(Guests):
     ) -> CommandFailed | None:
         """Tell how far it is until it is over; why it was ended, if it was."""
         ends, why, held = monotonic() + (command.timeout_s or float("inf")), None, False
+        ended = float("inf")
         while not wait([migrated], _LOOK_S).done:
+            if why is None and (why := self._to_end(command, timeline, monotonic() > ends)):
+                ended = monotonic()
+            if monotonic() > ended + END_S:
+                self._carried[command.server_id]()  # the destination is silent, and libvirt waits for it
             with quiet():
-                why = why or self._to_end(command, timeline, monotonic() > ends)
                 if why is not None:
                     found.abortJob()
                     continue
@@ -175,6 +186,10 @@ class SourceCommands(Guests):
         if command.run and self._peers is not None:
             with suppress(OSError, CommandFailed):  # or it hears it of the control plane
                 self._peers.tell_gone(command.to, command.address, command.server_id, command.keys)
+
+
+def _nothing() -> None:
+    """Of a guest of which nothing is carried."""
 
 
 def _leaves(found: Any) -> bool:

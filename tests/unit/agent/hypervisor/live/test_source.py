@@ -1,0 +1,114 @@
+"""A guest that leaves stays if that is wanted, whatever its destination does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest, Steering
+from pileus.agent.errors import CommandFailed
+from pileus.agent.hypervisor.live import source as module
+from pileus.agent.hypervisor.live.source import SourceCommands
+from pileus.agent.timeline import Timeline
+
+SERVER = "11111111-2222-3333-4444-555555555555"
+
+
+class Silent:
+    """libvirt's side of a migration to a host that took the connection and says nothing: it ends when that is gone."""
+
+    def __init__(self) -> None:
+        self.migrated: Future[Any] = Future()
+        self.aborted = 0
+
+    def abortJob(self) -> None:
+        self.aborted += 1
+
+    def jobStats(self) -> dict[str, Any]:
+        return {}
+
+    def hung_up(self) -> None:
+        if not self.migrated.done():
+            self.migrated.set_exception(ConnectionError("the other host is gone"))
+
+
+class Host(SourceCommands):
+    """As much of a host as its guest's leaving needs."""
+
+    def __init__(self, silent: Silent) -> None:
+        self.silent = silent
+        self._steered, self._carried = {}, {SERVER: silent.hung_up}
+        self._connection: Any = SimpleNamespace(wait_for=lambda done, timeout_s: bool(done()))
+
+    @contextmanager
+    def _commanded(self, host: str, server_id: str) -> Iterator[None]:
+        yield
+
+    def _here(self, server_id: str) -> Any:
+        return self.silent
+
+    def _settled(self, server_id: str) -> dict[str, Any]:
+        return {}
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Silent:
+    monkeypatch.setattr(module, "END_S", 0.0)
+    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    made = Silent()
+    monkeypatch.setattr(module, "_leaves", lambda found: not made.migrated.done())
+    return made
+
+
+def migration() -> MigrateGuest:
+    return MigrateGuest(
+        server_id=SERVER, incarnation=1, to="there", address="", arrival=Arrival(), departure=Departure(), run=True
+    )
+
+
+def aborted(host: Host, timeline: Timeline) -> None:
+    host._steered[SERVER, 1] = Steering.ABORT
+
+
+def abandoned(host: Host, timeline: Timeline) -> None:
+    timeline.abandon()
+
+
+@pytest.mark.parametrize("end", [aborted, abandoned])
+def test_a_silent_destination_does_not_keep_a_guest_leaving(
+    silent: Silent, end: Callable[[Host, Timeline], None]
+) -> None:
+    host, timeline, why = Host(silent), Timeline(), list[CommandFailed | None]()
+    end(host, timeline)
+    watch = threading.Thread(
+        target=lambda: why.append(host._watch_over(silent, silent.migrated, migration(), timeline)), daemon=True
+    )
+    watch.start()
+    watch.join(60)
+    assert why and why[0] is not None and why[0].code == "abandoned"
+
+
+def test_nobody_is_hung_up_before_that_is_wanted(silent: Silent) -> None:
+    host = Host(silent)
+    threading.Timer(0.2, silent.migrated.set_result, (None,)).start()
+    assert host._watch_over(silent, silent.migrated, migration(), Timeline()) is None
+    assert silent.aborted == 0 and silent.migrated.exception() is None
+
+
+def test_what_is_to_stay_waits_for_no_silent_destination(silent: Silent) -> None:
+    """Also while the thread that moves it is held up in libvirt."""
+    assert Host(silent).stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline()) == {"here": True}
+    assert silent.aborted == 1
+
+
+def test_what_is_carried_by_nobody_is_not_hung_up(silent: Silent) -> None:
+    host = Host(silent)
+    host._carried.clear()
+    with pytest.raises(CommandFailed, match="does not end"):
+        host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline())
