@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from pileus.agent.account import FIRST_GUEST, GUESTS, Account, give, share
 from pileus.agent.commands import GuestSpec
@@ -21,6 +20,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
 from pileus.agent.imagefile import check_size
 from pileus.agent.storage import promises, qcow2
+from pileus.agent.storage.promises import Holder
 from pileus.files import open_regular, write_private
 
 log = logging.getLogger(__name__)
@@ -95,18 +95,6 @@ class InstanceFiles:
                 if files.root.exists():
                     return None
         return found - {""}
-
-
-class Holder(NamedTuple):
-    """The host that a guest's files belong to, of those that see the same storage, and the incarnation that it has.
-
-    Attributes:
-        leaving: the host that the guest is about to go to as it runs, or "".
-    """
-
-    host: str
-    incarnation: int
-    leaving: str = ""
 
 
 class GuestFiles:

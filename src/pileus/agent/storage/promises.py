@@ -1,16 +1,30 @@
-"""Which host a guest's files may be handed over to: written where no other host can write."""
+"""Whose a guest's files are, which is written beside them; and which host they may be handed over to, which is written
+where no other host can write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from pileus.agent.commands.base import Keys
 from pileus.certificates import is_of
 from pileus.files import write_private
+
+
+class Holder(NamedTuple):
+    """The host that a guest's files belong to, of those that see the same storage, and the incarnation that it has.
+
+    Attributes:
+        leaving: the host that the guest is about to go to as it runs, or "".
+    """
+
+    host: str
+    incarnation: int
+    leaving: str = ""
 
 
 class Promise(msgspec.Struct, frozen=True):

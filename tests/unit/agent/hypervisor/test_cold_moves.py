@@ -90,7 +90,7 @@ def test_what_is_dropped_is_promised_to_nobody(here: Here, files: GuestFiles) ->
     moved.note(files, 2, "there")
     moved.set_aside(files, aside)
     here.drop_stash("here", DropStash(server_id=SERVER, incarnation=2), Timeline())
-    assert not aside.directory.exists() and not aside.is_promised("there")
+    assert not aside.directory.exists() and aside.promised("there") is None
 
 
 def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import GuestFiles, Holder, InstanceFiles
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage.promises import Holder
 from tests.unit.agent.specs import SERVER, guest
 
 GIB = 1 << 30
