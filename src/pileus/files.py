@@ -34,10 +34,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a file in a folder that others may write to: a descriptor.
 
     Args:
-        flags: as of os.open; neither the file nor its folder is a link that is followed.
+        flags: as of os.open; neither the file nor its folder is a link that is followed, nor has the file other names.
 
     Raises:
-        OSError: it is not there, it is a link, or no regular file.
+        OSError: it is not there, it is a link, has another name, or is no regular file.
     """
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -45,7 +45,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     finally:
         os.close(folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(descriptor)
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return descriptor

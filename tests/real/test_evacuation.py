@@ -20,7 +20,7 @@ from pileus.agent.commands import (
     StartGuest,
     TakeOverGuest,
 )
-from pileus.agent.storage.file import Holder
+from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
 from tests.real.libvirt_world import IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until

@@ -18,7 +18,7 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.storage import moved
-from pileus.agent.storage.file import Holder
+from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.simulation.database import IMAGE
 from tests.simulation.guests import Guest, Guests, content

@@ -88,16 +88,15 @@ class ColdMoveCommands(Guests):
         """
         aside = self._files.aside(checked_id(server_id))
         files = self._files.guest(server_id)
-        if aside.is_promised(to, key):
-            if moved.goes_to(aside) == to and file in moved.names(aside):
+        if (promise := aside.promised(to, key)) is not None:
+            is_aside = moved.goes_to(aside) == to
+            leaves = (holder := files.holder) is not None and holder.leaving == to
+            if is_aside and file in moved.names(aside):
                 return aside.directory / file
-            if moved.goes_to(aside) == to and file == aside.base_name():
+            if leaves and file == files.config_drive.name:
+                return files.config_drive
+            if (is_aside or leaves) and file == promise.base:
                 return self._images.path(file)
-            if (holder := files.holder) and holder.leaving == to:
-                if file == files.config_drive.name:
-                    return files.config_drive
-                if file == files.base_name():
-                    return self._images.path(file)
         raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:

@@ -8,7 +8,7 @@ from pileus.agent.commands import PowerState, PrepareGuest, TakeOverGuest
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.storage import moved
-from pileus.agent.storage.file import Holder
+from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 
 

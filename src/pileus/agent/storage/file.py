@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from pileus.agent.account import FIRST_GUEST, GUESTS, Account, give, share
 from pileus.agent.commands import GuestSpec
@@ -21,6 +20,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.ids import checked_id
 from pileus.agent.imagefile import check_size
 from pileus.agent.storage import promises, qcow2
+from pileus.agent.storage.promises import Holder
 from pileus.files import open_regular, write_private
 
 log = logging.getLogger(__name__)
@@ -97,18 +97,6 @@ class InstanceFiles:
         return found - {""}
 
 
-class Holder(NamedTuple):
-    """The host that a guest's files belong to, of those that see the same storage, and the incarnation that it has.
-
-    Attributes:
-        leaving: the host that the guest is about to go to as it runs, or "".
-    """
-
-    host: str
-    incarnation: int
-    leaving: str = ""
-
-
 class GuestFiles:
     """The files of one guest.
 
@@ -159,14 +147,13 @@ class GuestFiles:
             write_private(self.holder_note, f"{holder.host} {incarnation} {leaving}".encode())
 
     def promise(self, to: str, keys: Keys = ()) -> None:
-        """Write down, where no other host can, which one the guest's files may be handed over to, and the keys that its
-        agent is known by; "": none."""
+        """Write down, where no other host can, which one the files go to (promises.Promise); "": none."""
         if self._promise is not None:
-            promises.write(self._promise, to, keys)
+            promises.write(self._promise, to, keys, self.base_name)
 
-    def is_promised(self, to: str, key: str = "") -> bool:
-        """Whether this host itself was told that the files go to that one, whose agent shows this key."""
-        return self._promise is not None and promises.holds(self._promise, to, key)
+    def promised(self, to: str, key: str = "") -> promises.Promise | None:
+        """What this host itself was told that goes to that one, whose agent shows this key."""
+        return promises.read(self._promise, to, key) if self._promise is not None else None
 
     @property
     def holder(self) -> Holder | None:

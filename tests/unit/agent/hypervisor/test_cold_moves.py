@@ -90,7 +90,7 @@ def test_what_is_dropped_is_promised_to_nobody(here: Here, files: GuestFiles) ->
     moved.note(files, 2, "there")
     moved.set_aside(files, aside)
     here.drop_stash("here", DropStash(server_id=SERVER, incarnation=2), Timeline())
-    assert not aside.directory.exists() and not aside.is_promised("there")
+    assert not aside.directory.exists() and aside.promised("there") is None
 
 
 def test_anothers_word_is_not_taken(here: Here, tmp_path: Path) -> None:
@@ -137,3 +137,31 @@ def test_a_machine_that_had_the_name_before_gets_nothing(here: Here, files: Gues
     with pytest.raises(CommandFailed):
         here.handed_over("there", SERVER, "disk", "former")
     assert here.handed_over("there", SERVER, "disk", "now").name == "disk"
+
+
+@pytest.mark.parametrize("is_aside", [False, True])
+def test_no_other_base_goes_along_than_that_which_was_promised(here: Here, files: GuestFiles, is_aside: bool) -> None:
+    """The note in the guest's directory can be another's word: it may name the base of another project's image."""
+    if is_aside:
+        moved.note(files, 2, "evil")
+        moved.set_aside(files, here._files.aside(SERVER))
+        files = here._files.aside(SERVER)
+    else:
+        files.note_holder(2, leaving="evil")
+    files.base.write_text(f"{'b' * 128}.raw")
+    with pytest.raises(CommandFailed):
+        here.handed_over("evil", SERVER, f"{'b' * 128}.raw")
+    assert here.handed_over("evil", SERVER, f"{'a' * 128}.raw").name == f"{'a' * 128}.raw"
+
+
+def test_a_file_that_has_another_name_is_not_read(here: Here, files: GuestFiles, tmp_path: Path) -> None:
+    """A hard link in the guest's directory, to what is another's."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"PRIVATE KEY")
+    files.note_holder(2, leaving="evil")
+    files.config_drive.unlink()
+    files.config_drive.hardlink_to(secret)
+    path = here.handed_over("evil", SERVER, "disk.config")
+    for read in (lambda: peers.extents(path), lambda: peers.extent(path, 0, 99)):
+        with pytest.raises(CommandFailed, match="could not be read"):
+            read()

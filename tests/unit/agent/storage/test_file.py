@@ -12,7 +12,8 @@ import pytest
 
 from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import GuestFiles, Holder, InstanceFiles
+from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage.promises import Holder
 from tests.unit.agent.specs import SERVER, guest
 
 GIB = 1 << 30
@@ -237,7 +238,7 @@ def test_a_guest_that_is_gone_leaves_with_its_files(two: tuple[InstanceFiles, In
     assert one.guest(SERVER).holder == Holder("one", 4, "two"), "that is for its source to say"
     one.guest(SERVER).left(gone)
     assert one.guest(SERVER).holder == Holder("two" if gone else "one", 4)
-    assert not one.guest(SERVER).is_promised("two")
+    assert one.guest(SERVER).promised("two") is None
     one.guest(SERVER).give_up(4)
     assert other.guest(SERVER).directory.exists() == gone
 
