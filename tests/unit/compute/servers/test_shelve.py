@@ -125,7 +125,7 @@ def test_a_host_that_does_not_give_the_guest_up_is_left_behind(shelf: Shelf, cod
     shelf.act("shelve")
     assert shelf.where() == (SHELVED_OFFLOADED, None, [""], 0)
     [debt] = [one for one in shelf.all(DebtRow) if one.name == "discard guest"]
-    assert debt.arguments == {"server_id": shelf.server_id, "incarnation": incarnation}
+    assert debt.arguments == {"server_id": shelf.server_id, "incarnation": incarnation, "kept": False}
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------

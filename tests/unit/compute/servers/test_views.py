@@ -72,7 +72,7 @@ def test_a_building_server_waits(demo: Client, boot: Callable[..., str]) -> None
     path = f"/compute/v2.1/servers/{boot(metadata={'a': '1'})}"
     for body in ({"os-stop": None}, {"os-start": None}, {"reboot": {"type": "HARD"}}):
         answer = demo("POST", f"{path}/action", json=body)
-        assert answer.status_code == 409 and "task_state scheduling" in answer.text
+        assert answer.status_code == 409 and "vm_state building" in answer.text
     assert demo("POST", f"{path}/action", json={"os-getConsoleOutput": {}}).status_code == 409
     assert demo("DELETE", f"{path}/metadata/a").status_code == 409
     version = {"OpenStack-API-Version": "compute 2.26"}
