@@ -138,16 +138,21 @@ def reverted(session: Session, server: Server, move_id: int, origin: Origin) -> 
 def settle_reset(session: Session, server_id: str, move_id: int, request_id: str, plug_timeout_s: float) -> None:
     """An administrator reset the state of a server that was moved: nobody can confirm or revert that any more (Nova
     leaves claim and disk to be cleaned up by hand). So it is confirmed; one that was being reverted is reverted, as the
-    destination's guest may be gone: what is set aside is then all that there is. Idempotent."""
+    destination's guest may be gone: what is set aside is then all that there is. Idempotent.
+
+    Raises:
+        Conflict: it is to be confirmed, and the server's host is down: what is set aside may be all that is left.
+    """
     session.lock(allocations.LOCK)  # a step of the server's next move may settle it at the same time
     move, server = session.get(Migration, move_id), session.get(Server, server_id)
     if move is None or move.status not in OPEN or server is None:
         return
-    guests = move.incarnations
-    if move.status == REVERTING and server.incarnation in (guests.dest, guests.restored):
+    guests, was = move.incarnations, server.incarnation
+    if move.status == REVERTING and was in (guests.dest, guests.restored):
         revert(session, server_id, move_id, Origin(request_id, None, None))
         server_ports.set_up(session, [server_id], server.vm_state == ACTIVE)
-        gone = spec.discard.owed(server_id=server_id, incarnation=guests.dest, stash=False, may_run=True)
+        may_run = was == guests.dest  # it had not been discarded yet
+        gone = spec.discard.owed(server_id=server_id, incarnation=guests.dest, stash=False, may_run=may_run)
         debts.owe(session, move.dest_host or "", server_id, gone, request_id)
         back = spec.restore.owed(
             server_id=server_id, host=move.source_host, set_aside=guests.source, plug_timeout_s=plug_timeout_s
@@ -155,6 +160,8 @@ def settle_reset(session: Session, server_id: str, move_id: int, request_id: str
         debts.owe(session, move.source_host, server_id, back, request_id)
         migrations.settle(move, REVERTED)
         return
+    if server.host is not None:
+        hosts.require_up(session, server.host)
     migrations.release_source(session, [move])
     _, move = migrations.held(session, server_id, move_id)
     migrations.leave_behind(session, [move], request_id)

@@ -46,9 +46,11 @@ _BODY = changed(
 
 
 def _failed(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
-    """One that left its source, and is not where it went by our rows, is in error: nothing of it is discarded."""
-    if any(move.type == LIVE for move in migrations.all_open(session, [server.id])):
-        server.vm_state = ERROR
+    """One that left its source, and did not come to its destination by our rows, is in error there: nothing of it is
+    discarded, and nothing of it is run on its source again."""
+    for move in migrations.all_open(session, [server.id]):
+        if move.type == LIVE:
+            server.vm_state, server.host, server.incarnation = ERROR, move.dest_host, move.incarnations.dest
     notifications.action(session, server, origin, "live_migration_rollback.end", error)
 
 

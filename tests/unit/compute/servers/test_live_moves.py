@@ -293,10 +293,14 @@ def test_a_defect_after_the_guest_left_destroys_nothing(world: LiveWorld, monkey
     monkeypatch.setattr(server_ports, "bind_all", broken)
     world.migrate()
     assert world.names()[-1] == "MigrateGuest source", "its only copy is not discarded"
-    assert world.status() == ("ERROR", world.source, "running")
+    assert world.status() == ("ERROR", world.other, "running")
     monkeypatch.undo()
+    world.done("reboot", {"type": "HARD"})
+    assert world.names()[-1] == "RebootGuest dest", "none is started on the source"
     world.done("forceDelete")
     assert {"DiscardGuest dest", "DiscardGuest source"} <= set(world.names()) and world.claims() == {}
+    gone = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert {one.incarnation for one in gone} == {3}, "that of the guest on the destination, and older ones"
 
 
 @pytest.mark.parametrize("block", [True, False])

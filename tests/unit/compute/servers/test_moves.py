@@ -129,6 +129,11 @@ class World:
             hosts = DebtRow.host.startswith("host-")
             return [(row.host, row.name) for row in session.scalars(select(DebtRow).where(hosts))]
 
+    def force_down(self, host: str, down: bool) -> None:
+        """An administrator declares a host down, or takes that back."""
+        with self.serving.db.write() as session:
+            session.get_one(Host, host).forced_down = down
+
     def pay(self) -> None:
         """What is owed is due, and tried."""
         with self.serving.db.write() as session:
@@ -587,8 +592,7 @@ def test_reverting_that_failed_can_only_be_asked_for_again(world: World) -> None
 
 def test_nothing_is_reverted_while_the_source_is_away(world: World) -> None:
     world.resize()
-    with world.serving.db.write() as session:
-        session.get_one(Host, world.source).forced_down = True
+    world.force_down(world.source, True)
     world.done("revertResize")
     assert world.commands() == [] and world.show()["status"] == "VERIFY_RESIZE"
     world.done("confirmResize")
@@ -610,6 +614,19 @@ def test_a_state_that_was_reset_settles_the_move(world: World, state: str) -> No
     world.done("reboot", {"type": "HARD"})
     world.done("migrate", user=world.admin)
     assert world.show()["status"] == "VERIFY_RESIZE"
+
+
+def test_a_state_that_was_reset_settles_nothing_while_the_servers_host_is_away(world: World) -> None:
+    """What is set aside on the source may be all that is left."""
+    world.resize()
+    world.hosts.sent.clear()
+    world.force_down(world.other, True)
+    world.act("os-resetState", {"state": "error"}, world.admin)
+    world.pay()
+    assert world.commands() == [] and world.migration().status == "finished"
+    world.force_down(world.other, False)
+    world.pay()
+    assert world.commands() == [("DropStash", world.source, 2)] and world.migration().status == "confirmed"
 
 
 @pytest.mark.parametrize("silent", [RestoreGuest, DiscardGuest])
@@ -669,10 +686,9 @@ def test_nothing_is_confirmed_by_itself_while_the_servers_host_is_away(world: Wo
     world.resize()
     with world.serving.db.write() as session:
         session.scalars(select(Migration)).one().updated_at = utcnow().replace(year=2020)
-        session.get_one(Host, world.other).forced_down = True
+    world.force_down(world.other, True)
     assert confirm_due(world.serving.db, 60) == 0
-    with world.serving.db.write() as session:
-        session.get_one(Host, world.other).forced_down = False
+    world.force_down(world.other, False)
     assert confirm_due(world.serving.db, 60) == 1
 
 
