@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from pileus.compute import hosts, migrations, notifications, spec
+from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration, newest_of
 from pileus.compute.model import Host, Server
@@ -50,12 +50,15 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     return notifications.step(session, server, origin, "evacuate", placed)
 
 
-def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: Origin) -> None:
+def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: Origin) -> Values:
     """The server is on its destination from now on, whatever the source's guest does; that is to be discarded before
     anything else is done about the server there.
 
     Args:
         shared: the disk that it had goes with it.
+
+    Returns:
+        {"alone": whether it may run there}: no third host may still run a copy, of a move that came to nothing.
 
     Raises:
         CommandError: "host-up", the source is back: nothing has been done to its guest.
@@ -74,6 +77,7 @@ def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: 
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
     discard = spec.discard.owed(server_id=server_id, incarnation=move.incarnations.source, kept=shared)
     owe(session, move.source_host, server_id, discard, origin.request_id)
+    return {"alone": owing.hindrance(session, server_id, server.host) is None}
 
 
 def failed(session: Session, server: Server, _origin: Origin, _error: dict[str, str]) -> None:

@@ -80,7 +80,7 @@ def evacuate(
         return True
 
     kept = bool(on_some_host(op, attempts, place, use, leave, "Evacuating").get("shared"))
-    op.step(
+    fenced = op.step(
         "fence source",
         evacuations.fence,
         server_id,
@@ -90,6 +90,7 @@ def evacuate(
         then=REBUILD_SPAWNING,
         forward=True,
     )
+    run = run and fenced["alone"]
     take = spec.owed(TakeOverGuest, server_id=server_id, shared=kept, run=run, plug_timeout_s=plug_timeout_s)
     done = op.command("take over guest", servers.host_of(server_id), take, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record state", _arrived, server_id, run, done, last=True)

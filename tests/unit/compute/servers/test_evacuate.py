@@ -20,9 +20,10 @@ from pileus.agent.commands import (
     TakeOverGuest,
 )
 from pileus.clock import utcnow
-from pileus.compute import hosts, services
+from pileus.compute import hosts, services, spec
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.compute.services import Change
+from pileus.operations import debts
 from pileus.operations.model import DebtRow
 from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
@@ -303,6 +304,17 @@ def test_it_can_be_evacuated_again(lost: Lost) -> None:
     about = [one for one in lost.commands() if one[1] == lost.source]
     assert about[0] == ("DiscardGuest", lost.source, 1), "what it is owed comes first"
     assert about[-2:] == [("PrepareGuest", lost.source, 4), ("TakeOverGuest", lost.source, 4)]
+
+
+def test_it_stays_off_while_a_third_host_may_run_it(lost: Lost) -> None:
+    """That the administrator vouches for its own host says nothing of the one that a failed move went to."""
+    with lost.serving.db.write() as session:
+        gone = spec.discard.owed(server_id=lost.id, incarnation=1, stash=False, may_run=True)
+        debts.owe(session, "host-3", lost.id, gone)
+    lost.declare("host-3")
+    lost.evacuate(host="host-2")
+    assert [one.run for one in lost.sent(TakeOverGuest)] == [False]
+    assert lost.show()["status"] == "SHUTOFF" and lost.act("os-start").status_code == 409
 
 
 def test_one_that_does_not_start_there_is_in_error_there(lost: Lost) -> None:
