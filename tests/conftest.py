@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pileus.db import Database
 from tests.databases import Databases
@@ -39,6 +40,11 @@ ON_POSTGRESQL = (
 )
 """Beginnings of the ids of tests for which it matters which database there is: `-m database` are these."""
 SHORT_S = 0.005
+# How fast an example is made, or judged, is the machine's affair; fixtures of a test serve all its examples.
+settings.register_profile(
+    "pileus", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("pileus")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -58,7 +58,7 @@ things = st.lists(
 orders = st.lists(st.tuples(st.sampled_from(list(COLUMNS)), st.sampled_from(["asc", "desc"])), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(things, orders, st.integers(1, 7))
 def test_pages_together_are_the_whole_list(rows: list[Any], order: list[tuple[str, str]], limit: int) -> None:
     ctx = context(sort_key=[name for name, _ in order], sort_dir=[way for _, way in order])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, insert, select, text, update
 
@@ -52,7 +52,7 @@ WRITES: list[Callable[[Session], Any]] = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(writes=st.lists(st.sampled_from(WRITES), max_size=12), many=st.sampled_from([0, 200]))
 def test_what_is_kept_is_what_there_is(db: Database, writes: list[Callable[[Session], Any]], many: int) -> None:
     with pytest.MonkeyPatch.context() as patch, db.write() as session:

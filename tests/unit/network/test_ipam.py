@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -40,7 +40,7 @@ def add_port(cloud: Cloud, network_id: str) -> str:
         return port.fixed_ips[0].ip_address
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(moves=st.lists(st.integers(0, 20), max_size=40))
 def test_every_address_of_a_pool_is_given_once(cloud: Cloud, moves: list[int]) -> None:
     """Ports come (even numbers) and go (odd ones) in any order; a model says which addresses are free."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -70,7 +70,7 @@ def outcome(cloud: Cloud, make: Callable[[Session, list[dict[str, Any]]], list[P
             session.rollback()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(wanted=st.lists(st.sampled_from(WANTED), min_size=1, max_size=8))
 def test_together_as_one_by_one(cloud: Cloud, wanted: list[dict[str, Any]]) -> None:
     """Also when addresses or the quota end, and whichever is the first that cannot be had."""
