@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, union
 
 from pileus.agent.commands import SnapshotGuest
+from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Server
 from pileus.db import Database
 from pileus.image import store
@@ -23,14 +24,18 @@ class Stock:
         self.cap_bytes, self.reserve_bytes = settings.image_size_cap_bytes, settings.host_reserve_mib << 20
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
-        """An image's data, if it is here and a server on one of an agent's own hosts is made of it."""
+        """An image's data, if it is here and a server that is on one of an agent's own hosts, or moves there, is made
+        of it."""
         try:
             path = store.path(self._directory, image_id)
         except ValueError:
             return None
-        used = (Server.image_id == image_id, Server.host.is_not(None), Server.deleted_at.is_(None))
+        used = (Server.image_id == image_id, Server.deleted_at.is_(None))
+        there = select(Server.host.label("host")).where(*used)
+        coming = select(Migration.dest_host).join(Server, Server.id == Migration.server_id)
+        coming = coming.where(*used, Migration.status.in_(OPEN))
         with self._db.read() as session:
-            hosts = session.scalars(select(Server.host).where(*used).distinct())
+            hosts = session.scalars(union(there, coming))
             return path if any(owns(host or "") for host in hosts) and path.is_file() else None
 
     def incoming(self, image_id: str, hosts: set[str]) -> Path | None:

@@ -34,7 +34,8 @@ class Stock(Protocol):
     reserve_bytes: int
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
-        """An image's data, if it is here and a server on one of an agent's own hosts is made of it."""
+        """An image's data, if it is here and a server that is on one of an agent's own hosts, or moves there, is made
+        of it."""
 
     def incoming(self, image_id: str, hosts: set[str]) -> Path | None:
         """Where the data of an image arrive that this replica has told one of these hosts to make; None if it has not.

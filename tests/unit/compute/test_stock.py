@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pileus.agent.commands import Envelope, SnapshotGuest
+from pileus.compute.migration_model import DONE, PRE_MIGRATING, PREPARING, Migration
+from pileus.compute.model import Server
+from pileus.db import Session, new_id, utcnow
 from pileus.image import store
 from pileus.operations.post import Post
 from pileus.settings import Settings
@@ -31,6 +36,39 @@ def test_an_agent_gets_the_images_of_servers_on_its_own_hosts(world: World, tmp_
     assert given("../image-1", "h1") is None
     (settings.images / "image-1").unlink()
     assert given("image-1", "h1") is None, "another replica may have it"
+
+
+@pytest.mark.parametrize("status", [PREPARING, PRE_MIGRATING], ids=["live migration", "evacuation"])
+def test_an_agent_gets_the_image_of_a_server_that_is_to_move_to_its_host(
+    world: World, tmp_path: Path, status: str
+) -> None:
+    """Before the server is there: it needs the image to go there at all."""
+    settings = Settings(state=str(tmp_path))
+    settings.images.mkdir(parents=True)
+    (settings.images / "image-1").write_bytes(b"data")
+    stock = Stock(world.db, settings, Post())
+    world.report(host_report("h1"), host_report("h2"))
+    [moving] = world.servers(1, image_id="image-1", host="h1")
+
+    def given(host: str) -> bool:
+        return stock.data("image-1", lambda name: name == host) is not None
+
+    def move(session: Session) -> int:
+        server = session.get_one(Server, moving)
+        made = Migration(
+            uuid=new_id(), server_id=moving, type="any", status=status, source_host="h1", dest_host="h2",
+            old_flavor=server.flavor, new_flavor=server.flavor, old_vm_state="active", user_id="u", project_id="p",
+            owner_id="p", created_at=utcnow(),
+        )  # fmt: skip
+        session.add(made)
+        session.flush()
+        return made.id
+
+    assert given("h1") and not given("h2")
+    number = world.write(move)
+    assert given("h1") and given("h2") and not given("h3")
+    world.write(lambda session: setattr(session.get_one(Migration, number), "status", DONE))
+    assert not given("h2"), "a move that is over brought the server elsewhere, or nowhere"
 
 
 def test_an_agent_brings_only_what_it_was_told_to_make(world: World, tmp_path: Path) -> None:
