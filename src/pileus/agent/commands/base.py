@@ -15,6 +15,7 @@ Word = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
 Name = Annotated[str, Meta(max_length=4096, pattern=r"\A[ -~]*\Z")]
 """Of a file: as long as Linux has them."""
 Text = Annotated[str, Meta(max_length=65536, pattern=r"\A[\t\r\n -~]*\Z")]
+"""Of several lines: an element of XML."""
 HostName = Annotated[str, Meta(max_length=255, pattern=rf"\A{HOST_NAME}\Z")]
 Symbol = Annotated[str, Meta(max_length=255, pattern=r"\A[A-Z0-9_]+\Z")]
 """A resource class or a trait (api-ref placement)."""
