@@ -15,6 +15,7 @@ Word = Annotated[str, Meta(max_length=255, pattern=r"\A[ -~]*\Z")]
 Name = Annotated[str, Meta(max_length=4096, pattern=r"\A[ -~]*\Z")]
 """Of a file: as long as Linux has them."""
 Text = Annotated[str, Meta(max_length=65536, pattern=r"\A[\t\r\n -~]*\Z")]
+"""Of several lines: an element of XML."""
 HostName = Annotated[str, Meta(max_length=255, pattern=rf"\A{HOST_NAME}\Z")]
 Keys = Annotated[tuple[Text, ...], Meta(max_length=2)]
 """Public keys (PEM): another agent's certificate has to have one of them; any will do if there are none."""
