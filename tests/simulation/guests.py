@@ -97,7 +97,11 @@ def ports_of(command: GuestCommand) -> tuple[str, ...]:
 
 
 class Guests:
-    """What is on the hosts of one agent."""
+    """What is on the hosts of one agent.
+
+    Attributes:
+        buried: hosts that were declared dead, of all agents: what they may run yet is run elsewhere.
+    """
 
     peers: Sequence[Guests]
     storage: Storage
@@ -105,16 +109,17 @@ class Guests:
     def __init__(self, dice: Dice, hosts: list[str]) -> None:
         self._dice, self.hosts = dice, hosts
         self.guests: dict[tuple[str, str], Guest] = {}
+        self.buried: set[str] = set()
 
     def files(self, host: str, server_id: str) -> GuestFiles:
         return self.storage.on(host).guest(server_id)
 
     def alone(self, server_id: str, found: Guest) -> None:
-        """Raises AssertionError if another guest of the same disk runs."""
+        """Raises AssertionError if another guest of the same disk runs, on a host that nobody took for dead."""
         others = [
             on
             for on, guest in self.elsewhere(server_id, found)
-            if guest.disk == found.disk and guest.power_state == PowerState.RUNNING
+            if guest.disk == found.disk and guest.power_state == PowerState.RUNNING and on not in self.buried
         ]
         assert not others, f"a guest is run that runs on {others} as well"
 

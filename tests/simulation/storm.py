@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pileus import clock, holds
+from pileus.compute import hosts
 from pileus.db import Contended
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import ids
@@ -65,11 +66,12 @@ class Storm:
         self.images = settings.images
         layout = self.dice.pick(([["h1", "h2"]], [["h1"], ["h2"]], [["h1"], ["h2", "h3"]]))
         self.agents = [SimulatedAgent(f"a{n}", self.dice, hosts, folder) for n, hosts in enumerate(layout)]
-        self._doomed = self.dice.chance(0.2)
+        self._doomed, self.buried = self.dice.chance(0.2), set[str]()
         self.storage = Storage(folder / "hosts", shared=self.dice.chance(0.3))
         for agent in self.agents:
             agent.hypervisor.peers = [one.hypervisor for one in self.agents]
             agent.hypervisor.storage = self.storage
+            agent.hypervisor.buried = self.buried
             agent.hypervisor.meanwhile = partial(self._meanwhile, agent)
         count = self.dice.pick((1, 1, 2))
         self.replicas = [
@@ -223,6 +225,7 @@ class Storm:
         if self.dice.chance(0.6):
             agent.lose_power(host)
         self.dice.happened["host lost"] += 1
+        self.buried.add(host)
         self.clients.declare_down(host)
 
     def _revive(self, process: Replica | SimulatedAgent) -> None:
@@ -264,7 +267,7 @@ class Storm:
             for connection in replica.connections:
                 for _ in range(20):
                     self._play(replica, connection.move)
-                self.clock.now += 1  # what a report says counts if it was asked for after the last change
+                self.clock.now += hosts.LATELY.total_seconds() + 1  # what a report says counts if it is newer
                 connection.ask()
                 self._play(replica, connection.move)
             replica.keep_house()

@@ -64,7 +64,9 @@ BY_ITSELF = {
     (PAUSED, PowerState.CRASHED): STOPPED,
     (PAUSED, PowerState.RUNNING): ACTIVE,
     (STOPPED, PowerState.RUNNING): ACTIVE,
+    (STOPPED, PowerState.PAUSED): PAUSED,
     (SUSPENDED, PowerState.RUNNING): ACTIVE,
+    (SUSPENDED, PowerState.PAUSED): PAUSED,
 }
 """Where a server goes when its guest is found in a power state that no action led to."""
 

@@ -16,7 +16,7 @@ from pileus.compute.migration_model import EVACUATION
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
+from pileus.compute.states import ACTIVE, ADOPTED, ERROR, REBUILD_SPAWNING, REBUILDING, STOPPED
 from pileus.db import Session, utcnow
 from pileus.errors import Invalid, NotFound
 from pileus.network import server_ports
@@ -93,7 +93,7 @@ def evacuate(
     run = run and fenced["alone"]
     take = spec.owed(TakeOverGuest, server_id=server_id, shared=kept, run=run, plug_timeout_s=plug_timeout_s)
     done = op.command("take over guest", servers.host_of(server_id), take, deadline_s=plug_timeout_s + SLACK_S)
-    op.step("record state", _arrived, server_id, run, done, last=True)
+    op.step("record state", _arrived, server_id, done, last=True)
 
 
 @evacuate.judged
@@ -142,10 +142,10 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
 evacuate.undone(migrations.given_up)
 
 
-def _arrived(session: Session, server_id: str, run: bool, done: Values) -> None:
-    """The guest is there."""
+def _arrived(session: Session, server_id: str, done: Values) -> None:
+    """The guest is there, and runs as its host says: one that was not to run may have been run by hand."""
     with evacuate.arriving(session, server_id, done) as server:
-        server.vm_state = ACTIVE if run else STOPPED
+        server.vm_state = ADOPTED.get(server.power_state, STOPPED)
         server.admin_pass = None
         server.launched_at = utcnow()
-        server_ports.set_up(session, [server.id], run)
+        server_ports.set_up(session, [server.id], server.vm_state == ACTIVE)

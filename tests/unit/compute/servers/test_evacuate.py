@@ -16,6 +16,7 @@ from pileus.agent.commands import (
     Failure,
     GuestEvent,
     GuestReport,
+    PowerState,
     PrepareGuest,
     TakeOverGuest,
 )
@@ -138,6 +139,7 @@ def test_what_is_shown_meanwhile(lost: Lost) -> None:
 def test_what_it_is_in_the_end(lost: Lost, vm_state: str, version: dict[str, str], after: str) -> None:
     with lost.serving.db.write() as session:
         session.get_one(Server, lost.id).vm_state = vm_state
+    lost.hosts.says = {"power_state": PowerState.RUNNING if after == "ACTIVE" else PowerState.SHUTDOWN}
     lost.evacuate(version)
     assert lost.show()["status"] == after
     assert [one.run for one in lost.sent(TakeOverGuest)] == [after == "ACTIVE"]
@@ -312,9 +314,17 @@ def test_it_stays_off_while_a_third_host_may_run_it(lost: Lost) -> None:
         gone = spec.discard.owed(server_id=lost.id, incarnation=1, stash=False, may_run=True)
         debts.owe(session, "host-3", lost.id, gone)
     lost.declare("host-3")
+    lost.hosts.says = {"power_state": PowerState.SHUTDOWN}
     lost.evacuate(host="host-2")
     assert [one.run for one in lost.sent(TakeOverGuest)] == [False]
     assert lost.show()["status"] == "SHUTOFF" and lost.act("os-start").status_code == 409
+
+
+def test_one_that_is_run_by_hand_before_its_host_answers_is_active(lost: Lost) -> None:
+    lost.hosts.says = {"power_state": PowerState.RUNNING}
+    lost.evacuate(V2_95)
+    assert [one.run for one in lost.sent(TakeOverGuest)] == [False]
+    assert lost.show()["status"] == "ACTIVE" and lost.port()[1] == "ACTIVE"
 
 
 def test_one_that_does_not_start_there_is_in_error_there(lost: Lost) -> None:

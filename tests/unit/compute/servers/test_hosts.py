@@ -30,7 +30,7 @@ from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
 from tests.unit.serving import Serving
 
-RUNNING, SHUTDOWN, CRASHED = 1, 4, 6
+RUNNING, PAUSED, SHUTDOWN, CRASHED = 1, 3, 4, 6
 
 
 class Cloud:
@@ -120,6 +120,8 @@ def test_a_guest_that_stops_by_itself_is_followed(cloud: Cloud, active: str) -> 
     assert cloud.states(active) == ("active", RUNNING)
     cloud.says(active, CRASHED, 202.0)
     assert cloud.states(active) == ("stopped", CRASHED)
+    cloud.says(active, PAUSED, 203.0)
+    assert cloud.states(active) == ("paused", PAUSED)
 
 
 def test_the_last_event_during_an_operation_counts_when_it_ends(cloud: Cloud, active: str) -> None:
