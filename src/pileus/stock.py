@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import select, union
+from sqlalchemy import or_, select, union
 
 from pileus.agent.commands import SnapshotGuest
 from pileus.compute.migration_model import OPEN, Migration
@@ -25,12 +25,13 @@ class Stock:
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
         """An image's data, if it is here and a server that is on one of an agent's own hosts, or moves there, is made
-        of it."""
+        of it, or comes back from it."""
         try:
             path = store.path(self._directory, image_id)
         except ValueError:
             return None
-        used = (Server.image_id == image_id, Server.deleted_at.is_(None))
+        made = or_(Server.image_id == image_id, Server.shelved_image_id == image_id)
+        used = (made, Server.deleted_at.is_(None))
         there = select(Server.host.label("host")).where(*used)
         coming = select(Migration.dest_host).join(Server, Server.id == Migration.server_id)
         coming = coming.where(*used, Migration.status.in_(OPEN))

@@ -35,7 +35,7 @@ class Stock(Protocol):
 
     def data(self, image_id: str, owns: Callable[[str], bool]) -> Path | None:
         """An image's data, if it is here and a server that is on one of an agent's own hosts, or moves there, is made
-        of it."""
+        of it, or comes back from it."""
 
     def incoming(self, image_id: str, hosts: set[str]) -> Path | None:
         """Where the data of an image arrive that this replica has told one of these hosts to make; None if it has not.

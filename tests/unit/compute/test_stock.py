@@ -38,6 +38,19 @@ def test_an_agent_gets_the_images_of_servers_on_its_own_hosts(world: World, tmp_
     assert given("image-1", "h1") is None, "another replica may have it"
 
 
+def test_an_agent_gets_the_image_that_a_shelved_server_comes_back_from(world: World, tmp_path: Path) -> None:
+    settings = Settings(state=str(tmp_path))
+    settings.images.mkdir(parents=True)
+    (settings.images / "shelved").write_bytes(b"data")
+    stock = Stock(world.db, settings, Post())
+    world.report(host_report("h1"))
+    [server] = world.servers(1, image_id="image-1", shelved_image_id="shelved")
+    assert stock.data("shelved", lambda name: name == "h1") is None, "it is on no host"
+    assert world.place(server) == ["h1"]
+    assert stock.data("shelved", lambda name: name == "h1") is not None
+    assert stock.data("shelved", lambda name: name == "h2") is None
+
+
 @pytest.mark.parametrize("status", [PREPARING, PRE_MIGRATING], ids=["live migration", "evacuation"])
 def test_an_agent_gets_the_image_of_a_server_that_is_to_move_to_its_host(
     world: World, tmp_path: Path, status: str
