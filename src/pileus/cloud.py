@@ -35,7 +35,7 @@ from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import OperationRow, journal, leases
 from pileus.operations.agents import Agents, Questions
-from pileus.operations.debts import PREFIX, Collector
+from pileus.operations.collector import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
 from pileus.operations.owed import KNOWN

@@ -22,7 +22,7 @@ from pileus.cloud import Cloud, registry
 from pileus.network import server_ports, wiring
 from pileus.network.model import SecurityGroupRule
 from pileus.network.requests import NetworkRequest
-from pileus.operations.debts import Collector
+from pileus.operations.collector import Collector
 from pileus.settings import Settings
 from tests.databases import Databases
 from tests.unit.network.conftest import Caller, as_first_started

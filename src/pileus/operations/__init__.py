@@ -6,8 +6,8 @@ runner takes the operation up (runner, journal, leases) and runs its flow, found
 the agent; its answer comes back agents -> post.Link -> cloud.Hearing -> Runner.answer (or Collector.answer, for keys
 that begin with "debt:"), and the flow runs again over the journal. Undos need no flow: `Operation.unwind` reads them
 from the steps' rows. What could not be undone now, and what hosts and the network must follow, are rows of debts
-(debts, owed). When a replica dies its lease ends; another's `renew` frees its operations, and `take_up` reads their
-steps. `loops` has the threads that call all this.
+(debts, owed) that the collector pays. When a replica dies its lease ends; another's `renew` frees its operations, and
+`take_up` reads their steps. `loops` has the threads that call all this.
 """
 
 from pileus.operations.errors import CommandError

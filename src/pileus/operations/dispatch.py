@@ -9,7 +9,7 @@ import msgspec
 from pileus.agent.commands import Envelope
 from pileus.clock import utcnow
 from pileus.db import Database
-from pileus.operations import debts
+from pileus.operations import collector
 from pileus.operations.journal import Held, Outcome
 from pileus.operations.owed import Actions, Owed
 from pileus.operations.steps import Host, envelope
@@ -53,7 +53,7 @@ def dispatch(db: Database, actions: Actions, send: Send, parcels: Sequence[Parce
             for one, command in zip(parcels, commands, strict=True)
             if command is not None or not one.outcome.undo
         ]
-        due = debts.due(session, {(host, command.subject) for _, host, command in ready}, actions)
+        due = collector.due(session, {(host, command.subject) for _, host, command in ready}, actions)
     for debt in due:
         send(debt)
     for one, host, command in ready:
