@@ -23,6 +23,8 @@ Host = str | Callable[[Session], str]
 """A host's name, or what reads it from the database when the command is sent."""
 StepFunction = Callable[..., Any]
 """Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
+GroupFunction = Callable[[Session, list[tuple[Any, ...]]], list[dict[str, Any] | CommandError]]
+"""A grouped step (`groups.grouped`): one result, or why there is none, for each operation's arguments, in order."""
 
 
 class Suspended(BaseException):
