@@ -16,7 +16,8 @@ from typing import Any
 
 from pileus import certificates
 from pileus.addresses import host_port, reached_at
-from pileus.agent.server import Agent, Handler, PeerHandler
+from pileus.agent.peer_requests import PeerHandler
+from pileus.agent.server import Agent, Handler
 from pileus.sockets import hang_up
 
 log = logging.getLogger(__name__)
