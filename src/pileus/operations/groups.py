@@ -10,7 +10,7 @@ from pileus.db import Database, Session
 from pileus.errors import PileusError
 from pileus.holds import hold
 from pileus.operations import journal
-from pileus.operations.dispatch import Parcel, Send, dispatch
+from pileus.operations.dispatch import Draft, Send, dispatch
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import FAILED, FINISHED
 from pileus.operations.owed import Actions
@@ -79,16 +79,16 @@ def send_ahead(db: Database, actions: Actions, send: Send, calls: Sequence[Group
 
     Where that fails, each flow does so in its own turn, and fails by itself.
     """
-    named: dict[str, list[Parcel]] = {}
+    named: dict[str, list[Draft]] = {}
     for call in calls:
         if call.ahead and call.ending.ahead and call.outcome.state == FINISHED:
             asked = call.ahead
-            parcel = Parcel(call.held, call.ending.ahead, asked.host, asked.command, asked.deadline_s)
-            named.setdefault(asked.command.do, []).append(parcel)
-    for parcels in named.values():
-        hold(f"{parcels[0].outcome.name}:before")
+            draft = Draft(call.held, call.ending.ahead, asked.host, asked.command, asked.deadline_s)
+            named.setdefault(asked.command.do, []).append(draft)
+    for drafts in named.values():
+        hold(f"{drafts[0].outcome.name}:before")
         try:
-            dispatch(db, actions, send, parcels)
+            dispatch(db, actions, send, drafts)
         except Exception as error:
             log.warning("commands are sent one by one: %s", error)
 

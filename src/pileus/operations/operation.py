@@ -20,7 +20,7 @@ from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
 from pileus.jsontypes import Values
 from pileus.operations import debts, journal
-from pileus.operations.dispatch import Parcel, Send, dispatch, key_of
+from pileus.operations.dispatch import Draft, Send, dispatch, key_of
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, KEEP, Ending, Fenced, Held, Outcome, TakeBack
 from pileus.operations.owed import Actions, Owed
@@ -320,9 +320,9 @@ class Operation:
 
     def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> bool:
         """Send a command; False if there is nothing to be taken back any more."""
-        parcel = Parcel(self._held, outcome, to, owed, deadline_s)
+        draft = Draft(self._held, outcome, to, owed, deadline_s)
         with self._told_apart(outcome):
-            return bool(dispatch(self._db, self._actions, self._send, [parcel]))
+            return bool(dispatch(self._db, self._actions, self._send, [draft]))
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
         outcome.host = answer.host

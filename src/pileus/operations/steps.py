@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import Answer, Command, Envelope, Failure, Spec
+from pileus.agent.commands import Answer, Failure, Spec
 from pileus.db import Session
 from pileus.errors import PileusError
 from pileus.operations.errors import CommandError
@@ -85,20 +85,6 @@ class Grouped(msgspec.Struct, kw_only=True):
     ending: Ending
     ahead: Asked | None
     before: list[Outcome]
-
-
-def envelope(
-    key: str, operation_id: str, attempt: int, host: str, command: Command, deadline_s: float = DEADLINE_S
-) -> Envelope:
-    """A command, ready to be sent."""
-    return Envelope(
-        key=key,
-        operation_id=operation_id,
-        attempt=attempt,
-        host=host,
-        deadline_s=deadline_s,
-        command=command,
-    )
 
 
 def as_command_error(error: Exception) -> CommandError:
