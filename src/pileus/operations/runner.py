@@ -114,7 +114,7 @@ class Runner:
             with self._db.write() as session:
                 freed = leases.renew(session, self._owner)
                 self._replicas = leases.alive(session)
-            self._give_up()
+            self._end_overdue()
             if freed:
                 wake.operations.set()
         except Exception as error:
@@ -199,7 +199,7 @@ class Runner:
         except Exception as trouble:
             _complain(trouble, "a defect was not recorded")
 
-    def _give_up(self) -> None:
+    def _end_overdue(self) -> None:
         """A host that is down, or holds a command far beyond its deadline, must not keep a server waiting for ever."""
         letters = self._post.letters()
         if not letters:
