@@ -10,7 +10,7 @@ from pileus.compute import server_migrations, servers, views
 from pileus.compute.migration_model import RUNNING, Migration
 from pileus.compute.parameters import NO_QUERY_LATE
 from pileus.compute.server_migrations import BEFORE
-from pileus.operations.agents import Questions
+from pileus.operations.questions import Questions
 
 routes = Routes()
 _ALL = "/v2.1/servers/{server_id}/migrations"

@@ -30,8 +30,8 @@ from pileus.membership.model import Agent
 from pileus.network import server_ports
 from pileus.network.model import Port
 from pileus.operations import live
-from pileus.operations.agents import Questions
 from pileus.operations.notifications import Notification
+from pileus.operations.questions import Questions
 from pileus.placement import allocations
 from tests.client import Client
 from tests.unit.compute.servers.test_moves import NEWEST, REFUSED, SERVERS, World
