@@ -30,7 +30,6 @@ from pileus.agent.commands import (
     MigrateGuest,
     PauseGuest,
     StayGuest,
-    Steering,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage.file import InstanceFiles
@@ -237,20 +236,25 @@ def counts_on_here(host: Host, guest: GuestSpec) -> None:
     until(lambda: host.console(guest.server_id).count("tick") > before + 1)
 
 
-@pytest.mark.parametrize("wanted", list(Steering))
-def test_it_is_steered(hosts: tuple[Host, Host], guest: GuestSpec, wanted: Steering) -> None:
+def test_it_is_forced(hosts: tuple[Host, Host], guest: GuestSpec) -> None:
     here, there = hosts
     command, _ = prepared(here, there, guest)
-    here.hypervisor.steer(HERE, guest.server_id, 2, wanted)
-    if wanted == Steering.FORCE:
+    here.hypervisor.force_migration(HERE, guest.server_id, 2)
+    here.do(command)
+    arrives(here, there, guest)
+    counts_on(there, guest)
+
+
+def test_one_that_was_aborted_does_not_begin(hosts: tuple[Host, Host], guest: GuestSpec) -> None:
+    here, there = hosts
+    command, _ = prepared(here, there, guest)
+    stays = StayGuest(server_id=guest.server_id, incarnation=2, run=True)
+    assert here.do(stays) == {"here": True, "power_state": 1}
+    with pytest.raises(CommandFailed) as refused:
         here.do(command)
-        arrives(here, there, guest)
-        counts_on(there, guest)
-        return
-    with pytest.raises(CommandFailed, match="aborted"):
-        here.do(command)
+    assert refused.value.code == "abandoned"
     there.do(DiscardGuest(server_id=guest.server_id, incarnation=3))
-    assert here.do(StayGuest(server_id=guest.server_id, incarnation=2, run=True)) == {"here": True, "power_state": 1}
+    assert here.do(stays) == {"here": True, "power_state": 1}
     counts_on_here(here, guest)
 
 

@@ -1,4 +1,4 @@
-"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last, or be steered."""
+"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last, or be forced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pileus.agent.commands import (
     MigrateGuest,
     PowerState,
     StayGuest,
-    Steering,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
@@ -29,7 +28,7 @@ class LiveMoves(Guests):
 
     Attributes:
         awaited: incarnations of the guests that may come, by host and server; an agent that dies forgets them.
-        steered: what is to become of live migrations, by host, server and incarnation; so are these.
+        forced: the guests that are to be held until they are there: hosts, servers, incarnations; so are these.
         meanwhile: what others do while a guest goes.
     """
 
@@ -39,7 +38,7 @@ class LiveMoves(Guests):
     def __init__(self, dice: Dice, hosts: list[str]) -> None:
         super().__init__(dice, hosts)
         self.awaited: dict[tuple[str, str], int] = {}
-        self.steered: dict[tuple[str, str, int], Steering] = {}
+        self.forced: set[tuple[str, str, int]] = set()
 
     # --- the source -------------------------------------------------------------------------------------------
 
@@ -61,7 +60,7 @@ class LiveMoves(Guests):
                 try:
                     self._go(host, command, found, timeline)
                 finally:
-                    self.steered.pop((*key, command.incarnation), None)
+                    self.forced.discard((*key, command.incarnation))
                 self._trouble()
         if not command.arrival.block:
             self.files(*key).note_holder(command.incarnation, command.to)
@@ -86,15 +85,12 @@ class LiveMoves(Guests):
             self.files(host, command.server_id).left(gone=False)
         self._trouble()
         self.meanwhile()
-        wanted = self.steered.get((host, command.server_id, command.incarnation))
         if timeline.abandoned:
             raise CommandFailed("abandoned", "the live migration was not finished")
-        if wanted == Steering.ABORT:
-            raise CommandFailed("aborted", "the live migration was aborted")
         if late and not command.force:
             raise CommandFailed("timeout", "the live migration was not done in time")
         found.power_state = PowerState.PAUSED  # in the end, or before, where that is forced
-        if wanted == Steering.FORCE or late:
+        if (host, command.server_id, command.incarnation) in self.forced or late:
             self._trouble()
         self._trouble_or(found, state)
         if peer.guests.get(to) is not there or to not in peer.awaited:
@@ -115,7 +111,7 @@ class LiveMoves(Guests):
             return {"here": False}
         found.incarnation = command.age
         if command.run is not None:
-            self.steered.pop((host, command.server_id, command.incarnation), None)
+            self.forced.discard((host, command.server_id, command.incarnation))
             self.files(host, command.server_id).note_holder(command.incarnation)
         if command.run and found.power_state == PowerState.PAUSED:
             self.alone(command.server_id, found)
@@ -123,8 +119,8 @@ class LiveMoves(Guests):
         self._trouble()
         return {"here": True, "power_state": found.power_state}
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        self.steered[host, server_id, incarnation] = wanted
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        self.forced.add((host, server_id, incarnation))
 
     # --- the destination --------------------------------------------------------------------------------------
 

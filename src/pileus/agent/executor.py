@@ -26,7 +26,6 @@ from pileus.agent.commands import (
     DiscardGuest,
     Envelope,
     Failure,
-    MigrateGuest,
     Parcel,
     Progress,
     RestoreGuest,
@@ -141,17 +140,6 @@ class Executor:
                     _abandon(lane.job)
             elif _ended(lane.waiting[0], envelope):
                 self._hurry(lane)
-
-    def call_off(self, host: str, server_id: str, incarnation: int) -> bool:
-        """Take a live migration back that waits for its turn; False if none does."""
-        with self._lock:
-            lane = self._lanes.get((host, server_id))
-            if lane is None or lane.kind != MigrateGuest.__name__ or lane.job:
-                return False
-            if lane.waiting[0].command.age != incarnation:
-                return False
-            self._hurry(lane)
-            return True
 
     def _queue(self, lane: Lane) -> None:
         """Have a lane wait for a thread; with the lock. What stands before a command that ends it holds that up."""

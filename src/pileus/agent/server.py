@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pileus import clock
-from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel, Steering
+from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
 from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -42,13 +42,12 @@ class NewPassword(msgspec.Struct):
     password: str
 
 
-class Steered(msgspec.Struct):
-    """The body of POST /migration: what is to become of a live migration."""
+class Forced(msgspec.Struct):
+    """The body of POST /force-migration."""
 
     host: str
     server_id: str
     incarnation: int
-    wanted: Steering
 
 
 class Agent:
@@ -121,8 +120,8 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /migration,
-    /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password,
+    /force-migration, /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
 
     POST /stop is for whoever may open the unix socket.
     """
@@ -177,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "/commands": self.agent.take,
             "/password": self._password,
-            "/migration": self._migration,
+            "/force-migration": self._force_migration,
             "/certificate": self._certificate,
             "/delivery": self._delivery,
             "/declined": self._declined,
@@ -193,12 +192,10 @@ class Handler(BaseHTTPRequestHandler):
         self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
         return {}
 
-    def _migration(self, body: bytes) -> Any:
+    def _force_migration(self, body: bytes) -> Any:
         """No command, for the one that moves the guest is under way."""
-        said = msgspec.json.decode(body, type=Steered)
-        if said.wanted == Steering.ABORT and self.agent.executor.call_off(said.host, said.server_id, said.incarnation):
-            return {}
-        self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
+        forced = msgspec.json.decode(body, type=Forced)
+        self.agent.hypervisor.force_migration(forced.host, forced.server_id, forced.incarnation)
         return {}
 
     def _certificate(self, body: bytes) -> Any:

@@ -149,19 +149,6 @@ def test_what_is_ended_before_its_turn_does_not_wait_for_one(desk: Desk, monkeyp
     moves.end()
 
 
-def test_a_migration_that_waits_is_called_off(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    moves = leaving(desk, monkeypatch, LONG_THREADS + 1)
-    waiting = f"s{LONG_THREADS}"
-    assert not desk.executor.call_off("fake-1", waiting, 2), "another is meant"
-    assert not desk.executor.call_off("fake-1", "s0", 1), "it has begun: its driver is told"
-    assert not desk.executor.call_off("fake-1", "nobody", 1)
-    assert desk.executor.call_off("fake-1", waiting, 1)
-    answer = desk.next_answer()
-    assert answer.key == f"m{LONG_THREADS}:0" and answer.failure is not None and answer.failure.code == "abandoned"
-    assert waiting not in moves.begun and waiting in desk.guests()
-    moves.end()
-
-
 def test_what_waits_longer_than_it_may_take_is_given_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, fake_clock: FakeClock
 ) -> None:

@@ -52,7 +52,6 @@ from pileus.agent.commands.live import (
     MovingDisk,
     Stayed,
     StayGuest,
-    Steering,
 )
 from pileus.agent.commands.parcels import COMMANDS, AnyCommand, Envelope, Parcel
 from pileus.agent.commands.ports import AttachPort, DetachPort
@@ -159,7 +158,6 @@ __all__ = [
     "State",
     "StayGuest",
     "Stayed",
-    "Steering",
     "StopGuest",
     "SubnetSpec",
     "SuspendGuest",

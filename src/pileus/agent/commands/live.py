@@ -6,7 +6,6 @@ run. So a source that has its guest may always let it run; only where it has non
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -17,13 +16,6 @@ from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
 MOST_DISKS = 8
-
-
-class Steering(StrEnum):
-    """What may become of a live migration that is under way: it is ended, or the guest is held until it is there."""
-
-    ABORT = "live_migration_abort"
-    FORCE = "live_migration_force_complete"
 
 
 class MovingDisk(Spec, frozen=True, kw_only=True):
@@ -118,8 +110,8 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
 
     Progress: migrate memory, migrate disk. Events: migrate guest. Result: Gone, once the guest is not on this host any
-    more. Ended by a question of /migration (Steering) or by StayGuest, it fails with "abandoned", whether it had begun
-    or not. After `timeout_s` (0: never) it is stopped, or the guest is held until it is there (`force`).
+    more. Ended by StayGuest, it fails with "abandoned", whether it had begun or not. After `timeout_s` (0: never) it is
+    stopped, or the guest is held until it is there (`force`), as POST /force-migration has it be at once.
     """
 
     method = "migrate"

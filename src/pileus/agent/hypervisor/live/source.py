@@ -17,7 +17,7 @@ import libvirt
 import msgspec
 
 from pileus.agent import carrier
-from pileus.agent.commands import DepartGuest, Departure, MigrateGuest, PowerState, StayGuest, Steering
+from pileus.agent.commands import DepartGuest, Departure, MigrateGuest, PowerState, StayGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.connection import power_state, quiet
@@ -33,8 +33,8 @@ _LOOK_S = 0.5
 class SourceCommands(Guests):
     """See base.Hypervisor."""
 
-    _steered: dict[tuple[str, int], Steering]
-    """What is to become of live migrations, by server and incarnation."""
+    _forced: set[tuple[str, int]]
+    """The guests that are to be held until they are there: servers and incarnations."""
     _carried: dict[str, Callable[[], None]]
     """What ends that which is carried of a guest on its way, by server: libvirt waits for its destination for ever."""
 
@@ -61,7 +61,6 @@ class SourceCommands(Guests):
     def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
         """Whatever libvirt says: if the guest is not here any more, it is there."""
         server_id = command.server_id
-        key = (server_id, command.incarnation)
         with self._commanded(host, server_id):
             try:
                 if self._here(server_id) is not None:
@@ -69,7 +68,7 @@ class SourceCommands(Guests):
                         detail |= {"to": command.to, "block": command.arrival.block}
                         self._migrate(command, timeline)
             finally:
-                self._steered.pop(key, None)
+                self._forced.discard((server_id, command.incarnation))
                 self._carried.pop(server_id, None)
             self._given(command)
         return None
@@ -92,16 +91,16 @@ class SourceCommands(Guests):
                 self._files.guest(server_id).left(gone=True)
                 return {"here": False}
             if command.run is not None:
-                self._steered.pop((server_id, command.incarnation), None)
+                self._forced.discard((server_id, command.incarnation))
                 self._files.guest(server_id).note_holder(command.incarnation)
             if command.run and self._power(server_id) == PowerState.PAUSED:
                 found.resume()
             return {"here": True} | self._settled(server_id)
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        """What is wanted of a migration that is to begin in a moment is remembered."""
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        """Of one that is to begin in a moment it is remembered."""
         self._check(host)
-        self._steered[server_id, incarnation] = wanted
+        self._forced.add((server_id, incarnation))
 
     def _here(self, server_id: str) -> Any:
         """The guest's domain, unless it was migrated away."""
@@ -150,7 +149,7 @@ class SourceCommands(Guests):
         ends, why, held = monotonic() + (command.timeout_s or float("inf")), None, False
         ended = float("inf")
         while not wait([migrated], _LOOK_S).done:
-            if why is None and (why := self._to_end(command, timeline, monotonic() > ends)):
+            if why is None and (why := _to_end(command, timeline, monotonic() > ends)):
                 ended = monotonic()
             if monotonic() > ended + END_S:
                 self._carried[command.server_id]()  # the destination is silent, and libvirt waits for it
@@ -158,8 +157,8 @@ class SourceCommands(Guests):
                 if why is not None:
                     found.abortJob()
                     continue
-                wanted = self._steered.get((command.server_id, command.incarnation))
-                if not held and (wanted == Steering.FORCE or monotonic() > ends):
+                forced = (command.server_id, command.incarnation) in self._forced
+                if not held and (forced or monotonic() > ends):
                     held = True
                     found.suspend()
                 stats = found.jobStats()
@@ -168,15 +167,6 @@ class SourceCommands(Guests):
                         with suppress(CommandFailed):  # abandoned: seen in the next round
                             timeline.progress(f"migrate {what}", min(stats[f"{what}_processed"], total), total)
         return why
-
-    def _to_end(self, command: MigrateGuest, timeline: Timeline, late: bool) -> CommandFailed | None:
-        if timeline.abandoned:
-            return CommandFailed("abandoned", "the live migration was not finished: it was taken back")
-        if self._steered.get((command.server_id, command.incarnation)) == Steering.ABORT:
-            return CommandFailed("abandoned", "the live migration was aborted")
-        if late and not command.force:
-            return CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
-        return None
 
     def _given(self, command: MigrateGuest) -> None:
         """The guest is not here any more; the destination may let it run, and is told so at once."""
@@ -190,6 +180,15 @@ class SourceCommands(Guests):
 
 def _nothing() -> None:
     """Of a guest of which nothing is carried."""
+
+
+def _to_end(command: MigrateGuest, timeline: Timeline, late: bool) -> CommandFailed | None:
+    """Why a live migration is to be ended, if it is."""
+    if timeline.abandoned:
+        return CommandFailed("abandoned", "the live migration was not finished: it was taken back")
+    if late and not command.force:
+        return CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
+    return None
 
 
 def _leaves(found: Any) -> bool:

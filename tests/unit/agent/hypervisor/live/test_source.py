@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest, Steering
+from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live import source as module
 from pileus.agent.hypervisor.live.source import SourceCommands
@@ -43,7 +43,7 @@ class Host(SourceCommands):
 
     def __init__(self, silent: Silent) -> None:
         self.silent = silent
-        self._steered, self._carried = {}, {SERVER: silent.hung_up}
+        self._forced, self._carried = set(), {SERVER: silent.hung_up}
         self._connection: Any = SimpleNamespace(wait_for=lambda done, timeout_s: bool(done()))
 
     @contextmanager
@@ -72,20 +72,9 @@ def migration() -> MigrateGuest:
     )
 
 
-def aborted(host: Host, timeline: Timeline) -> None:
-    host._steered[SERVER, 1] = Steering.ABORT
-
-
-def abandoned(host: Host, timeline: Timeline) -> None:
-    timeline.abandon()
-
-
-@pytest.mark.parametrize("end", [aborted, abandoned])
-def test_a_silent_destination_does_not_keep_a_guest_leaving(
-    silent: Silent, end: Callable[[Host, Timeline], None]
-) -> None:
+def test_a_silent_destination_does_not_keep_a_guest_leaving(silent: Silent) -> None:
     host, timeline, why = Host(silent), Timeline(), list[CommandFailed | None]()
-    end(host, timeline)
+    timeline.abandon()
     watch = threading.Thread(
         target=lambda: why.append(host._watch_over(silent, silent.migrated, migration(), timeline)), daemon=True
     )
