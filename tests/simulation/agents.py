@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pileus import clock
 from pileus.agent.commands import GuestEvent, PowerState
-from pileus.agent.executor import KINDS, Executor
+from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
 from pileus.agent.journal import Journal
+from pileus.agent.lanes import KINDS
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
 from tests.simulation.dice import Dice

@@ -13,8 +13,8 @@ from pileus.agent.commands import (
     RestoreGuest,
     StashGuest,
 )
-from pileus.agent.executor import ABANDONED_S
 from pileus.agent.journal import KEEP_S, Known
+from pileus.agent.lanes import ABANDONED_S
 from tests.support import eventually
 from tests.unit.agent.desk import Desk, FakeClock, Gate, parcel, stop
 from tests.unit.agent.specs import SERVER, guest

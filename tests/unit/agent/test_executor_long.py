@@ -17,7 +17,8 @@ from pileus.agent.commands import (
     StartGuest,
     StayGuest,
 )
-from pileus.agent.executor import LONG, LONG_THREADS
+from pileus.agent.executor import LONG_THREADS
+from pileus.agent.lanes import LONG
 from pileus.agent.timeline import Timeline
 from tests.support import eventually
 from tests.unit.agent.desk import Desk, FakeClock, Gate, stop
