@@ -28,7 +28,7 @@ from pileus.operations import debts
 from pileus.operations.model import DebtRow
 from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
-from tests.unit.compute.servers.test_moves import REFUSED, World
+from tests.unit.compute.servers.world import REFUSED, World
 from tests.unit.serving import Serving
 
 V2_1, V2_28, V2_29, V2_68, V2_94, V2_95 = (

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from tests.client import Client
-from tests.unit.compute.servers.test_moves import World
-from tests.unit.compute.servers.test_statements import statements
+from tests.unit.compute.servers.counting import statements
+from tests.unit.compute.servers.world import World
 from tests.unit.serving import Serving
 
 PATH = "/compute/v2.1/os-migrations"

@@ -8,9 +8,9 @@ import pytest
 
 from pileus.agent.commands import AwaitGuest
 from pileus.compute.model import Server
-from tests.unit.compute.servers.test_live_moves import LiveWorld, world
+from tests.unit.compute.servers.live_world import LiveWorld, world
 from tests.unit.compute.servers.test_migrations import grant, listed
-from tests.unit.compute.servers.test_moves import SERVERS
+from tests.unit.compute.servers.world import SERVERS
 
 __all__ = ["world"]
 
