@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.real.cloud.real import IMAGE
+from tests.real.lab import PILEUS
 from tests.real.lab_world import Case, LabWorld, play
 from tests.real.ovn_world import inside
-from tests.real.test_lab import PILEUS
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not IMAGE.exists() or not all(map(shutil.which, ("libvirtd", "ovn-controller", "nft"))),

@@ -68,6 +68,14 @@ class World:
         with self.serving.db.read() as session:
             return session.scalars(select(Migration.user_id).order_by(Migration.id)).first() or ""
 
+    def grant(self, project: str, role: str) -> None:
+        """Give demo one more role in its project, and log it in again."""
+        roles = self.admin("GET", f"/identity/v3/roles?name={role}").json["roles"]
+        made = roles or [self.admin("POST", "/identity/v3/roles", json={"role": {"name": role}}).json["role"]]
+        path = f"/identity/v3/projects/{project}/users/{self.migration_user()}/roles/{made[0]['id']}"
+        assert self.admin("PUT", path).status_code == 204
+        self.demo = self.serving.user("demo", "")
+
     def claims(self) -> dict[str, tuple[str, str, int]]:
         """Who holds what: consumer, its type, host and memory, by consumer."""
         with self.serving.db.read() as session:
@@ -123,3 +131,9 @@ class World:
             return failure if mine else None
 
         self.hosts.automatic = answer
+
+
+def listed(user: Client, query: str = "", version: str = "2.104") -> Any:
+    """The list of all moves, as somebody sees it."""
+    headers = {"OpenStack-API-Version": f"compute {version}"}
+    return user("GET", f"/compute/v2.1/os-migrations{query}", headers=headers)
