@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from pileus.operations import OperationRow, StepRow
+from pileus.operations.start import ACCEPT
 from tests.client import Client
 from tests.steps import STEPS
 from tests.unit.compute.servers.live_world import LiveWorld
@@ -18,10 +19,11 @@ from tests.unit.serving import Serving
 
 
 def journaled(serving: Serving, done: Callable[[], object]) -> tuple[str, ...]:
-    """The steps of the operations that begin while something is done."""
+    """The steps of the operations that begin while something is done, without those of the request itself."""
     rows = (
         select(StepRow.operation_id, StepRow.name)
         .join(OperationRow, OperationRow.id == StepRow.operation_id)
+        .where(StepRow.position != ACCEPT)
         .order_by(OperationRow.created_at, StepRow.position)
     )
     with serving.db.read() as session:
