@@ -37,7 +37,7 @@ from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
 from tests.real.libvirt_world import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
-from tests.real.test_guest_moves import OtherHost
+from tests.real.other_host import OtherHost
 
 __all__ = ["pytestmark"]
 

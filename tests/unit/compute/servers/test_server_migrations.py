@@ -8,9 +8,8 @@ import pytest
 
 from pileus.agent.commands import AwaitGuest
 from pileus.compute.model import Server
-from tests.unit.compute.servers.test_live_moves import LiveWorld, world
-from tests.unit.compute.servers.test_migrations import grant, listed
-from tests.unit.compute.servers.test_moves import SERVERS
+from tests.unit.compute.servers.live_world import LiveWorld, world
+from tests.unit.compute.servers.world import SERVERS, listed
 
 __all__ = ["world"]
 
@@ -90,7 +89,7 @@ def test_a_locked_server_is_steered_by_administrators_alone(world: LiveWorld) ->
     world.resize()
     world.done("revertResize")
     world.begin()
-    grant(world, world.row().project_id, "manager")
+    world.grant(world.row().project_id, "manager")
     assert world.act("lock").status_code == 202
     headers = {"OpenStack-API-Version": "compute 2.104"}
     for answer in (
