@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pileus.agent.commands import Peer
 from pileus.agent.timeline import Timeline
 from tests.real.libvirt_world import Cloud
 
@@ -16,17 +17,7 @@ class OtherHost:
     def __init__(self, other: Cloud) -> None:
         self.other = other
 
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Any,
-        timeline: Timeline,
-        keys: tuple[str, ...] = (),
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline) -> None:
         source = self.other.hypervisor.handed_over("there", server_id, file)
         shutil.copyfile(source, into)
         progress(source.stat().st_size, source.stat().st_size)

@@ -29,6 +29,7 @@ from pileus.agent.commands import (
     GuestSpec,
     MigrateGuest,
     PauseGuest,
+    Peer,
     StayGuest,
 )
 from pileus.agent.errors import CommandFailed
@@ -52,22 +53,12 @@ class Carried(OtherHost):
         self.name, self.away = name, False
         self.carrying: list[threading.Thread] = []
 
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Any,
-        timeline: Timeline,
-        keys: tuple[str, ...] = (),
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline) -> None:
         source = self.other.hypervisor.handed_over(self.name, server_id, file)
         into.write_bytes(source.read_bytes())
         progress(source.stat().st_size, source.stat().st_size)
 
-    def join(self, host: str, address: str, server_id: str, way: str, keys: tuple[str, ...] = ()) -> socket.socket:
+    def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:
         ours, theirs = socket.socketpair()
         begun = threading.Event()
 
@@ -84,7 +75,7 @@ class Carried(OtherHost):
                 raise CommandFailed("peer", "the guest is not awaited")
         return ours
 
-    def tell_gone(self, host: str, address: str, server_id: str, keys: tuple[str, ...] = ()) -> None:
+    def tell_gone(self, peer: Peer, server_id: str) -> None:
         if self.away:
             raise ConnectionError("the host is away")
         self.other.hypervisor.gone(self.name, server_id)

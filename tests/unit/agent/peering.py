@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pileus import certificates
+from pileus.agent.commands import Peer
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -47,7 +48,7 @@ class Source:
         parts: Any = (hypervisor, "fake", Executor(hypervisor, journal), journal, folder / "cloud", papers)
         self.agent = Agent("source", *parts, FreightDesk())
         self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.peer = Peer("source", f"127.0.0.1:{self.port}")
         self.asked: list[tuple[str, str, str]] = []
         self.keys: list[str] = []
         self.open()
@@ -105,7 +106,7 @@ def fetch(tmp_path: Path, cloud: Cloud, source: Source) -> Callable[..., Path]:
         mine = papers or cloud.enrol(folder / "papers", name)
         into = folder / "disk.part"
         progress = told or (lambda done, total: None)
-        TlsPeers(mine, folder / "cloud").fetch(of, source.address, SERVER, file, into, progress, Timeline())
+        TlsPeers(mine, folder / "cloud").fetch(source.peer._replace(host=of), SERVER, file, into, progress, Timeline())
         return into
 
     return fetch

@@ -74,7 +74,7 @@ def test_a_disk_that_there_is_no_room_for_is_not_begun(
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     mine = peers(tmp_path, cloud, reserve_bytes=free)
     with pytest.raises(CommandFailed, match="could not be written"):
-        mine.fetch("source", source.address, SERVER, "disk", into, lambda done, total: None, Timeline())
+        mine.fetch(source.peer, SERVER, "disk", into, lambda done, total: None, Timeline())
     assert into.stat().st_size == 0 and len(source.asked) == 1
 
 
@@ -197,4 +197,4 @@ def test_little_is_read_of_a_refusal(
     with pytest.raises(CommandFailed, match="does not hand"):
         fetch()
     with pytest.raises(ConnectionError):
-        peers(tmp_path, cloud, "third").tell_gone("source", source.address, SERVER)
+        peers(tmp_path, cloud, "third").tell_gone(source.peer, SERVER)

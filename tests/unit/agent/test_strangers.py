@@ -39,7 +39,7 @@ def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Calla
 
 
 def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:
-    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    connection = peers(tmp_path, cloud)._connection(source.peer)
     for path in ("/report", "/freight?wait=0", "/feed?after=0&wait=0"):
         connection.request("GET", path)
         response = connection.getresponse()
@@ -50,7 +50,7 @@ def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud
 
 @pytest.mark.parametrize("path", ["/commands", "/stop", "/nothing"])
 def test_what_another_host_tells_is_not_read(source: Source, cloud: Cloud, tmp_path: Path, path: str) -> None:
-    connection = peers(tmp_path, cloud)._connection("source", source.address)
+    connection = peers(tmp_path, cloud)._connection(source.peer)
     connection.putrequest("POST", path)
     connection.putheader("Content-Length", str(MAX_BODY_BYTES))
     connection.endheaders()  # and no body
@@ -68,7 +68,7 @@ def test_another_host_has_so_many_connections(
     many, other = peers(tmp_path, cloud, "many"), peers(tmp_path, cloud, "other")
 
     def come(mine: TlsPeers) -> http.client.HTTPConnection:
-        connection = mine._connection("source", source.address)
+        connection = mine._connection(source.peer)
         connections.append(connection)
         connection.request("GET", "/nothing")
         response = connection.getresponse()
@@ -135,20 +135,20 @@ class Carrying:
 
 def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: Cloud) -> None:
     carrying, mine = Carrying(source), peers(tmp_path, cloud)
-    with mine.join("source", source.address, SERVER, "memory") as joined:
+    with mine.join(source.peer, SERVER, "memory") as joined:
         assert joined.recv(9) == b"greeting;", "what the other end says first is not lost"
         joined.sendall(b"memory")
         assert joined.recv(9) == b"memory" and joined.recv(9) == b""
-    mine.tell_gone("source", source.address, SERVER)
+    mine.tell_gone(source.peer, SERVER)
     assert carrying.told == [("dest", SERVER, "memory"), ("dest", SERVER, "gone")]
 
 
 def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Cloud) -> None:
     Carrying(source)
     with pytest.raises(CommandFailed, match="does not await"):
-        peers(tmp_path, cloud, "other").join("source", source.address, SERVER, "memory")
+        peers(tmp_path, cloud, "other").join(source.peer, SERVER, "memory")
     with pytest.raises(CommandFailed, match="who answers for host elsewhere"):
-        peers(tmp_path, cloud, "third").join("elsewhere", source.address, SERVER, "memory")
+        peers(tmp_path, cloud, "third").join(source.peer._replace(host="elsewhere"), SERVER, "memory")
 
 
 def test_who_asks_is_known_by_its_key(source: Source, tmp_path: Path, cloud: Cloud) -> None:
@@ -158,9 +158,9 @@ def test_who_asks_is_known_by_its_key(source: Source, tmp_path: Path, cloud: Clo
         (tmp_path / life).mkdir()
         mine = peers(tmp_path / life, cloud)
         keys.append(key_of(mine))
-        mine.fetch("source", source.address, SERVER, "disk", tmp_path / life / "disk", lambda *_: None, Timeline())
-        mine.join("source", source.address, SERVER, "memory").close()
-        mine.tell_gone("source", source.address, SERVER)
+        mine.fetch(source.peer, SERVER, "disk", tmp_path / life / "disk", lambda *_: None, Timeline())
+        mine.join(source.peer, SERVER, "memory").close()
+        mine.tell_gone(source.peer, SERVER)
     assert keys[0] != keys[1] and list(dict.fromkeys(source.keys)) == keys
     assert carrying.keys == [key for key in keys for _ in range(2)]
 
@@ -171,12 +171,12 @@ def test_who_answers_must_have_a_key_that_the_host_is_known_by(source: Source, t
     assert of_source is not None
     former, now = key_of(other), certificates.public_of(of_source.key).decode()
     Carrying(source)
-    mine.tell_gone("source", source.address, SERVER, (former, now))
-    into, known = tmp_path / "disk.part", (former,)
+    mine.tell_gone(source.peer._replace(keys=(former, now)), SERVER)
+    into, known = tmp_path / "disk.part", source.peer._replace(keys=(former,))
     with pytest.raises(CommandFailed, match="had its name before"):
-        mine.fetch("source", source.address, SERVER, "disk", into, lambda *_: None, Timeline(), known)
+        mine.fetch(known, SERVER, "disk", into, lambda *_: None, Timeline())
     with pytest.raises(CommandFailed, match="had its name before"):
-        mine.join("source", source.address, SERVER, "memory", known)
+        mine.join(known, SERVER, "memory")
     with pytest.raises(CommandFailed, match="had its name before"):
-        mine.tell_gone("source", source.address, SERVER, known)
+        mine.tell_gone(known, SERVER)
     assert source.asked == []

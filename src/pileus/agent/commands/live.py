@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pileus.agent.commands.base import Count, Keys, Name, Spec, State, Text, Word
+from pileus.agent.commands.base import Count, Keys, Name, Peer, Spec, State, Text, Word
 from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
@@ -105,6 +105,11 @@ class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
     block: bool | None = None
     """Whether the disks are to be copied; None: if need be."""
 
+    @property
+    def peer(self) -> Peer:
+        """The source."""
+        return Peer(self.source, self.address, self.keys)
+
 
 class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
@@ -127,6 +132,11 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     run: bool
     timeout_s: float = 0.0
     force: bool = False
+
+    @property
+    def peer(self) -> Peer:
+        """The destination."""
+        return Peer(self.to, self.address, self.keys)
 
 
 class StayGuest(ServerCommand, frozen=True, kw_only=True):

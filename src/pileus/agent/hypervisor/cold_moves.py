@@ -109,8 +109,7 @@ class ColdMoveCommands(Guests):
         def fetch(name: str, into: Path) -> None:
             if self._peers is None:
                 raise CommandFailed("peer", "this host does not know how to reach others")
-            where = (command.source, command.address, guest.server_id)
-            self._peers.fetch(*where, name, into, told, timeline, command.keys)
+            self._peers.fetch(command.peer, guest.server_id, name, into, told, timeline)
 
         def bring(name: str, into: Path) -> None:
             moved.copy(aside, name, into) if here else fetch(name, into)

@@ -51,7 +51,7 @@ class DestinationCommands(Guests):
             definition, runs_as = self._definition(guest, files), files.runs_as
             disks = None if shared else tuple(disk.target for disk in departure.disks)
             announced = Announced(guest.server_id, guest.instance_name, definition, disks)
-            self._incoming.open(IncomingGuest(command.source, runs_as, announced, command.keys))
+            self._incoming.open(IncomingGuest(command.peer, runs_as, announced))
             arrival = Arrival(
                 block=not shared,
                 name=guest.instance_name,
@@ -133,8 +133,7 @@ class DestinationCommands(Guests):
         told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
 
         def fetch(name: str, into: Path) -> None:
-            where = (command.source, command.address, guest.server_id)
-            peers.fetch(*where, name, into, told, timeline, command.keys)
+            peers.fetch(command.peer, guest.server_id, name, into, told, timeline)
 
         if departure.base in ("", self._images.name(guest.image)):
             base = self._images.base(guest.image, timeline)

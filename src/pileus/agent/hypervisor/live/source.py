@@ -121,7 +121,7 @@ class SourceCommands(Guests):
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = definition.for_destination(text, files.directory, arrival)
         flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
-        join = partial(peers.join, command.to, command.address, server_id, keys=command.keys)
+        join = partial(peers.join, command.peer, server_id)
         runs_as = files.runs_as
         uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
         with (
@@ -175,7 +175,7 @@ class SourceCommands(Guests):
         self._watch.known(command.server_id, None)
         if command.run and self._peers is not None:
             with suppress(OSError, CommandFailed):  # or it hears it of the control plane
-                self._peers.tell_gone(command.to, command.address, command.server_id, command.keys)
+                self._peers.tell_gone(command.peer, command.server_id)
 
 
 def _nothing() -> None:
