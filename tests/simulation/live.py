@@ -18,6 +18,7 @@ from pileus.agent.commands import (
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 from tests.simulation.dice import Dice
 from tests.simulation.guests import Guest, Guests, content, ports_of
@@ -48,7 +49,10 @@ class LiveMoves(Guests):
         if found.power_state == PowerState.SHUTDOWN:
             raise CommandFailed("not-running", "the guest does not run")
         found.incarnation = command.age
-        self.files(host, command.server_id).note_holder(command.incarnation, leaving=command.to)
+        files = self.files(host, command.server_id)
+        files.note_holder(command.incarnation, leaving=command.to)
+        self._trouble()
+        departures.note(files.leaving_note, command.incarnation)
         self._trouble()
         return dict(msgspec.to_builtins(Departure(power_state=found.power_state)))
 
@@ -73,7 +77,9 @@ class LiveMoves(Guests):
 
     def _go(self, host: str, command: MigrateGuest, found: Guest, timeline: Timeline) -> None:
         """Raises CommandFailed: the guest is still here."""
-        peer, to = self._peer(command), (command.to, command.server_id)
+        peer, to, files = self._peer(command), (command.to, command.server_id), self.files(host, command.server_id)
+        if departures.noted(files.leaving_note) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         there = peer.guests.get(to)
         if to not in peer.awaited or there is None or there.coming != "some":
             raise CommandFailed("peer", "the guest is not awaited there")
@@ -82,7 +88,7 @@ class LiveMoves(Guests):
         found.incarnation = command.age
         state, late = found.power_state, self._dice.chance(0.1)
         if command.arrival.block:
-            self.files(host, command.server_id).left(gone=False)
+            files.left(gone=False)
         self._trouble()
         self.meanwhile()
         if timeline.abandoned:
@@ -97,7 +103,7 @@ class LiveMoves(Guests):
             found.power_state = state
             raise CommandFailed("peer", "the guest is not awaited there any more")
         if command.arrival.block:
-            peer.files(*to).root.write_text(str(content(self.files(host, command.server_id))))
+            peer.files(*to).root.write_text(str(content(files)))
         there.disk, there.defined, there.power_state = found.disk, True, PowerState.PAUSED
         there.coming = "all"
         self._trouble_or(found, state)
@@ -105,14 +111,16 @@ class LiveMoves(Guests):
 
     def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
         self._trouble()
+        files = self.files(host, command.server_id)
+        departures.forget(files.leaving_note, command.incarnation)
         found = self.guests.get((host, command.server_id))
         if found is None:
-            self.files(host, command.server_id).left(gone=True)
+            files.left(gone=True)
             return {"here": False}
         found.incarnation = command.age
         if command.run is not None:
             self.forced.discard((host, command.server_id, command.incarnation))
-            self.files(host, command.server_id).note_holder(command.incarnation)
+            files.note_holder(command.incarnation)
         if command.run and found.power_state == PowerState.PAUSED:
             self.alone(command.server_id, found)
             found.power_state = PowerState.RUNNING

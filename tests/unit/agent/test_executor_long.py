@@ -11,6 +11,7 @@ from pileus.agent.commands import (
     Arrival,
     BuildGuest,
     Command,
+    DepartGuest,
     Departure,
     DiscardGuest,
     MigrateGuest,
@@ -57,6 +58,7 @@ def leaving(desk: Desk, monkeypatch: pytest.MonkeyPatch, guests: int) -> Endless
     """As many guests leave as may at a time; those of the others wait."""
     for number in range(guests):
         desk.carry_out(BuildGuest(guest=guest(server_id=f"s{number}")), f"boot{number}:0")
+        desk.carry_out(DepartGuest(server_id=f"s{number}", incarnation=1, to="d"), f"depart{number}:0")
     moves = Endless(monkeypatch, desk, "migrate")
     for number in range(guests):
         desk.submit(migrate(f"s{number}"), f"m{number}:0", deadline_s=100 if number < LONG_THREADS else 50)

@@ -72,7 +72,8 @@ class Arrived(Spec, frozen=True, kw_only=True):
 class DepartGuest(ServerCommand, frozen=True, kw_only=True):
     """Have the host be ready to give a guest that runs, or is held, to another one; nothing of the guest changes.
 
-    Result: a Departure. Fails with "no-such-guest", "not-running". StayGuest takes it back.
+    Result: a Departure. Fails with "no-such-guest", "not-running". StayGuest takes it back: no MigrateGuest that comes
+    later does anything.
     """
 
     method = "depart"

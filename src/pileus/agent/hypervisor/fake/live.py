@@ -23,6 +23,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.network.base import Network
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 
 MEMORY, DISK = 128 << 20, 1 << 30
@@ -41,6 +42,7 @@ class FakeLiveMoves(FakeGuests):
 
     def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
         state = self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        departures.note(self._leaving(host, command.server_id), command.incarnation)
         disks = (MovingDisk(name="disk", target="vda", format="qcow2", size=DISK),)
         found = Departure(power_state=state, disks=disks, virt_type="fake")
         return dict(msgspec.to_builtins(found))
@@ -59,6 +61,8 @@ class FakeLiveMoves(FakeGuests):
         self._refuse(host, command)
         if not (self._root / host / command.server_id).exists():
             return None  # it left before this agent was started
+        if departures.noted(self._leaving(host, command.server_id)) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         try:
             with timeline.stage("migrate guest") as detail:
                 detail |= {"to": command.to, "block": command.arrival.block}
@@ -90,6 +94,7 @@ class FakeLiveMoves(FakeGuests):
 
     def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
+        departures.forget(self._leaving(host, command.server_id), command.incarnation)
         try:
             state = self._require(host, command.server_id)
         except CommandFailed:

@@ -25,6 +25,7 @@ from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
 from pileus.agent.hypervisor.libvirtd import MEETING
 from pileus.agent.hypervisor.live import definition
 from pileus.agent.hypervisor.live.filter import Replies
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 
 _LOOK_S = 0.5
@@ -48,6 +49,7 @@ class SourceCommands(Guests):
                 raise CommandFailed("not-running", "the server does not run")
             files = self._files.guest(server_id)
             files.note_holder(command.incarnation, leaving=command.to, keys=command.keys)
+            departures.note(files.leaving_note, command.incarnation)
             text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
             departure = Departure(
                 power_state=state,
@@ -77,6 +79,7 @@ class SourceCommands(Guests):
         """A guest that is here is nowhere else let run."""
         server_id = command.server_id
         with self._commanded(host, server_id):
+            departures.forget(self._files.guest(server_id).leaving_note, command.incarnation)
             found = self._here(server_id)
             if found is not None and _leaves(found):
                 with quiet():
@@ -113,6 +116,8 @@ class SourceCommands(Guests):
         """Raises CommandFailed: the guest is still here."""
         server_id, arrival = command.server_id, command.arrival
         found, files = self._existing(server_id), self._files.guest(server_id)
+        if departures.noted(files.leaving_note) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         peers = self._peers
         if peers is None:
             raise CommandFailed("peer", "this host does not know how to reach others")
