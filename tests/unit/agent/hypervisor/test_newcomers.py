@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pileus.agent.commands import AwaitGuest, Departure, GuestSpec, ReceiveGuest
+from pileus.agent.commands import AwaitGuest, Departure, GuestSpec, Peer, ReceiveGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.newcomers import Coming, Newcomers
 from pileus.agent.hypervisor.peers import Told
@@ -28,9 +28,7 @@ class Source:
     def __init__(self) -> None:
         self.size, self.asked = GIB, list[str]()
 
-    def fetch(
-        self, host: str, address: str, server_id: str, file: str, into: Path, progress: Told, *_rest: Any
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline) -> None:
         self.asked.append(file)
         progress(0, self.size)
         into.write_bytes(b"base")
