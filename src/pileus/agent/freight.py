@@ -88,10 +88,10 @@ class FreightDesk:
             self._changed.notify_all()
             try:
                 while not offer.taken:
-                    left = offer.touched + PATIENCE_S - clock.monotonic()
-                    if left <= 0:
+                    wait_s = offer.touched + PATIENCE_S - clock.monotonic()
+                    if wait_s <= 0:
                         raise CommandFailed("storage", f"no replica takes the data of image {image_id}")
-                    self._changed.wait(left)
+                    self._changed.wait(wait_s)
             finally:
                 del self._offers[image_id]
 

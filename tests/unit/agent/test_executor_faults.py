@@ -113,7 +113,7 @@ def test_a_command_that_hangs_is_answered_and_the_discard_behind_it_is_carried_o
     discarded = desk.carry_out(DiscardGuest(server_id=SERVER), "boot:0:undo")
     assert discarded.failure is None
     gate.opened.set()
-    assert gate.left.wait(60)
+    assert gate.ended.wait(60)
     assert desk.next_answer().key == "boot:0:late", "what it may have made is discarded once more"
     desk.carry_out(stop("other"), "other:1")
     assert desk.nothing_more(), "it was answered once"
