@@ -40,6 +40,17 @@ Apply = Callable[[Any], None]
 """Makes a change of the network's database; raises PileusError."""
 
 
+class _Sent:
+    """A try whose outcome comes later."""
+
+
+SENT = _Sent()
+Tried = tuple[DebtRow, str | _Sent | None]
+"""A debt, and None if it is paid, why not, or SENT."""
+Built = tuple[DebtRow, Result]
+"""A debt, and what its action built, or a sentence if it cannot."""
+
+
 def due(session: Session, about: Collection[tuple[str, str]], actions: Actions) -> list[Envelope]:
     """What is owed to hosts about subjects, ready to be sent before anything new about them.
 
@@ -171,17 +182,6 @@ def _again(row: DebtRow) -> Owing:
 
 def _key(row: DebtRow) -> tuple[str, str, str, str]:
     return row.subject_id, row.host, row.name, row.key
-
-
-class _Sent:
-    """A try whose outcome comes later."""
-
-
-SENT = _Sent()
-Tried = tuple[DebtRow, str | _Sent | None]
-"""A debt, and None if it is paid, why not, or SENT."""
-Built = tuple[DebtRow, Result]
-"""A debt, and what its action built, or a sentence if it cannot."""
 
 
 def _build(session: Session, rows: Sequence[DebtRow], actions: Actions) -> list[Built]:
