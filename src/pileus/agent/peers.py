@@ -41,6 +41,7 @@ MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
 ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
 """For one answer; without a byte, after which it is given up; before a lost connection is made again."""
+_ADVICE = "see that its agent runs, and that this host gets through to it; the agent's log here says more"
 
 
 # --- what is handed out -----------------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class TlsPeers:
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 log.warning("the copy from host %s is interrupted: %s", host, error)
                 if clock.monotonic() - heard > PATIENCE_S:
-                    raise CommandFailed("peer", f"host {host} does not hand the disk over") from error
+                    raise CommandFailed("peer", f"host {host} does not hand the disk over: {_ADVICE}") from error
             if timeline.abandoned:
                 raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
             time.sleep(AGAIN_S)
@@ -170,7 +171,13 @@ class TlsPeers:
 
     def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:
         """A connection to what another host has prepared of a guest; see hypervisor.peers.Peers."""
-        shown = self._shown(host, address, keys)
+        try:
+            return self._joined(self._shown(host, address, keys), host, server_id, way)
+        except OSError as error:
+            log.warning("host %s is not reached: %s", host, error)
+            raise CommandFailed("peer", f"host {host} cannot be reached: {_ADVICE}") from error
+
+    def _joined(self, shown: ssl.SSLSocket, host: str, server_id: str, way: str) -> socket.socket:
         try:
             query = urlencode({"server_id": server_id, "way": way})
             shown.sendall(f"GET /carry?{query} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
@@ -178,7 +185,7 @@ class TlsPeers:
             while not head.endswith(b"\r\n\r\n"):  # not a byte more: what follows is another's
                 piece = shown.recv(1)
                 if not piece or len(head) > MOST_HEAD:
-                    raise ConnectionError(f"host {host} does not carry on")
+                    raise ConnectionError("it does not carry on")
                 head += piece
             if head.split()[1:2] != [b"101"]:
                 raise CommandFailed("peer", f"host {host} does not await the guest")

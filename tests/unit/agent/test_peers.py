@@ -244,7 +244,7 @@ def test_a_host_that_is_away_is_given_up(
     monkeypatch.setattr(module, "AGAIN_S", 0.05)
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
     source.close()
-    with pytest.raises(CommandFailed, match="does not hand"):
+    with pytest.raises(CommandFailed, match="host source does not hand the disk over: see that its agent runs"):
         fetch()
     source.open()
 
@@ -408,6 +408,15 @@ def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: 
         assert joined.recv(9) == b"memory" and joined.recv(9) == b""
     mine.tell_gone("source", source.address, SERVER)
     assert carrying.told == [("dest", SERVER, "memory"), ("dest", SERVER, "gone")]
+
+
+def test_who_is_not_there_is_not_joined(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    """What is said becomes why a migration failed."""
+    source.close()
+    with pytest.raises(CommandFailed, match="host source cannot be reached: see that its agent runs") as failed:
+        peers(tmp_path, cloud).join("source", source.address, SERVER, "memory")
+    assert failed.value.code == "peer"
+    source.open()
 
 
 def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Cloud) -> None:

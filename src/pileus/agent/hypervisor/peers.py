@@ -47,8 +47,8 @@ class Peers(Protocol):
             host, address, keys: as for `fetch`. way: one of carrier.WAYS.
 
         Raises:
-            OSError. CommandFailed: it does not await the guest.
+            CommandFailed: "peer", it is not reached, or does not await the guest.
         """
 
     def tell_gone(self, host: str, address: str, server_id: str, keys: Keys = ()) -> None:
-        """Tell the host that awaits a guest that this one has it no more; raises as `join`."""
+        """Tell the host that awaits a guest that this one has it no more; raises OSError, CommandFailed."""
