@@ -21,8 +21,9 @@ import msgspec
 
 from pileus import clock
 from pileus.agent.commands.base import Keys
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.errors import CommandFailed
+from pileus.agent.freight import PATIENCE_S
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.file import blamed
@@ -32,15 +33,13 @@ from pileus.files import open_regular, require_room
 from pileus.logs import printable
 
 log = logging.getLogger(__name__)
-PIECE = 4 * 1024 * 1024
-"""Bytes that are asked for at once."""
 MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
 """Bytes of an answer: an extent has at most 42 digits and signs. Read, it takes several times as much at worst."""
 MOST_HEAD = 1024
 MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
-ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
-"""For one answer; without a byte, after which it is given up; before a lost connection is made again."""
+ANSWER_S, AGAIN_S = 30.0, 0.5
+"""For one answer; before a lost connection is made again."""
 _ADVICE = "see that its agent runs, and that this host gets through to it; the agent's log here says more"
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pileus import certificates
 from pileus.agent import doors
 from pileus.agent import peers as module
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -25,7 +25,7 @@ from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.peers import PIECE, TlsPeers
+from pileus.agent.peers import TlsPeers
 from pileus.agent.server import MAX_BODY_BYTES, Agent
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud
