@@ -17,13 +17,11 @@ import msgspec
 
 from pileus import clock
 from pileus.agent.commands import ImageSource
-from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Taken, Wanted
+from pileus.agent.commands.freight import PIECE, Declined, Delivery, Freight, Offered, Taken, Wanted
 from pileus.agent.errors import CommandFailed
 
-PIECE = 4 * 1024 * 1024
-"""Bytes that are asked for at once."""
 PATIENCE_S = 60.0
-"""How long nobody may bring or take anything before it is given up."""
+"""How long nothing of an image or a disk may come, or be taken, before it is given up."""
 NEVER = float("-inf")
 AGAIN_S = 10.0
 """After which a piece that a replica was told of is told to others, too."""

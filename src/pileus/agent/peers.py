@@ -21,8 +21,9 @@ import msgspec
 
 from pileus import certificates, clock
 from pileus.agent.commands.base import Peer
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.errors import CommandFailed
+from pileus.agent.freight import PATIENCE_S
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.file import blamed
@@ -32,15 +33,14 @@ from pileus.files import open_regular, require_room
 from pileus.logs import printable
 
 log = logging.getLogger(__name__)
-PIECE = 4 * 1024 * 1024
-"""Bytes that are asked for at once."""
 MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
 """Bytes of an answer: an extent has at most 42 digits and signs. Read, it takes several times as much at worst."""
 MOST_HEAD = 1024
 MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
-ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
-"""For one answer; without a byte, after which it is given up; before a lost connection is made again."""
+ANSWER_S, AGAIN_S = 30.0, 0.5
+"""For one answer; before a lost connection is made again."""
+_ADVICE = "see that its agent runs, and that this host gets through to it; the agent's log here says more"
 
 
 # --- what is handed out -----------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class TlsPeers:
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 log.warning("the copy from host %s is interrupted: %s", peer.host, error)
                 if clock.monotonic() - heard > PATIENCE_S:
-                    raise CommandFailed("peer", f"host {peer.host} does not hand the disk over") from error
+                    raise CommandFailed("peer", f"host {peer.host} does not hand the disk over: {_ADVICE}") from error
             if timeline.abandoned:
                 raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
             time.sleep(AGAIN_S)
@@ -160,7 +160,13 @@ class TlsPeers:
 
     def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:
         """A connection to what another host has prepared of a guest; see hypervisor.peers.Peers."""
-        shown = self._shown(peer)
+        try:
+            return self._joined(self._shown(peer), peer.host, server_id, way)
+        except OSError as error:
+            log.warning("host %s is not reached: %s", peer.host, error)
+            raise CommandFailed("peer", f"host {peer.host} cannot be reached: {_ADVICE}") from error
+
+    def _joined(self, shown: ssl.SSLSocket, host: str, server_id: str, way: str) -> socket.socket:
         try:
             query = urlencode({"server_id": server_id, "way": way})
             shown.sendall(f"GET /carry?{query} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
@@ -168,10 +174,10 @@ class TlsPeers:
             while not head.endswith(b"\r\n\r\n"):  # not a byte more: what follows is another's
                 piece = shown.recv(1)
                 if not piece or len(head) > MOST_HEAD:
-                    raise ConnectionError(f"host {peer.host} does not carry on")
+                    raise ConnectionError("it does not carry on")
                 head += piece
             if head.split()[1:2] != [b"101"]:
-                raise CommandFailed("peer", f"host {peer.host} does not await the guest")
+                raise CommandFailed("peer", f"host {host} does not await the guest")
         except BaseException:
             shown.close()
             raise

@@ -11,6 +11,7 @@ import pytest
 
 from pileus import certificates
 from pileus.agent.commands import Peer
+from pileus.agent.commands.freight import PIECE
 from pileus.agent.doors import open_tls
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -18,7 +19,7 @@ from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.peers import PIECE, TlsPeers
+from pileus.agent.peers import TlsPeers
 from pileus.agent.server import Agent
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud

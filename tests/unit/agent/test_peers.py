@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from pileus.agent import peers as module
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.errors import CommandFailed
-from pileus.agent.peers import PIECE
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud
 from tests.unit.agent.peering import HEAD, SERVER, TAIL, Source, cloud, fetch, peers, source
@@ -163,7 +162,7 @@ def test_a_host_that_is_away_is_given_up(
     monkeypatch.setattr(module, "AGAIN_S", 0.05)
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
     source.close()
-    with pytest.raises(CommandFailed, match="does not hand"):
+    with pytest.raises(CommandFailed, match="host source does not hand the disk over: see that its agent runs"):
         fetch()
     source.open()
 

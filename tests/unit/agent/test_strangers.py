@@ -143,6 +143,15 @@ def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: 
     assert carrying.told == [("dest", SERVER, "memory"), ("dest", SERVER, "gone")]
 
 
+def test_who_is_not_there_is_not_joined(source: Source, tmp_path: Path, cloud: Cloud) -> None:
+    """What is said becomes why a migration failed."""
+    source.close()
+    with pytest.raises(CommandFailed, match="host source cannot be reached: see that its agent runs") as failed:
+        peers(tmp_path, cloud).join(source.peer, SERVER, "memory")
+    assert failed.value.code == "peer"
+    source.open()
+
+
 def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Cloud) -> None:
     Carrying(source)
     with pytest.raises(CommandFailed, match="does not await"):

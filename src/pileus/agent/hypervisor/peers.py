@@ -36,8 +36,8 @@ class Peers(Protocol):
             way: one of carrier.WAYS.
 
         Raises:
-            OSError. CommandFailed: it does not await the guest.
+            CommandFailed: "peer", it is not reached, or does not await the guest.
         """
 
     def tell_gone(self, peer: Peer, server_id: str) -> None:
-        """Tell the host that awaits a guest that this one has it no more; raises as `join`."""
+        """Tell the host that awaits a guest that this one has it no more; raises OSError, CommandFailed."""

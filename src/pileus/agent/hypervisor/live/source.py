@@ -6,10 +6,10 @@ former let run, by word of the source's agent, or of the control plane.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -126,7 +126,15 @@ class SourceCommands(Guests):
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = definition.for_destination(text, files.directory, arrival)
         flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
-        join = partial(peers.join, command.peer, server_id)
+        unreached: list[CommandFailed] = []
+
+        def join(way: str) -> socket.socket:
+            try:
+                return peers.join(command.peer, server_id, way)
+            except CommandFailed as failed:
+                unreached.append(failed)  # libvirt knows only that its connection is gone
+                raise
+
         runs_as = files.runs_as
         uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
         with (
@@ -144,7 +152,7 @@ class SourceCommands(Guests):
         if why is not None:
             raise why
         if error is not None:
-            raise error
+            raise unreached[0] if unreached else error
         raise CommandFailed("hypervisor", "the guest did not go")
 
     def _watch_over(

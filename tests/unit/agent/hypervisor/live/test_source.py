@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import libvirt
 import pytest
 
+from pileus.agent import carrier
 from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live import source as module
@@ -123,3 +125,25 @@ def test_what_is_to_stay_does_not_begin_to_leave(host: Host, silent: Silent) -> 
     departures.note(note, 2)
     host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline())
     assert departures.noted(note) == 2, "an older word does not keep a newer guest"
+
+
+def test_who_does_not_reach_the_destination_hears_of_that(host: Host) -> None:
+    """And not what libvirt says, which knows only that somebody hung up."""
+    unreached = CommandFailed("peer", "host there cannot be reached")
+    there: Any = host
+
+    def migrate(uri: str, parameters: dict[str, Any], flags: int) -> None:
+        with carrier.connect(there._daemon.meeting / SERVER / carrier.CONTROL, 0) as control:
+            control.recv(1)
+        raise libvirt.libvirtError("end of file")
+
+    def join(*_where: Any) -> Any:
+        raise unreached
+
+    there._daemon = SimpleNamespace(meeting=host._files._directory / "meeting")
+    there._peers = SimpleNamespace(join=join)
+    there.silent = SimpleNamespace(XMLDesc=lambda flags: "<domain/>", migrateToURI3=migrate)
+    departures.note(host._files.guest(SERVER).leaving_note, 1)
+    with pytest.raises(CommandFailed) as failed:
+        host.migrate("here", migration(), Timeline())
+    assert failed.value is unreached
