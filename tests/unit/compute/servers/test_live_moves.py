@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from sqlalchemy import select
 
 from pileus import clock
-from pileus.agent.commands import (
-    ArriveGuest,
-    AwaitGuest,
-    DepartGuest,
-    DiscardGuest,
-    Failure,
-    MigrateGuest,
-    Progress,
-    StayGuest,
-)
+from pileus.agent.commands import ArriveGuest, AwaitGuest, DepartGuest, DiscardGuest, MigrateGuest, Progress, StayGuest
 from pileus.compute import live_moves
 from pileus.compute.model import UP_FOR_S
 from pileus.db import utcnow
-from pileus.errors import Unavailable
 from pileus.membership.model import Agent
 from pileus.network import server_ports
 from pileus.operations import live
 from pileus.operations.notifications import Notification
-from pileus.operations.questions import Questions
 from tests.unit.compute.servers.live_world import ANY, LiveWorld, Result, world
 from tests.unit.compute.servers.world import NEWEST, REFUSED, SERVERS
-from tests.unit.operations.world import FakeClock, Replica
+from tests.unit.operations.world import FakeClock
 
 __all__ = ["world"]
 
@@ -228,82 +215,6 @@ def test_delete_wins(world: LiveWorld) -> None:
     assert world.demo("GET", f"{SERVERS}/{world.id}").status_code == 404
     assert {"DiscardGuest dest", "DiscardGuest source", "StayGuest source"} <= set(world.names())
     assert world.claims() == {} and world.debts() == []
-
-
-# --- ended, and forced ----------------------------------------------------------------------------------------------
-
-
-def test_it_is_aborted(world: LiveWorld) -> None:
-    world.begin()
-    assert world.steer("DELETE", "2.23").status_code in (404, 405)
-    assert world.steer("DELETE").status_code == 202
-    assert world.debts() == [(world.source, "stay on source")]
-    world.end(MigrateGuest, Failure(code="abandoned", message="it was aborted"))
-    assert world.debts() == []
-    assert world.status() == ("ACTIVE", world.source, "cancelled")
-    assert world.steer("DELETE").status_code == 409, "it is not migrated any more"
-    actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
-    assert [one["action"] for one in actions][:2] == ["live_migration_cancel", "live-migration"]
-
-
-def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
-    world.results[AwaitGuest] = None
-    world.migrate()
-    assert world.status()[2] == "preparing"
-    assert world.steer("DELETE", "2.64").status_code == 400
-    assert world.steer("POST", body={"force_complete": None}).status_code == 400
-    assert world.steer("DELETE", "2.65").status_code == 202
-    assert world.debts() == [(world.other, "discard guest")], "what it prepares may take hours, and ends for this"
-    world.end(AwaitGuest, {"block": True})
-    assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
-    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
-    assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
-
-
-def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:
-    """Who takes the operation up again does not send it to the other host once more."""
-    world.begin()
-    assert world.steer("DELETE").status_code == 202
-    world.hosts.sent.clear()
-    for letter in world.hosts.letters():
-        world.hosts.withdraw(letter.envelope.key)
-    world.hosts.replicas.clear()
-    Replica(world.serving.db, world.hosts, registry=world.serving.cloud.runner._registry).begin().run()
-    assert world.status() == ("ACTIVE", world.source, "cancelled")
-    assert "StayGuest source" in world.names() and "MigrateGuest source" not in world.names()
-
-
-def test_it_is_forced_to_its_end(world: LiveWorld) -> None:
-    world.begin()
-    assert world.steer("POST", "2.21", {"force_complete": None}).status_code == 404
-    assert world.steer("POST", "2.22", {"force_complete": None}).status_code == 202
-    assert world.told == [{"host": world.source, "server_id": world.id, "incarnation": 2}]
-    assert world.steer("POST", body={"force_complete": 1}).status_code == 400
-
-
-def test_what_is_not_there_is_not_steered(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.begin()
-    for number in ("99999", "none", "9" * 30):
-        path = f"{SERVERS}/{world.id}/migrations/{number}"
-        assert world.admin("GET", path, headers=NEWEST).status_code == 404
-        assert world.admin("DELETE", path, headers=NEWEST).status_code == 404
-    assert world.demo("DELETE", world.one(), headers=NEWEST).status_code == 403
-
-    def away(self: Questions, question: str, **told: Any) -> None:
-        raise Unavailable("The agent does not answer.")
-
-    monkeypatch.setattr(Questions, "tell", away)
-    assert world.steer("POST", body={"force_complete": None}).status_code == 503
-    assert world.steer("DELETE").status_code == 202, "the source is owed the word"
-    assert world.debts() == [(world.source, "stay on source")]
-
-
-def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
-    world.migrate()
-    assert world.admin("GET", f"{SERVERS}/{world.id}/migrations", headers=NEWEST).json == {"migrations": []}
-    assert "not in progress" in world.steer("GET").text
-    world.resize()
-    assert "not live-migration" in world.steer("GET").text
 
 
 def test_a_held_server_stays_held(world: LiveWorld) -> None:
