@@ -44,7 +44,7 @@ LEFT = {
 }
 """What may be left in the database; of the server itself are OWN."""
 OWN = ("consumers", "allocations")
-KEPT = (".stash", ".saved", ".coming")
+KEPT = (".stash", ".saved", ".coming", ".leaving")
 """Ends of the folders of what is no guest."""
 
 
