@@ -143,7 +143,7 @@ def unbind(session: Session, server_id: str, request_id: str) -> None:
     server_ports.expect(session, server_id, "", request_id)
 
 
-def leave_source(_session: Session) -> Values:
+def left(_session: Session) -> Values:
     """The guest is not on the source any more. Nothing but that is written, so that nothing else can keep it from being
     so: from now on what the destination has is the guest."""
     return {}

@@ -119,7 +119,7 @@ def live_migrate(
     except CommandError as error:
         if _still_there(op, server_id, source, dest, guests):
             raise error
-    op.step("leave source", live_moves.leave_source, forward=True)
+    op.step("leave source", live_moves.left, forward=True)
     op.step("move server", live_moves.go, server_id, move_id, op.origin)
     _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
 
