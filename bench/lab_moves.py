@@ -28,8 +28,8 @@ import openstack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tests.real.lab import Lab
 from tests.real.ovn_world import call_in, inside, sh
-from tests.real.test_lab import Lab
 from tests.support import eventually
 
 from pileus.db import Database

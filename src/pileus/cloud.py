@@ -34,12 +34,13 @@ from pileus.network import sync
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.operations import OperationRow, journal, leases
-from pileus.operations.agents import Agents, Questions
-from pileus.operations.debts import PREFIX, Collector
+from pileus.operations.agents import Agents
+from pileus.operations.collector import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.notifications import Delivery
 from pileus.operations.owed import KNOWN
 from pileus.operations.post import Post
+from pileus.operations.questions import Questions
 from pileus.operations.registry import Registry
 from pileus.operations.retention import forget
 from pileus.operations.runner import Runner

@@ -21,6 +21,7 @@ from pileus.agent.commands import PowerState
 from pileus.compute.migration_model import OPEN
 from tests.many_hosts import ManyHosts
 from tests.postgres import Postgres
+from tests.steps import STEPS
 from tests.support import CloudUnderTest, eventually
 
 FLOW_S = 120.0
@@ -43,7 +44,7 @@ LEFT = {
 }
 """What may be left in the database; of the server itself are OWN."""
 OWN = ("consumers", "allocations")
-KEPT = (".stash", ".saved", ".coming")
+KEPT = (".stash", ".saved", ".coming", ".leaving")
 """Ends of the folders of what is no guest."""
 
 
@@ -63,24 +64,6 @@ class Case(NamedTuple):
         return f"{self.flow}, {self.point}, {self.fault}"
 
 
-CONTROL = {
-    "resize": (
-        "schedule", "migrate disk and power off", "move server", "bind ports", "finish on destination", "record state"
-    ),
-    "confirm": ("begin confirm", "confirm on source", "release source"),
-    "revert": ("begin revert", "destroy on destination", "move back", "finish on source", "record state"),
-    "shelve": (
-        "power off", "begin image", "snapshot guest", "publish image", "record state", "find host", "discard guest",
-        "leave host",
-    ),
-    "unshelve": ("schedule", "bind ports", "build guest", "record state"),
-    "live": (
-        "schedule", "prepare source", "prepare destination", "bind ports", "migrate", "move server",
-        "run on destination", "discard guest", "record state",
-    ),
-    "evacuate": ("schedule", "prepare guest", "fence source", "take over guest", "record state"),
-}  # fmt: skip
-"""Steps of the control plane in each flow, as the trace names them."""
 HOST = {
     "resize": ("power off", "unplug port", "set disk aside", "copy disk", "define guest", "running"),
     "confirm": ("destroy guest",),
@@ -96,7 +79,7 @@ PREPARED = {"confirm": ("resize",), "revert": ("resize",), "unshelve": ("shelve"
 FAULTS = ("kill", "cut", "restart the database")
 EVERY = [
     Case(flow, where, f"{step}:{end}", fault)
-    for where, steps in (("control", CONTROL), ("host", HOST))
+    for where, steps in (("control", STEPS), ("host", HOST))
     for flow in steps
     for step, end, fault in itertools.product(steps[flow], ("before", "after"), FAULTS)
 ]

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.moving import CONTROL, HOST, Case, Moving
+from tests.faults.moving import HOST, Case, Moving
 from tests.postgres import Postgres
+from tests.steps import STEPS
 from tests.support import CloudUnderTest, eventually
 
 SOURCE = Path(__file__).with_name("stepped_clock.c")
@@ -30,7 +31,7 @@ SAMPLE = [
 ]
 EVERY = [
     (Case(flow, where, f"{point}:{end}", "clock"), hours)
-    for where, steps in (("control", CONTROL), ("host", HOST))
+    for where, steps in (("control", STEPS), ("host", HOST))
     for flow in steps
     for point, end, hours in itertools.product(steps[flow], ("before", "after"), (5, -5))
 ]

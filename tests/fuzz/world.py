@@ -25,8 +25,8 @@ from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, ERROR, STOPPED
 from pileus.db import Database, Session, new_id, utcnow
 from pileus.network.model import Port
-from pileus.operations.agents import Questions
 from pileus.operations.model import SubjectRow
+from pileus.operations.questions import Questions
 from pileus.settings import Settings
 from tests.client import login
 from tests.databases import migrated

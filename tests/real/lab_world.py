@@ -21,8 +21,8 @@ from requests.exceptions import ConnectionError as NoConnection
 from pileus.compute.migration_model import OPEN
 from pileus.lab import Lab as Built
 from pileus.lab.faults import Faults
+from tests.real.lab import Lab
 from tests.real.ovn_world import sh
-from tests.real.test_lab import Lab
 from tests.support import eventually
 
 FLOW_S = 240.0

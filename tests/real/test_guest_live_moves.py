@@ -29,8 +29,8 @@ from pileus.agent.commands import (
     GuestSpec,
     MigrateGuest,
     PauseGuest,
+    Peer,
     StayGuest,
-    Steering,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage.file import InstanceFiles
@@ -38,7 +38,7 @@ from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification
 from tests.real.libvirt_world import IMAGE, RUNNING, Cloud, pytestmark, state_folder, until
-from tests.real.test_guest_moves import OtherHost
+from tests.real.other_host import OtherHost
 
 __all__ = ["pytestmark"]
 
@@ -53,22 +53,12 @@ class Carried(OtherHost):
         self.name, self.away = name, False
         self.carrying: list[threading.Thread] = []
 
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Any,
-        timeline: Timeline,
-        keys: tuple[str, ...] = (),
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Any, timeline: Timeline) -> None:
         source = self.other.hypervisor.handed_over(self.name, server_id, file)
         into.write_bytes(source.read_bytes())
         progress(source.stat().st_size, source.stat().st_size)
 
-    def join(self, host: str, address: str, server_id: str, way: str, keys: tuple[str, ...] = ()) -> socket.socket:
+    def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:
         ours, theirs = socket.socketpair()
         begun = threading.Event()
 
@@ -85,7 +75,7 @@ class Carried(OtherHost):
                 raise CommandFailed("peer", "the guest is not awaited")
         return ours
 
-    def tell_gone(self, host: str, address: str, server_id: str, keys: tuple[str, ...] = ()) -> None:
+    def tell_gone(self, peer: Peer, server_id: str) -> None:
         if self.away:
             raise ConnectionError("the host is away")
         self.other.hypervisor.gone(self.name, server_id)
@@ -237,20 +227,25 @@ def counts_on_here(host: Host, guest: GuestSpec) -> None:
     until(lambda: host.console(guest.server_id).count("tick") > before + 1)
 
 
-@pytest.mark.parametrize("wanted", list(Steering))
-def test_it_is_steered(hosts: tuple[Host, Host], guest: GuestSpec, wanted: Steering) -> None:
+def test_it_is_forced(hosts: tuple[Host, Host], guest: GuestSpec) -> None:
     here, there = hosts
     command, _ = prepared(here, there, guest)
-    here.hypervisor.steer(HERE, guest.server_id, 2, wanted)
-    if wanted == Steering.FORCE:
+    here.hypervisor.force_migration(HERE, guest.server_id, 2)
+    here.do(command)
+    arrives(here, there, guest)
+    counts_on(there, guest)
+
+
+def test_one_that_was_aborted_does_not_begin(hosts: tuple[Host, Host], guest: GuestSpec) -> None:
+    here, there = hosts
+    command, _ = prepared(here, there, guest)
+    stays = StayGuest(server_id=guest.server_id, incarnation=2, run=True)
+    assert here.do(stays) == {"here": True, "power_state": 1}
+    with pytest.raises(CommandFailed) as refused:
         here.do(command)
-        arrives(here, there, guest)
-        counts_on(there, guest)
-        return
-    with pytest.raises(CommandFailed, match="aborted"):
-        here.do(command)
+    assert refused.value.code == "abandoned"
     there.do(DiscardGuest(server_id=guest.server_id, incarnation=3))
-    assert here.do(StayGuest(server_id=guest.server_id, incarnation=2, run=True)) == {"here": True, "power_state": 1}
+    assert here.do(stays) == {"here": True, "power_state": 1}
     counts_on_here(here, guest)
 
 

@@ -5,10 +5,8 @@ Two hypervisors on one machine stand for two hosts; needs what libvirt_world.py 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,32 +28,11 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, refused, specification
 from tests.real.libvirt_world import HOST, IMAGE, RUNNING, SHUTDOWN, Cloud, pytestmark, state_folder, until
+from tests.real.other_host import OtherHost
 
 __all__ = ["pytestmark"]
 
 GIB = 1 << 30
-
-
-class OtherHost:
-    """Brings files from another hypervisor of this machine."""
-
-    def __init__(self, other: Cloud) -> None:
-        self.other = other
-
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Any,
-        timeline: Timeline,
-        keys: tuple[str, ...] = (),
-    ) -> None:
-        source = self.other.hypervisor.handed_over("there", server_id, file)
-        shutil.copyfile(source, into)
-        progress(source.stat().st_size, source.stat().st_size)
 
 
 @pytest.fixture(scope="module")

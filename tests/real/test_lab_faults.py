@@ -14,23 +14,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.real.cloud.real import IMAGE
+from tests.real.lab import PILEUS
 from tests.real.lab_world import Case, LabWorld, play
 from tests.real.ovn_world import inside
-from tests.real.test_lab import PILEUS
+from tests.steps import STEPS
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not IMAGE.exists() or not all(map(shutil.which, ("libvirtd", "ovn-controller", "nft"))),
     reason="needs root, libvirt, OVN, nftables and the test image",
 )
 ALL = bool(os.environ.get("ALL_FAULTS"))
-STEPS = {
-    "live": (
-        "schedule", "prepare source", "prepare destination", "bind ports", "migrate", "move server",
-        "run on destination", "discard guest", "record state",
-    ),
-    "evacuate": ("schedule", "prepare guest", "fence source", "take over guest", "record state"),
-}  # fmt: skip
-"""Of the control plane."""
 STAGES = {
     "live": {
         "source": ("migrate guest", "destroy guest"),
@@ -44,8 +37,8 @@ ENDS = ("before", "after")
 PRODUCT = [
     *(
         Case(flow, f"{step}:{end}", "control", fault)
-        for flow, steps in STEPS.items()
-        for step, end, fault in itertools.product(steps, ENDS, ("kill replica", "kill postgresql", "cut 5"))
+        for flow in STAGES
+        for step, end, fault in itertools.product(STEPS[flow], ENDS, ("kill replica", "kill postgresql", "cut 5"))
     ),
     *(
         Case(flow, f"{stage}:{end}", where, fault)

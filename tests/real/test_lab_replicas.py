@@ -14,9 +14,11 @@ import pytest
 from pileus.agent.daemons import lives
 from pileus.settings import load
 from pileus.statedir import locked
+from tests.real.lab import NEEDS_LAB, PILEUS, Lab
 from tests.real.ovn_world import sh
-from tests.real.test_lab import PILEUS, Lab, pytestmark  # noqa: F401  # it is skipped where that is
 from tests.support import eventually
+
+pytestmark = NEEDS_LAB
 
 
 def test_a_lab_that_is_half_made_is_removed() -> None:

@@ -1,4 +1,4 @@
-"""The OVN driver with real daemons: needs root and the packages ovn-central, ovn-host, openvswitch-switch."""
+"""What guests meet on OVN with real daemons: needs root and the packages ovn-central, ovn-host, openvswitch-switch."""
 
 from __future__ import annotations
 
@@ -9,33 +9,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from pileus.agent.commands import FixedIP, SubnetSpec
-from pileus.agent.errors import CommandFailed
 from pileus.agent.network.processes import prepare_database
 from pileus.agent.timeline import Timeline
-from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
-
-sys.path.insert(0, str(Path(__file__).parent))
-import ovn_world
-from ovn_world import (
-    HOST,
+from tests.real.ovn_fixtures import egress, guests, host, world
+from tests.real.ovn_world import (
     NEEDS_OVN,
     Host,
     World,
-    add_port,
     guest_port,
     inside,
     lease,
+    lease6,
     listen,
     namespace,
     network,
@@ -50,47 +42,9 @@ from ovn_world import (
     tcp_answers,
 )  # fmt: skip
 
+__all__ = ["guests", "host", "world"]
+
 pytestmark = NEEDS_OVN
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    state = Path(tempfile.mkdtemp(prefix="pileus-ovn-"))
-    state.chmod(0o711)
-    with namespace() as name, inside(name):
-        host = Host(state, network(state))
-        try:
-            host.start()
-            yield host
-        finally:
-            host.northbound.close()
-            host.driver.stop(keep_guests=False)
-            assert not any(host.pids().values())
-    shutil.rmtree(state)
-
-
-@pytest.fixture
-def world(host: Host) -> Iterator[World]:
-    """A network of the test's own, removed with everything that hangs on it."""
-    world = World()
-    yield world
-    for row in host.rows("Logical_Switch_Port"):
-        host.northbound.drop_port(row.name)
-    for row in host.rows("Port_Group"):
-        if group_id := row.external_ids.get("neutron:security_group_id"):
-            host.northbound.drop_security_group(group_id)
-    host.northbound.drop_network(world.network_id)
-    host.driver.release_host([world.network_id])
-
-
-@pytest.fixture
-def guests() -> Iterator[tuple[str, str]]:
-    with namespace() as one, namespace() as two:
-        yield one, two
-
-
-def egress() -> tuple[RuleSpec, ...]:
-    return rule("egress"), rule("egress", ethertype="IPv6")
 
 
 def test_lease_tells_all_that_the_subnet_has(host: Host, world: World, guests: tuple[str, str]) -> None:
@@ -230,7 +184,7 @@ def test_stateful_ipv6(host: Host, world: World, guests: tuple[str, str]) -> Non
     wiring = world.wiring(32, world.group(), fixed_ips=(*world.fixed_ip(32), fixed))
     network = world.network(subnets=(*world.network().subnets, subnet))
     host.boot(msgspec.structs.replace(wiring, network=network), guests[0])
-    answer = ovn_world.lease6(guests[0], wiring.port.mac_address)
+    answer = lease6(guests[0], wiring.port.mac_address)
     assert answer[0] == 2  # ADVERTISE
     assert socket.inet_pton(socket.AF_INET6, "fd55::32") in answer
     assert socket.inet_pton(socket.AF_INET6, "fd55::53") in answer
@@ -301,102 +255,6 @@ def test_database_server_dies_and_is_missed(host: Host, world: World) -> None:
     assert "after" in names
 
 
-def test_older_specifications_are_ignored(host: Host, world: World) -> None:
-    wiring = world.wiring(40, world.group(*egress()), revision=5, name="new")
-    host.northbound.sync_port(wiring)
-    old = msgspec.structs.replace(wiring.port, revision=4, name="old", host="")
-    host.northbound.sync_port(msgspec.structs.replace(wiring, port=old))
-    host.northbound.sync_network(world.network(revision=0, name="old"))
-    row = ("get", "Logical_Switch_Port", wiring.port.id)
-    assert host.nb(*row, "external_ids:neutron\\:port_name").strip() == "new"
-    assert HOST in host.nb(*row, "options")
-    unbound = msgspec.structs.replace(wiring.port, revision=6, device_id="", host="")
-    host.northbound.sync_port(msgspec.structs.replace(wiring, port=unbound))
-    assert not host.nb("--bare", "find", "Logical_Switch_Port", f"name={wiring.port.id}").strip()
-
-
-def test_unchanged_specification_writes_nothing(host: Host, world: World) -> None:
-    wiring = world.wiring(41, world.group(*egress(), rule(protocol="tcp")), dns_name="same")
-    host.northbound.sync_port(wiring)
-    host.nb("--wait=sb", "sync")
-    database = host.state / "ovn" / "ovnnb.db"
-    before = database.read_bytes()
-    host.northbound.sync_port(wiring)
-    written = database.read_bytes()[len(before) :]  # northd may count its rounds in NB_Global at any time
-    assert not [line for line in written.splitlines() if b"Logical_" in line or b"Port_Group" in line]
-
-
-def test_subnet_gets_dhcp_after_its_ports(host: Host, world: World) -> None:
-    wiring = world.wiring(42, world.group())
-    subnets = tuple(msgspec.structs.replace(subnet, enable_dhcp=False) for subnet in wiring.network.subnets)
-    host.northbound.sync_port(msgspec.structs.replace(wiring, network=world.network(subnets=subnets)))
-    options = ("get", "Logical_Switch_Port", wiring.port.id, "dhcpv4_options")
-    assert host.nb(*options).strip() == "[]"
-    host.northbound.sync_network(world.network(revision=2))
-    assert host.nb(*options).strip() != "[]"
-    host.northbound.sync_network(world.network(revision=3, subnets=subnets))
-    assert host.nb(*options).strip() == "[]"
-
-
-def test_port_changes_its_groups(host: Host, world: World) -> None:
-    one, two = world.group(*egress()), world.group(*egress())
-    wiring = world.wiring(43, one)
-    host.northbound.sync_port(wiring)
-    port = msgspec.structs.replace(wiring.port, security_group_ids=(two.id,), revision=2)
-    host.northbound.sync_port(Wiring(port=port, network=wiring.network, security_groups=(two,)))
-    assert members(host) == {name_of(two): 1, name_of(one): 0, "neutron_pg_drop": 1}
-    port = msgspec.structs.replace(port, security_group_ids=(), port_security_enabled=False, revision=3)
-    host.northbound.sync_port(Wiring(port=port, network=wiring.network))
-    assert members(host) == {name_of(two): 0, name_of(one): 0, "neutron_pg_drop": 0}
-
-
-def test_port_that_does_not_come_up_is_named(host: Host, world: World) -> None:
-    wiring = world.wiring(44, world.group())
-    with pytest.raises(CommandFailed, match=f"port {wiring.port.id} did not come up on {HOST} within 0.2 s"):
-        host.driver.await_up([wiring.port.id], 0.2, Timeline())
-
-
-def test_port_comes_up_once_it_has_its_record(host: Host, world: World, guests: tuple[str, str]) -> None:
-    wiring = world.wiring(45, world.group())
-    plug(host.state, wiring, host.driver.tap_name(wiring.port.id), guests[0])
-    with pytest.raises(CommandFailed, match="did not come up"):
-        host.driver.await_up([wiring.port.id], 0.5, Timeline())
-    host.northbound.sync_port(wiring)
-    host.driver.await_up([wiring.port.id], 10, Timeline())
-    host.driver.unplug([wiring.port.id])
-
-
-def test_what_an_earlier_plug_left_deceives_nobody(host: Host, world: World, guests: tuple[str, str]) -> None:
-    """Neither on a tap that is plugged again, nor for another port, nor where the record has gone."""
-    wiring = world.wiring(46, world.group())
-    port_id, tap = wiring.port.id, host.driver.tap_name(wiring.port.id)
-    plug(host.state, wiring, tap, guests[0])
-    for _ in range(10):  # a sooner look than the news would find it up
-        host.switch("set", "Interface", tap, "external_ids:ovn-installed=true")
-        host.driver.await_up([port_id], 10, Timeline())
-        add_port(host.state, wiring, tap)
-        with pytest.raises(CommandFailed, match="did not come up"):
-            host.driver.await_up([port_id], 0.02, Timeline())
-    host.northbound.sync_port(wiring)
-    host.driver.await_up([port_id], 10, Timeline())
-    host.northbound.drop_port(port_id)
-    assert soon(lambda: "ovn-installed=" not in host.switch("get", "Interface", tap, "external_ids"))
-    host.switch("set", "Interface", tap, "external_ids:ovn-installed=true", "external_ids:iface-id=another")
-    with pytest.raises(CommandFailed, match="did not come up"):
-        host.driver.await_up([port_id], 0.1, Timeline())
-    host.driver.unplug([port_id])
-
-
-def test_nobody_waits_for_a_guest_taken_back(host: Host, world: World) -> None:
-    timeline = Timeline()
-    threading.Timer(0.2, timeline.abandon).start()
-    started = time.monotonic()
-    with pytest.raises(CommandFailed, match="is not waited for") as failed:
-        host.driver.await_up([world.wiring(47).port.id], 60, timeline)
-    assert failed.value.code == "abandoned"
-    assert time.monotonic() - started < 30
-
-
 def test_only_the_control_plane_may_write_the_northbound_database(host: Host) -> None:
     own = host.state / "ovn" / "ovnnb_db.sock"
     assert may_connect(shared_socket(host.state), "nogroup")
@@ -412,41 +270,3 @@ def may_connect(path: Path, group: str) -> bool:
     )
     assert done.returncode == 0 or b"PermissionError" in done.stderr
     return done.returncode == 0
-
-
-def test_many_threads_and_then_nothing_is_left(host: Host, guests: tuple[str, str]) -> None:
-    world = World()
-    group = world.group(*egress(), rule(protocol="tcp", port_range_min=22, port_range_max=22))
-    wirings = [world.wiring(last, group, dns_name=f"vm{last}") for last in range(50, 70)]
-    threads = [threading.Thread(target=host.northbound.sync_port, args=(wiring,)) for wiring in wirings]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert members(host)[name_of(group)] == 20
-    host.boot(wirings[0], guests[0])
-
-    host.driver.unplug([wiring.port.id for wiring in wirings])
-    for wiring in wirings:
-        host.northbound.drop_port(wiring.port.id)
-        host.northbound.drop_port(wiring.port.id)
-    host.northbound.drop_security_group(group.id)
-    host.northbound.drop_network(world.network_id)
-    host.northbound.drop_network(world.network_id)
-    host.driver.release_host([world.network_id])
-    for table in ("Logical_Switch", "Logical_Switch_Port", "DHCP_Options", "DNS"):
-        assert soon(lambda table=table: not host.rows(table)), table
-    assert members(host) == {"neutron_pg_drop": 0}
-    assert len(host.rows("ACL")) == 4
-    assert world.network_id not in sh("ip", "netns")
-    present = sh("ip", "-br", "link")
-    taps = [host.driver.tap_name(wiring.port.id) for wiring in wirings]
-    assert not [tap for tap in [*taps, f"tap{world.network_id[:10]}"] if tap in present]
-
-
-def name_of(group: SecurityGroupSpec) -> str:
-    return "pg_" + group.id.replace("-", "_")
-
-
-def members(host: Host) -> dict[str, int]:
-    return {row.name: len(row.ports) for row in host.rows("Port_Group")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -26,10 +25,7 @@ from pileus.network.northbound.ovn import OvnNorthbound
 from pileus.operations.post import Refused
 from pileus.operations.wires import Remote
 from tests.members import Cloud
-from tests.support import eventually
-
-sys.path.insert(0, str(Path(__file__).parent))
-from ovn_world import (
+from tests.real.ovn_world import (
     HOST,
     NEEDS_OVN,
     Host,
@@ -49,6 +45,7 @@ from ovn_world import (
     soon,
     tcp_answers,
 )  # fmt: skip
+from tests.support import eventually
 
 pytestmark = NEEDS_OVN
 OTHER = "pileus-test-host-2"

@@ -7,7 +7,6 @@ database. Guests are namespaces, as in ovn_world.
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,13 +21,10 @@ from pileus.cloud import Cloud, registry
 from pileus.network import server_ports, wiring
 from pileus.network.model import SecurityGroupRule
 from pileus.network.requests import NetworkRequest
-from pileus.operations.debts import Collector
+from pileus.operations.collector import Collector
 from pileus.settings import Settings
 from tests.databases import Databases
-from tests.unit.network.conftest import Caller, as_first_started
-
-sys.path.insert(0, str(Path(__file__).parent))
-from ovn_world import (
+from tests.real.ovn_world import (
     HOST,
     NEEDS_OVN,
     Host,
@@ -43,6 +39,7 @@ from ovn_world import (
     soon,
     tcp_answers,
 )  # fmt: skip
+from tests.unit.network.conftest import Caller, as_first_started
 
 pytestmark = NEEDS_OVN
 METADATA = "http://169.254.169.254"

@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pileus import clock
-from pileus.agent.commands import GuestEvent, PowerState, Steering
-from pileus.agent.executor import KINDS, Executor
+from pileus.agent.commands import GuestEvent, PowerState
+from pileus.agent.executor import Executor
 from pileus.agent.freight import FreightDesk
 from pileus.agent.journal import Journal
+from pileus.agent.lanes import KINDS
 from pileus.agent.papers import PapersFolder
 from pileus.agent.server import Agent
 from tests.simulation.dice import Dice
@@ -49,7 +50,7 @@ class SimulatedAgent:
         if self.agent is None:
             self.hypervisor.uploads.clear()
             self.hypervisor.awaited.clear()
-            self.hypervisor.steered.clear()
+            self.hypervisor.forced.clear()
             executor = Executor(self.hypervisor, self.journal)
             papers = PapersFolder(self._folder / f"{self.name}-papers")
             cloud = self._folder / self.name
@@ -76,12 +77,10 @@ class SimulatedAgent:
         except Hangs:
             return True
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        """As POST /migration."""
-        if self.agent is None:
-            return
-        if wanted != Steering.ABORT or not self.agent.executor.call_off(host, server_id, incarnation):
-            self.hypervisor.steer(host, server_id, incarnation, wanted)
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        """As POST /force-migration."""
+        if self.agent is not None:
+            self.hypervisor.force_migration(host, server_id, incarnation)
 
     def look_after(self) -> None:
         if self.agent is not None:

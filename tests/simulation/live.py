@@ -1,4 +1,4 @@
-"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last, or be steered."""
+"""Live migration between simulated hosts: every phase of libvirt's, of which any may be the last, or be forced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pileus.agent.commands import (
     MigrateGuest,
     PowerState,
     StayGuest,
-    Steering,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 from tests.simulation.dice import Dice
 from tests.simulation.guests import Guest, Guests, content, ports_of
@@ -29,7 +29,7 @@ class LiveMoves(Guests):
 
     Attributes:
         awaited: incarnations of the guests that may come, by host and server; an agent that dies forgets them.
-        steered: what is to become of live migrations, by host, server and incarnation; so are these.
+        forced: the guests that are to be held until they are there: hosts, servers, incarnations; so are these.
         meanwhile: what others do while a guest goes.
     """
 
@@ -39,7 +39,7 @@ class LiveMoves(Guests):
     def __init__(self, dice: Dice, hosts: list[str]) -> None:
         super().__init__(dice, hosts)
         self.awaited: dict[tuple[str, str], int] = {}
-        self.steered: dict[tuple[str, str, int], Steering] = {}
+        self.forced: set[tuple[str, str, int]] = set()
 
     # --- the source -------------------------------------------------------------------------------------------
 
@@ -49,7 +49,10 @@ class LiveMoves(Guests):
         if found.power_state == PowerState.SHUTDOWN:
             raise CommandFailed("not-running", "the guest does not run")
         found.incarnation = command.age
-        self.files(host, command.server_id).note_holder(command.incarnation, leaving=command.to)
+        files = self.files(host, command.server_id)
+        files.note_holder(command.incarnation, leaving=command.to)
+        self._trouble()
+        departures.note(files.leaving_note, command.incarnation)
         self._trouble()
         return dict(msgspec.to_builtins(Departure(power_state=found.power_state)))
 
@@ -61,7 +64,7 @@ class LiveMoves(Guests):
                 try:
                     self._go(host, command, found, timeline)
                 finally:
-                    self.steered.pop((*key, command.incarnation), None)
+                    self.forced.discard((*key, command.incarnation))
                 self._trouble()
         if not command.arrival.block:
             self.files(*key).note_holder(command.incarnation, command.to)
@@ -74,7 +77,9 @@ class LiveMoves(Guests):
 
     def _go(self, host: str, command: MigrateGuest, found: Guest, timeline: Timeline) -> None:
         """Raises CommandFailed: the guest is still here."""
-        peer, to = self._peer(command), (command.to, command.server_id)
+        peer, to, files = self._peer(command), (command.to, command.server_id), self.files(host, command.server_id)
+        if departures.noted(files.leaving_note) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         there = peer.guests.get(to)
         if to not in peer.awaited or there is None or there.coming != "some":
             raise CommandFailed("peer", "the guest is not awaited there")
@@ -83,25 +88,22 @@ class LiveMoves(Guests):
         found.incarnation = command.age
         state, late = found.power_state, self._dice.chance(0.1)
         if command.arrival.block:
-            self.files(host, command.server_id).left(gone=False)
+            files.left(gone=False)
         self._trouble()
         self.meanwhile()
-        wanted = self.steered.get((host, command.server_id, command.incarnation))
         if timeline.abandoned:
             raise CommandFailed("abandoned", "the live migration was not finished")
-        if wanted == Steering.ABORT:
-            raise CommandFailed("aborted", "the live migration was aborted")
         if late and not command.force:
             raise CommandFailed("timeout", "the live migration was not done in time")
         found.power_state = PowerState.PAUSED  # in the end, or before, where that is forced
-        if wanted == Steering.FORCE or late:
+        if (host, command.server_id, command.incarnation) in self.forced or late:
             self._trouble()
         self._trouble_or(found, state)
         if peer.guests.get(to) is not there or to not in peer.awaited:
             found.power_state = state
             raise CommandFailed("peer", "the guest is not awaited there any more")
         if command.arrival.block:
-            peer.files(*to).root.write_text(str(content(self.files(host, command.server_id))))
+            peer.files(*to).root.write_text(str(content(files)))
         there.disk, there.defined, there.power_state = found.disk, True, PowerState.PAUSED
         there.coming = "all"
         self._trouble_or(found, state)
@@ -109,22 +111,24 @@ class LiveMoves(Guests):
 
     def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
         self._trouble()
+        files = self.files(host, command.server_id)
+        departures.forget(files.leaving_note, command.incarnation)
         found = self.guests.get((host, command.server_id))
         if found is None:
-            self.files(host, command.server_id).left(gone=True)
+            files.left(gone=True)
             return {"here": False}
         found.incarnation = command.age
         if command.run is not None:
-            self.steered.pop((host, command.server_id, command.incarnation), None)
-            self.files(host, command.server_id).note_holder(command.incarnation)
+            self.forced.discard((host, command.server_id, command.incarnation))
+            files.note_holder(command.incarnation)
         if command.run and found.power_state == PowerState.PAUSED:
             self.alone(command.server_id, found)
             found.power_state = PowerState.RUNNING
         self._trouble()
         return {"here": True, "power_state": found.power_state}
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        self.steered[host, server_id, incarnation] = wanted
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        self.forced.add((host, server_id, incarnation))
 
     # --- the destination --------------------------------------------------------------------------------------
 

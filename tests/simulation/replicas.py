@@ -17,7 +17,7 @@ from pileus.errors import Unavailable
 from pileus.image import store
 from pileus.network.northbound.base import Northbound
 from pileus.network.northbound.fake import FakeNorthbound
-from pileus.operations.debts import Collector
+from pileus.operations.collector import Collector
 from pileus.operations.post import Link, Post
 from pileus.operations.runner import Runner
 from pileus.settings import Settings

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from pileus.agent.commands import PowerState, Steering
+from pileus.agent.commands import PowerState
 from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, server_migrations, servers, services
 from pileus.compute.action import Action
@@ -29,7 +29,7 @@ from pileus.compute.actions import (
     resize,
     shelve,
 )
-from pileus.compute.migration_model import LIVE, LIVE_OPEN, RUNNING, Migration
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.policies import MEMBER, RULES
 from pileus.compute.services import Change
@@ -288,18 +288,19 @@ class Clients:
         return body
 
     def steer(self) -> Values | None:
-        """A live migration is to end, or to come to its end; what its source is to be told."""
+        """A live migration is aborted, or forced to its end; what its source is to be told."""
         told: list[Values] = []
 
         def steer(session: Session) -> None:
             under_way = select(Migration).where(Migration.type == LIVE, Migration.status.in_(LIVE_OPEN))
             if moves := session.scalars(under_way.order_by(Migration.id)).all():
                 move = self._dice.pick(moves)
-                wanted = self._dice.pick(list(Steering))
-                when = LIVE_OPEN if wanted == Steering.ABORT else (RUNNING,)
-                server = session.get_one(Server, move.server_id)
-                found = server_migrations.steer(session, server, str(move.id), wanted, when, self._owner())
-                told.extend([found] if found else [])
+                server, asks = session.get_one(Server, move.server_id), self._owner()
+                asks.version = (2, 65)
+                if self._dice.chance(0.5):
+                    server_migrations.abort(session, server, str(move.id), asks)
+                else:
+                    told.append(server_migrations.force_complete(session, server, str(move.id), asks))
 
         return told[0] if self._ask(steer) and told else None
 

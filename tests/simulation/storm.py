@@ -161,11 +161,11 @@ class Storm:
             raise Killed("agent killed")
 
     def _steer(self) -> None:
-        """A live migration is ended or forced, and its source told of it, if that can be."""
+        """A live migration is aborted, or forced and its source told of it, if that can be."""
         if told := self.clients.steer():
             agent = next(agent for agent in self.agents if told["host"] in agent.hypervisor.hosts)
             if not self.dice.strikes("request lost"):
-                agent.steer(**told)
+                agent.force_migration(**told)
 
     def _play(self, actor: Replica | SimulatedAgent, turn: Callable[[], object]) -> None:
         try:

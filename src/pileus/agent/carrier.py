@@ -123,7 +123,7 @@ def ways(
 
     Args:
         folder: made for it. user: who may use all but the one of libvirt, which is root's.
-        join: connects to the other host; raises OSError, CommandFailed.
+        join: connects to the other host; raises CommandFailed.
         answers: makes what checks those of the other's libvirt on one connection.
 
     Returns:

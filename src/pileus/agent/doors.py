@@ -16,7 +16,8 @@ from typing import Any
 
 from pileus import certificates
 from pileus.addresses import host_port, reached_at
-from pileus.agent.server import Agent, Handler, PeerHandler
+from pileus.agent.peer_requests import PeerHandler
+from pileus.agent.server import Agent, Handler
 from pileus.sockets import hang_up
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class UnixDoor(Door, socketserver.UnixStreamServer):
     """Who may open the socket may command the host: its mode is the guard."""
 
 
-class Greeting:
+class Visitor:
     """A connection that has not shown who it is yet."""
 
     def __init__(self, connection: socket.socket, address: str) -> None:
@@ -57,29 +58,29 @@ class Greeting:
         self.spoken = False
 
 
-class Greetings:
+class Visitors:
     """Whom the agent is greeting. Thread-safe. One more than there are places for takes the place of the oldest that
     says nothing, or else of the oldest: who is silent or slow keeps nobody out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: list[Greeting] = []
+        self._open: list[Visitor] = []
         """The oldest first."""
         self._known = {role: dict[str, None]() for role in (certificates.REPLICA, certificates.AGENT)}
 
     @contextmanager
-    def place(self, connection: socket.socket, address: str) -> Iterator[Greeting]:
+    def place(self, connection: socket.socket, address: str) -> Iterator[Visitor]:
         """While a connection from an address is greeted."""
-        greeting = Greeting(connection, address)
+        visitor = Visitor(connection, address)
         with self._lock:
             self._make_room(address)
-            self._open.append(greeting)
+            self._open.append(visitor)
         try:
-            yield greeting
+            yield visitor
         finally:
             with self._lock:  # whoever is hung up is still open
-                if greeting in self._open:
-                    self._open.remove(greeting)
+                if visitor in self._open:
+                    self._open.remove(visitor)
 
     def _make_room(self, address: str) -> None:
         if self._is_known(address):
@@ -91,18 +92,18 @@ class Greetings:
     def _is_known(self, address: str) -> bool:
         return any(address in known for known in self._known.values())
 
-    def _keep(self, greeted: list[Greeting], most: int) -> None:
+    def _keep(self, greeted: list[Visitor], most: int) -> None:
         if len(greeted) >= most:
             last = next((one for one in greeted if not one.spoken), greeted[0])
             self._open.remove(last)
             hang_up(last.connection)
 
-    def encrypt(self, greeting: Greeting, context: ssl.SSLContext) -> ssl.SSLSocket:
+    def encrypt(self, visitor: Visitor, context: ssl.SSLContext) -> ssl.SSLSocket:
         """Show each other who we are; raises OSError."""
-        greeting.spoken = bool(greeting.connection.recv(1, socket.MSG_PEEK))
+        visitor.spoken = bool(visitor.connection.recv(1, socket.MSG_PEEK))
         with self._lock:  # nobody may hang up the former meanwhile
-            shown = context.wrap_socket(greeting.connection, server_side=True, do_handshake_on_connect=False)
-            greeting.connection = shown
+            shown = context.wrap_socket(visitor.connection, server_side=True, do_handshake_on_connect=False)
+            visitor.connection = shown
         try:
             shown.do_handshake()
         except OSError:
@@ -131,7 +132,7 @@ class TlsDoor(Door, socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], agent: Agent) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._agent, self._greetings = agent, Greetings()
+        self._agent, self._visitors = agent, Visitors()
         replicas: Any = type("TlsHandler", (Handler,), {"agent": agent, "local": False})
         agents: Any = type("TlsPeerHandler", (PeerHandler,), {"agent": agent})
         self._handlers = {certificates.REPLICA: replicas, certificates.AGENT: agents}
@@ -140,8 +141,8 @@ class TlsDoor(Door, socketserver.TCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """See who it is, then serve."""
-        with self._greetings.place(request, client_address[0]) as greeting:
-            shown = self._greet(greeting)
+        with self._visitors.place(request, client_address[0]) as visitor:
+            shown = self._greet(visitor)
         if shown is not None:
             with suppress(OSError):
                 who = certificates.peer(shown.getpeercert())
@@ -166,14 +167,14 @@ class TlsDoor(Door, socketserver.TCPServer):
         if not few:
             log.warning("a connection of host %s is ended: it has %d", name, OF_AN_AGENT)
 
-    def _greet(self, greeting: Greeting) -> ssl.SSLSocket | None:
+    def _greet(self, visitor: Visitor) -> ssl.SSLSocket | None:
         context = self._agent.papers.context()
         if context is None:
             return None
-        greeting.connection.settimeout(HANDSHAKE_S)
-        greeting.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        visitor.connection.settimeout(HANDSHAKE_S)
+        visitor.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            shown = self._greetings.encrypt(greeting, context)
+            shown = self._visitors.encrypt(visitor, context)
         except OSError as error:
             log.debug("a connection was not encrypted: %s", error)
             return None
@@ -182,7 +183,7 @@ class TlsDoor(Door, socketserver.TCPServer):
             log.warning("a connection by %s is refused: it is no part of our cloud", who)
             shown.close()
             return None
-        self._greetings.know(greeting.address, who.role)
+        self._visitors.know(visitor.address, who.role)
         shown.settimeout(SILENT_S)
         return shown
 

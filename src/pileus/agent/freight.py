@@ -17,13 +17,11 @@ import msgspec
 
 from pileus import clock
 from pileus.agent.commands import ImageSource
-from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Taken, Wanted
+from pileus.agent.commands.freight import PIECE, Declined, Delivery, Freight, Offered, Taken, Wanted
 from pileus.agent.errors import CommandFailed
 
-PIECE = 4 * 1024 * 1024
-"""Bytes that are asked for at once."""
 PATIENCE_S = 60.0
-"""How long nobody may bring or take anything before it is given up."""
+"""How long nothing of an image or a disk may come, or be taken, before it is given up."""
 NEVER = float("-inf")
 AGAIN_S = 10.0
 """After which a piece that a replica was told of is told to others, too."""
@@ -88,10 +86,10 @@ class FreightDesk:
             self._changed.notify_all()
             try:
                 while not offer.taken:
-                    left = offer.touched + PATIENCE_S - clock.monotonic()
-                    if left <= 0:
+                    wait_s = offer.touched + PATIENCE_S - clock.monotonic()
+                    if wait_s <= 0:
                         raise CommandFailed("storage", f"no replica takes the data of image {image_id}")
-                    self._changed.wait(left)
+                    self._changed.wait(wait_s)
             finally:
                 del self._offers[image_id]
 

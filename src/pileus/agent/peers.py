@@ -19,28 +19,28 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from pileus import clock
-from pileus.agent.commands.base import Keys
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
+from pileus import certificates, clock
+from pileus.agent.commands.base import Peer
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.errors import CommandFailed
+from pileus.agent.freight import PATIENCE_S
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
 from pileus.agent.storage.file import blamed
 from pileus.agent.timeline import Timeline
-from pileus.certificates import AGENT, Identity, is_of, key_shown, peer
+from pileus.certificates import AGENT, Identity, is_of, key_shown
 from pileus.files import open_regular, require_room
 from pileus.logs import printable
 
 log = logging.getLogger(__name__)
-PIECE = 4 * 1024 * 1024
-"""Bytes that are asked for at once."""
 MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
 """Bytes of an answer: an extent has at most 42 digits and signs. Read, it takes several times as much at worst."""
 MOST_HEAD = 1024
 MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
-ANSWER_S, PATIENCE_S, AGAIN_S = 30.0, 60.0, 0.5
-"""For one answer; without a byte, after which it is given up; before a lost connection is made again."""
+ANSWER_S, AGAIN_S = 30.0, 0.5
+"""For one answer; before a lost connection is made again."""
+_ADVICE = "see that its agent runs, and that this host gets through to it; the agent's log here says more"
 
 
 # --- what is handed out -----------------------------------------------------------------------------------------------
@@ -107,17 +107,7 @@ class TlsPeers:
     def __init__(self, papers: PapersFolder, cloud: Path, reserve_bytes: int = 0) -> None:
         self._papers, self._cloud, self._reserve_bytes = papers, cloud, reserve_bytes
 
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Told,
-        timeline: Timeline,
-        keys: Keys = (),
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline) -> None:
         """Copy a file of what another host has set aside of a guest; see hypervisor.peers.Peers."""
         heard, had = clock.monotonic(), 0
 
@@ -129,18 +119,18 @@ class TlsPeers:
 
         while True:
             try:
-                self._copy((host, address, keys), {"server_id": server_id, "file": file}, into, told)
+                self._copy(peer, {"server_id": server_id, "file": file}, into, told)
                 return
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-                log.warning("the copy from host %s is interrupted: %s", host, error)
+                log.warning("the copy from host %s is interrupted: %s", peer.host, error)
                 if clock.monotonic() - heard > PATIENCE_S:
-                    raise CommandFailed("peer", f"host {host} does not hand the disk over") from error
+                    raise CommandFailed("peer", f"host {peer.host} does not hand the disk over: {_ADVICE}") from error
             if timeline.abandoned:
                 raise CommandFailed("abandoned", "the disk is not copied: the guest was taken back")
             time.sleep(AGAIN_S)
 
-    def _copy(self, where: tuple[str, str, Keys], query: dict[str, str], into: Path, told: Told) -> None:
-        connection = self._connection(*where)
+    def _copy(self, peer: Peer, query: dict[str, str], into: Path, told: Told) -> None:
+        connection = self._connection(peer)
         try:
             found = msgspec.json.decode(_ask(connection, "/extents", query), type=Extents)
             with _opened(into) as file:
@@ -168,9 +158,15 @@ class TlsPeers:
         finally:
             connection.close()
 
-    def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:
+    def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:
         """A connection to what another host has prepared of a guest; see hypervisor.peers.Peers."""
-        shown = self._shown(host, address, keys)
+        try:
+            return self._joined(self._shown(peer), peer.host, server_id, way)
+        except OSError as error:
+            log.warning("host %s is not reached: %s", peer.host, error)
+            raise CommandFailed("peer", f"host {peer.host} cannot be reached: {_ADVICE}") from error
+
+    def _joined(self, shown: ssl.SSLSocket, host: str, server_id: str, way: str) -> socket.socket:
         try:
             query = urlencode({"server_id": server_id, "way": way})
             shown.sendall(f"GET /carry?{query} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
@@ -178,7 +174,7 @@ class TlsPeers:
             while not head.endswith(b"\r\n\r\n"):  # not a byte more: what follows is another's
                 piece = shown.recv(1)
                 if not piece or len(head) > MOST_HEAD:
-                    raise ConnectionError(f"host {host} does not carry on")
+                    raise ConnectionError("it does not carry on")
                 head += piece
             if head.split()[1:2] != [b"101"]:
                 raise CommandFailed("peer", f"host {host} does not await the guest")
@@ -187,9 +183,9 @@ class TlsPeers:
             raise
         return shown
 
-    def tell_gone(self, host: str, address: str, server_id: str, keys: Keys = ()) -> None:
+    def tell_gone(self, peer: Peer, server_id: str) -> None:
         """Tell another host that a guest is its own; see hypervisor.peers.Peers."""
-        connection = self._connection(host, address, keys)
+        connection = self._connection(peer)
         try:
             _ask(connection, "/gone", {"server_id": server_id})
         except (http.client.HTTPException, msgspec.DecodeError) as error:
@@ -197,17 +193,17 @@ class TlsPeers:
         finally:
             connection.close()
 
-    def _connection(self, host: str, address: str, keys: Keys = ()) -> http.client.HTTPConnection:
+    def _connection(self, peer: Peer) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
-        connection.sock = self._shown(host, address, keys)
+        connection.sock = self._shown(peer)
         return connection
 
-    def _shown(self, host: str, address: str, keys: Keys) -> ssl.SSLSocket:
+    def _shown(self, peer: Peer) -> ssl.SSLSocket:
         papers = self._papers.papers()
         if papers is None:
             raise CommandFailed("peer", "this host has no certificate to show others")
-        where, _, port = address.rpartition(":")
-        who = Identity(self._cloud.read_text().strip(), AGENT, host)
+        where, _, port = peer.address.rpartition(":")
+        who = Identity(self._cloud.read_text().strip(), AGENT, peer.host)
         plain = socket.create_connection((where.strip("[]"), int(port)), ANSWER_S)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -215,12 +211,12 @@ class TlsPeers:
         except OSError:
             plain.close()
             raise
-        if (found := peer(shown.getpeercert())) != who:
+        if (found := certificates.peer(shown.getpeercert())) != who:
             shown.close()
-            raise CommandFailed("peer", f"who answers for host {host} is {found}")
-        if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), keys):
+            raise CommandFailed("peer", f"who answers for host {peer.host} is {found}")
+        if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), peer.keys):
             shown.close()
-            raise CommandFailed("peer", f"who answers for host {host} is a machine that had its name before")
+            raise CommandFailed("peer", f"who answers for host {peer.host} is a machine that had its name before")
         return shown
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import sqlite3
-import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -17,8 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pileus import clock
-from pileus.agent import peers
-from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel, Steering
+from pileus.agent.commands import CLOUD_HEADER, AgentReport, Certificate, Greeting, HostReport, Parcel
 from pileus.agent.commands.freight import Declined, Delivery, Taken
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -26,7 +24,6 @@ from pileus.agent.freight import FreightDesk
 from pileus.agent.hypervisor.base import Hypervisor
 from pileus.agent.journal import Journal
 from pileus.agent.papers import PapersFolder
-from pileus.certificates import key_shown
 from pileus.files import write_private
 
 log = logging.getLogger(__name__)
@@ -45,13 +42,12 @@ class NewPassword(msgspec.Struct):
     password: str
 
 
-class Steered(msgspec.Struct):
-    """The body of POST /migration: what is to become of a live migration."""
+class Forced(msgspec.Struct):
+    """The body of POST /force-migration."""
 
     host: str
     server_id: str
     incarnation: int
-    wanted: Steering
 
 
 class Agent:
@@ -124,8 +120,8 @@ class Agent:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password, /migration,
-    /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
+    """GET /report, /feed, /console, /guest, /certificate, /freight, /piece and POST /commands, /password,
+    /force-migration, /certificate, /delivery, /declined, /taken for a replica of the host's own cloud.
 
     POST /stop is for whoever may open the unix socket.
     """
@@ -180,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "/commands": self.agent.take,
             "/password": self._password,
-            "/migration": self._migration,
+            "/force-migration": self._force_migration,
             "/certificate": self._certificate,
             "/delivery": self._delivery,
             "/declined": self._declined,
@@ -196,12 +192,10 @@ class Handler(BaseHTTPRequestHandler):
         self.agent.hypervisor.set_password(new.host, new.server_id, new.user, new.password)
         return {}
 
-    def _migration(self, body: bytes) -> Any:
+    def _force_migration(self, body: bytes) -> Any:
         """No command, for the one that moves the guest is under way."""
-        said = msgspec.json.decode(body, type=Steered)
-        if said.wanted == Steering.ABORT and self.agent.executor.call_off(said.host, said.server_id, said.incarnation):
-            return {}
-        self.agent.hypervisor.steer(said.host, said.server_id, said.incarnation, said.wanted)
+        forced = msgspec.json.decode(body, type=Forced)
+        self.agent.hypervisor.force_migration(forced.host, forced.server_id, forced.incarnation)
         return {}
 
     def _certificate(self, body: bytes) -> Any:
@@ -214,13 +208,13 @@ class Handler(BaseHTTPRequestHandler):
     # --- questions --------------------------------------------------------------------------------------------
 
     def _feed(self, after: str, wait: str) -> Any:
-        return self.agent.journal.feed(_number(after), min(_number(wait), LONGEST_WAIT_S))
+        return self.agent.journal.feed(number(after), min(number(wait), LONGEST_WAIT_S))
 
     def _report(self) -> Any:
         return self.agent.greeting()
 
     def _console(self, host: str, server_id: str, lines: str | None = None) -> Any:
-        return {"output": self.agent.hypervisor.console(host, server_id, _number(lines) if lines else None)}
+        return {"output": self.agent.hypervisor.console(host, server_id, number(lines) if lines else None)}
 
     def _guest(self, host: str, server_id: str) -> Any:
         return self.agent.hypervisor.remembered(host, server_id)
@@ -228,22 +222,22 @@ class Handler(BaseHTTPRequestHandler):
     # --- image data -------------------------------------------------------------------------------------------
 
     @property
-    def _replica(self) -> str:
-        """Who asks: a replica, or another host's agent."""
+    def _asker(self) -> str:
+        """The name of who asks: a replica, or another host."""
         return str(self.client_address[0]) if self.client_address else ""
 
     def _freight(self, wait: str) -> Any:
-        return self.agent.desk.freight(self._replica, min(_number(wait), LONGEST_WAIT_S))
+        return self.agent.desk.freight(self._asker, min(number(wait), LONGEST_WAIT_S))
 
     def _piece(self, image_id: str, first: str, length: str) -> Any:
-        return self.agent.desk.piece(image_id, _number(first), _number(length))
+        return self.agent.desk.piece(image_id, number(first), number(length))
 
     def _delivery(self, body: bytes) -> Any:
         self.agent.desk.deliver(msgspec.msgpack.decode(body, type=Delivery))
         return {}
 
     def _declined(self, body: bytes) -> Any:
-        self.agent.desk.decline(self._replica, msgspec.json.decode(body, type=Declined))
+        self.agent.desk.decline(self._asker, msgspec.json.decode(body, type=Declined))
         return {}
 
     def _taken(self, body: bytes) -> Any:
@@ -287,70 +281,12 @@ class Handler(BaseHTTPRequestHandler):
         log.debug(format, *args)
 
 
-class PeerHandler(Handler):
-    """GET /extents, /extent for the agent of another host that a guest moves to; /carry, /gone for that of one that a
-    guest comes from as it runs."""
-
-    local = False
-    connection: ssl.SSLSocket
-    _carried = False
-    """Whether the connection is another's by now."""
-
-    def _is_ours(self) -> bool:
-        return True  # the door has seen its certificate
-
-    def _questions(self) -> dict[str, Callable[..., Any]]:
-        return {"/extents": self._extents, "/extent": self._extent, "/carry": self._carry, "/gone": self._gone}
-
-    def do_POST(self) -> None:
-        """There is nothing to be told: what is said is not even read."""
-        self.close_connection = True
-        self._reply(404, {"code": "not-found", "message": self.path})
-
-    @property
-    def _key(self) -> str:
-        """Of the agent that asks."""
-        return key_shown(self.connection.getpeercert(True) or b"").decode()
-
-    def _extents(self, server_id: str, file: str) -> Any:
-        return peers.extents(self._disk(server_id, file))
-
-    def _extent(self, server_id: str, file: str, first: str, length: str) -> Any:
-        return peers.extent(self._disk(server_id, file), _number(first), _number(length))
-
-    def _carry(self, server_id: str, way: str) -> Any:
-        """From the answer 101 on the connection is the guest's."""
-
-        def begin() -> None:
-            self.close_connection = self._carried = True
-            self.send_response_only(101)
-            self.end_headers()
-
-        try:
-            self.agent.hypervisor.carry(self._replica, server_id, way, self.connection, begin, self._key)
-        except (OSError, CommandFailed) as error:
-            if not self._carried:
-                raise CommandFailed("no-such-guest", "the guest is not awaited") from error
-            log.warning("what is carried of guest %s breaks off: %s", server_id, error)
-        return {}
-
-    def _gone(self, server_id: str) -> Any:
-        self.agent.hypervisor.gone(self._replica, server_id, self._key)
-        return {}
-
-    def _reply(self, status: int, body: Any) -> None:
-        if not self._carried:
-            super()._reply(status, body)
-
-    def _disk(self, server_id: str, file: str) -> Path:
-        return self.agent.hypervisor.handed_over(self._replica, server_id, file, self._key)
-
-
 class InvalidQuestion(Exception):
     """A question lacks a parameter, or has one that is none."""
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """What a question says; raises InvalidQuestion."""
     value = text.partition(".")[0]
     if not (value.isascii() and value.isdecimal() and len(value) < 19):
         raise InvalidQuestion(f"{text[:20]!r} is no number of a usual size")

@@ -98,7 +98,7 @@ def _remembered(agent: Way, cloud: str, host: str, server_id: str) -> GuestSpec:
     import msgspec
 
     from pileus.agent.commands import GuestSpec
-    from pileus.operations.agents import ask
+    from pileus.operations.questions import ask
 
     try:
         return msgspec.convert(ask(agent, "/guest", cloud, host=host, server_id=server_id), GuestSpec)

@@ -114,7 +114,7 @@ def _announce(settings: Settings, theirs: str, session: Session) -> None:
 
 def _guests(settings: Settings, theirs: str) -> list[tuple[str, str]] | None:
     """Host and id of each guest that the agent has; None if it does not answer."""
-    from pileus.operations.agents import ask
+    from pileus.operations.questions import ask
     from pileus.operations.wires import Local
 
     try:

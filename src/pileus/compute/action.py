@@ -27,7 +27,7 @@ from pileus.db import Contended, Session
 from pileus.errors import Conflict
 from pileus.jsontypes import Json
 from pileus.operations import Arguments, Flow, Operation, OperationRow, Owed, cancel, live, note, task_states
-from pileus.operations.agents import Questions
+from pileus.operations.questions import Questions
 from pileus.operations.start import Busy, start
 
 P = ParamSpec("P")

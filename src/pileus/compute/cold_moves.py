@@ -14,7 +14,6 @@ from pileus.compute.snapshots import FlavorSnapshot
 from pileus.compute.states import ACTIVE
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
-from pileus.membership import agents
 from pileus.network import server_ports
 from pileus.operations import CommandError, Origin, debts, recorded
 from pileus.placement import allocations
@@ -33,8 +32,8 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     """
     server, move, placed = migrations.set_out(session, server_id, move_id, to)
     migrations.note(move, MIGRATING)
-    placed["address"] = migrations.address_of(session, move.source_host)
-    placed["keys"] = list(agents.keys_of_host(session, move.source_host))
+    source = migrations.peer(session, move.source_host)
+    placed["address"], placed["keys"] = source.address, list(source.keys)
     return notifications.step(session, server, origin, "resize.start", placed)
 
 

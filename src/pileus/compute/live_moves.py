@@ -64,8 +64,8 @@ def await_guest(
     going = msgspec.convert(departure, Departure)
     if not all(_fits(disk, guest) for disk in going.disks):
         raise CommandError("invalid", "The host has other disks of the server than its flavor has.")
-    address, keys = migrations.address_of(session, source), agents.keys_of_host(session, source)
-    return AwaitGuest(guest=guest, source=source, address=address, keys=keys, departure=going, block=block)
+    found = migrations.peer(session, source)
+    return AwaitGuest(guest=guest, source=source, address=found.address, keys=found.keys, departure=going, block=block)
 
 
 @recorded("migrate to destination")
@@ -86,13 +86,13 @@ def migrate_guest(
     """
     move = session.get_one(Migration, move_id)
     _require_wanted(move)
-    to = move.dest_host or ""
+    to = migrations.peer(session, move.dest_host or "")
     return MigrateGuest(
         server_id=server_id,
         incarnation=move.incarnations.source,
-        to=to,
-        address=migrations.address_of(session, to),
-        keys=agents.keys_of_host(session, to),
+        to=to.host,
+        address=to.address,
+        keys=to.keys,
         departure=msgspec.convert(departure, Departure),
         arrival=msgspec.convert(arrival, Arrival),
         run=session.get_one(Server, server_id).vm_state == ACTIVE,

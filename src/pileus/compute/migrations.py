@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import select
 
+from pileus.agent.commands import Peer
 from pileus.api import Requester
 from pileus.compute import scheduler, servers, spec
 from pileus.compute.migration_model import (
@@ -160,10 +161,10 @@ def release_source(session: Session, moves: Iterable[Migration]) -> None:
     allocations.release(session, [move.uuid for move in moves])
 
 
-def address_of(session: Session, host: str) -> str:
-    """Where other hosts' agents find a host's."""
+def peer(session: Session, host: str) -> Peer:
+    """A host, as the agent of another one is told of it."""
     found = agents.of_host(session, host)
-    return found.address if found else ""
+    return Peer(host, found.address, found.keys) if found else Peer(host)
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------

@@ -7,22 +7,13 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 
-from pileus.agent.commands import Steering
 from pileus.api import Requester, Values
 from pileus.compute import live_moves, notifications, servers, states
-from pileus.compute.migration_model import LIVE, LIVE_OPEN, PREPARING, QUEUED, Migration
+from pileus.compute.migration_model import LIVE, LIVE_OPEN, PREPARING, QUEUED, RUNNING, Migration
 from pileus.compute.model import Server
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
-from pileus.operations import note, task_states
-
-_ACTIONS = {Steering.ABORT: "live_migration_cancel", Steering.FORCE: "live_migration_force_complete"}
-"""As instance actions call it."""
-_VERBS = {Steering.ABORT: "abort live migration", Steering.FORCE: "force_complete"}
-_WHEN = {Steering.ABORT: states.ANY, Steering.FORCE: frozenset({states.ACTIVE})}
-"""The vm_states that allow it."""
-BEFORE = (QUEUED, PREPARING)
-"""Statuses before the guest begins to move."""
+from pileus.operations import Origin, note, task_states
 
 
 def in_progress(session: Session, server_id: str) -> Sequence[Migration]:
@@ -45,47 +36,76 @@ def one_in_progress(session: Session, server_id: str, number: str) -> Migration:
     return move
 
 
-def steer(
-    session: Session, server: Server, number: str, wanted: Steering, when: Collection[str], asks: Requester
-) -> Values | None:
-    """Journal that a live migration is to be ended, or forced to its end.
+def abort(session: Session, server: Server, number: str, asks: Requester) -> None:
+    """End a live migration: its hosts are owed what ends it. Before 2.65 only one whose guest moves.
 
     Args:
-        server: whose it is, locked. wanted: notifications call it so, too. when: the statuses that allow it.
-
-    Returns:
-        What its source is to be told; None: nothing, hosts are owed what ends it.
+        server: whose it is, locked.
 
     Raises:
-        NotFound: there is no such migration to be ended; Invalid: to be forced, or its status forbids it. Conflict: the
-        server is locked, or not migrated.
+        NotFound: there is no such migration. Invalid: its status forbids it. Conflict: the server is locked, or not
+        migrated.
     """
-    servers.require_unlocked(server, asks)
-    _require_migrating(session, server, wanted)
+    verb = "abort live migration"
+    _require_migrating(session, server, verb, states.ANY, asks)
     move = _find(session, server.id, number, lock=True)
     if move is None:
-        missing = f"Migration {number} not found for instance {server.id}"
-        raise Invalid(missing) if wanted == Steering.FORCE else NotFound(missing)
-    if move.type != LIVE or move.status not in when:
-        raise Invalid(
-            f"Migration {number} state of instance {server.id} is {move.status}. Cannot "
-            f"{_VERBS[wanted].replace('_', ' ')} while the migration is in this state."
-        )
-    origin = servers.origin(server, asks)
-    note(session, f"server.{_ACTIONS[wanted]}", server.id, origin)
-    for phase in ("start", "end"):
-        notifications.action(session, server, origin, f"{wanted}.{phase}")
-    if wanted == Steering.ABORT:
-        live_moves.abort(session, move, origin.request_id)
-        return None
-    return {"host": move.source_host, "server_id": server.id, "incarnation": move.source_incarnation, "wanted": wanted}
+        raise NotFound(_missing(server, number))
+    _require_status(move, verb, (QUEUED, PREPARING, RUNNING) if asks.at_least("2.65") else (RUNNING,))
+    origin = _journaled(session, server, "live_migration_cancel", "live_migration_abort", asks)
+    live_moves.abort(session, move, origin.request_id)
 
 
-def _require_migrating(session: Session, server: Server, wanted: Steering) -> None:
-    states.require(_VERBS[wanted], server.id, server.vm_state, None, _WHEN[wanted])
+def force_complete(session: Session, server: Server, number: str, asks: Requester) -> Values:
+    """Journal that the guest of a live migration is to be held until it is there.
+
+    Args:
+        server: whose it is, locked.
+
+    Returns:
+        What its source is to be told.
+
+    Raises:
+        Invalid: there is no such migration, or its status forbids it. Conflict: as `abort`; the server is held already.
+    """
+    verb = "force_complete"
+    _require_migrating(session, server, verb, frozenset({states.ACTIVE}), asks)
+    move = _find(session, server.id, number, lock=True)
+    if move is None:
+        raise Invalid(_missing(server, number))
+    _require_status(move, verb, (RUNNING,))
+    _journaled(session, server, "live_migration_force_complete", "live_migration_force_complete", asks)
+    return {"host": move.source_host, "server_id": server.id, "incarnation": move.source_incarnation}
+
+
+def _require_migrating(session: Session, server: Server, verb: str, when: frozenset[str], asks: Requester) -> None:
+    """Raises Conflict; `when`: the vm_states that allow it."""
+    servers.require_unlocked(server, asks)
+    states.require(verb, server.id, server.vm_state, None, when)
     task = task_states(session, [server.id]).get(server.id)
     if task != states.MIGRATING:
-        raise Conflict(f"Cannot '{_VERBS[wanted]}' instance {server.id} while it is in task_state {task}")
+        raise Conflict(f"Cannot '{verb}' instance {server.id} while it is in task_state {task}")
+
+
+def _require_status(move: Migration, verb: str, when: Collection[str]) -> None:
+    if move.type != LIVE or move.status not in when:
+        raise Invalid(
+            f"Migration {move.id} state of instance {move.server_id} is {move.status}. Cannot "
+            f"{verb.replace('_', ' ')} while the migration is in this state."
+        )
+
+
+def _missing(server: Server, number: str) -> str:
+    return f"Migration {number} not found for instance {server.id}"
+
+
+def _journaled(session: Session, server: Server, action: str, told: str, asks: Requester) -> Origin:
+    """Write down what a live migration comes to, as instance actions and as notifications call it."""
+    origin = servers.origin(server, asks)
+    note(session, f"server.{action}", server.id, origin)
+    for phase in ("start", "end"):
+        notifications.action(session, server, origin, f"{told}.{phase}")
+    return origin
 
 
 def _find(session: Session, server_id: str, number: str, lock: bool = False) -> Migration | None:

@@ -12,14 +12,13 @@ from typing import Protocol
 
 import msgspec
 
-from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Taken, Wanted
+from pileus.agent.commands.freight import PIECE, Declined, Delivery, Freight, Offered, Taken, Wanted
 from pileus.files import require_room, write_all
 from pileus.operations.post import Refused
 from pileus.operations.wires import Wire, pace
 
 log = logging.getLogger(__name__)
 WAIT_S = 10.0
-PIECE = 4 * 1024 * 1024
 MODE = 0o640
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from pileus.db import is_transient
 from pileus.operations import wake
-from pileus.operations.debts import BATCH as DEBTS_AT_ONCE
-from pileus.operations.debts import Collector
+from pileus.operations.collector import BATCH as DEBTS_AT_ONCE
+from pileus.operations.collector import Collector
 from pileus.operations.leases import LEASE_S
 from pileus.operations.runner import BATCH, Runner
 

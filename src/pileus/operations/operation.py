@@ -20,7 +20,7 @@ from pileus.db import Database, Session, is_transient
 from pileus.holds import hold
 from pileus.jsontypes import Values
 from pileus.operations import debts, journal
-from pileus.operations.dispatch import Parcel, Send, dispatch, key_of
+from pileus.operations.dispatch import Draft, Send, dispatch, key_of
 from pileus.operations.errors import CommandError
 from pileus.operations.journal import BEGUN, FAILED, FINISHED, KEEP, Ending, Fenced, Held, Outcome, TakeBack
 from pileus.operations.owed import Actions, Owed
@@ -152,10 +152,8 @@ class Operation:
             outcome.state = FINISHED
             self._write(outcome)
             return
-        with self._db.write() as session:
-            journal.fence(session, self._held)
+        with self._writing(outcome) as session:
             journal.put_off(session, self._held, seconds)
-            journal.record(session, self._held, *self._unwritten, outcome)
         raise Released
 
     @contextmanager
@@ -188,11 +186,8 @@ class Operation:
 
     def turn_back(self, error: dict[str, str]) -> None:
         """Commit that the operation is being undone from now on."""
-        with self._db.write() as session:
-            journal.fence(session, self._held)
-            journal.record(session, self._held, *self._unwritten)
+        with self._writing() as session:
             journal.turn_back(session, self._held, error)
-        self._unwritten = []
 
     def finish(self, state: str, hook: Callable[[Session], None] | None = None, error: Values | None = None) -> None:
         """End the operation; `hook` runs in the same transaction."""
@@ -200,9 +195,7 @@ class Operation:
             return
         if self._diverged and state == "succeeded":
             raise self._diverged
-        with self._db.write() as session:
-            journal.fence(session, self._held)
-            journal.record(session, self._held, *self._unwritten)
+        with self._writing() as session:
             if hook:
                 hook(session)
             journal.end(session, [self._held], state, error)
@@ -217,7 +210,7 @@ class Operation:
         """
         self._position += 1
         self._names[name] += 1
-        key = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
+        key = _occurrence(name, self._names[name])
         found = self._held.outcomes.get((self._position, False))
         if found is not None and found.key != key:
             self._diverged = Diverged(key, found.key)
@@ -229,8 +222,7 @@ class Operation:
 
     def _begun(self, asked: Asked) -> Outcome:
         """The outcome, so far, of the command that comes after the step that is being made."""
-        occurrence = self._names[asked.name] + 1
-        key = asked.name if occurrence == 1 else f"{asked.name}#{occurrence}"
+        key = _occurrence(asked.name, self._names[asked.name] + 1)
         outcome = Outcome(position=self._position + 1, name=asked.name, key=key)
         _address(outcome, asked)
         return outcome
@@ -258,12 +250,9 @@ class Operation:
             StepFailed: nothing was changed.
         """
         outcome.started = utcnow()
-        with self._told_apart(outcome), self._db.write() as session:
-            journal.fence(session, self._held)
-            journal.record(session, self._held, *self._unwritten)
+        with self._told_apart(outcome), self._writing() as session:
             outcome.result, outcome.state = work(session) or {}, FINISHED
             journal.conclude(session, [(self._held, outcome, ending)])
-        self._unwritten = []
 
     @contextmanager
     def _told_apart(self, outcome: Outcome) -> Iterator[None]:
@@ -280,11 +269,18 @@ class Operation:
                 log.error("operation %s: step %s hit a defect", self.id, outcome.name, exc_info=error)
             raise StepFailed(failure.code, failure.message) from error
 
-    def _write(self, *outcomes: Outcome) -> None:
+    @contextmanager
+    def _writing(self, *outcomes: Outcome) -> Iterator[Session]:
+        """A transaction that this runner may write in, which journals these outcomes and what is not written yet."""
         with self._db.write() as session:
             journal.fence(session, self._held)
             journal.record(session, self._held, *self._unwritten, *outcomes)
+            yield session
         self._unwritten = []
+
+    def _write(self, *outcomes: Outcome) -> None:
+        with self._writing(*outcomes):
+            pass
 
     # --- host commands ----------------------------------------------------------------------------------------
 
@@ -320,9 +316,9 @@ class Operation:
 
     def _post(self, outcome: Outcome, to: Host, owed: Owed, deadline_s: float) -> bool:
         """Send a command; False if there is nothing to be taken back any more."""
-        parcel = Parcel(self._held, outcome, to, owed, deadline_s)
+        draft = Draft(self._held, outcome, to, owed, deadline_s)
         with self._told_apart(outcome):
-            return bool(dispatch(self._db, self._actions, self._send, [parcel]))
+            return bool(dispatch(self._db, self._actions, self._send, [draft]))
 
     def _absorb(self, outcome: Outcome, answer: Answer) -> None:
         outcome.host = answer.host
@@ -370,13 +366,15 @@ class Operation:
         """An undo that failed is not forgotten: it is owed from the commit on that records its failure."""
         log.warning("operation %s: undo of %s failed and is owed: %s", self.id, undo.name, error.message)
         undo.state, undo.result, undo.error = FAILED, None, error.record()
-        with self._db.write() as session:
-            journal.fence(session, self._held)
-            journal.record(session, self._held, *self._unwritten, undo)
+        with self._writing(undo) as session:
             key = f"{self.id}:{undo.key}"
             request_id = self.origin.request_id
             debts.owe(session, host, self.subject_id, owed, request_id, key=key, error=error.message)
-        self._unwritten = []
+
+
+def _occurrence(name: str, number: int) -> str:
+    """What the journal knows a step by."""
+    return name if number == 1 else f"{name}#{number}"
 
 
 def _address(outcome: Outcome, asked: Asked) -> None:

@@ -21,10 +21,11 @@ from pileus.agent.commands import Answer, Failure
 from pileus.db import Database, Session, is_transient
 from pileus.operations import journal, leases, wake
 from pileus.operations.errors import CommandError
-from pileus.operations.groups import Groups, Ready, carry_out, fail, send_ahead
+from pileus.operations.groups import carry_out, fail, send_ahead
 from pileus.operations.journal import CANCELLED, Fenced, Held
 from pileus.operations.operation import Operation
 from pileus.operations.post import Post
+from pileus.operations.queues import Ready, Rounds
 from pileus.operations.registry import AnyFlow, Registry
 from pileus.operations.steps import Grouped, Released, Suspended, as_command_error
 
@@ -74,7 +75,7 @@ class Runner:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._ready: Ready[Run] = Ready()
-        self._groups = Groups(lambda: len(self._runs))
+        self._rounds = Rounds(lambda: len(self._runs))
         self._at_rest = threading.Event()
         self._later: list[tuple[float, int, Run]] = []
         self._order = itertools.count()
@@ -113,7 +114,7 @@ class Runner:
             with self._db.write() as session:
                 freed = leases.renew(session, self._owner)
                 self._replicas = leases.alive(session)
-            self._give_up()
+            self._end_overdue()
             if freed:
                 wake.operations.set()
         except Exception as error:
@@ -163,9 +164,9 @@ class Runner:
         """Carry out one grouped step of as many operations as wait for it; False if none did.
 
         Args:
-            gather_s: see Groups.round.
+            gather_s: see Rounds.next.
         """
-        calls = self._groups.round(timeout_s, gather_s)
+        calls = self._rounds.next(timeout_s, gather_s)
         if calls:
             self._carry_out_group(calls)
         return bool(calls)
@@ -198,7 +199,7 @@ class Runner:
         except Exception as trouble:
             _complain(trouble, "a defect was not recorded")
 
-    def _give_up(self) -> None:
+    def _end_overdue(self) -> None:
         """A host that is down, or holds a command far beyond its deadline, must not keep a server waiting for ever."""
         letters = self._post.letters()
         if not letters:
@@ -260,7 +261,7 @@ class Runner:
             for key in run.held.sent.keys() - run.held.answers.keys():
                 self._post.withdraw(key)
             del self._runs[run.held.id]
-            self._groups.look_again()
+            self._rounds.look_again()
             if not self._runs:
                 self._at_rest.set()
         if run.held.forward or run.held.state == "undoing":
@@ -283,7 +284,7 @@ class Runner:
             self._let_go(run)
         except Suspended:
             if operation.waiting is not None:
-                self._groups.put(operation.waiting)
+                self._rounds.put(operation.waiting)
                 return True
         except Released:
             self._let_go(run)

@@ -56,24 +56,24 @@ def start(
     Args:
         also: further objects that it has to itself.
         undo: a recorded action that takes back what the request itself has done for it.
-        after: operations that must have finished first; those on the same subjects give them up to this one.
+        after: operations that must have finished first; it inherits the subjects that those have.
 
     Raises:
         Busy: another operation has one of the subjects.
     """
     subject_id = arguments.subject_id
-    given_up = _given_up(session, [subject_id, *also], after)
+    inherited = _inherited(session, [subject_id, *also], after)
     row = OperationRow(**_row(kind, origin, arguments))
     session.add(row)
-    for one in sorted({subject_id, *also} - set(given_up)):
+    for one in sorted({subject_id, *also} - set(inherited)):
         session.add(SubjectRow(subject_id=one, operation=row, task_state=kind.task_state))
     try:
         session.flush()
     except IntegrityError as error:
         raise Contended(f"another operation took {subject_id} at the same moment") from error
-    if given_up:
+    if inherited:
         mine = {"operation_id": row.id, "task_state": kind.task_state}
-        session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(given_up)).values(**mine))
+        session.change(update(SubjectRow).where(SubjectRow.subject_id.in_(inherited)).values(**mine))
     session.add_all(WaitRow(operation=row, after_id=one.id) for one in after)
     if undo is not None:
         session.execute(insert(StepRow), [_accepted([]) | {"operation_id": row.id, "take_back": _taken_back_by(undo)}])
@@ -128,7 +128,7 @@ def _taken_back_by(undo: Owed) -> Values:
     return taken
 
 
-def _given_up(session: Session, subjects: list[str], after: Sequence[OperationRow]) -> list[str]:
+def _inherited(session: Session, subjects: list[str], after: Sequence[OperationRow]) -> list[str]:
     """Those of the subjects that an operation waited for has now.
 
     They are looked at first: an INSERT would wait for an operation that is just ending, which may wait for our locks.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import Answer, Command, Envelope, Failure, Spec
+from pileus.agent.commands import Answer, Failure, Spec
 from pileus.db import Session
 from pileus.errors import PileusError
 from pileus.operations.errors import CommandError
@@ -23,6 +23,8 @@ Host = str | Callable[[Session], str]
 """A host's name, or what reads it from the database when the command is sent."""
 StepFunction = Callable[..., Any]
 """Gives the step's result, a dict of JSON values, or nothing; a grouped one gives a list of them."""
+GroupFunction = Callable[[Session, list[tuple[Any, ...]]], list[dict[str, Any] | CommandError]]
+"""A grouped step (`groups.grouped`): one result, or why there is none, for each operation's arguments, in order."""
 
 
 class Suspended(BaseException):
@@ -83,20 +85,6 @@ class Grouped(msgspec.Struct, kw_only=True):
     ending: Ending
     ahead: Asked | None
     before: list[Outcome]
-
-
-def envelope(
-    key: str, operation_id: str, attempt: int, host: str, command: Command, deadline_s: float = DEADLINE_S
-) -> Envelope:
-    """A command, ready to be sent."""
-    return Envelope(
-        key=key,
-        operation_id=operation_id,
-        attempt=attempt,
-        host=host,
-        deadline_s=deadline_s,
-        command=command,
-    )
 
 
 def as_command_error(error: Exception) -> CommandError:

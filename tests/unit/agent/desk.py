@@ -100,7 +100,7 @@ class Gate:
     """Holds a driver's method until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, hypervisor: FakeHypervisor, method: str) -> None:
-        self.entered, self.opened, self.left = threading.Event(), threading.Event(), threading.Event()
+        self.entered, self.opened, self.ended = threading.Event(), threading.Event(), threading.Event()
         inner = getattr(hypervisor, method)
 
         def wait(*arguments: Any) -> Any:
@@ -109,7 +109,7 @@ class Gate:
             try:
                 return inner(*arguments)
             finally:
-                self.left.set()
+                self.ended.set()
 
         monkeypatch.setattr(hypervisor, method, wait)
 

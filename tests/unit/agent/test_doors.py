@@ -9,16 +9,16 @@ from contextlib import ExitStack
 import pytest
 
 from pileus import certificates
-from pileus.agent.doors import KNOWN, OF_ONE, STRANGERS, Greetings
+from pileus.agent.doors import KNOWN, OF_ONE, STRANGERS, Visitors
 
-# --- greetings ----------------------------------------------------------------------------------------------------
+# --- visitors -----------------------------------------------------------------------------------------------------
 
 
 class Crowd:
     """Connections that are being greeted."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.greetings, self._stack = Greetings(), stack
+        self.visitors, self._stack = Visitors(), stack
 
     def come(self, address: str, spoken: bool = False) -> socket.socket:
         """One more; the client's end."""
@@ -26,7 +26,7 @@ class Crowd:
         for one in (ours, theirs):
             self._stack.enter_context(one)
         theirs.setblocking(False)
-        self._stack.enter_context(self.greetings.place(ours, address)).spoken = spoken
+        self._stack.enter_context(self.visitors.place(ours, address)).spoken = spoken
         return theirs
 
 
@@ -58,7 +58,7 @@ def test_who_says_nothing_goes_before_who_does(crowd: Crowd) -> None:
 
 
 def test_strangers_of_many_addresses_do_not_take_a_replicas_places(crowd: Crowd) -> None:
-    crowd.greetings.know("10.0.0.1", certificates.REPLICA)
+    crowd.visitors.know("10.0.0.1", certificates.REPLICA)
     replica = [crowd.come("10.0.0.1") for _ in range(STRANGERS)]
     strangers = [crowd.come(f"10.0.1.{number}") for number in range(STRANGERS + 3)]
     assert all(is_greeted(one) for one in replica)
@@ -70,7 +70,7 @@ def test_strangers_of_many_addresses_do_not_take_a_replicas_places(crowd: Crowd)
 def test_a_place_is_free_again(crowd: Crowd) -> None:
     clients = [crowd.come("10.0.0.1") for _ in range(OF_ONE - 1)]
     for _ in range(3):
-        with socket.socket() as other, crowd.greetings.place(other, "10.0.0.1"):
+        with socket.socket() as other, crowd.visitors.place(other, "10.0.0.1"):
             pass
     crowd.come("10.0.0.1")
     assert all(is_greeted(one) for one in clients)
@@ -78,15 +78,15 @@ def test_a_place_is_free_again(crowd: Crowd) -> None:
 
 def test_so_many_replicas_are_remembered(crowd: Crowd) -> None:
     for number in range(KNOWN + 1):
-        crowd.greetings.know(f"10.0.2.{number}", certificates.REPLICA)
+        crowd.visitors.know(f"10.0.2.{number}", certificates.REPLICA)
     forgotten = [crowd.come("10.0.2.0") for _ in range(OF_ONE + 1)]
     known = [crowd.come(f"10.0.2.{KNOWN}") for _ in range(OF_ONE + 1)]
     assert [all(map(is_greeted, some)) for some in (forgotten, known)] == [False, True]
 
 
 def test_no_agent_makes_a_replica_forgotten(crowd: Crowd) -> None:
-    crowd.greetings.know("10.0.0.1", certificates.REPLICA)
+    crowd.visitors.know("10.0.0.1", certificates.REPLICA)
     for number in range(KNOWN + 1):
-        crowd.greetings.know(f"10.0.2.{number}", certificates.AGENT)
+        crowd.visitors.know(f"10.0.2.{number}", certificates.AGENT)
     replica, agent = ([crowd.come(one) for _ in range(OF_ONE + 1)] for one in ("10.0.0.1", f"10.0.2.{KNOWN}"))
     assert all(is_greeted(one) for one in (*replica, *agent))

@@ -13,8 +13,8 @@ from pileus.agent.commands import (
     RestoreGuest,
     StashGuest,
 )
-from pileus.agent.executor import ABANDONED_S
 from pileus.agent.journal import KEEP_S, Known
+from pileus.agent.lanes import ABANDONED_S
 from tests.support import eventually
 from tests.unit.agent.desk import Desk, FakeClock, Gate, parcel, stop
 from tests.unit.agent.specs import SERVER, guest
@@ -113,7 +113,7 @@ def test_a_command_that_hangs_is_answered_and_the_discard_behind_it_is_carried_o
     discarded = desk.carry_out(DiscardGuest(server_id=SERVER), "boot:0:undo")
     assert discarded.failure is None
     gate.opened.set()
-    assert gate.left.wait(60)
+    assert gate.ended.wait(60)
     assert desk.next_answer().key == "boot:0:late", "what it may have made is discarded once more"
     desk.carry_out(stop("other"), "other:1")
     assert desk.nothing_more(), "it was answered once"

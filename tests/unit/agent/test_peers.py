@@ -6,102 +6,20 @@ import errno
 import http.client
 import io
 import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from pileus import certificates
-from pileus.agent import doors
 from pileus.agent import peers as module
-from pileus.agent.commands.freight import MOST_EXTENTS, Extents
-from pileus.agent.doors import open_tls
+from pileus.agent.commands.freight import MOST_EXTENTS, PIECE, Extents
 from pileus.agent.errors import CommandFailed
-from pileus.agent.executor import Executor
-from pileus.agent.freight import FreightDesk
-from pileus.agent.hypervisor.fake import FakeHypervisor
-from pileus.agent.journal import Journal
-from pileus.agent.network.fake import FakeNetwork
-from pileus.agent.peers import PIECE, TlsPeers
-from pileus.agent.server import MAX_BODY_BYTES, Agent
 from pileus.agent.timeline import Timeline
 from tests.members import Cloud
-from tests.support import eventually, free_port
+from tests.unit.agent.peering import HEAD, SERVER, TAIL, Source, cloud, fetch, peers, source
 
-SERVER, CLOUD = "11111111-2222-3333-4444-555555555555", "cloud-1"
-HEAD, TAIL = os.urandom(PIECE + 4096), os.urandom(8192)
-HOLE = 64 * 1024 * 1024
-
-
-class Source:
-    """A host that has a disk set aside for host `dest`."""
-
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
-        folder.mkdir()
-        self.disk = folder / "disk"
-        with self.disk.open("wb") as file:
-            file.write(HEAD)
-            file.seek(HOLE)
-            file.write(TAIL)
-            file.truncate(HOLE + len(TAIL) + 4096)
-        journal = Journal(folder / "journal.db")
-        hypervisor = FakeHypervisor(folder, FakeNetwork(), 1)
-        hypervisor.handed_over = self._handed_over  # type: ignore[method-assign]
-        (folder / "cloud").write_text(CLOUD)
-        papers = cloud.enrol(folder / "papers", "source")
-        parts: Any = (hypervisor, "fake", Executor(hypervisor, journal), journal, folder / "cloud", papers)
-        self.agent = Agent("source", *parts, FreightDesk())
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self.asked: list[tuple[str, str, str]] = []
-        self.keys: list[str] = []
-        self.open()
-
-    def open(self) -> None:
-        self.door = open_tls(self.agent, ("127.0.0.1", self.port))
-
-    def close(self) -> None:
-        self.door.shutdown()
-        self.door.server_close()
-
-    def _handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
-        self.asked.append((to, server_id, file))
-        self.keys.append(key)
-        if (to, server_id, file) != ("dest", SERVER, "disk"):
-            raise CommandFailed("no-such-guest", "nothing of that guest is set aside for you")
-        return self.disk
-
-
-@pytest.fixture
-def cloud() -> Cloud:
-    return Cloud(CLOUD)
-
-
-@pytest.fixture
-def source(tmp_path: Path, cloud: Cloud) -> Iterator[Source]:
-    made = Source(tmp_path / "source", cloud)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def fetch(tmp_path: Path, cloud: Cloud, source: Source) -> Callable[..., Path]:
-    """Fetches as a host; gives where."""
-
-    def fetch(name: str = "dest", of: str = "source", file: str = "disk", papers: Any = None, told: Any = None) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        (folder / "cloud").write_text(CLOUD)
-        mine = papers or cloud.enrol(folder / "papers", name)
-        into = folder / "disk.part"
-        progress = told or (lambda done, total: None)
-        TlsPeers(mine, folder / "cloud").fetch(of, source.address, SERVER, file, into, progress, Timeline())
-        return into
-
-    return fetch
+__all__ = ["cloud", "fetch", "source"]
 
 
 def test_a_disk_is_copied_with_its_holes(source: Source, fetch: Callable[..., Path]) -> None:
@@ -155,7 +73,7 @@ def test_a_disk_that_there_is_no_room_for_is_not_begun(
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     mine = peers(tmp_path, cloud, reserve_bytes=free)
     with pytest.raises(CommandFailed, match="could not be written"):
-        mine.fetch("source", source.address, SERVER, "disk", into, lambda done, total: None, Timeline())
+        mine.fetch(source.peer, SERVER, "disk", into, lambda done, total: None, Timeline())
     assert into.stat().st_size == 0 and len(source.asked) == 1
 
 
@@ -244,17 +162,9 @@ def test_a_host_that_is_away_is_given_up(
     monkeypatch.setattr(module, "AGAIN_S", 0.05)
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
     source.close()
-    with pytest.raises(CommandFailed, match="does not hand"):
+    with pytest.raises(CommandFailed, match="host source does not hand the disk over: see that its agent runs"):
         fetch()
     source.open()
-
-
-def test_nobody_else_gets_it(source: Source, fetch: Callable[..., Path]) -> None:
-    for who in ("other", "source"):
-        with pytest.raises(CommandFailed, match="set aside for you"):
-            fetch(name=who)
-    with pytest.raises(CommandFailed, match="set aside for you"):
-        fetch(file="../papers/papers.json")
 
 
 def refuse(source: Source, code: str, message: str) -> None:
@@ -286,170 +196,4 @@ def test_little_is_read_of_a_refusal(
     with pytest.raises(CommandFailed, match="does not hand"):
         fetch()
     with pytest.raises(ConnectionError):
-        peers(tmp_path, cloud, "third").tell_gone("source", source.address, SERVER)
-
-
-def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Callable[..., Path]) -> None:
-    with pytest.raises(CommandFailed, match="who answers"):
-        fetch(of="another")
-    assert source.asked == []
-
-
-def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:
-    connection = peers(tmp_path, cloud)._connection("source", source.address)
-    for path in ("/report", "/freight?wait=0", "/feed?after=0&wait=0"):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 404, path
-    connection.close()
-
-
-@pytest.mark.parametrize("path", ["/commands", "/stop", "/nothing"])
-def test_what_another_host_tells_is_not_read(source: Source, cloud: Cloud, tmp_path: Path, path: str) -> None:
-    connection = peers(tmp_path, cloud)._connection("source", source.address)
-    connection.putrequest("POST", path)
-    connection.putheader("Content-Length", str(MAX_BODY_BYTES))
-    connection.endheaders()  # and no body
-    response = connection.getresponse()
-    assert response.status == 404 and b"not-found" in response.read()
-    assert connection.sock.recv(1) == b""
-    connection.close()
-
-
-def test_another_host_has_so_many_connections(
-    source: Source, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each costs a thread and descriptors. Those of one host are not taken from another's."""
-    monkeypatch.setattr(doors, "OF_AN_AGENT", 3)
-    many, other = peers(tmp_path, cloud, "many"), peers(tmp_path, cloud, "other")
-
-    def come(mine: TlsPeers) -> http.client.HTTPConnection:
-        connection = mine._connection("source", source.address)
-        connections.append(connection)
-        connection.request("GET", "/nothing")
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 404
-        return connection
-
-    def comes() -> bool:
-        try:
-            come(many)
-        except (OSError, http.client.HTTPException):
-            return False
-        return True
-
-    connections: list[http.client.HTTPConnection] = []
-    first = [come(many) for _ in range(3)]
-    assert not comes() and not comes()
-    come(other)
-    first[0].close()
-    eventually(comes, 60, "a place that is free again")
-    for connection in connections:
-        connection.close()
-
-
-def test_a_stranger_is_not_let_in(
-    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(module, "AGAIN_S", 0.05)
-    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
-    stranger = Cloud(CLOUD).enrol(tmp_path / "stranger", "dest")
-    papers = stranger.papers()
-    assert papers is not None and source.agent.papers.papers() is not None
-    trusting = replace(papers, authority=source.agent.papers.papers().authority)  # type: ignore[union-attr]
-    monkeypatch.setattr(stranger, "papers", lambda: trusting)
-    with pytest.raises(CommandFailed, match="does not hand"):
-        fetch(papers=stranger)
-    assert source.asked == []
-
-
-# --- guests that come as they run -----------------------------------------------------------------------------------
-
-
-class Carrying:
-    """A host that awaits a guest of host `dest`, and says back what it is told."""
-
-    def __init__(self, source: Source) -> None:
-        source.agent.hypervisor.carry = self.carry  # type: ignore[method-assign]
-        source.agent.hypervisor.gone = self.gone  # type: ignore[method-assign]
-        self.told: list[tuple[str, str, str]] = []
-        self.keys: list[str] = []
-
-    def carry(
-        self, source: str, server_id: str, way: str, there: socket.socket, begin: Callable[[], None], key: str = ""
-    ) -> None:
-        self.told.append((source, server_id, way))
-        self.keys.append(key)
-        if source != "dest":
-            raise CommandFailed("no-such-guest", "no such guest is awaited from you")
-        begin()
-        there.sendall(b"greeting;")
-        there.sendall(there.recv(100))
-
-    def gone(self, source: str, server_id: str, key: str = "") -> None:
-        self.told.append((source, server_id, "gone"))
-        self.keys.append(key)
-
-
-def peers(tmp_path: Path, cloud: Cloud, name: str = "dest", reserve_bytes: int = 0) -> TlsPeers:
-    folder = tmp_path / name
-    folder.mkdir()
-    (folder / "cloud").write_text(CLOUD)
-    return TlsPeers(cloud.enrol(folder / "papers", name), folder / "cloud", reserve_bytes)
-
-
-def test_a_connection_becomes_the_guests(source: Source, tmp_path: Path, cloud: Cloud) -> None:
-    carrying, mine = Carrying(source), peers(tmp_path, cloud)
-    with mine.join("source", source.address, SERVER, "memory") as joined:
-        assert joined.recv(9) == b"greeting;", "what the other end says first is not lost"
-        joined.sendall(b"memory")
-        assert joined.recv(9) == b"memory" and joined.recv(9) == b""
-    mine.tell_gone("source", source.address, SERVER)
-    assert carrying.told == [("dest", SERVER, "memory"), ("dest", SERVER, "gone")]
-
-
-def test_nobody_elses_connection_does(source: Source, tmp_path: Path, cloud: Cloud) -> None:
-    Carrying(source)
-    with pytest.raises(CommandFailed, match="does not await"):
-        peers(tmp_path, cloud, "other").join("source", source.address, SERVER, "memory")
-    with pytest.raises(CommandFailed, match="who answers for host elsewhere"):
-        peers(tmp_path, cloud, "third").join("elsewhere", source.address, SERVER, "memory")
-
-
-def key_of(found: TlsPeers) -> str:
-    papers = found._papers.papers()
-    assert papers is not None
-    return certificates.public_of(papers.key).decode()
-
-
-def test_who_asks_is_known_by_its_key(source: Source, tmp_path: Path, cloud: Cloud) -> None:
-    """A machine that was forgotten still has a certificate of the name that another has now."""
-    carrying, keys = Carrying(source), []
-    for life in ("forgotten", "now"):
-        (tmp_path / life).mkdir()
-        mine = peers(tmp_path / life, cloud)
-        keys.append(key_of(mine))
-        mine.fetch("source", source.address, SERVER, "disk", tmp_path / life / "disk", lambda *_: None, Timeline())
-        mine.join("source", source.address, SERVER, "memory").close()
-        mine.tell_gone("source", source.address, SERVER)
-    assert keys[0] != keys[1] and list(dict.fromkeys(source.keys)) == keys
-    assert carrying.keys == [key for key in keys for _ in range(2)]
-
-
-def test_who_answers_must_have_a_key_that_the_host_is_known_by(source: Source, tmp_path: Path, cloud: Cloud) -> None:
-    mine, other = peers(tmp_path, cloud), peers(tmp_path, cloud, "another")
-    of_source = source.agent.papers.papers()
-    assert of_source is not None
-    former, now = key_of(other), certificates.public_of(of_source.key).decode()
-    Carrying(source)
-    mine.tell_gone("source", source.address, SERVER, (former, now))
-    into, known = tmp_path / "disk.part", (former,)
-    with pytest.raises(CommandFailed, match="had its name before"):
-        mine.fetch("source", source.address, SERVER, "disk", into, lambda *_: None, Timeline(), known)
-    with pytest.raises(CommandFailed, match="had its name before"):
-        mine.join("source", source.address, SERVER, "memory", known)
-    with pytest.raises(CommandFailed, match="had its name before"):
-        mine.tell_gone("source", source.address, SERVER, known)
-    assert source.asked == []
+        peers(tmp_path, cloud, "third").tell_gone(source.peer, SERVER)

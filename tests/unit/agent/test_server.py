@@ -84,21 +84,8 @@ def test_what_is_not_served_is_not_found(agent: Path) -> None:
     assert post(agent, "/passwords", b"{}")[0] == 404
 
 
-def test_a_live_migration_is_steered(agent: Path, desk: Desk) -> None:
-    told = {"host": "fake-1", "server_id": SERVER, "incarnation": 3, "wanted": "live_migration_abort"}
-    assert post(agent, "/migration", json.dumps(told).encode()) == (200, {})
-    assert desk.hypervisor._wanted == {("fake-1", SERVER, 3): "live_migration_abort"}
-    assert post(agent, "/migration", b"{}")[0] == 400
-
-
-def test_a_live_migration_that_waits_is_called_off(agent: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = [("fake-1", SERVER, 3)]
-    monkeypatch.setattr(desk.executor, "call_off", lambda *meant: meant in waiting)
-    told = {"host": "fake-1", "server_id": SERVER, "incarnation": 3}
-    assert post(agent, "/migration", json.dumps(told | {"wanted": "live_migration_abort"}).encode()) == (200, {})
-    assert desk.hypervisor._wanted == {}
-    forced = told | {"wanted": "live_migration_force_complete"}
-    assert post(agent, "/migration", json.dumps(forced).encode()) == (200, {})
-    assert desk.hypervisor._wanted == {("fake-1", SERVER, 3): "live_migration_force_complete"}, (
-        "of one that is to begin"
-    )
+def test_a_live_migration_is_forced(agent: Path, desk: Desk) -> None:
+    forced = {"host": "fake-1", "server_id": SERVER, "incarnation": 3}
+    assert post(agent, "/force-migration", json.dumps(forced).encode()) == (200, {})
+    assert desk.hypervisor._forced == {("fake-1", SERVER, 3)}, "of one that is to begin"
+    assert post(agent, "/force-migration", b"{}")[0] == 400

@@ -63,7 +63,7 @@ def test_guests_of_an_agent_are_printable(state: str, monkeypatch: pytest.Monkey
     agent.mkdir(exist_ok=True)
     (agent / "cloud").write_text("another")
     said = {"report": {"hosts": [{"name": EVIL, "guests": [{"server_id": EVIL}]}]}}
-    monkeypatch.setattr("pileus.operations.agents.ask", lambda *_: said)
+    monkeypatch.setattr("pileus.operations.questions.ask", lambda *_: said)
     shown = CliRunner().invoke(host, ["take", "--state", state], color=True)
     assert "owned" in shown.output and shown.output.replace("\n", "").isprintable(), shown
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from pileus.cli.top import top
-from tests.unit.compute.test_overview import add_operation
 from tests.unit.nouns import Nouns
+from tests.unit.operations.rows import add_operation
 
 
 @pytest.fixture

@@ -8,31 +8,12 @@ from sqlalchemy import update
 
 from pileus.compute import overview
 from pileus.compute.model import Host
-from pileus.db import Database, utcnow
+from pileus.db import utcnow
 from pileus.operations import OperationRow, debts
-from pileus.operations.model import StepRow
 from pileus.operations.owed import Owed
 from tests.unit.compute.world import World, host_report
 from tests.unit.nouns import Nouns
-
-
-def add_operation(db: Database, name: str, steps: list[tuple[str, str]], ended: bool = False) -> None:
-    """One with steps and their outcomes; those that are under way began half an hour ago."""
-    now = utcnow()
-    before = now - timedelta(minutes=30)
-    with db.write() as session:
-        values = {
-            "state": "running",
-            "arguments": {},
-            "request_id": "r",
-            "finished_at": now + timedelta(hours=1) if ended else None,
-        }
-        session.add(OperationRow(id=name, kind=name, subject_id=f"of-{name}", created_at=before, **values))
-        session.flush()
-        for position, (step, outcome) in enumerate(steps):
-            done = None if outcome == "begun" else before
-            row = {"name": step, "key": step, "outcome": outcome, "attempt": 1, "host": "h", "finished_at": done}
-            session.add(StepRow(operation_id=name, position=position, started_at=before, **row))
+from tests.unit.operations.rows import add_operation
 
 
 def test_what_is_under_way_is_shown_with_its_step(nouns: Nouns) -> None:

@@ -19,7 +19,7 @@ from pileus.db.among import among
 from pileus.db.prepared import Prepared, Queries
 from pileus.network.model import Network, Port
 from tests.databases import Databases, migrated
-from tests.unit.db.test_reading import a_server
+from tests.unit.db.rows import a_server
 from tests.unit.nouns import Nouns
 
 

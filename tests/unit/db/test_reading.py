@@ -12,11 +12,11 @@ from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from pileus.compute.model import Server
 from pileus.compute.placement_model import ServerGroup
-from pileus.compute.snapshots import FlavorSnapshot, ImageSnapshot
 from pileus.db import Base, Database, utcnow
 from pileus.db.reading import Load, Reader
 from pileus.network.model import Network, Pool, Subnet
 from tests.databases import Databases, migrated
+from tests.unit.db.rows import a_server
 
 LOADS = [Load(Network.tag_rows), Load(Network.subnets, Load(Subnet.pools), Load(Subnet.network))]
 
@@ -41,16 +41,6 @@ def filled(db: Database) -> None:
         session.flush()
         for number, name in enumerate(("there", "gone")):
             session.add(a_server(number, name))
-
-
-def a_server(number: int, name: str) -> Server:
-    now = utcnow()
-    return Server(
-        id=name, number=number, name=name, hostname=name, project_id="p", user_id="u", reservation_id="r",
-        vm_state="active", flavor=FlavorSnapshot(vcpus=1, ram=1, disk=1, extra_specs={"a": "b"}), group_id="g",
-        image=ImageSnapshot(properties={"c": "d"}), networks=[], security_groups=["x"], metadata_={"k": "v"},
-        created_at=now, updated_at=now, deleted_at=now if name == "gone" else None,
-    )  # fmt: skip
 
 
 @pytest.fixture

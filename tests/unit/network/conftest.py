@@ -96,3 +96,8 @@ def statements(cloud: Cloud) -> Callable[[Callable[[], Any]], int]:
         return len(seen)
 
     return count
+
+
+def error(answer: tuple[int, Any]) -> tuple[int, str]:
+    """The status and the error's type of what a caller was answered."""
+    return answer[0], answer[1]["NeutronError"]["type"]

@@ -7,13 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.network.conftest import Caller
+from tests.unit.network.conftest import Caller, error
 
 Count = Callable[[Callable[[], Any]], int]
-
-
-def error(answer: tuple[int, Any]) -> tuple[int, str]:
-    return answer[0], answer[1]["NeutronError"]["type"]
 
 
 def test_name_is_not_an_id(demo: Caller) -> None:

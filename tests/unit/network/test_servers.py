@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 import pileus
-from pileus import api
-from pileus.api import Requester, quota_uses
+from pileus.api import quota_uses
 from pileus.cloud import Cloud
-from pileus.db import Session
 from pileus.errors import Conflict, Forbidden, Invalid, PileusError, QuotaExceeded
 from pileus.network import addresses, requests, security_groups, server_ports, wiring
 from pileus.network.model import Network, Port, SecurityGroup
@@ -21,22 +19,10 @@ from pileus.network.quotas import QUOTAS
 from pileus.network.requests import NetworkRequest, validate
 from pileus.operations import CommandError
 from pileus.operations.groups import apart
+from tests.unit.network.computes import allocate, member
 from tests.unit.network.conftest import Caller
 
 Count = Callable[[Callable[[], Any]], int]
-
-
-def member(cloud: Cloud, project_id: str) -> Requester:
-    """A member of a project, asking compute."""
-    service = next(one for one in cloud.services if one.name == "compute")
-    asks = Requester(service.policy, cloud.settings, "req-1")
-    asks.caller = api.Caller(user_id="u", user_name="u", user_domain_id="d", project_id=project_id, roles=("member",))
-    return asks
-
-
-def allocate(session: Session, project: str, server: str, host: str, *wanted: NetworkRequest) -> list[str]:
-    want = server_ports.Want(server, project, host, wanted, [], f"name-{server}")
-    return server_ports.allocate(session, [want])[0]
 
 
 def test_ports_come_with_a_server_and_go_with_it(cloud: Cloud, demo: Caller, admin: Caller) -> None:

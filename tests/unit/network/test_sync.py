@@ -14,7 +14,8 @@ from pileus.network import server_ports, sync
 from pileus.network.northbound.base import SecurityGroupSpec, Wiring
 from pileus.network.northbound.fake import FakeNorthbound
 from pileus.network.requests import NetworkRequest
-from pileus.operations.debts import NETWORK, Collector, open_debts
+from pileus.operations.collector import Collector
+from pileus.operations.debts import NETWORK, open_debts
 from pileus.operations.model import DebtRow
 from tests.unit.network.conftest import Caller
 

@@ -12,9 +12,8 @@ from pileus.network import addresses, security_groups, server_ports, wiring
 from pileus.network.model import Network, Port
 from pileus.network.quotas import METADATA_OWNER
 from pileus.network.requests import NetworkRequest, validate
-from tests.unit.network.conftest import Caller
-from tests.unit.network.test_api import error
-from tests.unit.network.test_servers import allocate, member
+from tests.unit.network.computes import allocate, member
+from tests.unit.network.conftest import Caller, error
 
 ZONES = ("fd00::5%eth0", "fd00::5%x y", "fd00::5%1")
 

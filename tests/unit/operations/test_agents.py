@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from pileus.agent.commands import (
+    CLOUD_HEADER,
     CONTRACT,
     BuildGuest,
     Command,
@@ -22,7 +23,7 @@ from pileus.agent.server import Agent
 from pileus.clock import utcnow
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
-from pileus.operations.agents import ask
+from pileus.operations.questions import ask
 from pileus.operations.wires import Question
 from tests.members import Cloud
 from tests.support import eventually
@@ -236,7 +237,7 @@ def _post(machine: Machine, body: bytes, cloud: str) -> int:
     """POST /commands; the status."""
     connection = Question(machine.way, 10.0)
     try:
-        connection.request("POST", "/commands", body, {link_module.CLOUD_HEADER: cloud})
+        connection.request("POST", "/commands", body, {CLOUD_HEADER: cloud})
         return connection.getresponse().status
     finally:
         connection.close()

@@ -13,7 +13,7 @@ from pileus.agent import doors
 from pileus.certificates import AGENT, REPLICA, Identity
 from pileus.errors import Conflict, Unavailable
 from pileus.operations import agents as link_module
-from pileus.operations.agents import ask
+from pileus.operations.questions import ask
 from tests.members import Cloud
 from tests.support import eventually
 from tests.unit.operations.machine import CLOUD, NAME, Desk, Machine, envelope

@@ -13,18 +13,8 @@ from pileus.agent.commands import Command, DiscardGuest, Failure
 from pileus.clock import utcnow
 from pileus.db import Database, Session
 from pileus.errors import Unavailable
-from pileus.operations.debts import (
-    DATABASE,
-    LONGEST_PAUSE_S,
-    NETWORK,
-    TAKEN_S,
-    due,
-    forget,
-    hurry,
-    open_debts,
-    owe,
-    owed_to,
-)
+from pileus.operations.collector import LONGEST_PAUSE_S, TAKEN_S, due
+from pileus.operations.debts import DATABASE, NETWORK, forget, hurry, open_debts, owe, owed_to
 from pileus.operations.debts import count as count_debts
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import Owed, Recorded, recorded_many

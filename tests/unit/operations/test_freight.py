@@ -14,9 +14,8 @@ import pytest
 
 from pileus.agent import freight as desk_module
 from pileus.agent.commands import ImageSource
-from pileus.agent.commands.freight import Declined, Delivery, Freight, Offered, Wanted
+from pileus.agent.commands.freight import PIECE, Declined, Delivery, Freight, Offered, Wanted
 from pileus.agent.errors import CommandFailed
-from pileus.agent.freight import PIECE
 from pileus.operations import wires
 from pileus.operations.freight import Carrier
 from tests.support import eventually

@@ -1,9 +1,8 @@
-"""Who waits for a round, and what comes of a round in which some cannot be served."""
+"""What comes of a round in which some cannot be served."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,84 +10,11 @@ import pytest
 from pileus.agent.commands import Failure
 from pileus.db import Database, Session
 from pileus.errors import Conflict
-from pileus.operations import Asked, CommandError, Operation, OperationRow, Origin
-from pileus.operations.groups import Groups, Ready, apart, grouped
-from pileus.operations.journal import Ending, Held, Outcome
-from pileus.operations.steps import Grouped
+from pileus.operations import Asked, CommandError, Operation, OperationRow
+from pileus.operations.groups import apart, grouped
 from tests.unit.operations.world import Hosts, Replica, accept, command, effects, flow, note, recorded, row, steps
 
 Calls = list[tuple[Any, ...]]
-
-
-@grouped(limit=3)
-def _first(_session: Session, _calls: Calls) -> list[Any]:
-    raise AssertionError("it is not called here")
-
-
-@grouped(limit=3)
-def _second(_session: Session, _calls: Calls) -> list[Any]:
-    raise AssertionError("it is not called here")
-
-
-def _call(do: Any, project: str, number: int) -> Grouped:
-    held = Held(
-        id=f"{project}{number}", kind="k", version=1, subject_id="s", origin=Origin("req", None, project), arguments={},
-        owner=None, attempt=1, state="running", forward=False, error=None,
-    )  # fmt: skip
-    outcome = Outcome(position=0, name="n", key="n")
-    return Grouped(held=held, outcome=outcome, do=do, arguments=(), ending=Ending(), ahead=None, before=[])
-
-
-def test_rounds_are_of_one_function_and_fair_to_projects_and_functions() -> None:
-    groups = Groups(lambda: 9)
-    for number in range(4):
-        groups.put(_call(_first, "a", number))
-    groups.put(_call(_first, "b", 0))
-    groups.put(_call(_second, "a", 9))
-    rounds = [[call.held.id for call in groups.round(0)] for _ in range(4)]
-    assert rounds == [["a0", "b0", "a1"], ["a9"], ["a2", "a3"], []]
-
-
-def test_a_round_gathers_what_may_come_to_it() -> None:
-    in_hand = 9
-    groups = Groups(lambda: in_hand)
-
-    def round(gather_s: float = 3600) -> list[str]:
-        return [call.held.id for call in groups.round(0, gather_s)]
-
-    groups.put(_call(_first, "a", 0))
-    assert round() == ["a0"], "nobody had a round before"
-    groups.put(_call(_first, "a", 1))
-    assert round() == [], "others may come"
-    groups.put(_call(_second, "a", 2))
-    assert round() == ["a2"], "which is another function's"
-    assert round(0) == ["a1"], "it has waited long enough"
-    for number in range(4):
-        groups.put(_call(_first, "a", number))
-    assert round() == ["a0", "a1", "a2"], "a round is full"
-    assert round() == []
-    in_hand = 1
-    assert round() == ["a3"], "nothing else can come"
-
-
-def test_a_round_does_not_wait_for_what_has_ended() -> None:
-    in_hand = 2
-    groups = Groups(lambda: in_hand)
-    groups.put(_call(_first, "a", 0))
-    groups.round(0, 3600)
-    groups.put(_call(_first, "a", 1))
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(groups.round, 60, 3600)
-        in_hand = 1
-        groups.look_again()
-        assert [call.held.id for call in waiting.result(30)] == ["a1"]
-
-
-def test_whoever_waits_is_served_in_turn() -> None:
-    ready: Ready[str] = Ready()
-    for item in ("a1", "a2", "b1"):
-        ready.put(item[0], item)
-    assert [ready.get(0) for _ in range(4)] == ["a1", "b1", "a2", None]
 
 
 def test_what_fails_is_told_apart_and_leaves_nothing(db: Database) -> None:

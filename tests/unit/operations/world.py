@@ -15,7 +15,7 @@ from pileus.clock import Clock
 from pileus.compute.model import Server
 from pileus.db import Database, Session, is_transient
 from pileus.operations import Arguments, Flow, OperationRow, Origin, Recorded, Registry, StepRow
-from pileus.operations.debts import PREFIX, Collector
+from pileus.operations.collector import PREFIX, Collector
 from pileus.operations.loops import Loops
 from pileus.operations.model import DebtRow, ReplicaRow, SubjectRow
 from pileus.operations.post import Post

@@ -21,6 +21,7 @@ from pileus.agent.commands.base import (
     HOST_NAME,
     Count,
     Instant,
+    Peer,
     PowerState,
     Spec,
     State,
@@ -52,7 +53,6 @@ from pileus.agent.commands.live import (
     MovingDisk,
     Stayed,
     StayGuest,
-    Steering,
 )
 from pileus.agent.commands.parcels import COMMANDS, AnyCommand, Envelope, Parcel
 from pileus.agent.commands.ports import AttachPort, DetachPort
@@ -140,6 +140,7 @@ __all__ = [
     "Parcel",
     "PauseGuest",
     "PciDevice",
+    "Peer",
     "PortSpec",
     "PowerState",
     "PrepareGuest",
@@ -159,7 +160,6 @@ __all__ = [
     "State",
     "StayGuest",
     "Stayed",
-    "Steering",
     "StopGuest",
     "SubnetSpec",
     "SuspendGuest",

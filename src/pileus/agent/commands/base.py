@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,18 @@ State = Annotated[int, Meta(ge=0, le=100)]
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of everything that crosses the wire."""
+
+
+class Peer(NamedTuple):
+    """A host that moves guests to or from another, as that one's agent is told of it.
+
+    Attributes:
+        host: its name. address: where its agent listens (HOST:PORT). keys: of that agent.
+    """
+
+    host: str
+    address: str = ""
+    keys: Keys = ()
 
 
 class PowerState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pileus.agent.commands.base import Keys
+from pileus.agent.commands.base import Keys, Peer
 from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
@@ -54,6 +54,11 @@ class ReceiveGuest(GuestCommand, frozen=True, kw_only=True):
     """From there, too: another than its image's where the server came back from the shelf, and then fetched as well."""
     run: bool
     plug_timeout_s: float = 60.0
+
+    @property
+    def peer(self) -> Peer:
+        """The source."""
+        return Peer(self.source, self.address, self.keys)
 
 
 class RestoreGuest(GuestCommand, frozen=True, kw_only=True):

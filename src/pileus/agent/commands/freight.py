@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from pileus.agent.commands.base import Count, Spec, Word
 
+PIECE = 4 * 1024 * 1024
+"""Bytes of an image or a disk that are asked for, and given, at once."""
 MOST_EXTENTS = 100_000
 """Of one disk: an agent tells smaller holes as data rather than more of them."""
 _Length = Annotated[int, Meta(ge=1, le=2**62)]

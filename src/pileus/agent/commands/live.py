@@ -6,24 +6,16 @@ run. So a source that has its guest may always let it run; only where it has non
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from pileus.agent.commands.base import Count, Keys, Name, Spec, State, Text, Word
+from pileus.agent.commands.base import Count, Keys, Name, Peer, Spec, State, Text, Word
 from pileus.agent.commands.command import GuestCommand, ServerCommand
 from pileus.agent.commands.guests import GuestSpec  # noqa: F401  # the commands' annotations are resolved here
 
 MOST_DISKS = 8
-
-
-class Steering(StrEnum):
-    """What may become of a live migration that is under way: it is ended, or the guest is held until it is there."""
-
-    ABORT = "live_migration_abort"
-    FORCE = "live_migration_force_complete"
 
 
 class MovingDisk(Spec, frozen=True, kw_only=True):
@@ -80,7 +72,8 @@ class Arrived(Spec, frozen=True, kw_only=True):
 class DepartGuest(ServerCommand, frozen=True, kw_only=True):
     """Have the host be ready to give a guest that runs, or is held, to another one; nothing of the guest changes.
 
-    Result: a Departure. Fails with "no-such-guest", "not-running". StayGuest takes it back.
+    Result: a Departure. Fails with "no-such-guest", "not-running". StayGuest takes it back: no MigrateGuest that comes
+    later does anything.
     """
 
     method = "depart"
@@ -113,13 +106,18 @@ class AwaitGuest(GuestCommand, frozen=True, kw_only=True):
     block: bool | None = None
     """Whether the disks are to be copied; None: if need be."""
 
+    @property
+    def peer(self) -> Peer:
+        """The source."""
+        return Peer(self.source, self.address, self.keys)
+
 
 class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     """Move a guest to the host that awaits it, as it runs, and have it go on there if it is to `run`.
 
     Progress: migrate memory, migrate disk. Events: migrate guest. Result: Gone, once the guest is not on this host any
-    more. Ended by a question of /migration (Steering) or by StayGuest, it fails with "abandoned", whether it had begun
-    or not. After `timeout_s` (0: never) it is stopped, or the guest is held until it is there (`force`).
+    more. Ended by StayGuest, it fails with "abandoned", whether it had begun or not. After `timeout_s` (0: never) it is
+    stopped, or the guest is held until it is there (`force`), as POST /force-migration has it be at once.
     """
 
     method = "migrate"
@@ -135,6 +133,11 @@ class MigrateGuest(ServerCommand, frozen=True, kw_only=True):
     run: bool
     timeout_s: float = 0.0
     force: bool = False
+
+    @property
+    def peer(self) -> Peer:
+        """The destination."""
+        return Peer(self.to, self.address, self.keys)
 
 
 class StayGuest(ServerCommand, frozen=True, kw_only=True):

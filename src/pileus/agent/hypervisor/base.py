@@ -29,7 +29,6 @@ from pileus.agent.commands import (
     StartGuest,
     StashGuest,
     StayGuest,
-    Steering,
     StopGuest,
     SuspendGuest,
     TakeOverGuest,
@@ -140,8 +139,8 @@ class Hypervisor(Protocol):
     def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
         """End a guest's coming; whether all of it is here."""
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        """Say what is to become of a live migration that is under way here, or is just about to begin."""
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        """Have a guest that leaves, or is just about to, be held until it is there."""
 
     # --- other hosts -------------------------------------------------------------------------------------------
 

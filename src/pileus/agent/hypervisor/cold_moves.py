@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from pileus.agent import configdrive
 from pileus.agent.commands import DropStash, PowerState, ReceiveGuest, RestoreGuest, StashGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
-from pileus.agent.hypervisor.guests import Guests
+from pileus.agent.hypervisor.newcomers import Newcomers
 from pileus.agent.ids import checked_id
 from pileus.agent.metadata import paths
 from pileus.agent.storage import moved
@@ -19,7 +17,7 @@ from pileus.agent.storage.file import GuestFiles
 from pileus.agent.timeline import Timeline
 
 
-class ColdMoveCommands(Guests):
+class ColdMoveCommands(Newcomers):
     """See base.Hypervisor. What becomes of the disks is said in storage.moved."""
 
     def stash(self, host: str, command: StashGuest, timeline: Timeline) -> Result:
@@ -101,26 +99,11 @@ class ColdMoveCommands(Guests):
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
         guest = command.guest
-        if guest.image is None:
-            raise CommandFailed("no-image", "this host boots servers from images only")
         aside = self._files.aside(guest.server_id)
         here = moved.noted(aside) == command.set_aside  # the same host, or storage that both share
-
-        def fetch(name: str, into: Path) -> None:
-            if self._peers is None:
-                raise CommandFailed("peer", "this host does not know how to reach others")
-            where = (command.source, command.address, guest.server_id)
-            self._peers.fetch(*where, name, into, told, timeline, command.keys)
-
-        def bring(name: str, into: Path) -> None:
-            moved.copy(aside, name, into) if here else fetch(name, into)
-
-        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
-
-        if command.base in ("", self._images.name(guest.image)):
-            base = self._images.base(guest.image, timeline, guest.root_gib << 30 or None)
-        else:
-            base = self._brought(files, command, fetch, timeline)
+        fetch = partial(self._fetch, command, moved.most_bytes(guest), timeline)
+        bring = partial(moved.copy, aside) if here else fetch
+        base = self._base_for(command, command.base, files, timeline)
         files.make_directory(guest.incarnation)
         files.note_base(base)  # so that it is there still when the disk is
 
@@ -137,15 +120,3 @@ class ColdMoveCommands(Guests):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
             files.make_console()
-
-    def _brought(
-        self, files: GuestFiles, command: ReceiveGuest, fetch: Callable[[str, Path], None], timeline: Timeline
-    ) -> Path:
-        """The base that the guest's source has; what was brought of it for this guest already is not brought again."""
-        had = command.base if command.source == self._host else None
-        with suppress(OSError, ValueError):
-            had = files.base_name()
-        if (before := self._images.brought_before(command.base, had)) is None:
-            return self._images.brought(command.base, fetch, timeline)
-        timeline.mark("fetch image", cached=True, shared=False)
-        return before

@@ -97,7 +97,7 @@ class LibvirtHypervisor(
         self._uploads = uploads or Uploads(None)
         self._peers = peers
         self._incoming = Incoming(self._daemon.meeting, self._daemon.socket)
-        self._steered, self._carried = {}, {}
+        self._forced, self._carried = set(), {}
 
     # --- the host ---------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from pileus.agent.commands.base import Keys
+from pileus.agent.commands.base import Peer
 from pileus.agent.timeline import Timeline
 
 Told = Callable[[int, int], None]
@@ -18,37 +18,26 @@ CommandFailed if these are too many, or once the command that waits for them was
 class Peers(Protocol):
     """The agents of other hosts, as those of this one's hypervisor reach them."""
 
-    def fetch(
-        self,
-        host: str,
-        address: str,
-        server_id: str,
-        file: str,
-        into: Path,
-        progress: Told,
-        timeline: Timeline,
-        keys: Keys = (),
-    ) -> None:
+    def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline) -> None:
         """Copy a file of what is set aside of a guest; holes stay holes, and what is there of `into` already is not
         fetched again.
 
         Args:
-            host: the other one; address: HOST:PORT of its agent. file: its name, from StashGuest's answer.
-            keys: of that agent.
+            file: its name, from StashGuest's answer.
 
         Raises:
             CommandFailed: "storage", "peer" (the host does not answer, or refuses: nothing is set aside there).
         """
 
-    def join(self, host: str, address: str, server_id: str, way: str, keys: Keys = ()) -> socket.socket:
+    def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:
         """A connection to what is prepared on another host for a guest that it awaits.
 
         Args:
-            host, address, keys: as for `fetch`. way: one of carrier.WAYS.
+            way: one of carrier.WAYS.
 
         Raises:
-            OSError. CommandFailed: it does not await the guest.
+            CommandFailed: "peer", it is not reached, or does not await the guest.
         """
 
-    def tell_gone(self, host: str, address: str, server_id: str, keys: Keys = ()) -> None:
-        """Tell the host that awaits a guest that this one has it no more; raises as `join`."""
+    def tell_gone(self, peer: Peer, server_id: str) -> None:
+        """Tell the host that awaits a guest that this one has it no more; raises OSError, CommandFailed."""

@@ -129,6 +129,8 @@ class GuestFiles:
         self.copying = directory / "copying"
         """A folder, there while the root disk is being copied."""
         self.copy = self.copying / "disk"
+        self.leaving_note = directory / "leaving"
+        """Says of which incarnation this is to leave as it runs (`storage.departures`)."""
         self.aside_note = directory / "aside"
         """Says of which incarnation this is set aside, from the beginning of that until the guest is restored."""
 

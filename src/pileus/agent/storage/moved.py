@@ -105,14 +105,13 @@ def names(files: GuestFiles) -> list[str]:
 
 
 def most_bytes(guest: GuestSpec) -> int | None:
-    """How large a file that goes with a guest can be; None: its flavor does not say."""
+    """How large a disk's file that goes with a guest can be; None: its flavor does not say."""
     largest = max(guest.root_gib, guest.ephemeral_gib) * _GIB
     return largest + largest // 64 + _TABLES_BYTES if guest.root_gib else None
 
 
-def bounded(guest: GuestSpec, told: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """To be told of files that are fetched; refuses those that are larger than the guest's can be ("storage")."""
-    most = most_bytes(guest)
+def bounded(most: int | None, told: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """To be told of a file that is fetched; refuses one of more bytes than that ("storage")."""
 
     def checked(done: int, total: int) -> None:
         if most is not None and total > most:

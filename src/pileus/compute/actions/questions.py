@@ -8,7 +8,7 @@ from pileus.compute.action import question
 from pileus.compute.model import Server
 from pileus.compute.states import ACTIVE, ANY, BUILDING
 from pileus.errors import Conflict
-from pileus.operations.agents import Questions
+from pileus.operations.questions import Questions
 
 USER = "root"
 

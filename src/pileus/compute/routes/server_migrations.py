@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from pileus.agent.commands import Steering
 from pileus.api import Context, Routes, Schema, Values
 from pileus.compute import server_migrations, servers, views
-from pileus.compute.migration_model import RUNNING, Migration
+from pileus.compute.migration_model import Migration
 from pileus.compute.parameters import NO_QUERY_LATE
-from pileus.compute.server_migrations import BEFORE
-from pileus.operations.agents import Questions
+from pileus.operations.questions import Questions
 
 routes = Routes()
 _ALL = "/v2.1/servers/{server_id}/migrations"
@@ -63,20 +59,14 @@ def show(ctx: Context, server_id: str, migration_id: str) -> Values:
     transaction=None,
 )
 def force_complete(ctx: Context, server_id: str, migration_id: str, force_complete: None) -> None:
-    _steer(ctx, server_id, migration_id, Steering.FORCE, "force_complete", (RUNNING,))
-
-
-@routes.delete(_ONE, policy=_RULE + "delete", deferred=True, since="2.24", status=202, transaction=None)
-def abort(ctx: Context, server_id: str, migration_id: str) -> None:
-    when = (RUNNING, *BEFORE) if ctx.at_least("2.65") else (RUNNING,)
-    _steer(ctx, server_id, migration_id, Steering.ABORT, "delete", when)
-
-
-def _steer(ctx: Context, server_id: str, number: str, wanted: Steering, verb: str, when: Collection[str]) -> None:
-    """Write it down, then tell the source what it has to hear at once; one that has nothing to steer any more is at its
-    end as it is."""
+    """Written down, then told: a source that has nothing to hold any more is at its end as it is."""
     with ctx.cloud.db.write() as session:
-        server = servers.find(session, ctx, server_id, _RULE + verb, lock=True)
-        told = server_migrations.steer(session, server, number, wanted, when, ctx)
-    if told is not None:
-        ctx.cloud.part(Questions).tell("/migration", **told)
+        server = servers.find(session, ctx, server_id, _RULE + "force_complete", lock=True)
+        told = server_migrations.force_complete(session, server, migration_id, ctx)
+    ctx.cloud.part(Questions).tell("/force-migration", **told)
+
+
+@routes.delete(_ONE, policy=_RULE + "delete", deferred=True, since="2.24", status=202)
+def abort(ctx: Context, server_id: str, migration_id: str) -> None:
+    server = servers.find(ctx.session, ctx, server_id, _RULE + "delete", lock=True)
+    server_migrations.abort(ctx.session, server, migration_id, ctx)

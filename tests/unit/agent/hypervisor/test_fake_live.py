@@ -22,7 +22,6 @@ from pileus.agent.commands import (
     MigrateGuest,
     PauseGuest,
     StayGuest,
-    Steering,
     StopGuest,
 )
 from pileus.agent.errors import CommandFailed
@@ -100,20 +99,19 @@ def test_storage(ward: Ward) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "how", "code"),
+    ("forced", "how", "code"),
     [
-        (Steering.ABORT, {}, "abandoned"),
-        (Steering.FORCE, {}, ""),
-        ("", {"timeout_s": 0.1}, "timeout"),
-        ("", {"timeout_s": 0.1, "force": True}, ""),
+        (True, {}, ""),
+        (False, {"timeout_s": 0.1}, "timeout"),
+        (False, {"timeout_s": 0.1, "force": True}, ""),
     ],
-    ids=["aborted", "forced", "late", "late and held"],
+    ids=["forced", "late", "late and held"],
 )
-def test_how_it_ends(ward: Ward, wanted: str, how: dict[str, Any], code: str) -> None:
+def test_how_it_ends(ward: Ward, forced: bool, how: dict[str, Any], code: str) -> None:
     ward.behave(migrate_s=3600)
     command = ward.prepare(**how)
-    if wanted:
-        ward.hypervisor.steer(ONE, SERVER, 1, wanted)
+    if forced:
+        ward.hypervisor.force_migration(ONE, SERVER, 1)
     told: list[str] = []
     try:
         ward.do(ONE, command, Timeline(lambda stage, done, total: told.append(stage)))
@@ -138,9 +136,37 @@ def test_of_a_guest_of_another_agent_all_is_taken_to_be_there(ward: Ward, tmp_pa
     assert other.arrive("fake-1.other", LOOK, Timeline()) == {"complete": True, "power_state": 1}
 
 
+def leaving(desk: Desk, incarnation: int = 1) -> MigrateGuest:
+    """What moves a guest that is about to leave."""
+    desk.carry_out(DepartGuest(server_id=SERVER, incarnation=incarnation, to=TWO), f"depart{incarnation}:0")
+    return MigrateGuest(
+        server_id=SERVER,
+        incarnation=incarnation,
+        to=TWO,
+        address="",
+        arrival=Arrival(),
+        departure=Departure(),
+        run=True,
+    )
+
+
+def test_one_that_was_aborted_does_not_begin(desk: Desk) -> None:
+    """What moves it was sent before it was aborted, and comes later."""
+    desk.carry_out(BuildGuest(guest=guest(ports=())), "boot:0")
+    command = leaving(desk)
+    assert desk.carry_out(StayGuest(server_id=SERVER, incarnation=1, run=True), "abort:0").result["here"]
+    moved = desk.carry_out(command, "move:0")
+    assert moved.failure is not None and moved.failure.code == "abandoned" and desk.guests() == {SERVER: 1}
+    again = leaving(desk, 2)
+    late = desk.carry_out(StayGuest(server_id=SERVER, incarnation=1, run=True), "late:0")
+    assert late.failure is not None and late.failure.code == "stale", "it ends nothing but its own"
+    assert desk.carry_out(again, "move:1").failure is None and desk.guests() == {}
+
+
 def test_who_stays_does_not_wait_for_the_end(desk: Desk) -> None:
     """The command that asks about a guest ends the one that moves it."""
     desk.carry_out(BuildGuest(guest=guest(ports=())), "boot:0")
+    command = leaving(desk)
     (Path(desk.hypervisor._root) / "behaviour.json").write_text(json.dumps({"migrate_s": 3600}))
     begun = threading.Event()
     inner = desk.hypervisor._move
@@ -150,9 +176,6 @@ def test_who_stays_does_not_wait_for_the_end(desk: Desk) -> None:
         inner(*arguments)
 
     desk.hypervisor._move = move  # type: ignore[method-assign]
-    command = MigrateGuest(
-        server_id=SERVER, incarnation=1, to=TWO, address="", arrival=Arrival(), departure=Departure(), run=True
-    )
     desk.executor.submit(parcel(command, "move:0", deadline_s=9000))
     eventually(begun.is_set, 60, "its beginning")
     desk.executor.submit(parcel(StayGuest(server_id=SERVER, incarnation=1), "move:1"))

@@ -142,11 +142,11 @@ def test_a_disk_that_is_copied_into_is_no_larger_than_it_can_be(there: GuestFile
 
 def test_a_file_that_is_too_large_is_not_fetched() -> None:
     told: list[tuple[int, int]] = []
-    one = moved.bounded(guest(root_gib=1), lambda *given: told.append(given))
+    one = moved.bounded(GIB, lambda *given: told.append(given))
     one(0, GIB)
     with pytest.raises(CommandFailed, match="larger than its flavor's"):
-        one(0, 8 << 40)
-    moved.bounded(guest(root_gib=0), lambda *given: told.append(given))(0, 8 << 40)
+        one(0, GIB + 1)
+    moved.bounded(None, lambda *given: told.append(given))(0, 8 << 40)
     assert told == [(0, GIB), (0, 8 << 40)]
 
 

@@ -22,7 +22,7 @@ from pileus.db import Contended, Session, utcnow
 from pileus.placement import allocations
 from pileus.placement.allocations import Claim
 from pileus.placement.model import InventoryRow, ResourceProvider
-from tests.unit.compute.scheduler.test_passes import host, request
+from tests.unit.compute.scheduler.examples import host, request
 from tests.unit.compute.world import World, host_report, report_of
 
 NOBODY: Any = None

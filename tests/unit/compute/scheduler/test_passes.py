@@ -16,26 +16,13 @@ from pileus.compute.scheduler.hosts import HostState, Room
 from pileus.compute.scheduler.passes import Pass
 from pileus.compute.scheduler.request import Request
 from pileus.operations import CommandError
+from tests.unit.compute.scheduler.examples import host, request
 
 ORDER = [
     "RetryFilter", "AvailabilityZoneFilter", "RamFilter", "DiskFilter", "ComputeFilter", "ComputeCapabilitiesFilter",
     "ImagePropertiesFilter", "ServerGroupAntiAffinityFilter", "ServerGroupAffinityFilter", "SameHostFilter",
     "DifferentHostFilter",
 ]  # fmt: skip
-
-
-def host(name: str = "h1", **changes: Any) -> HostState:
-    values: dict[str, Any] = {
-        "provider_id": f"rp-{name}", "generation": 1, "name": name, "zone": "nova", "disabled": False,
-        "forced_down": False, "hypervisor_type": "QEMU", "architecture": "x86_64",
-        "rooms": {
-            "VCPU": Room(total=4, limit=16, used=0, max_unit=4),
-            "MEMORY_MB": Room(total=4096, limit=4096, used=0, max_unit=4096),
-            "DISK_GB": Room(total=100, limit=100, used=0, max_unit=100),
-        },
-        "traits": frozenset({"HW_CPU_X86_AVX"}),
-    }  # fmt: skip
-    return HostState(**values | changes)
 
 
 def sized(name: str, **sizes: int) -> HostState:
@@ -61,15 +48,6 @@ def refusal(result: object) -> str:
     """The reasons that a failure gives."""
     assert isinstance(result, CommandError) and result.code == "no-valid-host"
     return result.message.removeprefix("No valid host was found. There are not enough hosts available: ")
-
-
-def request(server_id: str = "s1", **changes: Any) -> Request:
-    values: dict[str, Any] = {
-        "server_id": server_id, "project_id": "p", "user_id": "u",
-        "resources": {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}, "zone": None, "host": None, "hints": {},
-        "extra_specs": {}, "image_properties": {},
-    }  # fmt: skip
-    return Request(**values | changes)
 
 
 def test_filters_are_asked_in_the_documented_order() -> None:

@@ -19,6 +19,7 @@ from pileus.network import bootstrap as network_bootstrap
 from tests.client import Client
 from tests.unit import uses
 from tests.unit.compute.servers.shelf import Shelf
+from tests.unit.compute.servers.world import World
 from tests.unit.serving import Serving
 
 
@@ -89,3 +90,8 @@ def shelf(
 
     monkeypatch.setattr(snapshots, "publish", publish)  # there is no file
     return Shelf(serving, demo, admin, boot)
+
+
+@pytest.fixture
+def world(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> World:
+    return World(serving, admin, demo, boot)

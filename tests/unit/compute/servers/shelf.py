@@ -13,13 +13,13 @@ from pileus.image.model import Image
 from pileus.network.model import Port
 from pileus.placement.model import Consumer
 from tests.client import Client
-from tests.unit.compute.servers.test_endings import World
+from tests.unit.compute.servers.flow_world import FlowWorld
 from tests.unit.serving import Serving
 
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 
 
-class Shelf(World):
+class Shelf(FlowWorld):
     """A server of demo's that runs and has a port; what is there of it."""
 
     def __init__(self, serving: Serving, demo: Client, admin: Client, boot: Callable[..., str]) -> None:

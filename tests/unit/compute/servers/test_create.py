@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from pileus.compute import create
 from pileus.compute.model import Server
@@ -15,6 +15,7 @@ from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
 from pileus.network.model import SecurityGroup
 from tests.client import Client
+from tests.unit.compute.servers.counting import statements
 from tests.unit.serving import Serving
 
 VERSION = {"OpenStack-API-Version": "compute 2.104"}
@@ -31,18 +32,11 @@ def test_a_refusal_waits_for_no_writer(serving: Serving, demo: Client, boot: Cal
 def test_many_servers_take_the_statements_of_one(serving: Serving, boot: Callable[..., str]) -> None:
     boot()
 
-    def statements(count: int) -> list[str]:
-        seen: list[str] = []
+    def kinds(count: int) -> list[str]:
+        seen = statements(serving, lambda: boot(min_count=count, max_count=count, tags=["a", "b"]))
+        return [one.partition("(")[0] for one in seen]
 
-        def note(_c: Any, _k: Any, statement: str, *_: Any) -> None:
-            seen.append(statement.partition("(")[0])
-
-        event.listen(serving.db.engine, "before_cursor_execute", note)
-        boot(min_count=count, max_count=count, tags=["a", "b"])
-        event.remove(serving.db.engine, "before_cursor_execute", note)
-        return seen
-
-    assert statements(1) == statements(5)
+    assert kinds(1) == kinds(5)
 
 
 def test_servers_of_one_request(serving: Serving, boot: Callable[..., str]) -> None:

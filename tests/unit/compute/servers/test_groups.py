@@ -18,7 +18,7 @@ from pileus.errors import Invalid, QuotaExceeded
 from pileus.operations import CommandError
 from tests.client import Client
 from tests.unit.compute.servers.conftest import reported
-from tests.unit.compute.servers.test_statements import statements
+from tests.unit.compute.servers.counting import statements
 from tests.unit.serving import Serving
 
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}

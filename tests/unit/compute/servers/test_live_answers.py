@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pileus import clock
 from pileus.agent.commands import ArriveGuest, AwaitGuest, DepartGuest, Failure, MigrateGuest, StayGuest
 from pileus.operations import StepRow
-from tests.unit.compute.servers.test_live_moves import LiveWorld, world
+from tests.unit.compute.servers.live_world import LiveWorld, world
 from tests.unit.operations.world import FakeClock
 
 __all__ = ["world"]

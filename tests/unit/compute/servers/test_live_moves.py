@@ -2,136 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from sqlalchemy import select
 
 from pileus import clock
-from pileus.agent.commands import (
-    Answer,
-    ArriveGuest,
-    AwaitGuest,
-    DepartGuest,
-    DiscardGuest,
-    Envelope,
-    Failure,
-    MigrateGuest,
-    Progress,
-    StayGuest,
-)
-from pileus.compute import hosts, live_moves
-from pileus.compute.actions.live_migrate import SELDOM_S
-from pileus.compute.model import UP_FOR_S, Host
+from pileus.agent.commands import ArriveGuest, AwaitGuest, DepartGuest, DiscardGuest, MigrateGuest, Progress, StayGuest
+from pileus.compute import live_moves
+from pileus.compute.model import UP_FOR_S
 from pileus.db import utcnow
-from pileus.errors import Unavailable
 from pileus.membership.model import Agent
 from pileus.network import server_ports
-from pileus.network.model import Port
 from pileus.operations import live
-from pileus.operations.agents import Questions
 from pileus.operations.notifications import Notification
-from pileus.placement import allocations
-from tests.client import Client
-from tests.unit.compute.servers.test_moves import NEWEST, REFUSED, SERVERS, World
-from tests.unit.operations.world import FakeClock, Replica
-from tests.unit.serving import Serving
+from tests.unit.compute.servers.live_world import ANY, LiveWorld, Result, world
+from tests.unit.compute.servers.world import NEWEST, REFUSED, SERVERS
+from tests.unit.operations.world import FakeClock
 
-ANY = {"host": None, "block_migration": "auto"}
-OLD = {"host": None, "block_migration": True, "disk_over_commit": False}
-Result = dict[str, Any]
-
-
-class LiveWorld(World):
-    """As World; hosts answer as the test says."""
-
-    def __init__(self, serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> None:
-        super().__init__(serving, admin, demo, boot)
-        self.results: dict[type, Result | Failure | None] = {
-            DepartGuest: {"power_state": 1, "disks": [], "virt_type": "kvm"},
-            AwaitGuest: {"block": True, "directory": "/x"},
-            StayGuest: {"here": True, "power_state": 1},
-            ArriveGuest: {"complete": True, "power_state": 1},
-        }
-        """What commands come to: None: nothing yet."""
-        self.hosts.answer = self._answer  # type: ignore[method-assign]
-        self.told: list[Result] = []
-
-    def _answer(self, envelope: Envelope, failure: Failure | None = None) -> None:
-        result = self.results.get(type(envelope.command), {"power_state": 1})
-        if result is None:
-            return
-        self.hosts.withdraw(envelope.key)
-        failed = result if isinstance(result, Failure) else failure
-        said = {} if failed or isinstance(result, Failure) else result
-        answer = Answer(key=envelope.key, host=envelope.host, result=said, failure=failed, at=clock.time())
-        for replica in self.hosts.replicas:
-            replica.answer(answer)
-
-    def migrate(self, **body: Any) -> None:
-        self.done("os-migrateLive", ANY | body, self.admin)
-
-    def status(self) -> tuple[str, str, str]:
-        """The server's status, where it is, and the move's status."""
-        shown = self.show(self.admin)
-        return shown["status"], shown["OS-EXT-SRV-ATTR:host"], self.migration().status
-
-    def names(self) -> list[str]:
-        return [f"{name} {'source' if host == self.source else 'dest'}" for name, host, _ in self.commands()]
-
-    def ports(self) -> tuple[str, str, str]:
-        with self.serving.db.read() as session:
-            port = session.scalars(select(Port).where(Port.server_id == self.id)).one()
-            return port.host, port.next_host, port.status
-
-    def begin(self) -> None:
-        """One that is under way, of which the source has said nothing yet."""
-        self.results[MigrateGuest] = None
-        self.migrate()
-        assert self.status() == ("MIGRATING", self.source, "running")
-
-    def end(self, kind: type, result: Result | Failure) -> None:
-        """The command of this kind that is under way comes to this."""
-        (letter,) = (one for one in self.hosts.letters() if isinstance(one.envelope.command, kind))
-        self.results[kind] = result
-        self._answer(letter.envelope)
-        self.replica.run()
-
-    def wait(self, fake_clock: FakeClock, seconds: float = SELDOM_S) -> None:
-        """Until hosts, which are heard of, are asked again, or for so long."""
-        fake_clock.move(seconds)
-        with self.serving.db.write() as session:
-            hosts.heard_of(session, [self.source, self.other])
-        self.replica.run()
-
-    def change_other(self, **values: bool) -> None:
-        """The other host is disabled, or forced down."""
-        self.change(self.other, **values)
-
-    def change(self, name: str, **values: bool) -> None:
-        with self.serving.db.write() as session:
-            host = session.get_one(Host, name)
-            allocations.move_on(session, [host.provider_id])
-            for name, value in values.items():
-                setattr(host, name, value)
-
-    def one(self, suffix: str = "") -> str:
-        return f"{SERVERS}/{self.id}/migrations/{self.migration().id}{suffix}"
-
-    def steer(self, method: str, version: str = "2.104", body: Any = None) -> Any:
-        headers = {"OpenStack-API-Version": f"compute {version}"}
-        suffix = "/action" if body is not None else ""
-        return self.admin(method, self.one(suffix), json=body, headers=headers)
-
-
-@pytest.fixture
-def world(
-    serving: Serving, admin: Client, demo: Client, boot: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> LiveWorld:
-    world = LiveWorld(serving, admin, demo, boot)
-    monkeypatch.setattr(Questions, "tell", lambda self, question, **told: world.told.append(told) or {})
-    return world
+__all__ = ["world"]
 
 
 def test_a_server_is_migrated_as_it_runs(world: LiveWorld) -> None:
@@ -330,163 +217,6 @@ def test_delete_wins(world: LiveWorld) -> None:
     assert world.claims() == {} and world.debts() == []
 
 
-# --- ended, and forced ----------------------------------------------------------------------------------------------
-
-
-def test_it_is_aborted(world: LiveWorld) -> None:
-    world.begin()
-    assert world.steer("DELETE", "2.23").status_code in (404, 405)
-    assert world.steer("DELETE").status_code == 202
-    assert world.debts() == [(world.source, "stay on source")]
-    world.end(MigrateGuest, Failure(code="abandoned", message="it was aborted"))
-    assert world.debts() == []
-    assert world.status() == ("ACTIVE", world.source, "cancelled")
-    assert world.steer("DELETE").status_code == 409, "it is not migrated any more"
-    actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
-    assert [one["action"] for one in actions][:2] == ["live_migration_cancel", "live-migration"]
-
-
-def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
-    world.results[AwaitGuest] = None
-    world.migrate()
-    assert world.status()[2] == "preparing"
-    assert world.steer("DELETE", "2.64").status_code == 400
-    assert world.steer("POST", body={"force_complete": None}).status_code == 400
-    assert world.steer("DELETE", "2.65").status_code == 202
-    assert world.debts() == [(world.other, "discard guest")], "what it prepares may take hours, and ends for this"
-    world.end(AwaitGuest, {"block": True})
-    assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
-    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
-    assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
-
-
-def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:
-    """Who takes the operation up again does not send it to the other host once more."""
-    world.begin()
-    assert world.steer("DELETE").status_code == 202
-    world.hosts.sent.clear()
-    for letter in world.hosts.letters():
-        world.hosts.withdraw(letter.envelope.key)
-    world.hosts.replicas.clear()
-    Replica(world.serving.db, world.hosts, registry=world.serving.cloud.runner._registry).begin().run()
-    assert world.status() == ("ACTIVE", world.source, "cancelled")
-    assert "StayGuest source" in world.names() and "MigrateGuest source" not in world.names()
-
-
-def test_it_is_forced_to_its_end(world: LiveWorld) -> None:
-    world.begin()
-    assert world.steer("POST", "2.21", {"force_complete": None}).status_code == 404
-    assert world.steer("POST", "2.22", {"force_complete": None}).status_code == 202
-    assert [one["wanted"] for one in world.told] == ["live_migration_force_complete"]
-    assert world.steer("POST", body={"force_complete": 1}).status_code == 400
-
-
-def test_what_is_not_there_is_not_steered(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.begin()
-    for number in ("99999", "none", "9" * 30):
-        path = f"{SERVERS}/{world.id}/migrations/{number}"
-        assert world.admin("GET", path, headers=NEWEST).status_code == 404
-        assert world.admin("DELETE", path, headers=NEWEST).status_code == 404
-    assert world.demo("DELETE", world.one(), headers=NEWEST).status_code == 403
-
-    def away(self: Questions, question: str, **told: Any) -> None:
-        raise Unavailable("The agent does not answer.")
-
-    monkeypatch.setattr(Questions, "tell", away)
-    assert world.steer("POST", body={"force_complete": None}).status_code == 503
-    assert world.steer("DELETE").status_code == 202, "the source is owed the word"
-    assert world.debts() == [(world.source, "stay on source")]
-
-
-def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
-    world.migrate()
-    assert world.admin("GET", f"{SERVERS}/{world.id}/migrations", headers=NEWEST).json == {"migrations": []}
-    assert "not in progress" in world.steer("GET").text
-    world.resize()
-    assert "not live-migration" in world.steer("GET").text
-
-
-# --- what is asked for ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("version", "body", "status"),
-    [
-        ("2.1", OLD, 202),
-        ("2.24", OLD | {"block_migration": "auto"}, 400),
-        ("2.24", ANY, 400),
-        ("2.25", OLD, 400),
-        ("2.25", ANY, 202),
-        ("2.29", ANY | {"force": False}, 400),
-        ("2.30", ANY | {"force": "no"}, 202),
-        ("2.30", ANY | {"force": True}, 400),
-        ("2.67", ANY | {"force": "yes"}, 400),
-        ("2.67", ANY | {"block_migration": "Yes"}, 202),
-        ("2.67", ANY | {"block_migration": "Auto"}, 400),
-        ("2.68", ANY | {"force": True}, 400),
-        ("2.104", {"host": None}, 400),
-        ("2.104", {"block_migration": True}, 400),
-        ("2.104", ANY | {"host": "n o"}, 400),
-    ],
-)
-def test_bodies(world: LiveWorld, version: str, body: Any, status: int) -> None:
-    headers = {"OpenStack-API-Version": f"compute {version}"}
-    path = f"{SERVERS}/{world.id}/action"
-    assert world.admin("POST", path, json={"os-migrateLive": body}, headers=headers).status_code == status
-
-
-def test_hosts_that_are_asked_for(world: LiveWorld) -> None:
-    def ask(host: str | None, version: str, user: Client | None = None) -> Any:
-        headers = {"OpenStack-API-Version": f"compute {version}"}
-        body = (ANY if version != "2.1" else OLD) | {"host": host}
-        return (user or world.admin)(
-            "POST", f"{SERVERS}/{world.id}/action", json={"os-migrateLive": body}, headers=headers
-        )
-
-    assert ask(None, "2.104", world.demo).status_code == 403
-    for version in ("2.1", "2.104"):
-        assert "could not be found" in ask("nowhere", version).text
-    assert "to current host" in ask(world.source, "2.1").text
-    world.change_other(forced_down=True)
-    assert "unavailable" in ask(world.other, "2.1").text and "No valid host" in ask(None, "2.1").text
-    assert ask(world.other, "2.34").status_code == 202
-    world.replica.run()
-    assert world.status() == ("ACTIVE", world.source, "error")
-
-
-@pytest.mark.parametrize("version", ["2.1", "2.24", "2.33"])
-def test_who_names_no_host_reads_of_none(world: LiveWorld, version: str) -> None:
-    """A project's manager may migrate its servers, and does not see where they are."""
-    world.change(world.source, forced_down=True)
-    headers = {"OpenStack-API-Version": f"compute {version}"}
-    body = OLD if version != "2.33" else ANY
-    answer = world.admin("POST", f"{SERVERS}/{world.id}/action", json={"os-migrateLive": body}, headers=headers)
-    assert answer.status_code == 400 and "Compute service of #1 is unavailable" in answer.text
-    assert world.source not in answer.text
-
-
-@pytest.mark.parametrize(
-    ("version", "said", "where"),
-    [("2.29", {}, "completed"), ("2.30", {"force": True}, "completed"), ("2.30", {}, "error"), ("2.68", {}, "error")],
-)
-def test_a_host_that_is_forced_is_not_judged(world: LiveWorld, version: str, said: Result, where: str) -> None:
-    """Before 2.30 whoever names a host forces it."""
-    world.change_other(disabled=True)
-    headers = {"OpenStack-API-Version": f"compute {version}"}
-    body = ANY | {"host": world.other} | said
-    path = f"{SERVERS}/{world.id}/action"
-    assert world.admin("POST", path, json={"os-migrateLive": body}, headers=headers).status_code == 202
-    world.replica.run()
-    assert world.status()[2] == where
-
-
-@pytest.mark.parametrize(("asked", "block"), [("auto", None), (True, True), ("False", False)])
-def test_whether_disks_are_copied(world: LiveWorld, asked: Any, block: bool | None) -> None:
-    world.migrate(block_migration=asked)
-    (awaited,) = (one.command for one in world.hosts.sent if isinstance(one.command, AwaitGuest))
-    assert awaited.block is block and awaited.guest.incarnation == 3
-
-
 def test_a_held_server_stays_held(world: LiveWorld) -> None:
     world.done("pause")
     world.results |= {DepartGuest: {"power_state": 3}, ArriveGuest: {"complete": True, "power_state": 3}}
@@ -495,14 +225,6 @@ def test_a_held_server_stays_held(world: LiveWorld) -> None:
     assert {one.command.run for one in world.hosts.sent if isinstance(one.command, (MigrateGuest, ArriveGuest))} == {
         False
     }
-
-
-def test_how_long_it_may_take(world: LiveWorld) -> None:
-    world.serving.settings.live_migration_completion_timeout = 10.0
-    world.serving.settings.live_migration_timeout_action = "force_complete"
-    world.migrate()
-    (command,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
-    assert (command.timeout_s, command.force) == (20.0, True)
 
 
 def test_a_guest_that_was_left_held_is_let_run(world: LiveWorld) -> None:

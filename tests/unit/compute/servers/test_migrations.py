@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -11,11 +10,9 @@ from sqlalchemy import select
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from tests.client import Client
-from tests.unit.compute.servers.test_moves import World
-from tests.unit.compute.servers.test_statements import statements
+from tests.unit.compute.servers.counting import statements
+from tests.unit.compute.servers.world import World, listed
 from tests.unit.serving import Serving
-
-PATH = "/compute/v2.1/os-migrations"
 
 
 @pytest.fixture
@@ -26,11 +23,6 @@ def world(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str
     world.done("revertResize")
     world.done("migrate", user=admin)
     return world
-
-
-def listed(user: Client, query: str = "", version: str = "2.104") -> Any:
-    headers = {"OpenStack-API-Version": f"compute {version}"}
-    return user("GET", PATH + query, headers=headers)
 
 
 def types(user: Client, query: str = "", version: str = "2.104") -> list[str]:
@@ -114,7 +106,7 @@ def test_who_sees_which(world: World, serving: Serving) -> None:
         move = session.scalars(select(Migration).where(Migration.type == "resize")).one()
         mine, project = move.project_id, session.get_one(Server, world.id).project_id
         assert mine == project
-    grant(world, project, "manager")
+    world.grant(project, "manager")
     own = f"?project_id={project}"
     assert types(world.demo, own) == ["resize"], "those that its project asked for, and said so"
     (shown,) = listed(world.demo, own).json["migrations"]
@@ -123,16 +115,6 @@ def test_who_sees_which(world: World, serving: Serving) -> None:
     for query, version in (("", "2.104"), ("", "2.1"), (f"?project_id={'a' * 32}", "2.104"), (own, "2.58")):
         assert listed(world.demo, query, version).status_code == 403, (query, version)
     assert listed(world.demo, f"{own}&host={world.other}").status_code == 403
-
-
-def grant(world: World, project: str, role: str) -> None:
-    """Give demo one more role in its project, and log it in again."""
-    roles = world.admin("GET", f"/identity/v3/roles?name={role}").json["roles"]
-    made = roles or [world.admin("POST", "/identity/v3/roles", json={"role": {"name": role}}).json["role"]]
-    user = world.migration_user()
-    path = f"/identity/v3/projects/{project}/users/{user}/roles/{made[0]['id']}"
-    assert world.admin("PUT", path).status_code == 204
-    world.demo = world.serving.user("demo", "")
 
 
 def test_a_list_takes_as_many_statements_as_a_longer_one(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ from pileus.compute.model import Host, Server
 from pileus.compute.services import Change
 from pileus.compute.snapshots import ImageSnapshot
 from tests.client import Client
-from tests.unit.compute.servers.test_moves import World
-from tests.unit.serving import Serving
-
-
-@pytest.fixture
-def world(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> World:
-    return World(serving, admin, demo, boot)
+from tests.unit.compute.servers.world import World
 
 
 def refused(world: World, key: str, body: Any, user: Client, version: str = "2.104") -> tuple[int, str]:

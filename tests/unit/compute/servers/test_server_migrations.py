@@ -1,4 +1,4 @@
-"""Live migrations of a server in progress: what is shown of them, and how they are not steered."""
+"""Live migrations of a server in progress: what is shown of them, how they are ended or forced, and how not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from pileus.agent.commands import AwaitGuest
+from pileus.agent.commands import AwaitGuest, DiscardGuest, Failure, MigrateGuest
 from pileus.compute.model import Server
-from tests.unit.compute.servers.test_live_moves import LiveWorld, world
-from tests.unit.compute.servers.test_migrations import grant, listed
-from tests.unit.compute.servers.test_moves import SERVERS
+from pileus.errors import Unavailable
+from pileus.operations.questions import Questions
+from tests.unit.compute.servers.live_world import LiveWorld, world
+from tests.unit.compute.servers.world import NEWEST, SERVERS, listed
+from tests.unit.operations.world import Replica
 
 __all__ = ["world"]
 
@@ -46,19 +48,19 @@ def test_how_far_it_is_is_unknown_at_first(world: LiveWorld) -> None:
     assert len(amounts) == 6 and set(amounts) == {None}
 
 
-def test_what_is_not_there(world: LiveWorld) -> None:
+@pytest.mark.parametrize("number", ["99999", "none", "9" * 30], ids=len)
+def test_what_is_not_there(world: LiveWorld, number: str) -> None:
     """A migration that is not there cannot be forced; to show or to end it is to miss it."""
     world.begin()
-    path = f"{SERVERS}/{world.id}/migrations/999"
-    headers = {"OpenStack-API-Version": "compute 2.104"}
-    shown = world.admin("GET", path, headers=headers)
+    path = f"{SERVERS}/{world.id}/migrations/{number}"
+    shown = world.admin("GET", path, headers=NEWEST)
     assert (shown.status_code, message(shown)) == (
-        404, f"In-progress live migration 999 is not found for server {world.id}."
+        404, f"In-progress live migration {number} is not found for server {world.id}."
     )  # fmt: skip
-    missing = f"Migration 999 not found for instance {world.id}"
-    ended = world.admin("DELETE", path, headers=headers)
+    missing = f"Migration {number} not found for instance {world.id}"
+    ended = world.admin("DELETE", path, headers=NEWEST)
     assert (ended.status_code, message(ended)) == (404, missing)
-    forced = world.admin("POST", path + "/action", json=FORCE, headers=headers)
+    forced = world.admin("POST", path + "/action", json=FORCE, headers=NEWEST)
     assert (forced.status_code, message(forced)) == (400, missing)
 
 
@@ -90,7 +92,7 @@ def test_a_locked_server_is_steered_by_administrators_alone(world: LiveWorld) ->
     world.resize()
     world.done("revertResize")
     world.begin()
-    grant(world, world.row().project_id, "manager")
+    world.grant(world.row().project_id, "manager")
     assert world.act("lock").status_code == 202
     headers = {"OpenStack-API-Version": "compute 2.104"}
     for answer in (
@@ -106,3 +108,73 @@ def test_a_server_that_is_not_migrated(world: LiveWorld, version: str) -> None:
     world.migrate()
     answer = world.steer("POST", version, FORCE)
     assert answer.status_code == 409 and "task_state None" in message(answer)
+
+
+# --- ended, and forced ----------------------------------------------------------------------------------------------
+
+
+def test_it_is_aborted(world: LiveWorld) -> None:
+    world.begin()
+    assert world.steer("DELETE", "2.23").status_code in (404, 405)
+    assert world.steer("DELETE").status_code == 202
+    assert world.debts() == [(world.source, "stay on source")]
+    world.end(MigrateGuest, Failure(code="abandoned", message="it was aborted"))
+    assert world.debts() == []
+    assert world.status() == ("ACTIVE", world.source, "cancelled")
+    assert world.steer("DELETE").status_code == 409, "it is not migrated any more"
+    actions = world.demo("GET", f"{SERVERS}/{world.id}/os-instance-actions").json["instanceActions"]
+    assert [one["action"] for one in actions][:2] == ["live_migration_cancel", "live-migration"]
+
+
+def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
+    world.results[AwaitGuest] = None
+    world.migrate()
+    assert world.status()[2] == "preparing"
+    assert world.steer("DELETE", "2.65").status_code == 202
+    assert world.debts() == [(world.other, "discard guest")], "what it prepares may take hours, and ends for this"
+    world.end(AwaitGuest, {"block": True})
+    assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
+    discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
+    assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
+
+
+def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:
+    """Who takes the operation up again does not send it to the other host once more."""
+    world.begin()
+    assert world.steer("DELETE").status_code == 202
+    world.hosts.sent.clear()
+    for letter in world.hosts.letters():
+        world.hosts.withdraw(letter.envelope.key)
+    world.hosts.replicas.clear()
+    Replica(world.serving.db, world.hosts, registry=world.serving.cloud.runner._registry).begin().run()
+    assert world.status() == ("ACTIVE", world.source, "cancelled")
+    assert "StayGuest source" in world.names() and "MigrateGuest source" not in world.names()
+
+
+def test_it_is_forced_to_its_end(world: LiveWorld) -> None:
+    world.begin()
+    assert world.steer("POST", "2.21", {"force_complete": None}).status_code == 404
+    assert world.steer("POST", "2.22", {"force_complete": None}).status_code == 202
+    assert world.told == [{"host": world.source, "server_id": world.id, "incarnation": 2}]
+    assert world.steer("POST", body={"force_complete": 1}).status_code == 400
+
+
+def test_a_source_that_does_not_answer(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.begin()
+    assert world.demo("DELETE", world.one(), headers=NEWEST).status_code == 403
+
+    def away(self: Questions, question: str, **told: Any) -> None:
+        raise Unavailable("The agent does not answer.")
+
+    monkeypatch.setattr(Questions, "tell", away)
+    assert world.steer("POST", body={"force_complete": None}).status_code == 503
+    assert world.steer("DELETE").status_code == 202, "the source is owed the word"
+    assert world.debts() == [(world.source, "stay on source")]
+
+
+def test_what_is_over_is_not_in_progress(world: LiveWorld) -> None:
+    world.migrate()
+    assert world.admin("GET", f"{SERVERS}/{world.id}/migrations", headers=NEWEST).json == {"migrations": []}
+    assert "not in progress" in world.steer("GET").text
+    world.resize()
+    assert "not live-migration" in world.steer("GET").text

@@ -6,33 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from pileus.compute import scheduler
 from pileus.compute import servers as compute_servers
 from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
 from tests.client import Client
+from tests.unit.compute.servers.counting import statements
 from tests.unit.operations.world import Hosts, Replica
 from tests.unit.serving import Serving
 
 FEW, MANY = 2, 20
 ONE_BOOT = 69
 """Statements from 202 to ACTIVE, without those of debts."""
-
-
-def statements(serving: Serving, call: Callable[[], Any]) -> list[str]:
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
-
-    event.listen(serving.db.engine, "before_cursor_execute", note)
-    try:
-        call()
-    finally:
-        event.remove(serving.db.engine, "before_cursor_execute", note)
-    return seen
 
 
 @pytest.fixture

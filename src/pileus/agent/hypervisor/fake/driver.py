@@ -99,7 +99,8 @@ class FakeHypervisor(FakeColdMoves, FakeEvacuation, FakeLiveMoves):
             self._memory(host, server_id).unlink(missing_ok=True)
             self._saved(host, server_id).unlink(missing_ok=True)
             (self._root / host / server_id).unlink(missing_ok=True)
-            self._coming(host, server_id).unlink(missing_ok=True)
+            for moving in (self._coming(host, server_id), self._leaving(host, server_id)):
+                moving.unlink(missing_ok=True)
             if command.stash:
                 self._stash(host, server_id).unlink(missing_ok=True)
         with timeline.stage("unplug port"):

@@ -22,7 +22,8 @@ class FakeGuests:
 
     `fake/HOST/ID` is the guest, `fake/remembered/HOST/ID.json` what it was last built or changed with,
     `fake/HOST.saved/ID` is there while its memory is saved, `fake/HOST.stash/ID` what was set aside of it: the
-    incarnation that this was; `fake/HOST.coming/ID` names the host that it comes from as it runs, while it does.
+    incarnation that this was; `fake/HOST.coming/ID` names the host that it comes from as it runs, while it does,
+    `fake/HOST.leaving/ID` the incarnation of one that is to leave.
     """
 
     def __init__(self, state: Path, network: Network, hosts: int, suffix: str = "") -> None:
@@ -125,6 +126,9 @@ class FakeGuests:
 
     def _coming(self, host: str, server_id: str) -> Path:
         return self._root / f"{host}.coming" / server_id
+
+    def _leaving(self, host: str, server_id: str) -> Path:
+        return self._root / f"{host}.leaving" / server_id
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -18,12 +18,12 @@ from pileus.agent.commands import (
     MovingDisk,
     PowerState,
     StayGuest,
-    Steering,
 )
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.fake.guests import FakeGuests, replace
 from pileus.agent.network.base import Network
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 
 MEMORY, DISK = 128 << 20, 1 << 30
@@ -36,12 +36,13 @@ class FakeLiveMoves(FakeGuests):
 
     def __init__(self, state: Path, network: Network, hosts: int, suffix: str = "") -> None:
         super().__init__(state, network, hosts, suffix)
-        self._steering = threading.Condition()
-        self._wanted: dict[tuple[str, str, int], Steering] = {}
-        """By host, server and incarnation."""
+        self._forcing = threading.Condition()
+        self._forced: set[tuple[str, str, int]] = set()
+        """Hosts, servers and incarnations."""
 
     def depart(self, host: str, command: DepartGuest, timeline: Timeline) -> Result:
         state = self._begin(host, command, PowerState.RUNNING, PowerState.PAUSED)
+        departures.note(self._leaving(host, command.server_id), command.incarnation)
         disks = (MovingDisk(name="disk", target="vda", format="qcow2", size=DISK),)
         found = Departure(power_state=state, disks=disks, virt_type="fake")
         return dict(msgspec.to_builtins(found))
@@ -60,6 +61,8 @@ class FakeLiveMoves(FakeGuests):
         self._refuse(host, command)
         if not (self._root / host / command.server_id).exists():
             return None  # it left before this agent was started
+        if departures.noted(self._leaving(host, command.server_id)) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         try:
             with timeline.stage("migrate guest") as detail:
                 detail |= {"to": command.to, "block": command.arrival.block}
@@ -68,8 +71,8 @@ class FakeLiveMoves(FakeGuests):
                     self._set(command.to, command.server_id, PowerState.PAUSED)
                 (self._root / host / command.server_id).unlink(missing_ok=True)
         finally:
-            with self._steering:
-                self._wanted.pop(key, None)
+            with self._forcing:
+                self._forced.discard(key)
         return None
 
     def _move(self, key: tuple[str, str, int], command: MigrateGuest, timeline: Timeline) -> None:
@@ -77,29 +80,27 @@ class FakeLiveMoves(FakeGuests):
         began, takes_s = time.monotonic(), float(self._behaviour().get("migrate_s", 0))
         done = 0.0
         while True:
-            wanted = self._wanted.get(key)
-            if wanted == Steering.ABORT:
-                raise CommandFailed("abandoned", "the live migration was aborted")
             gone = time.monotonic() - began
             late = 0 < command.timeout_s < gone
             if late and not command.force:
                 raise CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
-            done = 1.0 if wanted == Steering.FORCE or late or takes_s <= 0 else min(1.0, gone / takes_s)
+            done = 1.0 if key in self._forced or late or takes_s <= 0 else min(1.0, gone / takes_s)
             timeline.progress("migrate memory", int(done * MEMORY), MEMORY)
             timeline.progress("migrate disk", int(done * DISK), DISK)
             if done >= 1.0:
                 return
-            with self._steering:
-                self._steering.wait_for(lambda: key in self._wanted, min(0.1, takes_s / STEPS))
+            with self._forcing:
+                self._forcing.wait_for(lambda: key in self._forced, min(0.1, takes_s / STEPS))
 
     def stay(self, host: str, command: StayGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
+        departures.forget(self._leaving(host, command.server_id), command.incarnation)
         try:
             state = self._require(host, command.server_id)
         except CommandFailed:
             return {"here": False}
-        with self._steering:
-            self._wanted.pop((host, command.server_id, command.incarnation), None)
+        with self._forcing:
+            self._forced.discard((host, command.server_id, command.incarnation))
         return {"here": True, "power_state": state}
 
     def arrive(self, host: str, command: ArriveGuest, timeline: Timeline) -> Result:
@@ -118,7 +119,7 @@ class FakeLiveMoves(FakeGuests):
         coming.unlink(missing_ok=True)
         return {"complete": True, "power_state": int(path.read_text())}
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        with self._steering:
-            self._wanted[host, server_id, incarnation] = wanted
-            self._steering.notify_all()
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        with self._forcing:
+            self._forced.add((host, server_id, incarnation))
+            self._forcing.notify_all()

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import libvirt
 import msgspec
@@ -15,17 +14,18 @@ import msgspec
 from pileus.agent.commands import Arrival, ArriveGuest, AwaitGuest, Departure, PowerState
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
-from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
+from pileus.agent.hypervisor.guests import END_S, unless_gone
 from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
+from pileus.agent.hypervisor.newcomers import Newcomers
 from pileus.agent.storage import moved
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
 
-class DestinationCommands(Guests):
+class DestinationCommands(Newcomers):
     """See base.Hypervisor."""
 
     _incoming: Incoming
@@ -51,7 +51,7 @@ class DestinationCommands(Guests):
             definition, runs_as = self._definition(guest, files), files.runs_as
             disks = None if shared else tuple(disk.target for disk in departure.disks)
             announced = Announced(guest.server_id, guest.instance_name, definition, disks)
-            self._incoming.open(IncomingGuest(command.source, runs_as, announced, command.keys))
+            self._incoming.open(IncomingGuest(command.peer, runs_as, announced))
             arrival = Arrival(
                 block=not shared,
                 name=guest.instance_name,
@@ -127,19 +127,8 @@ class DestinationCommands(Guests):
     def _await_files(self, command: AwaitGuest, timeline: Timeline) -> None:
         """Empty disks, on the image base that the source's stand on; what the guest does not write is fetched."""
         guest, departure = command.guest, command.departure
-        if guest.image is None or self._peers is None:
-            raise CommandFailed("no-image", "this host boots servers from images only")
-        files, peers = self._files.guest(guest.server_id), self._peers
-        told = moved.bounded(guest, partial(timeline.progress, "copy disk"))
-
-        def fetch(name: str, into: Path) -> None:
-            where = (command.source, command.address, guest.server_id)
-            peers.fetch(*where, name, into, told, timeline, command.keys)
-
-        if departure.base in ("", self._images.name(guest.image)):
-            base = self._images.base(guest.image, timeline)
-        else:
-            base = self._images.brought(departure.base, fetch, timeline)
+        files = self._files.guest(guest.server_id)
+        base = self._base_for(command, departure.base, files, timeline)
         files.make_directory(guest.incarnation)
         with timeline.stage("create disk") as detail:
             detail["disks"] = [disk.target for disk in departure.disks]
@@ -147,6 +136,7 @@ class DestinationCommands(Guests):
             files.make_disks(msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
         if guest.config_drive:
             with timeline.stage("config drive"):
+                fetch = partial(self._fetch, command, moved.most_bytes(guest), timeline)
                 moved.receive(files, files.config_drive.name, fetch)
         with timeline.stage("console"):
             files.make_console()

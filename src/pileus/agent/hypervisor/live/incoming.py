@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pileus.agent import carrier
 from pileus.agent.account import Account
-from pileus.agent.commands.base import Keys
+from pileus.agent.commands.base import Peer
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live.filter import Announced, Calls
 from pileus.certificates import is_of
@@ -22,12 +22,12 @@ class IncomingGuest:
     """A guest that is awaited.
 
     Args:
-        source: the host that it comes from. runs_as: the user that it is to run as, us if None.
-        guest: what its source may say of it. keys: of the source's agent.
+        source: where it comes from. runs_as: the user that it is to run as, us if None.
+        guest: what its source may say of it.
     """
 
-    def __init__(self, source: str, runs_as: Account | None, guest: Announced, keys: Keys = ()) -> None:
-        self.server_id, self.source, self.guest, self.keys = guest.server_id, source, guest, keys
+    def __init__(self, source: Peer, runs_as: Account | None, guest: Announced) -> None:
+        self.server_id, self.source, self.guest = guest.server_id, source, guest
         self.user = runs_as.uid if runs_as else 0
         self.open = True
         self.carried = Counter[str]()
@@ -80,7 +80,7 @@ class Incoming:
         """The guest, if it is awaited from this host, whose agent shows this key; raises CommandFailed."""
         with self._lock:
             coming = self._awaited.get(server_id)
-        if coming is None or coming.source != source or not is_of(key, coming.keys):
+        if coming is None or coming.source.host != source or not is_of(key, coming.source.keys):
             raise CommandFailed("no-such-guest", "no such guest is awaited from you")
         return coming
 

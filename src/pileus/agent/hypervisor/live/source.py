@@ -6,10 +6,10 @@ former let run, by word of the source's agent, or of the control plane.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -17,7 +17,7 @@ import libvirt
 import msgspec
 
 from pileus.agent import carrier
-from pileus.agent.commands import DepartGuest, Departure, MigrateGuest, PowerState, StayGuest, Steering
+from pileus.agent.commands import DepartGuest, Departure, MigrateGuest, PowerState, StayGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.connection import power_state, quiet
@@ -25,6 +25,7 @@ from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
 from pileus.agent.hypervisor.libvirtd import MEETING
 from pileus.agent.hypervisor.live import definition
 from pileus.agent.hypervisor.live.filter import Replies
+from pileus.agent.storage import departures
 from pileus.agent.timeline import Timeline
 
 _LOOK_S = 0.5
@@ -33,8 +34,8 @@ _LOOK_S = 0.5
 class SourceCommands(Guests):
     """See base.Hypervisor."""
 
-    _steered: dict[tuple[str, int], Steering]
-    """What is to become of live migrations, by server and incarnation."""
+    _forced: set[tuple[str, int]]
+    """The guests that are to be held until they are there: servers and incarnations."""
     _carried: dict[str, Callable[[], None]]
     """What ends that which is carried of a guest on its way, by server: libvirt waits for its destination for ever."""
 
@@ -48,6 +49,7 @@ class SourceCommands(Guests):
                 raise CommandFailed("not-running", "the server does not run")
             files = self._files.guest(server_id)
             files.note_holder(command.incarnation, leaving=command.to, keys=command.keys)
+            departures.note(files.leaving_note, command.incarnation)
             text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
             departure = Departure(
                 power_state=state,
@@ -61,7 +63,6 @@ class SourceCommands(Guests):
     def migrate(self, host: str, command: MigrateGuest, timeline: Timeline) -> Result:
         """Whatever libvirt says: if the guest is not here any more, it is there."""
         server_id = command.server_id
-        key = (server_id, command.incarnation)
         with self._commanded(host, server_id):
             try:
                 if self._here(server_id) is not None:
@@ -69,7 +70,7 @@ class SourceCommands(Guests):
                         detail |= {"to": command.to, "block": command.arrival.block}
                         self._migrate(command, timeline)
             finally:
-                self._steered.pop(key, None)
+                self._forced.discard((server_id, command.incarnation))
                 self._carried.pop(server_id, None)
             self._given(command)
         return None
@@ -78,6 +79,7 @@ class SourceCommands(Guests):
         """A guest that is here is nowhere else let run."""
         server_id = command.server_id
         with self._commanded(host, server_id):
+            departures.forget(self._files.guest(server_id).leaving_note, command.incarnation)
             found = self._here(server_id)
             if found is not None and _leaves(found):
                 with quiet():
@@ -92,16 +94,16 @@ class SourceCommands(Guests):
                 self._files.guest(server_id).left(gone=True)
                 return {"here": False}
             if command.run is not None:
-                self._steered.pop((server_id, command.incarnation), None)
+                self._forced.discard((server_id, command.incarnation))
                 self._files.guest(server_id).note_holder(command.incarnation)
             if command.run and self._power(server_id) == PowerState.PAUSED:
                 found.resume()
             return {"here": True} | self._settled(server_id)
 
-    def steer(self, host: str, server_id: str, incarnation: int, wanted: Steering) -> None:
-        """What is wanted of a migration that is to begin in a moment is remembered."""
+    def force_migration(self, host: str, server_id: str, incarnation: int) -> None:
+        """Of one that is to begin in a moment it is remembered."""
         self._check(host)
-        self._steered[server_id, incarnation] = wanted
+        self._forced.add((server_id, incarnation))
 
     def _here(self, server_id: str) -> Any:
         """The guest's domain, unless it was migrated away."""
@@ -114,6 +116,8 @@ class SourceCommands(Guests):
         """Raises CommandFailed: the guest is still here."""
         server_id, arrival = command.server_id, command.arrival
         found, files = self._existing(server_id), self._files.guest(server_id)
+        if departures.noted(files.leaving_note) != command.incarnation:
+            raise CommandFailed("abandoned", "the guest is not to leave any more")
         peers = self._peers
         if peers is None:
             raise CommandFailed("peer", "this host does not know how to reach others")
@@ -122,7 +126,15 @@ class SourceCommands(Guests):
         text = found.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         there = definition.for_destination(text, files.directory, arrival)
         flags, parameters = definition.flags(arrival.block), _parameters(server_id, there, command)
-        join = partial(peers.join, command.to, command.address, server_id, keys=command.keys)
+        unreached: list[CommandFailed] = []
+
+        def join(way: str) -> socket.socket:
+            try:
+                return peers.join(command.peer, server_id, way)
+            except CommandFailed as failed:
+                unreached.append(failed)  # libvirt knows only that its connection is gone
+                raise
+
         runs_as = files.runs_as
         uri = f"qemu+unix:///system?socket={MEETING}/{server_id}/{carrier.CONTROL}"
         with (
@@ -140,7 +152,7 @@ class SourceCommands(Guests):
         if why is not None:
             raise why
         if error is not None:
-            raise error
+            raise unreached[0] if unreached else error
         raise CommandFailed("hypervisor", "the guest did not go")
 
     def _watch_over(
@@ -150,7 +162,7 @@ class SourceCommands(Guests):
         ends, why, held = monotonic() + (command.timeout_s or float("inf")), None, False
         ended = float("inf")
         while not wait([migrated], _LOOK_S).done:
-            if why is None and (why := self._to_end(command, timeline, monotonic() > ends)):
+            if why is None and (why := _to_end(command, timeline, monotonic() > ends)):
                 ended = monotonic()
             if monotonic() > ended + END_S:
                 self._carried[command.server_id]()  # the destination is silent, and libvirt waits for it
@@ -158,8 +170,8 @@ class SourceCommands(Guests):
                 if why is not None:
                     found.abortJob()
                     continue
-                wanted = self._steered.get((command.server_id, command.incarnation))
-                if not held and (wanted == Steering.FORCE or monotonic() > ends):
+                forced = (command.server_id, command.incarnation) in self._forced
+                if not held and (forced or monotonic() > ends):
                     held = True
                     found.suspend()
                 stats = found.jobStats()
@@ -169,15 +181,6 @@ class SourceCommands(Guests):
                             timeline.progress(f"migrate {what}", min(stats[f"{what}_processed"], total), total)
         return why
 
-    def _to_end(self, command: MigrateGuest, timeline: Timeline, late: bool) -> CommandFailed | None:
-        if timeline.abandoned:
-            return CommandFailed("abandoned", "the live migration was not finished: it was taken back")
-        if self._steered.get((command.server_id, command.incarnation)) == Steering.ABORT:
-            return CommandFailed("abandoned", "the live migration was aborted")
-        if late and not command.force:
-            return CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
-        return None
-
     def _given(self, command: MigrateGuest) -> None:
         """The guest is not here any more; the destination may let it run, and is told so at once."""
         if not command.arrival.block:
@@ -185,11 +188,20 @@ class SourceCommands(Guests):
         self._watch.known(command.server_id, None)
         if command.run and self._peers is not None:
             with suppress(OSError, CommandFailed):  # or it hears it of the control plane
-                self._peers.tell_gone(command.to, command.address, command.server_id, command.keys)
+                self._peers.tell_gone(command.peer, command.server_id)
 
 
 def _nothing() -> None:
     """Of a guest of which nothing is carried."""
+
+
+def _to_end(command: MigrateGuest, timeline: Timeline, late: bool) -> CommandFailed | None:
+    """Why a live migration is to be ended, if it is."""
+    if timeline.abandoned:
+        return CommandFailed("abandoned", "the live migration was not finished: it was taken back")
+    if late and not command.force:
+        return CommandFailed("timeout", f"the live migration was not done within {command.timeout_s:g} s")
+    return None
 
 
 def _leaves(found: Any) -> bool:

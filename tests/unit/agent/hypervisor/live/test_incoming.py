@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pileus.agent import carrier
+from pileus.agent.commands import Peer
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
@@ -68,7 +69,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 def test_who_is_let_in(room: Room) -> None:
     assert room.carry() == "no-such-guest"
-    room.incoming.open(IncomingGuest("src", None, GUEST))
+    room.incoming.open(IncomingGuest(Peer("src"), None, GUEST))
     assert room.carry(source="other") == "no-such-guest"
     assert room.carry(way="../s") == "invalid"
     assert room.carry() == "begun"
@@ -77,7 +78,7 @@ def test_who_is_let_in(room: Room) -> None:
 
 
 def test_a_machine_that_had_the_sources_name_before_is_not_let_in(room: Room) -> None:
-    room.incoming.open(IncomingGuest("src", None, GUEST, ("now", "next")))
+    room.incoming.open(IncomingGuest(Peer("src", keys=("now", "next")), None, GUEST))
     assert [room.carry(key=key) for key in ("former", "")] == ["no-such-guest"] * 2
     with pytest.raises(CommandFailed):
         room.incoming.from_source(SERVER, "src", "former")
@@ -85,7 +86,7 @@ def test_a_machine_that_had_the_sources_name_before_is_not_let_in(room: Room) ->
 
 
 def test_connections_are_counted_while_they_are_there(room: Room) -> None:
-    room.incoming.open(IncomingGuest("src", None, GUEST))
+    room.incoming.open(IncomingGuest(Peer("src"), None, GUEST))
     assert [room.carry() for _ in range(3)] == ["begun", "begun", "busy"]
     room.ends[0].close()
     room.threads[0].join(60)
@@ -93,7 +94,7 @@ def test_connections_are_counted_while_they_are_there(room: Room) -> None:
 
 
 def test_what_is_not_allowed_ends_the_connection(room: Room) -> None:
-    room.incoming.open(IncomingGuest("src", None, GUEST))
+    room.incoming.open(IncomingGuest(Peer("src"), None, GUEST))
     assert room.carry() == "begun"
     room.ends[0].sendall(b"rm -rf".ljust(28))
     with suppress(ConnectionError):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import libvirt
 import pytest
 
-from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest, Steering
+from pileus.agent import carrier
+from pileus.agent.commands import Arrival, Departure, MigrateGuest, StayGuest
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live import source as module
 from pileus.agent.hypervisor.live.source import SourceCommands
+from pileus.agent.storage import departures
+from pileus.agent.storage.file import InstanceFiles
 from pileus.agent.timeline import Timeline
 
 SERVER = "11111111-2222-3333-4444-555555555555"
@@ -41,9 +46,9 @@ class Silent:
 class Host(SourceCommands):
     """As much of a host as its guest's leaving needs."""
 
-    def __init__(self, silent: Silent) -> None:
-        self.silent = silent
-        self._steered, self._carried = {}, {SERVER: silent.hung_up}
+    def __init__(self, silent: Silent, folder: Path) -> None:
+        self.silent, self._files = silent, InstanceFiles(folder / "instances", host="here")
+        self._forced, self._carried = set(), {SERVER: silent.hung_up}
         self._connection: Any = SimpleNamespace(wait_for=lambda done, timeout_s: bool(done()))
 
     @contextmanager
@@ -52,6 +57,8 @@ class Host(SourceCommands):
 
     def _here(self, server_id: str) -> Any:
         return self.silent
+
+    _existing = _here
 
     def _settled(self, server_id: str) -> dict[str, Any]:
         return {}
@@ -66,26 +73,20 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Silent:
     return made
 
 
+@pytest.fixture
+def host(silent: Silent, tmp_path: Path) -> Host:
+    return Host(silent, tmp_path)
+
+
 def migration() -> MigrateGuest:
     return MigrateGuest(
         server_id=SERVER, incarnation=1, to="there", address="", arrival=Arrival(), departure=Departure(), run=True
     )
 
 
-def aborted(host: Host, timeline: Timeline) -> None:
-    host._steered[SERVER, 1] = Steering.ABORT
-
-
-def abandoned(host: Host, timeline: Timeline) -> None:
+def test_a_silent_destination_does_not_keep_a_guest_leaving(host: Host, silent: Silent) -> None:
+    timeline, why = Timeline(), list[CommandFailed | None]()
     timeline.abandon()
-
-
-@pytest.mark.parametrize("end", [aborted, abandoned])
-def test_a_silent_destination_does_not_keep_a_guest_leaving(
-    silent: Silent, end: Callable[[Host, Timeline], None]
-) -> None:
-    host, timeline, why = Host(silent), Timeline(), list[CommandFailed | None]()
-    end(host, timeline)
     watch = threading.Thread(
         target=lambda: why.append(host._watch_over(silent, silent.migrated, migration(), timeline)), daemon=True
     )
@@ -94,21 +95,55 @@ def test_a_silent_destination_does_not_keep_a_guest_leaving(
     assert why and why[0] is not None and why[0].code == "abandoned"
 
 
-def test_nobody_is_hung_up_before_that_is_wanted(silent: Silent) -> None:
-    host = Host(silent)
+def test_nobody_is_hung_up_before_that_is_wanted(host: Host, silent: Silent) -> None:
     threading.Timer(0.2, silent.migrated.set_result, (None,)).start()
     assert host._watch_over(silent, silent.migrated, migration(), Timeline()) is None
     assert silent.aborted == 0 and silent.migrated.exception() is None
 
 
-def test_what_is_to_stay_waits_for_no_silent_destination(silent: Silent) -> None:
+def test_what_is_to_stay_waits_for_no_silent_destination(host: Host, silent: Silent) -> None:
     """Also while the thread that moves it is held up in libvirt."""
-    assert Host(silent).stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline()) == {"here": True}
+    assert host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline()) == {"here": True}
     assert silent.aborted == 1
 
 
-def test_what_is_carried_by_nobody_is_not_hung_up(silent: Silent) -> None:
-    host = Host(silent)
+def test_what_is_carried_by_nobody_is_not_hung_up(host: Host) -> None:
     host._carried.clear()
     with pytest.raises(CommandFailed, match="does not end"):
         host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline())
+
+
+def test_what_is_to_stay_does_not_begin_to_leave(host: Host, silent: Silent) -> None:
+    """What moves it was sent before it was aborted, and comes later; the agent may have been started again between."""
+    silent.hung_up()
+    note = host._files.guest(SERVER).leaving_note
+    departures.note(note, 1)
+    host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline())
+    with pytest.raises(CommandFailed) as refused:
+        host.migrate("here", migration(), Timeline())
+    assert refused.value.code == "abandoned"
+    departures.note(note, 2)
+    host.stay("here", StayGuest(server_id=SERVER, incarnation=1), Timeline())
+    assert departures.noted(note) == 2, "an older word does not keep a newer guest"
+
+
+def test_who_does_not_reach_the_destination_hears_of_that(host: Host) -> None:
+    """And not what libvirt says, which knows only that somebody hung up."""
+    unreached = CommandFailed("peer", "host there cannot be reached")
+    there: Any = host
+
+    def migrate(uri: str, parameters: dict[str, Any], flags: int) -> None:
+        with carrier.connect(there._daemon.meeting / SERVER / carrier.CONTROL, 0) as control:
+            control.recv(1)
+        raise libvirt.libvirtError("end of file")
+
+    def join(*_where: Any) -> Any:
+        raise unreached
+
+    there._daemon = SimpleNamespace(meeting=host._files._directory / "meeting")
+    there._peers = SimpleNamespace(join=join)
+    there.silent = SimpleNamespace(XMLDesc=lambda flags: "<domain/>", migrateToURI3=migrate)
+    departures.note(host._files.guest(SERVER).leaving_note, 1)
+    with pytest.raises(CommandFailed) as failed:
+        host.migrate("here", migration(), Timeline())
+    assert failed.value is unreached

@@ -11,13 +11,15 @@ from pileus.agent.commands import (
     Arrival,
     BuildGuest,
     Command,
+    DepartGuest,
     Departure,
     DiscardGuest,
     MigrateGuest,
     StartGuest,
     StayGuest,
 )
-from pileus.agent.executor import LONG, LONG_THREADS
+from pileus.agent.executor import LONG_THREADS
+from pileus.agent.lanes import LONG
 from pileus.agent.timeline import Timeline
 from tests.support import eventually
 from tests.unit.agent.desk import Desk, FakeClock, Gate, stop
@@ -56,6 +58,7 @@ def leaving(desk: Desk, monkeypatch: pytest.MonkeyPatch, guests: int) -> Endless
     """As many guests leave as may at a time; those of the others wait."""
     for number in range(guests):
         desk.carry_out(BuildGuest(guest=guest(server_id=f"s{number}")), f"boot{number}:0")
+        desk.carry_out(DepartGuest(server_id=f"s{number}", incarnation=1, to="d"), f"depart{number}:0")
     moves = Endless(monkeypatch, desk, "migrate")
     for number in range(guests):
         desk.submit(migrate(f"s{number}"), f"m{number}:0", deadline_s=100 if number < LONG_THREADS else 50)
@@ -146,19 +149,6 @@ def test_what_is_ended_before_its_turn_does_not_wait_for_one(desk: Desk, monkeyp
     gate.opened.set()
     assert [desk.next_answer().key for _ in range(3)] == ["stop:0", "move:0", "stay:0"]
     assert "s19" not in moves.begun
-    moves.end()
-
-
-def test_a_migration_that_waits_is_called_off(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    moves = leaving(desk, monkeypatch, LONG_THREADS + 1)
-    waiting = f"s{LONG_THREADS}"
-    assert not desk.executor.call_off("fake-1", waiting, 2), "another is meant"
-    assert not desk.executor.call_off("fake-1", "s0", 1), "it has begun: its driver is told"
-    assert not desk.executor.call_off("fake-1", "nobody", 1)
-    assert desk.executor.call_off("fake-1", waiting, 1)
-    answer = desk.next_answer()
-    assert answer.key == f"m{LONG_THREADS}:0" and answer.failure is not None and answer.failure.code == "abandoned"
-    assert waiting not in moves.begun and waiting in desk.guests()
     moves.end()
 
 
