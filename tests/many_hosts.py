@@ -54,6 +54,7 @@ class ManyHosts:
         self.first.compute.put(
             f"/os-quota-sets/{project}", json={"quota_set": dict.fromkeys(("instances", "cores", "ram"), -1)}
         )
+        self.first.network.put(f"/quotas/{project}", json={"quota": {"port": -1}})
 
     def remove(self) -> None:
         for one in (*self.agents, *self.replicas):
