@@ -6,8 +6,11 @@ import io
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
@@ -29,7 +32,7 @@ from pileus.operations.model import SubjectRow
 from pileus.operations.questions import Questions
 from pileus.settings import Settings
 from tests.client import login
-from tests.databases import migrated
+from tests.databases import Databases, migrated
 from tests.unit.nouns import SSH_KEY, Nouns
 
 PASSWORDS = {"admin": "admin-word", "demo": "demo-word", "alt_demo": "alt-word"}
@@ -73,24 +76,64 @@ def as_first_started(db: Database) -> None:
     first_start(Cloud(Settings(state="/nowhere", bcrypt_rounds=4), db), PASSWORDS)
 
 
-class World:
-    """The cloud.
+class Known:
+    """What is known of a cloud.
 
     Attributes:
         tokens: by identity. own: the ids of the project, the user and the domain that a token stands for.
+        projects: their ids by name.
         known: ids and names by the URL segment under which they are. private: those that are project demo's alone.
         vital: what nobody must lose who is to go on asking.
     """
 
-    def __init__(self, directory: Path, db: Database, **settings: Any) -> None:
+    tokens: dict[str, str | None]
+    own: dict[str, set[str]]
+    projects: dict[str, str]
+    known: dict[str, list[str]]
+    private: set[str]
+    vital: frozenset[str]
+
+
+def as_furnished(db: Database) -> None:
+    """A cloud with something of every kind in it. What is known of it, and its files, are kept for those on copies."""
+    as_first_started(db)
+    with TemporaryDirectory() as folder:
+        world = World(Path(folder), db)
+        world.furnish()
+        files = {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    _FIRST[:] = [({name: getattr(world, name) for name in Known.__annotations__}, files)]
+
+
+_FIRST: list[tuple[dict[str, Any], dict[Path, bytes]]] = []
+"""What is known of this run's furnished cloud, and its files."""
+
+
+@contextmanager
+def furnished(databases: Databases, directory: Path) -> Iterator[World]:
+    """A world of one's own; all were made once, and copied."""
+    with databases.copy(as_furnished, directory / "pileus.db") as db:
+        [(known, files)] = _FIRST
+        for path, content in files.items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_bytes(content)
+        world = World(directory, db)
+        vars(world).update(deepcopy(known))
+        yield world
+
+
+class World(Known):
+    """The cloud, and its application."""
+
+    def __init__(self, directory: Path, db: Database) -> None:
         self.db = db
-        self.cloud = Cloud(Settings(state=str(directory), bcrypt_rounds=4, max_page=50, **settings), db)
+        self.cloud = Cloud(Settings(state=str(directory), bcrypt_rounds=4, max_page=50), db)
         self.cloud._parts[Questions] = Silent()
         self._application = self.cloud.application()
-        self.tokens: dict[str, str | None] = {"nobody": None}
-        self.own: dict[str, set[str]] = {"nobody": set()}
-        self.private: set[str] = set()
-        self.known: dict[str, list[str]] = defaultdict(list)
+
+    def furnish(self) -> None:
+        """Have eight identities log in, and make something of every kind."""
+        self.tokens, self.own = {"nobody": None}, {"nobody": set()}
+        self.private, self.known = set(), defaultdict(list)
         self._people()
         self.vital = self._identity()
         self._things()

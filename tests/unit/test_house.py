@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import pileus.cloud  # noqa: F401  # every table
+from pileus.cli import main
 from pileus.db import Base, Database
 from pileus.db.migrate import FOLDER, HEAD, upgrade
 from pileus.settings import Settings
@@ -165,12 +167,37 @@ def test_nothing_cites_what_is_not_in_the_repository() -> None:
 def test_what_the_docs_name_is_there() -> None:
     """Every relative link leads to a file, every program, test and page in backticks is one of the repository's."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    known = {f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.*") if path.suffix in (".md", ".py", ".sh")}
+    rooms = [ROOT / room for room in ("src", "tests", "docs", "tools", "bench")]
+    known = {f"/{path.relative_to(ROOT)}" for room in rooms for path in room.rglob("*.*")} | {"/README.md"}
     links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())]
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
     named = [(page, name) for page in pages for name in re.findall(r"`([\w./-]+\.(?:md|py|sh))`", page.read_text())]
     assert len(named) > 30
     assert [(page.name, name) for page, name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def test_commands_that_the_docs_name_are_there() -> None:
+    """With every option: those in backticks that begin with "pileus", and those in indented examples."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = [
+        one for page in pages for one in re.findall(r"(?:`|^    )(pileus [^`#\n]+)", page.read_text(), re.MULTILINE)
+    ]
+    assert len(named) > 50
+    assert {one: why for one in named if (why := unknown_in(one))} == {}
+
+
+def unknown_in(line: str) -> list[str]:
+    """The verbs and options of a command line that there are not."""
+    command: click.Command = main
+    missing = []
+    for word in line.split()[1:]:
+        known = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+        if option := re.match(r"\[?(--[a-z-]+)", word):
+            missing += [option[1]] if option[1] not in [*known, "--help"] else []
+        elif isinstance(command, click.Group):
+            missing += [word] if word not in command.commands else []
+            command = command.commands.get(word, command)
+    return missing
 
 
 def test_every_setting_is_explained_and_read() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.databases import Databases
 from tests.fuzz.run import report, run
-from tests.fuzz.world import IDENTITIES, World, as_first_started
+from tests.fuzz.world import IDENTITIES, World, furnished
 
 
 def test_no_request_makes_a_server_error(tmp_path: Path, databases: Databases) -> None:
@@ -24,8 +24,7 @@ def test_no_request_makes_a_server_error(tmp_path: Path, databases: Databases) -
     def worlds() -> Iterator[World]:
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
-        with databases.copy(as_first_started, folder / "pileus.db") as db:
-            world = World(folder, db)
+        with furnished(databases, folder) as world:
             routes.update(f"{service.name} {route.method} {route.path}" for service, route in world.routes())
             yield world
 

@@ -12,7 +12,7 @@ import pytest
 
 from pileus.api.bodies import LONGEST_QUERY, MOST_PARAMETERS
 from tests.databases import Databases
-from tests.fuzz.world import World, as_first_started
+from tests.fuzz.world import World, furnished
 
 DEEP = 20_000
 DIGITS = "9" * 5000
@@ -23,8 +23,8 @@ SERVERS = "/compute/v2.1/servers"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("hostile")
-    with databases.copy(as_first_started, folder / "pileus.db") as db:
-        yield World(folder, db)
+    with furnished(databases, folder) as world:
+        yield world
 
 
 def body(field: str) -> bytes:

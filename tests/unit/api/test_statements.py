@@ -17,10 +17,10 @@ from pileus.api.service import Service
 from pileus.image.model import Image
 from pileus.network.model import Port
 from tests.databases import Databases
-from tests.fuzz.world import World, as_first_started
+from tests.fuzz.world import World, furnished
 from tests.unit.nouns import SSH_KEY, Nouns
 
-FEW, MANY = range(100, 102), range(102, 120)
+FEW, MANY = range(100, 102), range(102, 110)
 QUERIES = {
     "/compute/v2.1/servers": "?all_tenants=1",
     "/compute/v2.1/servers/detail": "?all_tenants=1",
@@ -69,13 +69,12 @@ MOST = {
 
 @pytest.fixture
 def world(tmp_path: Path, databases: Databases) -> Iterator[World]:
-    with databases.copy(as_first_started, tmp_path / "pileus.db") as db:
-        world = World(tmp_path, db)
+    with furnished(databases, tmp_path) as world:
         demo = world.projects["demo"]
         quotas = {"server_groups": -1}, {"network": -1, "port": -1, "security_group": -1, "subnet": -1}
         world.ask("admin", "PUT", f"/compute/v2.1/os-quota-sets/{demo}", {"quota_set": quotas[0]})
         world.ask("admin", "PUT", f"/network/v2.0/quotas/{demo}", {"quota": quotas[1]})
-        with db.write() as session:
+        with world.db.write() as session:
             session.get_one(Image, world.known["images"][0]).visibility = "shared"
         yield world
 

@@ -18,7 +18,7 @@ from pileus.db import Base
 from tests.databases import Databases
 from tests.fuzz.documents import encoded
 from tests.fuzz.requests import Drawer
-from tests.fuzz.world import Answer, World, as_first_started
+from tests.fuzz.world import Answer, World, furnished
 
 FOREIGN = ("nobody", "stranger", "reader", "service", "other domain")
 DRAWS = 2
@@ -91,8 +91,8 @@ class Walk:
 
 @pytest.fixture
 def walk(tmp_path: Path, databases: Databases) -> Iterator[Walk]:
-    with databases.copy(as_first_started, tmp_path / "pileus.db") as db:
-        yield Walk(World(tmp_path, db))
+    with furnished(databases, tmp_path) as world:
+        yield Walk(world)
 
 
 def own_rows(came: Rows, own: set[str]) -> Rows:

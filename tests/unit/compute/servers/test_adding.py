@@ -13,22 +13,24 @@ from typing import Any
 import falcon.testing
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from pileus.agent import executor
-from pileus.agent.commands import AnyCommand, PowerState, ServerCommand
+from pileus.agent.commands import AnyCommand, Failure, PowerState, ServerCommand, UnpauseGuest
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.fake import FakeHypervisor
 from pileus.agent.timeline import Timeline
 from pileus.api import Requester, Routes, Values, app
 from pileus.api.schema import obj
-from pileus.compute import servers, spec
+from pileus.compute import owing, servers, spec
 from pileus.compute.action import action
 from pileus.compute.actions import FLOWS, boot, delete
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
 from pileus.compute.states import ACTIVE
 from pileus.db import Session
-from pileus.operations import Arguments, Operation
+from pileus.operations import Arguments, Operation, debts
+from pileus.operations.model import DebtRow
 from pileus.operations.owed import KNOWN
 from tests.simulation.requests import ACTIONS
 from tests.unit.agent.desk import Desk
@@ -38,11 +40,12 @@ from tests.unit.serving import Serving
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "adding.md"
 _, SECTION = PAGE.read_text().split("## An action on servers")
 COMMAND, FAKE, LIBVIRT, ACTION = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+(OWE,) = re.findall(r"`(debts\.owe\(.*?\))`", SECTION, re.DOTALL)
 NAMES: dict[str, Any] = {
     "__name__": "docs.adding", "ServerCommand": ServerCommand, "PowerState": PowerState, "Result": Result,
     "Timeline": Timeline, "time": time, "obj": obj, "action": action, "servers": servers, "spec": spec,
     "SLACK_S": SLACK_S, "ACTIVE": ACTIVE, "Operation": Operation, "Session": Session, "Server": Server,
-    "Values": Values, "Requester": Requester, "Arguments": Arguments,
+    "Values": Values, "Requester": Requester, "Arguments": Arguments, "owing": owing, "UnpauseGuest": UnpauseGuest,
 }  # fmt: skip
 """What the examples take for granted."""
 
@@ -117,6 +120,33 @@ def test_the_whole_way(nap: Any, serving: Serving, boot: Callable[..., str], tmp
         "GET", f"{path}/os-instance-actions/{newest['request_id']}", headers={"OpenStack-API-Version": "compute 2.51"}
     ).json["instanceAction"]
     assert [one["event"] for one in shown["events"]] == ["nap guest", "nap", "record state"]
+
+
+def test_what_it_leaves_owed_and_what_is_in_its_way(nap: Any, serving: Serving, boot: Callable[..., str]) -> None:
+    hosts = Hosts()
+    replica = Replica(serving.db, hosts, registry=serving.cloud.runner._registry).begin()
+    server_id = boot()
+    replica.run()
+    demo, path = serving.user("demo", ""), f"/compute/v2.1/servers/{server_id}/action"
+
+    def owed() -> list[str]:
+        with serving.db.read() as session:
+            return list(session.scalars(select(DebtRow.name).where(DebtRow.subject_id == server_id)))
+
+    hosts.automatic = lambda envelope: Failure(code="hypervisor", message="the host is not well")
+    assert demo("POST", path, json={"os-nap": {"seconds": 0}}).status_code == 202
+    replica.run()
+    assert owed() == ["unpause guest"]
+    hosts.automatic = lambda envelope: None
+    assert demo("POST", path, json={"os-nap": {"seconds": 0}}).status_code == 202
+    hosts.sent.clear()
+    replica.run()
+    assert [type(one.command).__name__ for one in hosts.sent] == ["UnpauseGuest", "NapGuest"] and owed() == []
+    with serving.db.write() as session:
+        server = session.get_one(Server, server_id)
+        exec(OWE, {"debts": debts, "spec": spec, "session": session, "host": "elsewhere", "server": server})
+    answer = demo("POST", path, json={"os-nap": {"seconds": 0}})
+    assert answer.status_code == 409 and "may still run elsewhere" in answer.text and owed() == ["discard guest"]
 
 
 def test_its_fields_are_checked_where_it_is_named(command: Any) -> None:
