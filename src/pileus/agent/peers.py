@@ -25,7 +25,7 @@ from pileus.agent.commands.freight import MOST_EXTENTS, Extents
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
-from pileus.agent.storage.file import blamed
+from pileus.agent.storage.disks import blamed
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, is_of, key_shown, peer
 from pileus.files import open_regular, require_room

@@ -14,7 +14,7 @@ from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.ids import checked_id
 from pileus.agent.metadata import paths
-from pileus.agent.storage import moved
+from pileus.agent.storage import console, disks, moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.timeline import Timeline
 
@@ -131,12 +131,12 @@ class ColdMoveCommands(Guests):
         with timeline.stage("resize disk") as detail:
             detail["root_gib"] = guest.root_gib
             moved.settle(files, guest, base)
-            files.make_disks(guest, base)
+            disks.make(files, guest, base)
         if guest.config_drive and not files.config_drive.exists():
             with timeline.stage("config drive"):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
-            files.make_console()
+            console.make(files.console)
 
     def _brought(
         self, files: GuestFiles, command: ReceiveGuest, fetch: Callable[[str, Path], None], timeline: Timeline

@@ -14,7 +14,8 @@ from pileus.agent.commands.base import Keys
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
-from pileus.agent.storage.file import GuestFiles, blamed, root_bytes
+from pileus.agent.storage.disks import blamed, root_bytes
+from pileus.agent.storage.file import GuestFiles
 from pileus.files import write_private
 
 _GIB = 1 << 30

@@ -19,7 +19,7 @@ from pileus.agent.hypervisor.guests import END_S, Guests, unless_gone
 from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
-from pileus.agent.storage import moved
+from pileus.agent.storage import console, disks, moved
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class DestinationCommands(Guests):
             self._network.unplug([wiring.port.id for wiring in guest.ports])
             guest = msgspec.structs.replace(guest, instance_name=self._free_name(guest))
             definition, runs_as = self._definition(guest, files), files.runs_as
-            disks = None if shared else tuple(disk.target for disk in departure.disks)
-            announced = Announced(guest.server_id, guest.instance_name, definition, disks)
+            targets = None if shared else tuple(disk.target for disk in departure.disks)
+            announced = Announced(guest.server_id, guest.instance_name, definition, targets)
             self._incoming.open(IncomingGuest(command.source, runs_as, announced, command.keys))
             arrival = Arrival(
                 block=not shared,
@@ -144,9 +144,9 @@ class DestinationCommands(Guests):
         with timeline.stage("create disk") as detail:
             detail["disks"] = [disk.target for disk in departure.disks]
             moved.make_empty(files, guest, departure.disks, base)
-            files.make_disks(msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
+            disks.make(files, msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
         if guest.config_drive:
             with timeline.stage("config drive"):
                 moved.receive(files, files.config_drive.name, fetch)
         with timeline.stage("console"):
-            files.make_console()
+            console.make(files.console)
