@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import disks
 from pileus.agent.storage.file import GuestFiles
 from tests.unit.agent.specs import guest
-from tests.unit.agent.storage.conftest import sized
-
-GIB = 1 << 30
-
-
-def info(path: Path) -> dict[str, Any]:
-    return json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(path)]))
+from tests.unit.agent.storage.conftest import GIB, info, sized
 
 
 def test_root_is_an_overlay_of_the_flavors_size(files: GuestFiles, base: Path) -> None:

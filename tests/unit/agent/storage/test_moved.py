@@ -14,17 +14,12 @@ from pileus.agent.storage import disks, moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.instances import InstanceFiles
 from tests.unit.agent.specs import SERVER, guest
-from tests.unit.agent.storage.test_file import GIB, info, sized
+from tests.unit.agent.storage.conftest import GIB, info, sized
 
 
 @pytest.fixture
 def instances(tmp_path: Path) -> InstanceFiles:
     return InstanceFiles(tmp_path / "instances")
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return sized(tmp_path / "base.raw", 40 << 20)
 
 
 @pytest.fixture
