@@ -71,14 +71,11 @@ class ColdMoveCommands(Guests):
             return result
 
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
-        """Remove the directory that was put aside. What a guest that leaves as it runs is promised stays so."""
+        """Remove the directory that was put aside."""
         self._check(host)
         with timeline.stage("remove disk"):
             aside, files = self._files.aside(command.server_id), self._files.guest(command.server_id)
-            if aside.directory.exists() and (moved.noted(aside) or 0) <= command.incarnation:
-                if not ((holder := files.holder) and holder.leaving):
-                    aside.promise("")
-                aside.remove()
+            moved.drop(aside, files, command.incarnation)
         return None
 
     def handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:

@@ -145,7 +145,7 @@ class Guests:
         files = self._files.guest(guest.server_id)
         if not files.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
-        if (holder := files.holder) and (holder.host, holder.incarnation) != (self._host, guest.incarnation):
+        if files.holder and not files.are_of(guest.incarnation):
             self._take_disk_over(guest, files, timeline)
         console.make(files.console)
         with ThreadPoolExecutor(1, "network") as pool:

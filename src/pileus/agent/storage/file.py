@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,7 +56,16 @@ class GuestFiles:
 
     def make_directory(self, incarnation: int = 0) -> None:
         """Make the directory, this host's own, for an incarnation of the guest. It stays root's: the guest's user may
-        use the files in it, and put none there."""
+        use the files in it, and put none there. What an older incarnation left goes, whichever host it was on: nothing
+        of it is to be in what is made.
+
+        Raises:
+            CommandFailed: "stale", it is a newer one's. "storage".
+        """
+        if (holder := self.holder) and holder.incarnation > incarnation:
+            raise CommandFailed("stale", "the server's files on this host are those of a newer guest")
+        if holder and holder.incarnation < incarnation:
+            self._empty()
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         share(self._account, self.directory, 0o710)
         self.note_holder(incarnation)
@@ -84,6 +94,21 @@ class GuestFiles:
             return Holder(host, int(incarnation), leaving)
         except (OSError, ValueError):
             return None
+
+    def are_of(self, incarnation: int) -> bool:
+        """Whether it is written down that the files are this host's, and this incarnation's."""
+        holder = self.holder
+        return holder is not None and (holder.host, holder.incarnation) == (self._host, incarnation)
+
+    def come_from(self, source: str) -> bool:
+        """Whether a guest is about to come here from that host as it runs, which has these same files."""
+        holder = self.holder
+        return holder is not None and (holder.host, holder.leaving) == (source, self._host)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a disk that another host had is to be seen here: a guest whose host is dead goes on with it."""
+        return self.root.exists() and (self.holder is None or self.anothers)
 
     def left(self, gone: bool) -> None:
         """A guest that was about to leave is gone, and so are its files, or it does not leave any more."""
@@ -137,6 +162,22 @@ class GuestFiles:
         ):
             with suppress(FileNotFoundError):
                 give(runs_as, path, mode)
+
+    def _empty(self) -> None:
+        """Remove everything but what says whose it was: half done, it is not taken for what a newer guest has."""
+        try:
+            folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                for name in set(os.listdir(folder)) - {self.holder_note.name}:
+                    if name == self.copying.name:
+                        shutil.rmtree(name, dir_fd=folder)
+                    else:
+                        os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            log.warning("an older guest's files: %s", error)
+            raise CommandFailed("storage", "what an older guest left cannot be removed") from error
 
     def remove(self) -> None:
         """Remove everything. Idempotent."""

@@ -78,6 +78,15 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         aside.directory.rename(files.directory)
 
 
+def drop(aside: GuestFiles, files: GuestFiles, incarnation: int) -> None:
+    """Remove what is set aside of a guest of this or an older incarnation, which is promised to nobody any more; what a
+    guest that leaves as it runs is promised stays so. Idempotent."""
+    if aside.directory.exists() and (noted(aside) or 0) <= incarnation:
+        if not ((holder := files.holder) and holder.leaving):
+            aside.promise("")
+        aside.remove()
+
+
 def make_empty(files: GuestFiles, guest: GuestSpec, disks: Sequence[MovingDisk], base: Path) -> None:
     """Make disks that a guest's are copied into; the root disk stands on an image base.
 

@@ -36,8 +36,7 @@ class DestinationCommands(Guests):
         with self._commanded(host, guest.server_id):
             self._undefine(guest.server_id)  # of an earlier try
             files = self._files.guest(guest.server_id)
-            holder = files.holder
-            shared = holder is not None and (holder.host, holder.leaving) == (command.source, host)
+            shared = files.come_from(command.source)
             require_shared(None if command.block is None else not command.block, shared)
             self._check_processor(departure)
             self._data.put(guest)
