@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,11 @@ class House:
         self.hypervisor = LibvirtHypervisor(state, FakeNetwork(), name, peers=Elsewhere())  # type: ignore[arg-type]
         self.hypervisor._find = lambda server_id: None  # type: ignore[method-assign]
         self.hypervisor._launch = lambda *_: {"power_state": 1}  # type: ignore[method-assign]
-        self.executor = Executor(self.hypervisor, Journal(state / "journal.db"))
+        self.journal = Journal(state / "journal.db")
+        self.executor = Executor(self.hypervisor, self.journal)
+
+    def close(self) -> None:
+        self.journal._connection.close()
 
     @property
     def files(self) -> GuestFiles:
@@ -70,18 +74,17 @@ class House:
         """Carry a command out, in its turn with others."""
         self._keys += 1
         key = f"{self.name}{self._keys}:0"
-        envelope = Envelope(
-            key=key, operation_id=key, attempt=1, host=self.name, deadline_s=60, command=command  # type: ignore[arg-type]
-        )  # fmt: skip
-        return self.executor._answer(envelope, Timeline())
+        of = {"key": key, "operation_id": key, "attempt": 1, "host": self.name, "deadline_s": 60.0}
+        return self.executor._answer(Envelope(**of, command=command), Timeline())  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def houses(tmp_path: Path) -> tuple[House, House]:
+def houses(tmp_path: Path) -> Iterator[tuple[House, House]]:
     """Two hosts that see the same instances."""
     (tmp_path / "shared").mkdir()
     one, two = (House(name, tmp_path / name, tmp_path / "shared") for name in ("one", "two"))
-    return one, two
+    with closing(one), closing(two):
+        yield one, two
 
 
 @pytest.fixture
@@ -119,8 +122,8 @@ def failed(answer: Answer) -> str:
 def test_a_build_begins_anew(houses: tuple[House, House], image: Path, where: str, tmp_path: Path) -> None:
     """An unshelve to where a host that is away has the former disk still, or to one that was installed anew."""
     one, two = houses
-    former = one if where == "another host" else House("two", tmp_path / "before", tmp_path / "shared")
-    former.do(BuildGuest(guest=spec(image, 1)))
+    with closing(House("two", tmp_path / "before", tmp_path / "shared")) as before:
+        (one if where == "another host" else before).do(BuildGuest(guest=spec(image, 1)))
     with gone(two.files):
         assert not failed(two.do(BuildGuest(guest=spec(image, 3))))
     assert two.files.holder == Holder("two", 3)
@@ -144,9 +147,7 @@ def test_what_is_received_is_not_what_another_host_left(houses: tuple[House, Hou
     one, two = houses
     one.do(BuildGuest(guest=spec(image, 1)))
     files = ("disk", "disk.config")
-    receive = ReceiveGuest(
-        guest=spec(image, 4), source="three", address="a:1", set_aside=3, files=files, run=False
-    )  # fmt: skip
+    receive = ReceiveGuest(guest=spec(image, 4), source="three", address="a:1", set_aside=3, files=files, run=False)
     with gone(two.files):
         assert not failed(two.do(receive))
     assert two.files.config_drive.read_bytes() == BROUGHT and two.files.holder == Holder("two", 4)
@@ -191,8 +192,10 @@ def test_what_is_half_removed_is_not_built_on(
     inner, removed = os.unlink, list[str]()
 
     def dies(path: Any, *, dir_fd: int | None = None) -> None:
-        if dir_fd is not None and (removed.append(str(path)) or len(removed) == 3):
-            raise OSError("the agent dies")
+        if dir_fd is not None:
+            removed.append(str(path))
+            if len(removed) == 3:
+                raise OSError("the agent dies")
         inner(path, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "unlink", dies)
@@ -224,6 +227,21 @@ def test_an_evacuated_guest_goes_on_with_its_disk(houses: tuple[House, House], i
     assert two.do(PrepareGuest(guest=spec(image, 2))).result == {"shared": True}
     assert two.do(TakeOverGuest(guest=spec(image, 2), run=True)).result == {"power_state": 1}
     assert two.files.root.stat().st_ino == made and two.files.holder == Holder("two", 2)
+
+
+def test_it_goes_back_with_its_disk_to_a_host_that_was_told(houses: tuple[House, House], image: Path) -> None:
+    """What a host is owed comes before all else: making way for a newer guest does not remove what it gave up."""
+    one, two = houses
+    one.do(BuildGuest(guest=spec(image, 1)))
+    made = one.files.root.stat().st_ino
+    two.do(PrepareGuest(guest=spec(image, 2)))  # and no more: it fails before the disk is its own
+    one.do(DiscardGuest(server_id=SERVER, incarnation=1, to="two"))
+    assert one.do(PrepareGuest(guest=spec(image, 3))).result == {"shared": True}
+    one.do(DiscardGuest(server_id=SERVER, incarnation=3))  # and is taken back
+    assert one.do(PrepareGuest(guest=spec(image, 4))).result == {"shared": True}
+    one.do(TakeOverGuest(guest=spec(image, 4), run=True))
+    two.do(DiscardGuest(server_id=SERVER, incarnation=2, to="one"))
+    assert one.files.root.stat().st_ino == made and one.files.holder == Holder("one", 4)
 
 
 def test_without_shared_storage_all_is_made_ready_anew(houses: tuple[House, House], image: Path) -> None:
