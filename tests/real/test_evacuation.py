@@ -81,7 +81,7 @@ def test_a_guest_goes_on_on_another_host(clouds: tuple[Cloud, Cloud], guest: Gue
         assert second.power(guest.server_id) != 1, "nothing runs yet"
     timeline = Timeline()
     for _ in range(2):
-        assert second.do(TakeOverGuest(guest=anew(guest), shared=shared, run=True), timeline) == RUNNING
+        assert second.do(TakeOverGuest(guest=anew(guest), run=True), timeline) == RUNNING
     assert ("take disk over" in [event.name for event in timeline.events()]) == shared
     boots = 2 if shared else 1
     until(lambda: second.console(guest.server_id).count("login:") == boots)
@@ -141,7 +141,7 @@ def test_one_that_was_off_stays_off(clouds: tuple[Cloud, Cloud], guest: GuestSpe
         "shared-storage" if shared else "local-storage"
     )
     second.do(PrepareGuest(guest=anew(guest), shared=shared))
-    assert second.do(TakeOverGuest(guest=anew(guest), shared=shared, run=False)) == SHUTDOWN
+    assert second.do(TakeOverGuest(guest=anew(guest), run=False)) == SHUTDOWN
     first.do(DiscardGuest(server_id=guest.server_id, incarnation=1))
     assert second.do(StartGuest(guest=anew(guest))) == RUNNING
 
@@ -152,5 +152,5 @@ def test_a_disk_that_is_in_use_is_not_taken(clouds: tuple[Cloud, Cloud], guest: 
         pytest.skip("there is nothing to be seen on separate storage")
     first, second = clouds
     assert refused(second, PrepareGuest(guest=anew(guest))) == "in-use"
-    assert refused(second, TakeOverGuest(guest=anew(guest), shared=True, run=True)) == "in-use"
+    assert refused(second, TakeOverGuest(guest=anew(guest), run=True)) == "in-use"
     assert first.power(guest.server_id) == 1

@@ -33,7 +33,7 @@ from pileus.agent.commands import (
     StayGuest,
 )
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage.file import InstanceFiles
+from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.real.guest_world import TICKING, specification

@@ -12,7 +12,8 @@ import msgspec
 from pileus.agent.commands import Command, GuestCommand, PowerState
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
-from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.simulation.dice import Dice
 

@@ -114,8 +114,7 @@ class SimulatedHypervisor(LiveMoves, Moves):
         return None
 
     def power_on(self, host: str, command: StartGuest, timeline: Timeline) -> Result:
-        self.take_disk_over(host, command)
-        if self._found(host, command).power_state == PowerState.RUNNING:
+        if self._power(host, command) == PowerState.RUNNING:
             return self._set(host, command, PowerState.RUNNING, timeline)
         return self._start(host, command, timeline)
 
@@ -123,8 +122,8 @@ class SimulatedHypervisor(LiveMoves, Moves):
         return self._set(host, command, PowerState.SHUTDOWN, timeline)
 
     def reboot(self, host: str, command: RebootGuest, timeline: Timeline) -> Result:
-        self.take_disk_over(host, command)
-        self._set(host, command, PowerState.SHUTDOWN, timeline)
+        if self._power(host, command) is not None:
+            self._set(host, command, PowerState.SHUTDOWN, timeline)
         return self._start(host, command, timeline)
 
     def pause(self, host: str, command: PauseGuest, timeline: Timeline) -> Result:
@@ -142,8 +141,8 @@ class SimulatedHypervisor(LiveMoves, Moves):
 
     def resume(self, host: str, command: ResumeGuest, timeline: Timeline) -> Result:
         """With the ports that were saved; without saved memory it is a start."""
-        found = self._found(host, command)
-        if not found.saved and found.power_state == PowerState.SHUTDOWN:
+        found = self.guests.get((host, command.subject))
+        if found is None or (not found.saved and found.power_state == PowerState.SHUTDOWN):
             return self._start(host, command, timeline)
         return self._set(host, command, PowerState.RUNNING, timeline, saved=False)
 
@@ -201,10 +200,16 @@ class SimulatedHypervisor(LiveMoves, Moves):
 
     def _start(self, host: str, command: GuestCommand, timeline: Timeline) -> Result:
         """With a fresh definition; memory that was saved is lost."""
+        self.take_disk_over(host, command)
         found = self._found(host, command)
         if found.defined:
             self.define(host, command).saved = False
         return self._set(host, command, PowerState.RUNNING, timeline)
+
+    def _power(self, host: str, command: Command) -> int | None:
+        """None: there is no such guest."""
+        found = self.guests.get((host, command.subject))
+        return found.power_state if found else None
 
     def _held_or_running(self, host: str, command: Command) -> None:
         if self._found(host, command).power_state == PowerState.SHUTDOWN:

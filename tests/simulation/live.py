@@ -138,8 +138,7 @@ class LiveMoves(Guests):
             self._trouble()
             there = self.guests.pop(key, None)  # of an earlier try
             assert there is None or there.incarnation == command.age, "an older guest was not removed first"
-            holder = files.holder
-            shared = holder is not None and (holder.host, holder.leaving) == (command.source, host)
+            shared = files.come_from(command.source)
             require_shared(None if command.block is None else not command.block, shared)
             self.guests[key] = Guest(command.age, ports=ports_of(command), coming="some")
             if not shared:

@@ -18,7 +18,6 @@ from pileus.agent.commands import (
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.storage import moved
-from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 from tests.simulation.database import IMAGE
 from tests.simulation.guests import Guest, Guests, content
@@ -89,10 +88,8 @@ class Moves(Guests):
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
         with timeline.stage("remove disk"):
             self._trouble()
-            aside = self.storage.on(host).aside(command.server_id)
-            if (moved.noted(aside) or 0) <= command.incarnation:
-                aside.promise("")
-                aside.remove()
+            on = self.storage.on(host)
+            moved.drop(on.aside(command.server_id), on.guest(command.server_id), command.incarnation)
             self._trouble()
         return None
 
@@ -102,10 +99,7 @@ class Moves(Guests):
         key, files = (host, command.subject), self.files(host, command.subject)
         with timeline.stage("create disk"):
             self._trouble()
-            if (holder := files.holder) and holder.host == host and holder.incarnation < command.age:
-                files.remove()
-            shared = files.root.exists() and files.holder != Holder(host, command.age)
-            require_shared(command.shared, shared)
+            require_shared(command.shared, shared := files.kept)
             there = self.guests.get(key)
             assert there is None or there.incarnation == command.age, "an older guest was not removed first"
             if shared:
@@ -123,18 +117,17 @@ class Moves(Guests):
         there = self.guests.get((host, command.subject))
         if there is not None and there.power_state == PowerState.RUNNING:
             return {"power_state": PowerState.RUNNING}
-        if command.shared:
-            with timeline.stage("take disk over"):
-                self._trouble()
-                self.take_disk_over(host, command)
-                assert (host, command.subject) in self.guests, "the disk that a server is to go on with is gone"
-                self._trouble()
+        with timeline.stage("take disk over"):
+            self._trouble()
+            self.take_disk_over(host, command)
+            assert (host, command.subject) in self.guests, "the disk that a server is to go on with is gone"
+            self._trouble()
         return self.finish(host, command, command.run, timeline)
 
     def take_disk_over(self, host: str, command: GuestCommand) -> None:
         """As every start does: a disk that another host had, or this one before, is this guest's."""
         key, files = (host, command.subject), self.files(host, command.subject)
-        if files.root.exists() and (holder := files.holder) and holder != Holder(host, command.age):
+        if files.root.exists() and files.holder and not files.are_of(command.age):
             self.require_free(command.subject, self.guests.get(key))
             self.guests.setdefault(key, Guest(command.age, defined=True))
             files.note_holder(command.age)

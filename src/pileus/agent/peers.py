@@ -26,7 +26,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.freight import PATIENCE_S
 from pileus.agent.hypervisor.peers import Told
 from pileus.agent.papers import PapersFolder
-from pileus.agent.storage.file import blamed
+from pileus.agent.storage.disks import blamed
 from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, is_of, key_shown
 from pileus.files import open_regular, require_room

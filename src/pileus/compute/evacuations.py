@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from pileus.compute import hosts, migrations, notifications, owing, spec
+from pileus.compute import hosts, migrations, notifications, owing, spec, unknown
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration, newest_of
 from pileus.compute.model import Host, Server
@@ -35,7 +35,8 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     """A host is claimed for the server; the dead one is held by the move.
 
     Args:
-        to: where it may go; the dead host is none of those in any case.
+        to: where it may go; the dead host is none of those in any case, nor one on which an unknown guest of the server
+            is: what that has goes, when a newer one is made, and on shared storage it may be all that there is.
 
     Returns:
         {"host": name}.
@@ -44,7 +45,8 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
         CommandError: "no-valid-host".
     """
     source = session.scalars(select(Migration.source_host).where(Migration.id == move_id)).one()
-    server, move, placed = migrations.place(session, server_id, move_id, replace(to, excluded=(source, *to.excluded)))
+    excluded = (source, *unknown.hosts_of(session, server_id), *to.excluded)
+    server, move, placed = migrations.place(session, server_id, move_id, replace(to, excluded=excluded))
     move.source_incarnation = Incarnations.to(server.prepared).source
     migrations.note(move, PRE_MIGRATING)
     return notifications.step(session, server, origin, "evacuate", placed)

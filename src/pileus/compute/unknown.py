@@ -40,6 +40,11 @@ def everyone(session: Session) -> Sequence[UnknownGuest]:
     return session.scalars(query).all()
 
 
+def hosts_of(session: Session, server_id: str) -> Sequence[str]:
+    """The hosts that report an unknown guest of this id."""
+    return session.scalars(select(UnknownGuest.host).where(UnknownGuest.server_id == server_id)).all()
+
+
 def get(session: Session, host: str, server_id: str) -> UnknownGuest:
     """Raises NotFound: the host reports no such unknown guest."""
     guest = session.get(UnknownGuest, (host, server_id))

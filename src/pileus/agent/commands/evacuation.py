@@ -34,7 +34,5 @@ class TakeOverGuest(GuestCommand, frozen=True, kw_only=True):
 
     method = "take_over"
 
-    shared: bool
-    """From PrepareGuest's answer."""
     run: bool
     plug_timeout_s: float = 60.0

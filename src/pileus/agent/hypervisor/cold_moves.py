@@ -12,7 +12,7 @@ from pileus.agent.hypervisor.base import Result
 from pileus.agent.hypervisor.newcomers import Newcomers
 from pileus.agent.ids import checked_id
 from pileus.agent.metadata import paths
-from pileus.agent.storage import moved
+from pileus.agent.storage import console, disks, moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.timeline import Timeline
 
@@ -69,14 +69,11 @@ class ColdMoveCommands(Newcomers):
             return result
 
     def drop_stash(self, host: str, command: DropStash, timeline: Timeline) -> Result:
-        """Remove the directory that was put aside. What a guest that leaves as it runs is promised stays so."""
+        """Remove the directory that was put aside."""
         self._check(host)
         with timeline.stage("remove disk"):
             aside, files = self._files.aside(command.server_id), self._files.guest(command.server_id)
-            if aside.directory.exists() and (moved.noted(aside) or 0) <= command.incarnation:
-                if not ((holder := files.holder) and holder.leaving):
-                    aside.promise("")
-                aside.remove()
+            moved.drop(aside, files, command.incarnation)
         return None
 
     def handed_over(self, to: str, server_id: str, file: str, key: str = "") -> Path:
@@ -114,9 +111,9 @@ class ColdMoveCommands(Newcomers):
         with timeline.stage("resize disk") as detail:
             detail["root_gib"] = guest.root_gib
             moved.settle(files, guest, base)
-            files.make_disks(guest, base)
+            disks.make(files, guest, base)
         if guest.config_drive and not files.config_drive.exists():
             with timeline.stage("config drive"):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
-            files.make_console()
+            console.make(files.console)

@@ -8,7 +8,6 @@ from pileus.agent.commands import PowerState, PrepareGuest, TakeOverGuest
 from pileus.agent.hypervisor.base import Result, require_shared
 from pileus.agent.hypervisor.guests import Guests
 from pileus.agent.storage import moved
-from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
 
 
@@ -20,10 +19,7 @@ class EvacuationCommands(Guests):
         guest = command.guest
         with self._commanded(host, guest.server_id):
             files = self._files.guest(guest.server_id)
-            if (holder := files.holder) and holder.host == host and holder.incarnation < guest.incarnation:
-                files.remove()  # it was here once, and left something
-            shared = files.root.exists() and files.holder != Holder(host, guest.incarnation)
-            require_shared(command.shared, shared)
+            require_shared(command.shared, shared := files.kept)
             if not shared:
                 self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline, run=False)
                 return {"shared": False}

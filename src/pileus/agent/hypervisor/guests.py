@@ -28,8 +28,9 @@ from pileus.agent.ids import checked_id
 from pileus.agent.images import ImageCache
 from pileus.agent.metadata import MetadataStore, paths
 from pileus.agent.network.base import Network
-from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage import console, disks, moved
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.timeline import Timeline
 
 _UNLIMITED_KIB = 9007199254740991
@@ -144,9 +145,9 @@ class Guests:
         files = self._files.guest(guest.server_id)
         if not files.root.exists():
             raise CommandFailed("no-such-guest", "the server has no disk on this host")
-        if (holder := files.holder) and (holder.host, holder.incarnation) != (self._host, guest.incarnation):
+        if files.holder and not files.are_of(guest.incarnation):
             self._take_disk_over(guest, files, timeline)
-        files.make_console()
+        console.make(files.console)
         with ThreadPoolExecutor(1, "network") as pool:
             prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
             return self._launch(guest, files, plug_timeout_s, timeline, prepared, run)
@@ -205,12 +206,12 @@ class Guests:
                 "ephemeral_gib": guest.ephemeral_gib,
                 "swap_mib": guest.swap_mib,
             }
-            files.make_disks(guest, base)
+            disks.make(files, guest, base)
         if guest.config_drive:
             with timeline.stage("config drive"):
                 configdrive.write(files.config_drive, paths.config_drive(guest))
         with timeline.stage("console"):
-            files.make_console()
+            console.make(files.console)
 
     def _launch(
         self,
@@ -239,10 +240,10 @@ class Guests:
     def _definition(self, guest: GuestSpec, files: GuestFiles) -> str:
         """What libvirt is told of a guest whose files are made; they are its user's from now on."""
         interfaces = [self._network.interface_xml(wiring) for wiring in guest.ports]
-        disks, runs_as = domain.disks(guest, files), files.runs_as
+        attached, runs_as = domain.disks(guest, files), files.runs_as
         files.hand_over(runs_as)
         return domain.xml(
-            guest, self._virt_type or "qemu", disks, interfaces, files.console, self._confinement, runs_as
+            guest, self._virt_type or "qemu", attached, interfaces, files.console, self._confinement, runs_as
         )
 
     def _run(self, found: Any, guest: GuestSpec, plug_timeout_s: float, timeline: Timeline) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from pileus.agent.imagefile import Opened, opened_file
 from pileus.agent.images import CacheLimits, ImageCache
 from pileus.agent.metadata import MetadataService, MetadataStore
 from pileus.agent.network.base import Network
+from pileus.agent.storage import console
 from pileus.agent.storage.uploads import Uploads
 from pileus.agent.timeline import Timeline
 
@@ -149,7 +150,7 @@ class LibvirtHypervisor(
     def housekeep(self) -> None:
         """Keep the console logs short; forget image bases that no guest has used for long."""
         for server_id in self._files.known():
-            self._files.guest(server_id).trim_console()
+            console.trim(self._files.guest(server_id).console)
         self._images.purge()
 
     def stop(self, keep_guests: bool) -> None:
@@ -210,7 +211,7 @@ class LibvirtHypervisor(
     def console(self, host: str, server_id: str, lines: int | None) -> str:
         """The end of the console log, at most 100 KiB."""
         self._check(host)
-        return self._files.guest(server_id).read_console(lines)
+        return console.read(self._files.guest(server_id).console, lines)
 
     def remembered(self, host: str, server_id: str) -> GuestSpec:
         """What a guest was last built or changed with, its password excepted."""

@@ -14,7 +14,8 @@ from pileus.agent.commands.base import Keys
 from pileus.agent.daemons import run
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
-from pileus.agent.storage.file import GuestFiles, blamed, root_bytes
+from pileus.agent.storage.disks import blamed, root_bytes
+from pileus.agent.storage.file import GuestFiles
 from pileus.files import write_private
 
 _GIB = 1 << 30
@@ -75,6 +76,15 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         raise CommandFailed("busy", "another guest is in the server's place")
     with blamed("disk", "restored"):
         aside.directory.rename(files.directory)
+
+
+def drop(aside: GuestFiles, files: GuestFiles, incarnation: int) -> None:
+    """Remove what is set aside of a guest of this or an older incarnation, which is promised to nobody any more; what a
+    guest that leaves as it runs is promised stays so. Idempotent."""
+    if aside.directory.exists() and (noted(aside) or 0) <= incarnation:
+        if not ((holder := files.holder) and holder.leaving):
+            aside.promise("")
+        aside.remove()
 
 
 def make_empty(files: GuestFiles, guest: GuestSpec, disks: Sequence[MovingDisk], base: Path) -> None:

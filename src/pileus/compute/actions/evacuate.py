@@ -91,7 +91,7 @@ def evacuate(
         forward=True,
     )
     run = run and fenced["alone"]
-    take = spec.owed(TakeOverGuest, server_id=server_id, shared=kept, run=run, plug_timeout_s=plug_timeout_s)
+    take = spec.owed(TakeOverGuest, server_id=server_id, run=run, plug_timeout_s=plug_timeout_s)
     done = op.command("take over guest", servers.host_of(server_id), take, deadline_s=plug_timeout_s + SLACK_S)
     op.step("record state", _arrived, server_id, done, last=True)
 

@@ -13,7 +13,8 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.cold_moves import ColdMoveCommands
 from pileus.agent.images import ImageCache
 from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.timeline import Timeline
 from tests.unit.agent.specs import SERVER
 

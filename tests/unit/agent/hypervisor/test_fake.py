@@ -18,6 +18,7 @@ from pileus.agent.commands import (
     DiscardGuest,
     DropStash,
     PauseGuest,
+    PrepareGuest,
     ReceiveGuest,
     RestoreGuest,
     ResumeGuest,
@@ -26,6 +27,7 @@ from pileus.agent.commands import (
     StashGuest,
     StopGuest,
     SuspendGuest,
+    TakeOverGuest,
     UnpauseGuest,
 )
 from pileus.agent.errors import CommandFailed
@@ -201,3 +203,21 @@ def test_what_was_set_aside_goes(ward: Ward) -> None:
     assert ward.do(DropStash(server_id=SERVER, incarnation=2)) == {} and ward.state is None, "that is a newer one"
     ward.do(DiscardGuest(server_id=SERVER, incarnation=4))
     assert SERVER not in ward.desk.guests()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_guest_of_a_dead_host_goes_on(desk: Desk, tmp_path: Path, shared: bool) -> None:
+    def do(command: Command, key: str) -> object:
+        answer = desk.carry_out(command, key)
+        return answer.failure.code if answer.failure else answer.result
+
+    (tmp_path / "fake" / "behaviour.json").write_text(json.dumps({"shared": shared}))
+    spec = guest(incarnation=2, ports=())
+    take = TakeOverGuest(guest=spec, run=True)
+    if not shared:
+        assert do(take, "op0:0") == "no-such-guest"
+    refused = do(PrepareGuest(guest=spec, shared=not shared), "op1:0")
+    assert refused == ("shared-storage" if shared else "local-storage")
+    assert do(PrepareGuest(guest=spec), "op2:0") == {"shared": shared}
+    assert desk.guests() == ({} if shared else {SERVER: SHUTDOWN})
+    assert do(take, "op3:0") == {"power_state": RUNNING} and desk.guests() == {SERVER: RUNNING}

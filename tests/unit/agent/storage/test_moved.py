@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from pileus.agent.commands import MovingDisk
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage import moved
-from pileus.agent.storage.file import GuestFiles, InstanceFiles
+from pileus.agent.storage import disks, moved
+from pileus.agent.storage.file import GuestFiles
+from pileus.agent.storage.instances import InstanceFiles
 from tests.unit.agent.specs import SERVER, guest
-from tests.unit.agent.storage.test_file import GIB, info, sized
+from tests.unit.agent.storage.conftest import GIB, info, sized
 
 
 @pytest.fixture
@@ -22,16 +23,11 @@ def instances(tmp_path: Path) -> InstanceFiles:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return sized(tmp_path / "base.raw", 40 << 20)
-
-
-@pytest.fixture
 def files(instances: InstanceFiles, base: Path) -> GuestFiles:
     """Those of a guest with every disk."""
     files = instances.guest(SERVER)
     files.make_directory()
-    files.make_disks(guest(root_gib=1, ephemeral_gib=1, swap_mib=8), base)
+    disks.make(files, guest(root_gib=1, ephemeral_gib=1, swap_mib=8), base)
     files.config_drive.write_bytes(b"drive")
     return files
 
@@ -71,7 +67,7 @@ def test_a_directory_is_set_aside_and_taken_back(instances: InstanceFiles, files
 
 def test_what_was_set_aside_before_goes(aside: GuestFiles, files: GuestFiles, base: Path) -> None:
     files.make_directory()
-    files.make_disks(guest(root_gib=2), base)
+    disks.make(files, guest(root_gib=2), base)
     moved.note(files, 5)
     moved.set_aside(files, aside)
     assert moved.noted(aside) == 5 and info(aside.root)["virtual-size"] == 2 * GIB
@@ -94,7 +90,7 @@ def test_disks_are_received_and_made_to_fit(aside: GuestFiles, there: GuestFiles
     larger = guest(root_gib=3, ephemeral_gib=2, swap_mib=8)
     for _ in range(2):
         moved.settle(there, larger, base)
-        there.make_disks(larger, base)
+        disks.make(there, larger, base)
     root = info(there.root)
     assert root["virtual-size"] == 3 * GIB and root["backing-filename"] == str(base)
     assert info(there.ephemeral)["virtual-size"] == 2 * GIB and there.base_name() == "other.raw"

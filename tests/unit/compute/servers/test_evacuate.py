@@ -23,11 +23,9 @@ from pileus.compute import hosts, spec
 from pileus.compute.model import Server, UnknownGuest
 from pileus.operations import debts
 from tests.client import Client
-from tests.unit.compute.servers.lost import V2_29, Lost
+from tests.unit.compute.servers.lost import V2_1, V2_28, V2_29, V2_68, V2_94, V2_95, Lost
 from tests.unit.compute.servers.world import REFUSED
 from tests.unit.serving import Serving
-
-V2_1, V2_28, V2_68, V2_94, V2_95 = ({"OpenStack-API-Version": f"compute 2.{minor}"} for minor in (1, 28, 68, 94, 95))
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def test_a_server_leaves_a_dead_host(lost: Lost) -> None:
     (action,) = lost.admin("GET", f"/compute/v2.1/servers/{lost.id}/os-instance-actions").json["instanceActions"][:1]
     assert action["action"] == "evacuate"
     (prepare,), (take,) = lost.sent(PrepareGuest), lost.sent(TakeOverGuest)
-    assert prepare.shared is None and take.run and not take.shared
+    assert prepare.shared is None and take.run
     assert prepare.guest.data.admin_pass and lost.row().admin_pass is None
 
 
@@ -127,22 +125,6 @@ def test_an_unconfirmed_resize_is_in_the_way(lost: Lost) -> None:
     lost.resize()
     lost.declare(lost.row().host or "")
     assert lost.ask().status_code == 409
-
-
-# --- storage --------------------------------------------------------------------------------------------------------
-
-
-def test_a_disk_on_shared_storage_is_kept(lost: Lost) -> None:
-    lost.hosts.says = {"power_state": 1, "shared": True}
-    lost.evacuate(adminPass="given")
-    (take,) = lost.sent(TakeOverGuest)
-    assert take.shared and take.guest.data.admin_pass is None, "what is on the disk stays"
-
-
-@pytest.mark.parametrize("said", [True, False])
-def test_what_old_versions_say_of_storage_has_to_be_so(lost: Lost, said: bool) -> None:
-    lost.evacuate(V2_1, onSharedStorage=said)
-    assert [one.shared for one in lost.sent(PrepareGuest)] == [said]
 
 
 # --- where it goes --------------------------------------------------------------------------------------------------
@@ -274,30 +256,6 @@ def test_one_that_does_not_start_there_is_in_error_there(lost: Lost) -> None:
     assert row.host == lost.migration().dest_host and (row.vm_state, row.admin_pass) == ("error", None)
     assert lost.show()["fault"]["message"] and lost.migration().status == "done"
     assert lost.owed() == [(lost.source, "discard guest", 1)] and list(lost.claims()) == [lost.id]
-
-
-@pytest.mark.parametrize("deleted", [False, True])
-def test_a_source_that_is_back_leaves_a_shared_disk_that_nobody_took_over_yet(lost: Lost, deleted: bool) -> None:
-    lost.hosts.says = {"power_state": 1, "shared": True}
-    lost.refuse(TakeOverGuest)
-    lost.evacuate()
-    there = lost.row().host or ""
-    if deleted:
-        assert lost.demo("DELETE", f"/compute/v2.1/servers/{lost.id}").status_code == 204
-        lost.replica.run()
-    lost.hosts.sent.clear()
-    lost.declare(lost.source, False)
-    lost.pay()
-    (told,) = lost.sent(DiscardGuest)
-    assert (told.incarnation, told.to) == (1, "" if deleted else there)
-    assert lost.owed() == []
-
-
-def test_a_source_that_is_back_removes_a_disk_that_nobody_has(lost: Lost) -> None:
-    lost.evacuate()
-    lost.declare(lost.source, False)
-    lost.pay()
-    assert lost.sent(DiscardGuest)[-1].to == ""
 
 
 # --- delete meanwhile -----------------------------------------------------------------------------------------------

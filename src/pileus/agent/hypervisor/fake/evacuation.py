@@ -13,13 +13,13 @@ class FakeEvacuation(FakeGuests):
 
     def prepare(self, host: str, command: PrepareGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
-        require_shared(command.shared, shared := bool(self._behaviour().get("shared")))
+        require_shared(command.shared, shared := self._shares)
         if not shared:
             self._define(host, command.guest)
         return {"shared": shared}
 
     def take_over(self, host: str, command: TakeOverGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
-        if not command.shared:
+        if not self._shares:
             self._require(host, command.subject)
         return self._run_if(host, command.run, command.guest, command.plug_timeout_s, timeline)

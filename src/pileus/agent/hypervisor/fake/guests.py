@@ -120,6 +120,11 @@ class FakeGuests:
         data = msgspec.structs.replace(guest.data, admin_pass=None)
         replace(self._memory(host, guest.server_id), msgspec.json.encode(msgspec.structs.replace(guest, data=data)))
 
+    @property
+    def _shares(self) -> bool:
+        """Whether hosts see each other's disks."""
+        return bool(self._behaviour().get("shared"))
+
     def _behaviour(self) -> dict[str, Any]:
         path = self._root / "behaviour.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -49,8 +49,7 @@ class FakeLiveMoves(FakeGuests):
 
     def await_guest(self, host: str, command: AwaitGuest, timeline: Timeline) -> Result:
         self._refuse(host, command)
-        shared = bool(self._behaviour().get("shared"))
-        require_shared(None if command.block is None else not command.block, shared)
+        require_shared(None if command.block is None else not command.block, shared := self._shares)
         with timeline.stage("create disk"):
             self._remember(host, command.guest)
             replace(self._coming(host, command.subject), command.source.encode())

@@ -19,7 +19,7 @@ from pileus.agent.hypervisor.live import allowed
 from pileus.agent.hypervisor.live.filter import Announced
 from pileus.agent.hypervisor.live.incoming import Incoming, IncomingGuest
 from pileus.agent.hypervisor.newcomers import Newcomers
-from pileus.agent.storage import moved
+from pileus.agent.storage import console, disks, moved
 from pileus.agent.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,7 @@ class DestinationCommands(Newcomers):
         with self._commanded(host, guest.server_id):
             self._undefine(guest.server_id)  # of an earlier try
             files = self._files.guest(guest.server_id)
-            holder = files.holder
-            shared = holder is not None and (holder.host, holder.leaving) == (command.source, host)
+            shared = files.come_from(command.source)
             require_shared(None if command.block is None else not command.block, shared)
             self._check_processor(departure)
             self._data.put(guest)
@@ -49,8 +48,8 @@ class DestinationCommands(Newcomers):
             self._network.unplug([wiring.port.id for wiring in guest.ports])
             guest = msgspec.structs.replace(guest, instance_name=self._free_name(guest))
             definition, runs_as = self._definition(guest, files), files.runs_as
-            disks = None if shared else tuple(disk.target for disk in departure.disks)
-            announced = Announced(guest.server_id, guest.instance_name, definition, disks)
+            targets = None if shared else tuple(disk.target for disk in departure.disks)
+            announced = Announced(guest.server_id, guest.instance_name, definition, targets)
             self._incoming.open(IncomingGuest(command.peer, runs_as, announced))
             arrival = Arrival(
                 block=not shared,
@@ -133,10 +132,10 @@ class DestinationCommands(Newcomers):
         with timeline.stage("create disk") as detail:
             detail["disks"] = [disk.target for disk in departure.disks]
             moved.make_empty(files, guest, departure.disks, base)
-            files.make_disks(msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
+            disks.make(files, msgspec.structs.replace(guest, ephemeral_gib=0, swap_mib=0), base)
         if guest.config_drive:
             with timeline.stage("config drive"):
                 fetch = partial(self._fetch, command, moved.most_bytes(guest), timeline)
                 moved.receive(files, files.config_drive.name, fetch)
         with timeline.stage("console"):
-            files.make_console()
+            console.make(files.console)

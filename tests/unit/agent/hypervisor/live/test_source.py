@@ -19,7 +19,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.live import source as module
 from pileus.agent.hypervisor.live.source import SourceCommands
 from pileus.agent.storage import departures
-from pileus.agent.storage.file import InstanceFiles
+from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.timeline import Timeline
 
 SERVER = "11111111-2222-3333-4444-555555555555"
