@@ -11,7 +11,7 @@ from pileus import clock
 from pileus.agent.commands import Envelope, Failure
 from pileus.api import Requester
 from pileus.compute.action import Action
-from pileus.compute.actions import FLOWS, resize
+from pileus.compute.actions import FLOWS, confirm, resize, revert
 from pileus.compute.actions.delete import delete
 from pileus.compute.actions.evacuate import evacuate
 from pileus.compute.actions.shelve import shelve, shelve_offload
@@ -61,7 +61,7 @@ class World:
             self._attach()
         if vm_state in (SHELVED, SHELVED_OFFLOADED):
             self._shelve(vm_state)
-        if flow in (resize.confirm_resize, resize.revert_resize):
+        if flow in (confirm.confirm_resize, revert.revert_resize):
             self._move()
         with self.serving.db.write() as session:
             self.image_id = session.get_one(Server, self.server_id).image_id

@@ -22,7 +22,7 @@ from pileus.agent.commands import (
 )
 from pileus.clock import utcnow
 from pileus.compute import hosts
-from pileus.compute.actions.resize import confirm_due
+from pileus.compute.actions.confirm import confirm_due
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault, UnknownGuest
 from pileus.membership.model import Agent
