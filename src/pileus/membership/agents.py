@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 from sqlalchemy import delete, select
@@ -202,3 +203,11 @@ def forget(session: Session, name: str) -> None:
     """Let an agent not belong to the cloud any more; raises NotFound."""
     if not session.change(delete(Agent).where(Agent.name == name)):
         raise NotFound(f"There is no agent {name}.")
+
+
+def forget_host(session: Session, host: str, others: Iterable[str]) -> None:
+    """Let the agent of a host that is gone not belong to the cloud any more, unless it has any of the others, or shares
+    its machine with a replica: that one is there as long as the replica is."""
+    found = of_host(session, host)
+    if found is not None and found.replica_id is None and not any(owns(found.hosts, other) for other in others):
+        forget(session, found.name)
