@@ -35,6 +35,10 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     migrations.note(move, MIGRATING)
     placed["address"] = migrations.address_of(session, move.source_host)
     placed["keys"] = list(agents.keys_of_host(session, move.source_host))
+    placed["_events"] = [
+        *placed.get("_events", ()),
+        *notifications.resize_prep(session, server, origin, move.new_flavor, placed["host"]),
+    ]
     return notifications.step(session, server, origin, "resize.start", placed)
 
 
