@@ -20,7 +20,7 @@ from pileus.api.app import Application
 from pileus.api.service import Service
 from pileus.compute import actions, hosts, live_moves
 from pileus.compute.actions import shelve
-from pileus.compute.actions.resize import confirm_due
+from pileus.compute.actions.confirm import confirm_due
 from pileus.compute.model import Server
 from pileus.db import Database, Session, in_chunks
 from pileus.errors import Unavailable

@@ -38,6 +38,16 @@ POWER = {
 }
 """The power state of a server's guest, once all is quiet."""
 SHELVED, OFFLOADED = "shelved", "shelved_offloaded"
+TOLD = {
+    "instance.create.end": ("server.boot",),
+    "instance.resize_finish.end": ("server.resize", "server.migrate"),
+    "instance.resize_confirm.end": ("server.confirmResize",),
+    "instance.resize_revert.end": ("server.revertResize",),
+    "instance.live_migration_post_dest.end": ("server.live-migration",),
+    "instance.unshelve.end": ("server.unshelve",),
+}
+"""What is told of operations that succeed, and of no others, with their kinds."""
+BEGUN, UNDONE = "instance.live_migration_rollback.start", "instance.live_migration_rollback.end"
 
 
 def check(
@@ -234,10 +244,11 @@ def _as_of(spec: Any) -> Any:
 
 
 def _told_once(session: Session) -> None:
-    """Every effect happens once: who reads the notifications sees each server come up at most once."""
-    query = select(Notification).where(Notification.event_type == "instance.create.end")
-    told = Counter(row.payload["nova_object.data"]["uuid"] for row in session.scalars(query))
-    booted = select(OperationRow.subject_id).where(
-        OperationRow.kind == "server.boot", OperationRow.state == "succeeded"
-    )
-    assert told == Counter(session.scalars(booted)), "a server's boot was told twice, or never"
+    """Every effect happens once: who reads the notifications sees each success of these once."""
+    told: dict[str, Counter[str]] = {event: Counter() for event in (*TOLD, BEGUN, UNDONE)}
+    for row in session.scalars(select(Notification).where(Notification.event_type.in_(told))):
+        told[row.event_type][row.payload["nova_object.data"]["uuid"]] += 1
+    for event, kinds in TOLD.items():
+        done = select(OperationRow.subject_id).where(OperationRow.kind.in_(kinds), OperationRow.state == "succeeded")
+        assert told[event] == Counter(session.scalars(done)), f"{event} was told twice, or never"
+    assert told[UNDONE] <= told[BEGUN], "a live migration was rolled back twice, or without having begun to be"

@@ -11,7 +11,7 @@ import msgspec
 from pileus import clock
 from pileus.cloud import Hearing
 from pileus.compute import hosts
-from pileus.compute.actions.resize import confirm_due
+from pileus.compute.actions.confirm import confirm_due
 from pileus.db import Database, Session
 from pileus.errors import Unavailable
 from pileus.image import store

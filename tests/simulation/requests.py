@@ -17,6 +17,7 @@ from pileus.api import Caller, Policy, Requester
 from pileus.compute import create, server_migrations, servers, services
 from pileus.compute.action import Action
 from pileus.compute.actions import (
+    confirm,
     delete,
     evacuate,
     image,
@@ -27,6 +28,7 @@ from pileus.compute.actions import (
     rebuild,
     reset,
     resize,
+    revert,
     shelve,
 )
 from pileus.compute.migration_model import LIVE, LIVE_OPEN, Migration
@@ -73,8 +75,8 @@ ACTIONS: dict[str, Action[Any]] = {
     "unshelve": shelve.unshelve,
     "resize": resize.resize,
     "migrate": resize.migrate,
-    "confirm": resize.confirm_resize,
-    "revert": resize.revert_resize,
+    "confirm": confirm.confirm_resize,
+    "revert": revert.revert_resize,
     "evacuate": evacuate.evacuate,
     "live": live_migrate.live_migrate,
 }

@@ -34,6 +34,10 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     migrations.note(move, MIGRATING)
     source = migrations.peer(session, move.source_host)
     placed["address"], placed["keys"] = source.address, list(source.keys)
+    placed["_events"] = [
+        *placed.get("_events", ()),
+        *notifications.resize_prep(session, server, origin, move.new_flavor, placed["host"]),
+    ]
     return notifications.step(session, server, origin, "resize.start", placed)
 
 

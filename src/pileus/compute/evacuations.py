@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from pileus.compute import hosts, migrations, notifications, owing, spec, unknown
+from pileus.compute import hosts, migrations, owing, spec, unknown
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import DONE, EVACUATION, PRE_MIGRATING, Migration, newest_of
 from pileus.compute.model import Host, Server
@@ -31,7 +31,7 @@ def require_dead(session: Session, host: str | None) -> None:
         raise Invalid(f"Compute service of {host} is still in use.")
 
 
-def schedule(session: Session, server_id: str, move_id: int, to: Destination, origin: Origin) -> Values:
+def schedule(session: Session, server_id: str, move_id: int, to: Destination) -> Values:
     """A host is claimed for the server; the dead one is held by the move.
 
     Args:
@@ -49,7 +49,7 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     server, move, placed = migrations.place(session, server_id, move_id, replace(to, excluded=excluded))
     move.source_incarnation = Incarnations.to(server.prepared).source
     migrations.note(move, PRE_MIGRATING)
-    return notifications.step(session, server, origin, "evacuate", placed)
+    return placed
 
 
 def fence(session: Session, server_id: str, move_id: int, shared: bool, origin: Origin) -> Values:

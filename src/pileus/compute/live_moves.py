@@ -137,6 +137,12 @@ def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) ->
     return notifications.step(session, server, origin, "live_migration_pre.end")
 
 
+def roll_back(session: Session, server_id: str, origin: Origin) -> Values:
+    """What has been done of a live migration is about to be undone."""
+    server = session.get_one(Server, server_id)
+    return notifications.step(session, server, origin, "live_migration_rollback.start")
+
+
 @recorded("unbind ports from destination")
 def unbind(session: Session, server_id: str, request_id: str) -> None:
     """The server's ports are on its source alone; idempotent."""
@@ -168,7 +174,7 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     server.touch()
     migrations.note(move, POST_MIGRATING)
     server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
-    return told
+    return notifications.step(session, server, origin, "live_migration_post_dest.start", told)
 
 
 def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:
@@ -180,7 +186,9 @@ def finish(session: Session, server: Server, move_id: int, left: Values, origin:
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
     migrations.settle(move, COMPLETED)
-    told = notifications.step(session, server, origin, "live_migration_post.end")
+    told = notifications.step(session, server, origin, "live_migration_post_dest.end")
+    source = notifications.on(move.source_host)
+    told = notifications.step(session, server, origin, "live_migration_post.end", told, by=source)
     if left["arrive"]:
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=True)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)

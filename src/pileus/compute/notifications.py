@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
-from pileus.compute.snapshots import KeySnapshot
+from pileus.compute.snapshots import FlavorSnapshot, KeySnapshot
 from pileus.db import Session
 from pileus.db.among import among
 from pileus.db.tags import Tag
@@ -36,22 +36,58 @@ def create(
     return emit(session, f"instance.create.{phase}", told, "ERROR" if error else "INFO")
 
 
-def action(session: Session, server: Server, origin: Origin, event: str, error: dict[str, str] | None = None) -> Values:
-    """instance.<event>, of what is done to a server, such as "resize.start"; returns the *notify* stage."""
-    data = _instance(server, origin, _addressed(session, [server]).get(server.id, []))
-    data |= {"fault": _fault(error, event.partition(".")[0]) if error else None, "request_id": origin.request_id}
-    told = [(_publisher(server), versioned("InstanceActionPayload", "1.8", data))]
+def action(
+    session: Session,
+    server: Server,
+    origin: Origin,
+    event: str,
+    error: dict[str, str] | None = None,
+    *,
+    by: str | None = None,
+) -> Values:
+    """instance.<event>, of what is done to a server, such as "resize.start"; returns the *notify* stage.
+
+    Args:
+        by: who tells it (service:host), the server's host unless it is given.
+    """
+    data = _acted(session, server, origin, _fault(error, event.partition(".")[0]) if error else None)
+    told = [(by or _publisher(server), versioned("InstanceActionPayload", "1.8", data))]
     return emit(session, f"instance.{event}", told, "ERROR" if error else "INFO")
 
 
-def step(session: Session, server: Server, origin: Origin, event: str, result: Values | None = None) -> Values:
+def step(
+    session: Session,
+    server: Server,
+    origin: Origin,
+    event: str,
+    result: Values | None = None,
+    *,
+    by: str | None = None,
+) -> Values:
     """As `action`, in a step; returns the step's result, with the *notify* stage after those that it has."""
     result = result or {}
-    return result | {"_events": [*result.get("_events", ()), action(session, server, origin, event)]}
+    return result | {"_events": [*result.get("_events", ()), action(session, server, origin, event, by=by)]}
+
+
+def resize_prep(session: Session, server: Server, origin: Origin, flavor: FlavorSnapshot, host: str) -> list[Values]:
+    """instance.resize_prep.start and .end: a host is claimed for a server in a flavor; returns the *notify* stages."""
+    data = _acted(session, server, origin, None) | {"new_flavor": _flavor(flavor)}
+    told = [(on(host), versioned("InstanceActionResizePrepPayload", "1.3", data))]
+    return [emit(session, f"instance.resize_prep.{phase}", told) for phase in ("start", "end")]
+
+
+def on(host: str | None) -> str:
+    """Who tells what happens on a host."""
+    return f"nova-compute:{host or ''}"
 
 
 def _publisher(server: Server) -> str:
-    return f"nova-compute:{server.host or ''}"
+    return on(server.host)
+
+
+def _acted(session: Session, server: Server, origin: Origin, fault: Values | None) -> Values:
+    data = _instance(server, origin, _addressed(session, [server]).get(server.id, []))
+    return data | {"fault": fault, "request_id": origin.request_id}
 
 
 def _addressed(session: Session, of: Sequence[Server]) -> dict[str, list[AddressRow]]:
@@ -98,7 +134,7 @@ def _instance(server: Server, origin: Origin, addressed: list[AddressRow]) -> Va
         "os_type": None,
         "architecture": None,
         "availability_zone": server.availability_zone,
-        "flavor": _flavor(server),
+        "flavor": _flavor(server.flavor),
         "image_uuid": server.image_id or "",
         "key_name": server.key_name,
         "kernel_id": "",
@@ -143,8 +179,7 @@ def _addresses(addressed: list[AddressRow]) -> list[Values]:
     ]
 
 
-def _flavor(server: Server) -> Values:
-    flavor = server.flavor
+def _flavor(flavor: FlavorSnapshot) -> Values:
     data = {
         "flavorid": flavor.id,
         "name": flavor.original_name,

@@ -122,7 +122,7 @@ _NOUNS = {
     "os_compute_api:os-availability-zone:detail": ADMIN,
     "os_compute_api:os-migrations:index": MANAGER,
     **_named("os_compute_api:os-migrations", ADMIN, "index:all_projects", "index:host"),
-    **_named("os_compute_api:os-services", ADMIN, "list", "update"),
+    **_named("os_compute_api:os-services", ADMIN, "list", "update", "delete"),
     **_named(
         "os_compute_api:os-hypervisors",
         ADMIN,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from pileus.api import Asks, Values
-from pileus.compute.model import Host
+from pileus.compute.migration_model import OPEN, Migration
+from pileus.compute.model import Host, Server
 from pileus.db import Session, utcnow
-from pileus.errors import Invalid, NotFound
-from pileus.placement import allocations
+from pileus.errors import Conflict, Invalid, NotFound
+from pileus.placement import allocations, providers
 from pileus.values import truth
 
 BINARY = "nova-compute"
@@ -72,3 +73,33 @@ def change(session: Session, host: Host, wanted: Change) -> None:
     if wanted.forced_down is not None:
         host.forced_down = wanted.forced_down
     host.updated_at = utcnow()
+
+
+def delete(session: Session, host: Host, _asks: Asks) -> None:
+    """Take a host out of the cloud, with its provider and its places in aggregates. What it is owed stays owed: its
+    agent, which still belongs to the cloud, makes it anew when it reports next. Call it under the lock of placement.
+
+    Raises:
+        Conflict: it has servers, or moves from or to it have not come to their end.
+    """
+    if _hosts_servers(session, host):
+        raise Conflict(
+            "Unable to delete compute service that is hosting instances. Migrate or delete the instances first."
+        )
+    moves = select(Migration.id).where(
+        Migration.status.in_(OPEN), or_(Migration.source_host == host.name, Migration.dest_host == host.name)
+    )
+    if session.scalar(moves.limit(1)) is not None:
+        raise Conflict(
+            "Unable to delete compute service that has in-progress migrations. Complete the migrations or delete the "
+            "instances first."
+        )
+    provider_id = host.provider_id
+    session.delete(host)
+    session.flush()
+    providers.remove(session, provider_id)
+
+
+def _hosts_servers(session: Session, host: Host) -> bool:
+    there = select(Server.id).where(Server.host == host.name, Server.deleted_at.is_(None)).limit(1)
+    return session.scalar(there) is not None or bool(allocations.held(session, provider_id=host.provider_id))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, delete, insert, select
 
 from pileus.agent.commands import HostReport
-from pileus.db import Session, utcnow
+from pileus.db import Session, new_id, utcnow
 from pileus.db.among import among
 from pileus.errors import NotFound
 from pileus.placement import allocations
@@ -37,9 +36,9 @@ def report(session: Session, hosts: Sequence[HostReport]) -> dict[str, str]:
         The providers' ids by name.
     """
     ids = dict(session.fetch(_IDS, names=[host.name for host in hosts]))
-    new = [host.name for host in hosts if host.name not in ids]
+    new = {host.name: new_id() for host in hosts if host.name not in ids}
     _add(session, new)
-    ids |= {name: _id_of(name) for name in new}
+    ids |= new
     had = _stocks(session, list(ids.values()))
     told = {ids[host.name]: _told(host) for host in hosts}
     changed = {provider_id: stock for provider_id, stock in told.items() if stock != had[provider_id]}
@@ -48,15 +47,17 @@ def report(session: Session, hosts: Sequence[HostReport]) -> dict[str, str]:
     return ids
 
 
-def _id_of(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"pileus/{name}"))
+def remove(session: Session, provider_id: str) -> None:
+    """A provider goes with its inventories and traits; nobody uses anything of it."""
+    session.change(delete(ResourceProvider).where(ResourceProvider.id == provider_id))
 
 
-def _add(session: Session, names: Sequence[str]) -> None:
+def _add(session: Session, ids: Mapping[str, str]) -> None:
+    """Make providers, of these ids by name: never those of one that was removed, whose generations began as well."""
     now = utcnow()
     same = {"generation": 0, "created_at": now, "updated_at": now}
-    if names:
-        session.execute(insert(ResourceProvider), [{"id": _id_of(name), "name": name, **same} for name in names])
+    if ids:
+        session.execute(insert(ResourceProvider), [{"id": id, "name": name, **same} for name, id in ids.items()])
 
 
 def _told(host: HostReport) -> Stock:

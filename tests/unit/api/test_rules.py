@@ -141,6 +141,7 @@ RESTRICTED = [
     ("os-quota-sets:delete", "DELETE", "/os-quota-sets/p", None),
     ("os-services:list", "GET", "/os-services", None),
     ("os-services:update", "PUT", "/os-services/00000000-0000-0000-0000-000000000000", {"status": "enabled"}),
+    ("os-services:delete", "DELETE", "/os-services/00000000-0000-0000-0000-000000000000", None),
     ("os-hypervisors:list", "GET", "/os-hypervisors", None),
     ("os-hypervisors:list-detail", "GET", "/os-hypervisors/detail", None),
     ("os-hypervisors:show", "GET", "/os-hypervisors/00000000-0000-0000-0000-000000000000", None),

@@ -2,6 +2,7 @@
 
 from pileus.compute.actions import (
     boot,
+    confirm,
     delete,
     evacuate,
     image,
@@ -14,6 +15,7 @@ from pileus.compute.actions import (
     rebuild,
     reset,
     resize,
+    revert,
     shelve,
 )
 
@@ -37,8 +39,8 @@ FLOWS = (
     shelve.unshelve,
     resize.resize,
     resize.migrate,
-    resize.confirm_resize,
-    resize.revert_resize,
+    confirm.confirm_resize,
+    revert.revert_resize,
     evacuate.evacuate,
     live_migrate.live_migrate,
 )

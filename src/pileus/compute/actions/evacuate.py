@@ -9,7 +9,7 @@ from __future__ import annotations
 from pileus.agent.commands import TakeOverGuest
 from pileus.api import Requester, Values, changed, since, until
 from pileus.api.schema import BOOLEAN, obj
-from pileus.compute import evacuations, migrations, requested, schemas, servers, spec, views
+from pileus.compute import evacuations, migrations, notifications, requested, schemas, servers, spec, views
 from pileus.compute.action import action
 from pileus.compute.actions.attempts import on_some_host
 from pileus.compute.migration_model import EVACUATION
@@ -66,7 +66,7 @@ def evacuate(
     def place(excluded: list[str]) -> Values:
         back = migrations.unschedule.owed(server_id=server_id, move_id=move_id)
         to = Destination(excluded, host, forced)
-        return op.step("schedule", evacuations.schedule, server_id, move_id, to, op.origin, undo=back)
+        return op.step("schedule", evacuations.schedule, server_id, move_id, to, undo=back)
 
     def use(placed: Values) -> Values:
         gone = spec.discard.owed(server_id=server_id, incarnation=incarnation)
@@ -125,6 +125,8 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     server.admin_pass = None if shared else body.get("adminPass") or requested.new_password()
     move = migrations.begin(session, server, EVACUATION, asks)
     move.dest_host, server.prepared = host, server.next_incarnation
+    api = f"nova-api:{asks.settings.replica_id}"
+    notifications.action(session, server, servers.origin(server, asks), "evacuate", by=api)
     return evacuate.arguments(
         server.id,
         move.id,

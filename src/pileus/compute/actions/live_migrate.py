@@ -18,7 +18,7 @@ from pileus.compute import hosts, live_moves, migrations, notifications, owing, 
 from pileus.compute.action import action
 from pileus.compute.actions.delete import discard_guest
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import LIVE
+from pileus.compute.migration_model import LIVE, OPEN, newest_of
 from pileus.compute.model import Host, Server
 from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
@@ -48,10 +48,11 @@ _BODY = changed(
 def _failed(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:
     """One that left its source, and did not come to its destination by our rows, is in error there: nothing of it is
     discarded, and nothing of it is run on its source again."""
-    for move in migrations.all_open(session, [server.id]):
-        if move.type == LIVE:
-            server.vm_state, server.host, server.incarnation = ERROR, move.dest_host, move.incarnations.dest
-    notifications.action(session, server, origin, "live_migration_rollback.end", error)
+    move = session.scalars(newest_of(server.id)).one()
+    if move.status in OPEN:
+        server.vm_state, server.host, server.incarnation = ERROR, move.dest_host, move.incarnations.dest
+    elif move.source_incarnation is not None:
+        notifications.action(session, server, origin, "live_migration_rollback.end", error)
 
 
 @action(
@@ -98,27 +99,27 @@ def live_migrate(
         undo=migrations.unschedule.owed(server_id=server_id, move_id=move_id),
         ahead=leave,
     )
-    departure = op.ask(leave)
     dest = placed["host"]
-    arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
-    command = live_moves.migrate_guest.owed(
-        server_id=server_id, move_id=move_id, departure=departure, arrival=arrival, timeout_s=timeout_s, force=hold
-    )
-    migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
-    op.step(
-        "bind ports",
-        live_moves.bind_both,
-        server_id,
-        move_id,
-        op.origin,
-        undo=live_moves.unbind.owed(server_id=server_id, request_id=op.origin.request_id),
-        ahead=migrate,
-    )
     try:
-        op.ask(migrate)
-    except CommandError as error:
-        if _still_there(op, server_id, source, dest, guests):
-            raise error
+        departure = op.ask(leave)
+        arrival = op.ask(_awaiting(server_id, dest, source, guests, departure, block))
+        command = live_moves.migrate_guest.owed(
+            server_id=server_id, move_id=move_id, departure=departure, arrival=arrival, timeout_s=timeout_s, force=hold
+        )
+        migrate = Asked("migrate", source, command, deadline_s=(timeout_s or LONGEST_S) + SLACK_S, result=Gone)
+        op.step(
+            "bind ports",
+            live_moves.bind_both,
+            server_id,
+            move_id,
+            op.origin,
+            undo=live_moves.unbind.owed(server_id=server_id, request_id=op.origin.request_id),
+            ahead=migrate,
+        )
+        _go(op, server_id, migrate, dest, guests)
+    except CommandError:
+        op.step("begin rollback", live_moves.roll_back, server_id, op.origin)
+        raise
     op.step("leave source", live_moves.left, forward=True)
     op.step("move server", live_moves.go, server_id, move_id, op.origin)
     _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
@@ -140,6 +141,16 @@ def _awaiting(
     )
     gone = spec.discard.owed(server_id=server_id, incarnation=guests.dest, stash=False)
     return Asked("prepare destination", dest, command, undo=gone, deadline_s=COPY_S, result=Arrival)
+
+
+def _go(op: Operation, server_id: str, migrate: Asked, dest: str, guests: Incarnations) -> None:
+    """Have the guest go over; raises CommandError: it is on its source still."""
+    source = str(migrate.host)
+    try:
+        op.ask(migrate)
+    except CommandError as error:
+        if _still_there(op, server_id, source, dest, guests):
+            raise error
 
 
 def _still_there(op: Operation, server_id: str, source: str, dest: str, guests: Incarnations) -> bool:

@@ -17,7 +17,7 @@ from pileus.operations import Asked, CommandError, Operation
 from pileus.operations.steps import Diverged
 
 
-class Trip(msgspec.Struct):
+class ColdMove(msgspec.Struct):
     """A move that is under way: what it does on each host that it tries; see `resize`.
 
     Attributes:

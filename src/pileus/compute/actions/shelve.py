@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pileus.agent.commands import PowerState, SnapshotGuest, StartGuest, StopGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import NAME, nullable, obj
-from pileus.compute import hosts, owing, requested, scheduler, servers, spec, zones
+from pileus.compute import hosts, notifications, owing, requested, scheduler, servers, spec, zones
 from pileus.compute.action import NOTHING, action
 from pileus.compute.actions import image
 from pileus.compute.actions.building import Way, build_on_some_host
@@ -76,7 +76,17 @@ def shelve(
         if not runs:
             stopped = op.command("power off", host, off, deadline_s=timeout_s + SLACK_S)
         # The image is the server's from now on.
-        op.step("record state", shelved, server_id, image_id, stopped, then=OFFLOADING, forward=True, last=not offload)
+        op.step(
+            "record state",
+            shelved,
+            server_id,
+            image_id,
+            stopped,
+            op.origin,
+            then=OFFLOADING,
+            forward=True,
+            last=not offload,
+        )
     except CommandError:
         if runs:
             with suppress(CommandError):  # why it was not shelved is what its owner is told
@@ -96,6 +106,7 @@ def _shelve(session: Session, server: Server, body: object, asks: Requester) -> 
     """
     made = image.prepared_for(session, server, asks, {}, name=f"{server.name}-shelved", owner=server.project_id)
     settings = asks.settings
+    notifications.action(session, server, servers.origin(server, asks), "shelve.start")
     return shelve.arguments(
         server.id,
         image_id=made.id,
@@ -116,7 +127,7 @@ def forget_image(session: Session, image_id: str) -> None:
     snapshots.forget(session, [image_id])
 
 
-def shelved(session: Session, server_id: str, image_id: str, stopped: Values) -> None:
+def shelved(session: Session, server_id: str, image_id: str, stopped: Values, origin: Origin) -> Values:
     """The server can come back from the image.
 
     Raises:
@@ -126,8 +137,10 @@ def shelved(session: Session, server_id: str, image_id: str, stopped: Values) ->
     with shelve.arriving(session, server_id, stopped) as server:
         former, server.shelved_image_id = server.shelved_image_id, image_id
         server.shelved_at = in_seconds(0)
+        told = notifications.step(session, server, origin, "shelve.end")
     if former:  # it was mended, after a failed delete, or by hand
         snapshots.forget(session, [former])
+    return told
 
 
 # --- leave the host -------------------------------------------------------------------------------------------------
@@ -147,12 +160,12 @@ def shelve_offload(op: Operation, server_id: str) -> None:
 
 
 def _leave(op: Operation, server_id: str) -> None:
-    place = op.step("find host", find_host, server_id)
+    place = op.step("find host", find_host, server_id, op.origin)
     left_behind = discard_guest(op, server_id, place["host"], place.get("incarnation", 0), condemned=True)
-    op.step("leave host", leave, server_id, left_behind, op.origin, last=True)
+    op.step("leave host", leave, server_id, place["host"], left_behind, op.origin, last=True)
 
 
-def find_host(session: Session, server_id: str) -> Values:
+def find_host(session: Session, server_id: str, origin: Origin) -> Values:
     """The host that the server is on, and its guest's incarnation.
 
     Raises:
@@ -160,18 +173,21 @@ def find_host(session: Session, server_id: str) -> Values:
     """
     server = session.get_one(Server, server_id)
     snapshots.require(session, server.shelved_image_id or "")
-    return {"host": server.host, "incarnation": server.incarnation}
+    found = {"host": server.host, "incarnation": server.incarnation}
+    return notifications.step(session, server, origin, "shelve_offload.start", found)
 
 
-def leave(session: Session, server_id: str, left_behind: LeftBehind | None, origin: Origin) -> None:
+def leave(session: Session, server_id: str, host: str, left_behind: LeftBehind | None, origin: Origin) -> Values:
     """The claim and the binding of its ports go; a host that did not give the guest up is owed the discarding."""
     scheduler.release(session, server_id)
     with shelve_offload.arriving(session, server_id, {"power_state": PowerState.SHUTDOWN}) as server:
         server.host = server.news = server.shelved_at = None
+        told = notifications.step(session, server, origin, "shelve_offload.end", by=notifications.on(host))
     server_ports.unbind_all(session, server_id, origin.request_id)
     if left_behind:
         host, discard = left_behind
         debts.owe(session, host, server_id, discard, origin.request_id)
+    return told
 
 
 def overdue(session: Session, after_s: float) -> list[str]:
@@ -223,7 +239,7 @@ def unshelve(
             shows=(UNSHELVING, UNSHELVING, SPAWNING),
         )
         done = build_on_some_host(op, server_id, way)
-    op.step("record state", unshelved, server_id, done, image is not None, last=True)
+    op.step("record state", unshelved, server_id, done, image is not None, op.origin, last=True)
 
 
 @unshelve.prepared
@@ -246,6 +262,8 @@ def _unshelve(session: Session, server: Server, body: Values | None, asks: Reque
             f'Specifying an availability zone or a host when unshelving server "{server.id}" with status '
             f'"{server.vm_state}" is not supported. The server status must be SHELVED_OFFLOADED.'
         )
+    else:
+        notifications.action(session, server, servers.origin(server, asks), "unshelve.start")
     return unshelve.arguments(
         server.id,
         image=source,
@@ -271,7 +289,8 @@ def _choose(session: Session, server: Server, where: Values, asks: Requester) ->
 
 def bind_ports(session: Session, server_id: str, host: str, origin: Origin) -> Values:
     """The network learns where the server's ports are now."""
-    return {"ports": server_ports.bind_all(session, server_id, host, origin.request_id)}
+    bound = {"ports": server_ports.bind_all(session, server_id, host, origin.request_id)}
+    return notifications.step(session, session.get_one(Server, server_id), origin, "unshelve.start", bound)
 
 
 @recorded("unbind ports")
@@ -280,11 +299,13 @@ def unbind_ports(session: Session, server_id: str) -> None:
     server_ports.unbind_all(session, server_id)
 
 
-def unshelved(session: Session, server_id: str, done: Values, built: bool) -> None:
+def unshelved(session: Session, server_id: str, done: Values, built: bool, origin: Origin) -> Values:
     """The guest runs; the image has done its work."""
     with unshelve.arriving(session, server_id, done) as server:
         image_id, server.shelved_image_id, server.shelved_at = server.shelved_image_id, None, None
         if built:
             server.launched_at = utcnow()
         server_ports.set_up(session, [server.id], True)
+        told = notifications.step(session, server, origin, "unshelve.end")
     snapshots.forget(session, [image_id] if image_id else [])
+    return told

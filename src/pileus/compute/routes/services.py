@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, false, true
 
 from pileus.api import Context, Requester, Resource, Schema, Values, since
 from pileus.api.fields import micros
+from pileus.api.filters import Column
 from pileus.api.schema import BOOLEAN, obj
 from pileus.compute import services
 from pileus.compute.model import Host
@@ -47,8 +48,16 @@ def view(ctx: Context, host: Host) -> Values:
     return shown | ({"forced_down": host.forced_down} if ctx.at_least("2.11") else {})
 
 
-def _check_id(_ctx: Context, service_id: str) -> None:
-    require_uuid(service_id)
+def _key(asks: Requester) -> Column:
+    """A service's id is a UUID from 2.53 on; before, it had a number."""
+    return Host.service_id if asks.at_least("2.53") else Host.id
+
+
+def _check_id(ctx: Context, service_id: str) -> None:
+    if ctx.at_least("2.53"):
+        require_uuid(service_id)
+    elif not (service_id.isascii() and service_id.isdigit()):
+        raise Invalid("id must be an integer")
 
 
 def _host(_asks: Requester, values: Sequence[str]) -> ColumnElement[bool]:
@@ -67,7 +76,7 @@ SERVICES = Resource(
     rule="os_compute_api:os-services:{verb}",
     verbs={"index": "os_compute_api:os-services:list"},
     title="Service",
-    key=Host.service_id,
+    key=_key,
     view=view,
     filters={"host": _host, "binary": _binary},
     sortable={"id": Host.id},
@@ -77,6 +86,7 @@ SERVICES = Resource(
 SERVICES.index(query=LIST)
 # The service's row is locked before the verb is called, and placement comes before hosts (operations/model.py).
 SERVICES.update(body=UPDATE, since="2.53", deferred=False, before=_check_id, lock=LOCK)(services.update)
+SERVICES.delete(deferred=False, before=_check_id, lock=LOCK)(services.delete)
 routes = SERVICES.routes
 
 

@@ -101,7 +101,8 @@ class Board:
     def is_current(self, count: int, total: int) -> bool:
         """Whether nothing changed, by the number of providers and the sum of their generations.
 
-        Generations only grow, and UNKNOWN is less than any: with a sum that is the same each of them is.
+        Generations only grow, and UNKNOWN is less than any: with a sum that is the same each of them is, unless
+        another provider has taken the place of one (`boards.current`).
         """
         return len(self) == count and int(self._generation.sum()) == total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Pool
@@ -19,6 +20,8 @@ class _Remembered:
 
     def __init__(self) -> None:
         self.board, self.turn = Board(), threading.Lock()
+        self.newest: datetime | None = None
+        """When the newest provider was made; another may have taken the place of one that is gone."""
 
 
 _remembered: WeakKeyDictionary[Pool, _Remembered] = WeakKeyDictionary()
@@ -37,9 +40,9 @@ def current(session: Session, hinted: Collection[str]) -> Iterator[tuple[Board, 
     """
     mine, touched = _of(session), Touched()
     with mine.turn:
-        count, total = hosts.summed(session)
-        if not mine.board.is_current(count, total):
-            mine.board = _followed(session, mine.board, touched)
+        count, total, newest = hosts.summed(session)
+        if newest != mine.newest or not mine.board.is_current(count, total):
+            mine.board, mine.newest = _followed(session, mine.board, touched), newest
         board = mine.board
         session.after_commit(lambda: _settle(mine, board, touched))
         board.begin(hosts.silent(session), hosts.building(session), hosts.placed(session, hinted))

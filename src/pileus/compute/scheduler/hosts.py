@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -56,7 +57,9 @@ def _both(query: Select[*tuple[Any, ...]], provider_id: ColumnElement[str] | Map
     return query, query.where(among(provider_id, "ids"))
 
 
-_SUM = select(func.count(), func.coalesce(func.sum(ResourceProvider.generation), 0))
+_SUM = select(
+    func.count(), func.coalesce(func.sum(ResourceProvider.generation), 0), func.max(ResourceProvider.created_at)
+)
 _GENERATIONS = select(ResourceProvider.id, ResourceProvider.generation)
 _HOSTS = _both(
     select(
@@ -98,10 +101,10 @@ _PLACED = select(Server.project_id, Server.id, Server.host, Server.deleted_at).w
 )
 
 
-def summed(session: Session) -> tuple[int, int]:
-    """How many providers there are, and the sum of their generations."""
-    [(count, total)] = session.fetch(_SUM)
-    return int(count), int(total)
+def summed(session: Session) -> tuple[int, int, datetime | None]:
+    """How many providers there are, the sum of their generations, and when the newest was made."""
+    [(count, total, newest)] = session.fetch(_SUM)
+    return int(count), int(total), newest
 
 
 def generations(session: Session) -> Sequence[tuple[str, int]]:

@@ -21,6 +21,7 @@ from pileus.agent.commands import (
     Envelope,
     GuestSpec,
     MovingDisk,
+    Peer,
     PrepareGuest,
     ReceiveGuest,
     TakeOverGuest,
@@ -43,7 +44,7 @@ BROUGHT = b"as the source has it"
 class Elsewhere:
     """Other hosts' agents, which hand files over."""
 
-    def fetch(self, host: str, address: str, server_id: str, name: str, into: Path, *_: Any) -> None:
+    def fetch(self, peer: Peer, server_id: str, name: str, into: Path, *_: Any) -> None:
         if name == "disk":
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(into), "1G"], check=True)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pileus.api import Requester
 from pileus.compute.action import Action
-from pileus.compute.actions import resize
+from pileus.compute.actions import confirm, resize, revert
 from pileus.compute.actions.evacuate import evacuate
 from pileus.compute.actions.shelve import shelve, shelve_offload
 from pileus.compute.model import Host, Server
@@ -44,7 +44,7 @@ class FlowWorld:
             self._attach()
         if vm_state in (SHELVED, SHELVED_OFFLOADED):
             self._shelve(vm_state)
-        if flow in (resize.confirm_resize, resize.revert_resize):
+        if flow in (confirm.confirm_resize, revert.revert_resize):
             self._move()
         with self.serving.db.write() as session:
             self.image_id = session.get_one(Server, self.server_id).image_id

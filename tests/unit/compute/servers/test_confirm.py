@@ -9,7 +9,7 @@ from pileus import clock
 from pileus.agent.commands import AgentReport, DiscardGuest, DropStash, Failure, GuestReport, RestoreGuest
 from pileus.clock import utcnow
 from pileus.compute import hosts
-from pileus.compute.actions.resize import confirm_due
+from pileus.compute.actions.confirm import confirm_due
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import UnknownGuest
 from pileus.operations import debts

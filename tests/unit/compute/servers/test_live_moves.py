@@ -39,7 +39,8 @@ def test_a_server_is_migrated_as_it_runs(world: LiveWorld) -> None:
         told = [row.event_type for row in session.scalars(select(Notification).order_by(Notification.id))]
     assert [name for name in told if "live" in name] == [
         "instance.live_migration_pre.start", "instance.live_migration_pre.end",
-        "instance.live_migration_post.start", "instance.live_migration_post.end",
+        "instance.live_migration_post.start", "instance.live_migration_post_dest.start",
+        "instance.live_migration_post_dest.end", "instance.live_migration_post.end",
     ]  # fmt: skip
 
 

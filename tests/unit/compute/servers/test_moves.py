@@ -101,6 +101,8 @@ def test_who_listens_is_told(world: World) -> None:
     there, here = f"nova-compute:{world.other}", f"nova-compute:{world.source}"
     world.resize()
     assert told() == [
+        ("resize_prep.start", "INFO", there),
+        ("resize_prep.end", "INFO", there),
         ("resize.start", "INFO", here),
         ("resize.end", "INFO", here),
         ("resize_finish.start", "INFO", there),
@@ -114,7 +116,9 @@ def test_who_listens_is_told(world: World) -> None:
     assert told() == [("resize_confirm.start", "INFO", there), ("resize_confirm.end", "INFO", there)]
     world.refuse(StashGuest)
     world.resize("c1")
-    assert [event for event, _, _ in told()] == ["resize.start", "resize.error"]
+    assert [event for event, _, _ in told()] == [
+        "resize_prep.start", "resize_prep.end", "resize.start", "resize.error"
+    ]  # fmt: skip
 
 
 def test_each_host_is_told_of_the_other(world: World) -> None:
