@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from pileus.agent.commands import PowerState
-from pileus.compute import hosts
+from pileus.compute import hosts, services
 from pileus.compute.migration_model import COMPLETED, FINISHED, OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Session, new_id, utcnow
@@ -23,6 +23,8 @@ from tests.unit.compute.world import World, host_report, report_of
 from tests.unit.nouns import Nouns
 
 GONE = "gone"
+NOBODY: Any = None
+"""It is not looked at who asks."""
 
 
 @pytest.fixture
@@ -164,3 +166,13 @@ def test_nobody_else_may(nouns: Nouns, admin: Client, path: str) -> None:
             answer = nouns.compute(name)("DELETE", key)
             assert answer.status_code == 403 and "os-services:delete" in answer.json["forbidden"]["message"]
     assert len(admin.ok("GET", "/os-services")["services"]) == 3
+
+
+def test_the_scheduler_does_not_take_the_next_of_its_name_for_it(world: World) -> None:
+    """The generation of its provider is the one that the other had."""
+    world.report(host_report("h1", 1))
+    first, second = world.servers(2, specs={"trait:CUSTOM_FAST": "required"})
+    assert world.place(first) == [None] and world.generation("h1") == 1
+    world.another().write(lambda session: services.delete(session, session.get_one(Host, "h1"), NOBODY))
+    world.report(host_report("h1", 1, traits=("CUSTOM_FAST",)))
+    assert world.generation("h1") == 1 and world.place(second) == ["h1"]

@@ -137,21 +137,6 @@ def test_hosts_that_come_and_go(world: World) -> None:
     assert [world.boot(), world.boot()] == ["h3", None] and world.errors[0].count("CoreFilter") == 1
 
 
-def test_a_host_that_takes_the_place_of_one_that_is_gone(world: World) -> None:
-    """Of the same name, and its generation is the one that the other had."""
-    world.report(host_report("h1", 1))
-    first, second = world.servers(2, specs={"trait:CUSTOM_FAST": "required"})
-    assert world.place(first) == [None] and world.generation("h1") == 1
-
-    def remove(session: Session) -> None:
-        session.execute(update(Host).values(forced_down=True))
-        services.delete(session, session.get_one(Host, "h1"), NOBODY)
-
-    world.another().write(remove)
-    world.report(host_report("h1", 1, traits=("CUSTOM_FAST",)))
-    assert world.generation("h1") == 1 and world.place(second) == ["h1"]
-
-
 @pytest.mark.parametrize(
     "cannot_be", [{"allocation_ratio": 1e308}, {"reserved": -(2**62)}, {"max_unit": 2**62}], ids=str
 )
