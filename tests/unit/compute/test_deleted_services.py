@@ -145,9 +145,7 @@ def test_a_host_that_answers_is_made_anew_by_its_next_report(nouns: Nouns, admin
     assert after["id"] != before["id"] and after["state"] == "up"
 
 
-def test_a_report_amid_its_deletion_makes_it_anew(
-    nouns: Nouns, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_amid_its_deletion_makes_it_anew(nouns: Nouns, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL shows each statement what is committed by then; here one transaction plays both."""
     told = providers.report
 
