@@ -217,7 +217,8 @@ class TlsPeers:
             raise
         if (found := certificates.peer(shown.getpeercert())) != who:
             shown.close()
-            raise CommandFailed("peer", f"who answers for host {peer.host} is {found}")
+            log.warning("who answers for host %s is %s", peer.host, found)
+            raise CommandFailed("peer", f"who answers for host {peer.host} is another: the agent's log here says who")
         if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), peer.keys):
             shown.close()
             raise CommandFailed("peer", f"who answers for host {peer.host} is a machine that had its name before")
