@@ -8,6 +8,9 @@ import stat
 from pathlib import Path
 from typing import IO
 
+MOST_NOTE = 4096
+"""Bytes of a note (`read_note`)."""
+
 
 def write_private(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a file that only its owner can read, whole or not at all.
@@ -35,6 +38,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
 
     Args:
         flags: as of os.open; neither the file nor its folder is a link that is followed, nor has the file other names.
+            One that is made is its owner's alone.
 
     Raises:
         OSError: it is not there, it is a link, has another name, or is no regular file.
@@ -42,7 +46,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         # Who opens a pipe would wait for its other end.
-        descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
     finally:
         os.close(folder)
     found = os.fstat(descriptor)
@@ -50,6 +54,19 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return descriptor
+
+
+def read_note(path: Path) -> str:
+    """The text of a small file in a folder that others may write to.
+
+    Raises:
+        OSError: as `open_regular`, or it is too long for a note. ValueError: it is no text.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        text = file.read(MOST_NOTE + 1)
+    if len(text) > MOST_NOTE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return text.decode()
 
 
 def write_all(file: IO[bytes], chunk: bytes) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from pileus import clock
 from pileus.addresses import reached_at
 from pileus.agent.account import Account
-from pileus.agent.commands import GuestEvent
+from pileus.agent.commands import GuestEvent, State
 from pileus.agent.doors import open_tls, open_unix
 from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
@@ -100,7 +100,7 @@ def run(settings: AgentSettings, progress: Callable[[str], None]) -> None:
     network.start(service.listen)
     progress(f"hypervisor: {kind}")
 
-    def changed(host: str, server_id: str, power_state: int) -> None:
+    def changed(host: str, server_id: str, power_state: State) -> None:
         journal.report(GuestEvent(server_id=server_id, host=host, power_state=power_state, at=clock.time()))
 
     try:

@@ -31,6 +31,7 @@ from pileus.agent.timeline import Timeline
 from pileus.certificates import AGENT, Identity, is_of, key_shown
 from pileus.files import open_regular, require_room
 from pileus.logs import printable
+from pileus.sockets import ended_after
 
 log = logging.getLogger(__name__)
 MOST_ANSWER = max(PIECE, 48 * MOST_EXTENTS)
@@ -39,7 +40,9 @@ MOST_HEAD = 1024
 MOST_REFUSED, REFUSED_CHARS = 64 * 1024, 300
 """Of a refusal: bytes that are read, and characters that are told on."""
 ANSWER_S, AGAIN_S = 30.0, 0.5
-"""For one answer; before a lost connection is made again."""
+"""For anything of an answer; before a lost connection is made again."""
+WHOLE_S = 300.0
+"""For all of one answer, also where a link is slow: a peer could have this host wait for ever by a byte at a time."""
 _ADVICE = "see that its agent runs, and that this host gets through to it; the agent's log here says more"
 
 
@@ -196,6 +199,7 @@ class TlsPeers:
     def _connection(self, peer: Peer) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("agent", timeout=ANSWER_S)
         connection.sock = self._shown(peer)
+        connection.auto_open = 0  # to nobody else, in the clear, if the peer ends this one
         return connection
 
     def _shown(self, peer: Peer) -> ssl.SSLSocket:
@@ -213,7 +217,8 @@ class TlsPeers:
             raise
         if (found := certificates.peer(shown.getpeercert())) != who:
             shown.close()
-            raise CommandFailed("peer", f"who answers for host {peer.host} is {found}")
+            log.warning("who answers for host %s is %s", peer.host, found)
+            raise CommandFailed("peer", f"who answers for host {peer.host} is another: the agent's log here says who")
         if not is_of(key_shown(shown.getpeercert(True) or b"").decode(), peer.keys):
             shown.close()
             raise CommandFailed("peer", f"who answers for host {peer.host} is a machine that had its name before")
@@ -239,6 +244,12 @@ def _opened(into: Path) -> io.FileIO:
 
 
 def _ask(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
+    """What a peer answers; who takes too long is hung up on, so that it may be the beginning of that."""
+    with ended_after(WHOLE_S, connection.sock):
+        return _asked(connection, path, query)
+
+
+def _asked(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
     connection.request("GET", f"{path}?{urlencode(query)}")
     response = connection.getresponse()
     if response.status == 409:

@@ -145,7 +145,7 @@ def _instance(server: Server, origin: Origin, addressed: list[AddressRow]) -> Va
         "deleted_at": None,
         "updated_at": seconds(server.updated_at),
         "state": server.vm_state,
-        "power_state": POWER_STATES[server.power_state],
+        "power_state": POWER_STATES.get(server.power_state, "pending"),
         "task_state": None,
         "progress": 0,
         "ip_addresses": _addresses(addressed),

@@ -37,7 +37,8 @@ def one_in_progress(session: Session, server_id: str, number: str) -> Migration:
 
 
 def abort(session: Session, server: Server, number: str, asks: Requester) -> None:
-    """End a live migration: its hosts are owed what ends it. Before 2.65 only one whose guest moves.
+    """End a live migration: its hosts are owed what ends it. Before 2.65 only one whose guest moves. Of one that is to
+    end already nothing is done.
 
     Args:
         server: whose it is, locked.
@@ -52,6 +53,8 @@ def abort(session: Session, server: Server, number: str, asks: Requester) -> Non
     if move is None:
         raise NotFound(_missing(server, number))
     _require_status(move, verb, (QUEUED, PREPARING, RUNNING) if asks.at_least("2.65") else (RUNNING,))
+    if move.aborting:
+        return
     origin = _journaled(session, server, "live_migration_cancel", "live_migration_abort", asks)
     live_moves.abort(session, move, origin.request_id)
 
@@ -66,14 +69,15 @@ def force_complete(session: Session, server: Server, number: str, asks: Requeste
         What its source is to be told.
 
     Raises:
-        Invalid: there is no such migration, or its status forbids it. Conflict: as `abort`; the server is held already.
+        Invalid: there is no such migration, its status forbids it, or it is to end. Conflict: as `abort`; the server is
+        held already.
     """
     verb = "force_complete"
     _require_migrating(session, server, verb, frozenset({states.ACTIVE}), asks)
     move = _find(session, server.id, number, lock=True)
     if move is None:
         raise Invalid(_missing(server, number))
-    _require_status(move, verb, (RUNNING,))
+    _require_status(move, verb, () if move.aborting else (RUNNING,))
     _journaled(session, server, "live_migration_force_complete", "live_migration_force_complete", asks)
     return {"host": move.source_host, "server_id": server.id, "incarnation": move.source_incarnation}
 
@@ -89,8 +93,9 @@ def _require_migrating(session: Session, server: Server, verb: str, when: frozen
 
 def _require_status(move: Migration, verb: str, when: Collection[str]) -> None:
     if move.type != LIVE or move.status not in when:
+        status = "being cancelled" if move.aborting else move.status
         raise Invalid(
-            f"Migration {move.id} state of instance {move.server_id} is {move.status}. Cannot "
+            f"Migration {move.id} state of instance {move.server_id} is {status}. Cannot "
             f"{verb.replace('_', ' ')} while the migration is in this state."
         )
 

@@ -175,13 +175,17 @@ def add_fault(session: Session, server: Server, message: str) -> None:
     session.add(ServerFault(server_id=server.id, code=500, message=shown, details=message, created_at=utcnow()))
 
 
-def set_state(server: Server, vm_state: str, power_state: int | None = None) -> None:
-    """Move a server to another vm_state; only flows do this, by what their transitions say."""
+def set_state(server: Server, vm_state: str, power_state: object = None) -> None:
+    """Move a server to another vm_state; only flows do this, by what their transitions say.
+
+    Args:
+        power_state: as its host says; what is none changes nothing.
+    """
     server.vm_state = vm_state
     server.touch()
     if vm_state in (states.ERROR, states.DELETED):
         server.admin_pass = None  # no guest will be built with it
-    if power_state is not None:
+    if type(power_state) is int and power_state in states.POWER_STATES:
         server.power_state = power_state
 
 

@@ -7,10 +7,11 @@ Sources: api guide compute, Server concepts; api-ref compute, each action's prec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import msgspec
 
-from pileus.agent.commands import PowerState
+from pileus.agent.commands import PowerState, State
 from pileus.errors import Conflict
 
 BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED = "building", "active", "stopped", "paused", "suspended"
@@ -18,6 +19,8 @@ RESIZED, ERROR, DELETED = "resized", "error", "deleted"
 SHELVED, SHELVED_OFFLOADED = "shelved", "shelved_offloaded"
 ANY = frozenset({BUILDING, ACTIVE, STOPPED, PAUSED, SUSPENDED, RESIZED, ERROR, SHELVED, SHELVED_OFFLOADED})
 
+POWER_STATES = frozenset(get_args(State))
+"""What a host may say of a guest."""
 SETTLED = frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED})
 """States in which an owner may change a server's metadata and tags."""
 TOLD = SETTLED | {RESIZED}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import delete, select
@@ -190,6 +191,15 @@ def of_host(session: Session, host: str) -> Agent | None:
     """The agent that speaks for a host."""
     rows = session.scalars(select(Agent).where((Agent.hosts == host) | Agent.hosts.contains("*")))
     return next((one for one in rows if owns(one.hosts, host)), None)
+
+
+def named(session: Session, words: Collection[str]) -> set[str]:
+    """Those of some words that are an agent's name, or that of a host of its own."""
+    if not words:
+        return set()
+    there = Agent.name.in_(words) | Agent.hosts.in_(words) | Agent.hosts.contains("*")
+    rows = session.execute(select(Agent.name, Agent.hosts).where(there)).all()
+    return {word for word in words if any(word == name or owns(hosts, word) for name, hosts in rows)}
 
 
 def keys_of_host(session: Session, host: str) -> tuple[str, ...]:

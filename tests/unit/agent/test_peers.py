@@ -6,10 +6,15 @@ import errno
 import http.client
 import io
 import os
+import socket
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pileus.agent import peers as module
@@ -54,6 +59,70 @@ def test_a_lost_connection_is_made_again(
 
     monkeypatch.setattr(module, "_ask", ask)
     assert fetch().read_bytes() == source.disk.read_bytes() and not left
+
+
+def test_a_piece_that_is_cut_off_is_gone_on_with(
+    source: Source, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    real, left = module._asked, [1, 1]
+
+    def asked(connection: http.client.HTTPConnection, path: str, query: dict[str, str]) -> bytes:
+        said = real(connection, path, query)
+        if not left:
+            return said
+        left.pop()
+        connection.close()
+        return said[: len(said) // 2]
+
+    monkeypatch.setattr(module, "_asked", asked)
+    assert fetch().read_bytes() == source.disk.read_bytes() and not left
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 409 Conflict\r\nContent-Length: 4000000\r\n\r\n", b"x"),
+    ],
+)
+def test_a_peer_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes) -> None:
+    """The source of a live migration would wait for ever for a destination that was taken over."""
+    monkeypatch.setattr(module, "WHOLE_S", 0.2)
+    here, there = socket.socketpair()
+    here.settimeout(60)
+    connection, said = http.client.HTTPConnection("agent"), list[bytes | Exception]()
+    connection.sock = here
+
+    def drip() -> None:
+        with suppress(OSError):
+            there.sendall(head)
+            while True:
+                there.sendall(drop)
+                time.sleep(0.01)
+
+    def ask() -> None:
+        try:
+            said.append(module._ask(connection, "/gone", {"server_id": SERVER}))
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            said.append(error)
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (drip, ask)]
+    for one in threads:
+        one.start()
+    threads[1].join(60)
+    assert said and (isinstance(said[0], Exception) or len(said[0]) < 4_000_000)
+    there.close()
+    connection.close()
+
+
+def test_a_peer_that_ends_its_connection_is_asked_on_no_other(tmp_path: Path, cloud: Cloud, source: Source) -> None:
+    connection = peers(tmp_path, cloud)._connection(source.peer)
+    connection.close()
+    with pytest.raises(http.client.NotConnected):
+        module._ask(connection, "/gone", {"server_id": SERVER})
 
 
 def test_a_full_disk_is_told_at_once(

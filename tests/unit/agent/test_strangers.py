@@ -32,10 +32,13 @@ def test_nobody_else_gets_it(source: Source, fetch: Callable[..., Path]) -> None
         fetch(file="../papers/papers.json")
 
 
-def test_who_answers_must_be_the_host_that_is_meant(source: Source, fetch: Callable[..., Path]) -> None:
-    with pytest.raises(CommandFailed, match="who answers"):
+def test_who_answers_must_be_the_host_that_is_meant(
+    source: Source, fetch: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CommandFailed, match="who answers for host another is another") as failed:
         fetch(of="another")
-    assert source.asked == []
+    assert source.asked == [] and "source" not in failed.value.message and CLOUD not in failed.value.message
+    assert "'source'" in caplog.text, "it is for the operator to read"
 
 
 def test_another_host_may_ask_for_nothing_but_disks(source: Source, cloud: Cloud, tmp_path: Path) -> None:

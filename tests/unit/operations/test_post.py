@@ -343,13 +343,17 @@ def test_the_most_that_a_host_may_say_is_understood(post: Post, ears: Ears) -> N
 def test_a_guest_that_is_not_understood_does_not_keep_the_others(
     post: Post, ears: Ears, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strange = [{"server_id": "\x1b[2J", "power_state": 1}, {"server_id": "s", "power_state": 101}, 5]
+    strange = [
+        {"server_id": "\x1b[2J", "power_state": 1},
+        *({"server_id": "s", "power_state": n} for n in (2, True)),
+        5,
+    ]
     guests = [{"server_id": "s1", "power_state": 1}, *strange, {"server_id": "s2", "power_state": None}]
     Link(post, ears).greeted(said(told("h", guests=guests), {"name": "no host"}), ASKED)
     [host] = ears.heard[0].hosts
     assert [guest.server_id for guest in host.guests] == ["s1", "s2"]
     [line] = caplog.messages
-    assert "4 hosts or guests are not understood" in line and len(line) < 1000, "however many there are"
+    assert "5 hosts or guests are not understood" in line and len(line) < 1000, "however many there are"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,7 @@ Count = Annotated[int, Meta(ge=0, le=2**62)]
 Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """Of a resource class (api-ref placement)."""
 Unit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-State = Annotated[int, Meta(ge=0, le=100)]
+State = Literal[0, 1, 3, 4, 6, 7]
 """A PowerState."""
 
 
@@ -49,9 +49,9 @@ class Peer(NamedTuple):
 class PowerState:
     """Nova's power states (api-ref compute, OS-EXT-STS:power_state)."""
 
-    NOSTATE = 0
-    RUNNING = 1
-    PAUSED = 3
-    SHUTDOWN = 4
-    CRASHED = 6
-    SUSPENDED = 7
+    NOSTATE: Final = 0
+    RUNNING: Final = 1
+    PAUSED: Final = 3
+    SHUTDOWN: Final = 4
+    CRASHED: Final = 6
+    SUSPENDED: Final = 7

@@ -28,6 +28,7 @@ from pileus.agent.commands import (
     SnapshotGuest,
     StartGuest,
     StashGuest,
+    State,
     StayGuest,
     StopGuest,
     SuspendGuest,
@@ -39,7 +40,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.timeline import Timeline
 from pileus.values import TRUE
 
-GuestListener = Callable[[str, str, int], None]
+GuestListener = Callable[[str, str, State], None]
 """Called with host, server id and power state when a guest changes state outside of a command."""
 Result = dict[str, Any] | None
 """Of a command, as its struct says; None where that is {}."""

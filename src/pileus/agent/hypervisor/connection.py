@@ -13,7 +13,7 @@ from typing import Any
 
 import libvirt
 
-from pileus.agent.commands import PowerState
+from pileus.agent.commands import PowerState, State
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.libvirtd import Libvirtd
 
@@ -24,7 +24,7 @@ _WAITED_FOR = (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, libvirt.VIR_DOMAIN_EV
 """Events that are no news of a power state, but ends of what commands wait for."""
 _PATH = re.compile(r"(?<![\w/])/[\w.+-]+(/[\w.+-]*)+")
 
-_POWER_STATES = {
+_POWER_STATES: dict[int, State] = {
     libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
     libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
@@ -38,7 +38,7 @@ _POWER_STATES = {
 _CRASHES = (libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED)
 
 
-def power_state(state: int, reason: int) -> int:
+def power_state(state: int, reason: int) -> State:
     """PowerState of a domain's state and reason (virDomainGetState)."""
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in _CRASHES:
         return PowerState.CRASHED

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pileus.agent import configdrive
 from pileus.agent.account import Account
-from pileus.agent.commands import GuestPort, GuestSpec, PowerState
+from pileus.agent.commands import GuestPort, GuestSpec, PowerState, State
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor import domain
 from pileus.agent.hypervisor.base import GuestListener
@@ -105,7 +105,7 @@ class Guests:
             raise CommandFailed("no-such-guest", "the server is not on this host")
         return found
 
-    def _power(self, server_id: str) -> int | None:
+    def _power(self, server_id: str) -> State | None:
         found = self._find(server_id)
         state = unless_gone(found.state) if found else None
         return power_state(*state[:2]) if state else None
@@ -329,7 +329,7 @@ class Guests:
         with said_by_libvirt():
             self._watch.seen(server_id, self._power(server_id))
 
-    def _tell(self, server_id: str, state: int) -> None:
+    def _tell(self, server_id: str, state: State) -> None:
         if self._listener:
             self._listener(self._host, server_id, state)
 

@@ -18,6 +18,7 @@ from pileus.agent.commands import (
     GuestSpec,
     HostReport,
     PowerState,
+    State,
     UpdateInstanceData,
 )
 from pileus.agent.errors import CommandFailed
@@ -257,7 +258,7 @@ def _password_refused(server_id: str, code: int) -> CommandFailed:
     return CommandFailed("hypervisor", "the server's guest agent did not change the password")
 
 
-def _states(connection: Any) -> dict[str, int]:
+def _states(connection: Any) -> dict[str, State]:
     """Power states of all guests, in one call."""
     wanted = libvirt.VIR_DOMAIN_STATS_STATE
     return {

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pileus.agent.commands import State
+
 
 class Watch:
     """Remembers the power state each guest is known to have, and tells of others.
@@ -20,11 +22,11 @@ class Watch:
         again: asked to look at a guest again.
     """
 
-    def __init__(self, tell: Callable[[str, int], None], again: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str, State], None], again: Callable[[str], None]) -> None:
         self._tell = tell
         self._again = again
         self._lock = threading.Lock()
-        self._known: dict[str, int] = {}
+        self._known: dict[str, State] = {}
         self._commanded: Counter[str] = Counter()
 
     @contextmanager
@@ -39,7 +41,7 @@ class Watch:
                 self._commanded -= Counter([server_id])
             self._again(server_id)
 
-    def known(self, server_id: str, state: int | None) -> None:
+    def known(self, server_id: str, state: State | None) -> None:
         """The control plane knows, or is being told, that the guest is in this state (None: gone)."""
         with self._lock:
             if state is None:
@@ -47,7 +49,7 @@ class Watch:
             else:
                 self._known[server_id] = state
 
-    def seen(self, server_id: str, state: int | None) -> None:
+    def seen(self, server_id: str, state: State | None) -> None:
         """A guest was looked at because libvirt had news of it."""
         with self._lock:
             if self._commanded[server_id] or state is None or self._known.get(server_id) == state:

@@ -17,9 +17,20 @@ _TRIM_BYTES = 1 << 20
 
 
 def make(path: Path) -> None:
-    """Make the console log, before anything of the guest runs; what it says is kept."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
+    """Make the console log, before anything of the guest runs; what it says is kept.
+
+    Raises:
+        CommandFailed: "storage", something else is in its place.
+    """
+    try:
+        descriptor = open_regular(path, os.O_RDONLY | os.O_CREAT)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning("a console log: %s", error)
+        raise CommandFailed("storage", "the server's console log cannot be made") from error
 
 
 def read(path: Path, lines: int | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pileus.files import write_private
+from pileus.files import read_note, write_private
 
 
 def note(path: Path, incarnation: int) -> None:
@@ -18,7 +18,7 @@ def note(path: Path, incarnation: int) -> None:
 def noted(path: Path) -> int | None:
     """The incarnation of the guest that is to leave; None: it stays."""
     try:
-        return int(path.read_text())
+        return int(read_note(path))
     except (OSError, ValueError):
         return None
 

@@ -15,7 +15,7 @@ from pileus.agent.commands.base import Keys
 from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import promises, qcow2
 from pileus.agent.storage.promises import Holder
-from pileus.files import write_private
+from pileus.files import open_regular, read_note, write_private
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class GuestFiles:
     def holder(self) -> Holder | None:
         """The host that the files belong to; None: nobody wrote that down."""
         try:
-            host, incarnation, leaving = self.holder_note.read_text().split(" ")
+            host, incarnation, leaving = read_note(self.holder_note).split(" ")
             return Holder(host, int(incarnation), leaving)
         except (OSError, ValueError):
             return None
@@ -147,7 +147,7 @@ class GuestFiles:
     def user(self) -> int | None:
         """The number of the user that the guest runs as; None if it has none yet."""
         try:
-            return int(self.user_note.read_text())
+            return int(read_note(self.user_note))
         except (OSError, ValueError):
             return None
 
@@ -226,9 +226,9 @@ class GuestFiles:
             OSError, ValueError: that cannot be known; there may be no disk.
         """
         with suppress(OSError):
-            if name := self.base.read_text():
+            if name := read_note(self.base):
                 return name
-        with open(self.root, "rb") as disk:  # of an earlier release, which did not write it down
+        with os.fdopen(open_regular(self.root), "rb") as disk:  # of an earlier release, which did not write it down
             behind = qcow2.backing_name(disk)
         return Path(behind).name if behind else None
 

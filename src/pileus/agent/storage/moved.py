@@ -16,7 +16,7 @@ from pileus.agent.errors import CommandFailed
 from pileus.agent.storage import qcow2
 from pileus.agent.storage.disks import blamed, root_bytes
 from pileus.agent.storage.file import GuestFiles
-from pileus.files import write_private
+from pileus.files import read_note, write_private
 
 _GIB = 1 << 30
 _SECTOR_BYTES = 512
@@ -40,7 +40,7 @@ def note(files: GuestFiles, incarnation: int, to: str = "", keys: Keys = ()) -> 
 def noted(files: GuestFiles) -> int | None:
     """The incarnation that a guest is, or is being, set aside of; None: it is not."""
     try:
-        return int(files.aside_note.read_text().split()[0])
+        return int(read_note(files.aside_note).split()[0])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -48,8 +48,8 @@ def noted(files: GuestFiles) -> int | None:
 def goes_to(files: GuestFiles) -> str | None:
     """The host that what is set aside may be handed over to."""
     try:
-        return files.aside_note.read_text().split()[1]
-    except (OSError, IndexError):
+        return read_note(files.aside_note).split()[1]
+    except (OSError, ValueError, IndexError):
         return None
 
 

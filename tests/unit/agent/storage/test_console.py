@@ -35,6 +35,26 @@ def test_console_is_bounded(log: Path) -> None:
     assert console.read(log, 1).endswith("end\n")
 
 
+def test_a_console_is_not_made_by_a_link(log: Path, tmp_path: Path) -> None:
+    """Root would make, or open to its guest, whatever another host named; nor is a pipe waited for."""
+    victim = tmp_path / "victim"
+    log.symlink_to(victim)
+    with pytest.raises(CommandFailed, match="cannot be made"):
+        console.make(log)
+    assert not victim.exists()
+    victim.touch(0o644)
+    victim.chmod(0o644)
+    log.unlink()
+    log.hardlink_to(victim)
+    with pytest.raises(CommandFailed, match="cannot be made"):
+        console.make(log)
+    assert victim.stat().st_mode & 0o777 == 0o644
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(CommandFailed, match="cannot be made"):
+        console.make(log)
+
+
 def test_a_console_that_is_a_link_is_not_read(log: Path, tmp_path: Path) -> None:
     """Nor is what it names cut, nor is a pipe waited for."""
     secret = tmp_path / "secret"

@@ -9,7 +9,7 @@ import pytest
 
 from pileus.agent.account import FIRST_GUEST, Account
 from pileus.agent.errors import CommandFailed
-from pileus.agent.storage import disks
+from pileus.agent.storage import departures, disks, moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.instances import InstanceFiles
 from tests.unit.agent.specs import SERVER, guest
@@ -48,6 +48,22 @@ def test_a_directory_of_an_earlier_release_has_its_base_in_its_disk(
 def test_a_disk_that_cannot_be_read_makes_all_bases_unknown(files: GuestFiles, tmp_path: Path) -> None:
     files.root.write_text("no disk")
     assert InstanceFiles(tmp_path / "instances").bases() is None
+
+
+def test_pipes_on_shared_storage_are_not_waited_for(files: GuestFiles, base: Path, tmp_path: Path) -> None:
+    """Another host puts them there: this one goes on with its own guests."""
+    disks.make(files, guest(), base)
+    hosts = InstanceFiles(tmp_path / "instances", host="one")
+    other = hosts.guest("22222222-2222-4333-8444-555555555555")
+    other.directory.mkdir()
+    for note in (other.holder_note, other.base, other.user_note, other.leaving_note, other.aside_note):
+        os.mkfifo(note)
+    assert hosts.known() == [SERVER, "22222222-2222-4333-8444-555555555555"]
+    assert hosts.bases() == {"base.raw"}
+    assert (other.holder, other.user(), departures.noted(other.leaving_note)) == (None, None, None)
+    assert (moved.noted(other), moved.goes_to(other)) == (None, None)
+    os.mkfifo(other.root)
+    assert hosts.bases() is None
 
 
 def test_each_guest_is_a_user_of_its_own(tmp_path: Path) -> None:

@@ -59,13 +59,14 @@ def test_what_is_said_beside_is_dropped(world: LiveWorld) -> None:
     assert world.status() == ("ACTIVE", world.other, "completed") and longest_result(world) < 2000
 
 
-@pytest.mark.parametrize("power_state", ["evil", 10**30, {}, 999, None, -1])
+@pytest.mark.parametrize("power_state", ["evil", 10**30, {}, 999, None, -1, 2, True])
 def test_an_arriving(world: LiveWorld, power_state: Any) -> None:
     """The server is there, whatever its host says of it; to let it run is owed."""
     world.results[ArriveGuest] = {"complete": True, "power_state": power_state}
     world.migrate()
     assert world.status() == ("ACTIVE", world.other, "completed")
     assert world.show(world.admin)["OS-EXT-STS:power_state"] == 1
+    assert "DiscardGuest source" in world.names()
 
 
 def test_hosts_that_do_not_answer_are_asked_seldom(world: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,17 @@ def test_a_server_is_resized_and_that_is_reverted(world: World) -> None:
     assert world.port() == (world.source, "ACTIVE") and world.row().incarnation == 4
 
 
+@pytest.mark.parametrize("said", [2, 10**30, True, 1.0, "x", [1], {}])
+def test_a_host_that_says_what_is_no_power_state_changes_none(world: World, said: Any) -> None:
+    """Nor does it keep anything from being done to the server, of which others are told."""
+    world.done("os-stop")
+    world.hosts.says = {"power_state": said}
+    world.done("os-start")
+    assert (world.show()["status"], world.row().power_state) == ("ACTIVE", 1)
+    world.resize()
+    assert world.show()["status"] == "VERIFY_RESIZE"
+
+
 def test_a_server_that_is_off_stays_off(world: World) -> None:
     world.done("os-stop")
     with world.serving.db.write() as session:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from pileus.agent.commands import AwaitGuest, DepartGuest, MigrateGuest, PrepareGuest
-from pileus.compute.model import Host
+from pileus.compute.model import Host, Server
 from pileus.operations.notifications import Notification
 from tests.client import Client
 from tests.unit.compute.servers.live_world import LiveWorld
@@ -64,6 +64,15 @@ def test_a_resize_is_prepared_where_it_goes(moving: World) -> None:
     assert prepared["nova_object.name"] == "InstanceActionResizePrepPayload"
     assert data["new_flavor"]["nova_object.data"]["flavorid"] == "84"
     assert data["flavor"]["nova_object.data"]["flavorid"] != "84" and data["host"] == moving.source
+
+
+def test_a_power_state_that_there_is_none_of_keeps_nothing_from_being_told(moving: World) -> None:
+    """An earlier release wrote down what a host said."""
+    with moving.serving.db.write() as session:
+        session.get_one(Server, moving.id).power_state = 2
+    moving.resize()
+    assert {one["nova_object.data"]["power_state"] for _, _, one in heard(moving.serving)} <= {"pending", "running"}
+    assert moving.show()["status"] == "VERIFY_RESIZE"
 
 
 def test_a_live_migration_ends_on_both_hosts(live: LiveWorld) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from pileus.agent.commands import AwaitGuest, DiscardGuest, Failure, MigrateGuest
 from pileus.compute.model import Server
 from pileus.errors import Unavailable
+from pileus.operations import OperationRow
+from pileus.operations.notifications import Notification
 from pileus.operations.questions import Questions
 from tests.unit.compute.servers.live_world import LiveWorld, world
 from tests.unit.compute.servers.world import NEWEST, SERVERS, listed
@@ -136,6 +139,22 @@ def test_one_that_has_not_begun_is_aborted_by_a_word(world: LiveWorld) -> None:
     assert world.status() == ("ACTIVE", world.source, "cancelled") and world.debts() == []
     discards = [one.command for one in world.hosts.sent if isinstance(one.command, DiscardGuest)]
     assert {(one.incarnation, one.stash) for one in discards} == {(3, False)}
+
+
+def test_what_is_aborted_is_aborted_once(world: LiveWorld) -> None:
+    """Nor is it forced then; who asks again and again does not fill the journal and the notifications."""
+
+    def written() -> list[int | None]:
+        with world.serving.db.read() as session:
+            return [session.scalar(select(func.count()).select_from(row)) for row in (OperationRow, Notification)]
+
+    world.begin()
+    assert world.steer("DELETE").status_code == 202
+    before = written()
+    assert [world.steer("DELETE", version).status_code for version in ("2.24", "2.104")] == [202, 202]
+    answer = world.steer("POST", body=FORCE)
+    assert answer.status_code == 400 and "is being cancelled. Cannot force complete" in message(answer)
+    assert (written(), world.told, world.debts()) == (before, [], [(world.source, "stay on source")])
 
 
 def test_an_abort_outlives_what_the_source_was_told(world: LiveWorld) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.commands import Command, GuestReport, GuestSpec, PowerState
+from pileus.agent.commands import Command, GuestReport, GuestSpec, PowerState, State
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Result
 from pileus.agent.ids import checked_id
@@ -38,7 +38,7 @@ class FakeGuests:
         except (OSError, msgspec.DecodeError) as error:
             raise CommandFailed("no-guest", f"Host {host} remembers nothing of guest {server_id}.") from error
 
-    def _begin(self, host: str, command: Command, *allowed: int) -> int:
+    def _begin(self, host: str, command: Command, *allowed: int) -> State:
         """The guest's power state, which must be one of those that are allowed, if any are named.
 
         Raises:
@@ -56,9 +56,9 @@ class FakeGuests:
         if reason := reason.get(host) if isinstance(reason, dict) else reason:
             raise CommandFailed("hypervisor", reason)
 
-    def _require(self, host: str, server_id: str) -> int:
+    def _require(self, host: str, server_id: str) -> State:
         try:
-            return int((self._root / host / server_id).read_text())
+            return _state(self._root / host / server_id)
         except FileNotFoundError:
             raise CommandFailed("no-such-guest", "the server has no disk on this host") from None
 
@@ -73,7 +73,7 @@ class FakeGuests:
     def _guest_reports(self, host: str) -> Iterator[GuestReport]:
         for path in self._guests(host):
             try:
-                yield GuestReport(server_id=path.name, power_state=int(path.read_text()))
+                yield GuestReport(server_id=path.name, power_state=_state(path))
             except FileNotFoundError:
                 continue  # discarded just now
         for path in (*self._guests(f"{host}.stash"), *self._guests(f"{host}.coming")):
@@ -134,6 +134,11 @@ class FakeGuests:
 
     def _leaving(self, host: str, server_id: str) -> Path:
         return self._root / f"{host}.leaving" / server_id
+
+
+def _state(path: Path) -> State:
+    state: State = msgspec.json.decode(path.read_bytes(), type=State)
+    return state
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -132,7 +132,8 @@ class SourceCommands(Guests):
             try:
                 return peers.join(command.peer, server_id, way)
             except CommandFailed as failed:
-                unreached.append(failed)  # libvirt knows only that its connection is gone
+                if not unreached:  # QEMU may try for ever
+                    unreached.append(failed)  # libvirt knows only that its connection is gone
                 raise
 
         runs_as = files.runs_as

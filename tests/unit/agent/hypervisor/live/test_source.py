@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from pileus.agent.hypervisor.live.source import SourceCommands
 from pileus.agent.storage import departures
 from pileus.agent.storage.instances import InstanceFiles
 from pileus.agent.timeline import Timeline
+from tests.support import eventually
 
 SERVER = "11111111-2222-3333-4444-555555555555"
 
@@ -130,20 +133,51 @@ def test_what_is_to_stay_does_not_begin_to_leave(host: Host, silent: Silent) -> 
 def test_who_does_not_reach_the_destination_hears_of_that(host: Host) -> None:
     """And not what libvirt says, which knows only that somebody hung up."""
     unreached = CommandFailed("peer", "host there cannot be reached")
-    there: Any = host
-
-    def migrate(uri: str, parameters: dict[str, Any], flags: int) -> None:
-        with carrier.connect(there._daemon.meeting / SERVER / carrier.CONTROL, 0) as control:
-            control.recv(1)
-        raise libvirt.libvirtError("end of file")
 
     def join(*_where: Any) -> Any:
         raise unreached
 
-    there._daemon = SimpleNamespace(meeting=host._files._directory / "meeting")
-    there._peers = SimpleNamespace(join=join)
-    there.silent = SimpleNamespace(XMLDesc=lambda flags: "<domain/>", migrateToURI3=migrate)
+    assert refused(host, join, lambda: connect(host)) is unreached
+
+
+def test_of_what_is_refused_again_and_again_the_first_is_kept(host: Host) -> None:
+    """A QEMU that was taken over may try as often as it likes: that does not fill the agent's memory."""
+    made, forgotten = list[weakref.ref[CommandFailed]](), list[bool]()
+
+    def join(*_where: Any) -> Any:
+        failed = CommandFailed("peer", f"refusal {len(made)}")
+        made.append(weakref.ref(failed))
+        raise failed
+
+    def kept() -> int:
+        gc.collect()
+        return sum(one() is not None for one in made)
+
+    def tries() -> None:
+        while len(made) < 5:
+            connect(host)
+        forgotten.append(eventually(lambda: kept() == 1))
+
+    assert refused(host, join, tries).message == "refusal 0" and forgotten == [True]
+
+
+def connect(host: Any) -> None:
+    """As libvirt does, until somebody hangs up."""
+    with carrier.connect(host._daemon.meeting / SERVER / carrier.CONTROL, 0) as control:
+        control.recv(1)
+
+
+def refused(host: Any, join: Callable[..., Any], tries: Callable[[], None]) -> CommandFailed:
+    """What becomes of a migration whose destination is not reached, of which libvirt knows that it failed."""
+
+    def migrate(uri: str, parameters: dict[str, Any], flags: int) -> None:
+        tries()
+        raise libvirt.libvirtError("end of file")
+
+    host._daemon = SimpleNamespace(meeting=host._files._directory / "meeting")
+    host._peers = SimpleNamespace(join=join)
+    host.silent = SimpleNamespace(XMLDesc=lambda flags: "<domain/>", jobStats=dict, migrateToURI3=migrate)
     departures.note(host._files.guest(SERVER).leaving_note, 1)
     with pytest.raises(CommandFailed) as failed:
         host.migrate("here", migration(), Timeline())
-    assert failed.value is unreached
+    return failed.value
