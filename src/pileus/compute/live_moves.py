@@ -23,7 +23,7 @@ from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE
+from pileus.compute.states import ACTIVE, MIGRATING
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.membership import agents
@@ -126,7 +126,10 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     server, move, placed = migrations.set_out(session, server_id, move_id, to)
     server.prepared = move.incarnations.dest
     _go_on(move, PREPARING)
-    return notifications.step(session, server, origin, "live_migration_pre.start", placed)
+    there = notifications.on(placed["host"])
+    return notifications.step(
+        session, server, origin, "live_migration_pre.start", placed, by=there, task_state=MIGRATING
+    )
 
 
 def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
@@ -134,13 +137,14 @@ def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) ->
     server, move = migrations.held(session, server_id, move_id)
     _go_on(move, RUNNING)
     server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
-    return notifications.step(session, server, origin, "live_migration_pre.end")
+    there = notifications.on(move.dest_host)
+    return notifications.step(session, server, origin, "live_migration_pre.end", by=there, task_state=MIGRATING)
 
 
 def roll_back(session: Session, server_id: str, origin: Origin) -> Values:
     """What has been done of a live migration is about to be undone."""
     server = session.get_one(Server, server_id)
-    return notifications.step(session, server, origin, "live_migration_rollback.start")
+    return notifications.step(session, server, origin, "live_migration_rollback.start", task_state=MIGRATING)
 
 
 @recorded("unbind ports from destination")
@@ -169,12 +173,12 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     move = session.get_one(Migration, move_id)
     migrations.release_source(session, [move])
     server, move = migrations.held(session, server_id, move_id)
-    told = notifications.step(session, server, origin, "live_migration_post.start")
+    told = notifications.step(session, server, origin, "live_migration_post.start", task_state=MIGRATING)
     server.host, server.incarnation = move.dest_host, move.incarnations.dest
     server.touch()
     migrations.note(move, POST_MIGRATING)
     server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
-    return notifications.step(session, server, origin, "live_migration_post_dest.start", told)
+    return notifications.step(session, server, origin, "live_migration_post_dest.start", told, task_state=MIGRATING)
 
 
 def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:

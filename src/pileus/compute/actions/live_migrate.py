@@ -52,7 +52,7 @@ def _failed(session: Session, server: Server, origin: Origin, error: dict[str, s
     if move.status in OPEN:
         server.vm_state, server.host, server.incarnation = ERROR, move.dest_host, move.incarnations.dest
     elif move.source_incarnation is not None:
-        notifications.action(session, server, origin, "live_migration_rollback.end", error)
+        notifications.action(session, server, origin, "live_migration_rollback.end")
 
 
 @action(
