@@ -85,7 +85,7 @@ def live_migrate(
         host: the only one that it may go to; force: whatever that has room for.
         block: whether its disks are to be copied; None: if need be.
         set_aside: incarnation of the guest on the source, from the move's beginning on.
-        timeout_s: how long it may take (0: for ever), after which the guest is held (`hold`), or stays where it is.
+        timeout_s: how long it may take (0: LONGEST_S), after which the guest is held (`hold`), or stays where it is.
     """
     guests = Incarnations(set_aside)
     leave = _leaving(server_id, move_id, source, guests)
