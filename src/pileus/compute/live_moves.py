@@ -153,7 +153,7 @@ def unbind(session: Session, server_id: str, request_id: str) -> None:
     server_ports.expect(session, server_id, "", request_id)
 
 
-def left(_session: Session) -> Values:
+def leave_source(_session: Session) -> Values:
     """The guest is not on the source any more. Nothing but that is written, so that nothing else can keep it from being
     so: from now on what the destination has is the guest."""
     return {}
@@ -181,11 +181,11 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     return notifications.step(session, server, origin, "live_migration_post_dest.start", told, task_state=MIGRATING)
 
 
-def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:
+def finish(session: Session, server: Server, move_id: int, open_ends: Values, origin: Origin) -> Values:
     """The move has come to its end.
 
     Args:
-        left: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
+        open_ends: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
             spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
@@ -193,11 +193,11 @@ def finish(session: Session, server: Server, move_id: int, left: Values, origin:
     told = notifications.step(session, server, origin, "live_migration_post_dest.end")
     source = notifications.on(move.source_host)
     told = notifications.step(session, server, origin, "live_migration_post.end", told, by=source)
-    if left["arrive"]:
+    if open_ends["arrive"]:
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=True)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
-    if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])
+    if open_ends["discard"]:
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=open_ends["kept"])
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return told
 

@@ -120,7 +120,7 @@ def live_migrate(
     except CommandError:
         op.step("begin rollback", live_moves.roll_back, server_id, op.origin)
         raise
-    op.step("leave source", live_moves.left, forward=True)
+    op.step("leave source", live_moves.leave_source, forward=True)
     op.step("move server", live_moves.go, server_id, move_id, op.origin)
     _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
 
@@ -187,16 +187,16 @@ def _settle_in(
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
-    left_open = {"arrive": not done, "discard": left is not None, "kept": kept}
-    op.step("record state", _moved, server_id, move_id, done, left_open, op.origin, last=True)
+    left_behind = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
+    open_ends = {"arrive": not done, "discard": left_behind is not None, "kept": kept}
+    op.step("record state", _moved, server_id, move_id, done, open_ends, op.origin, last=True)
 
 
-def _moved(session: Session, server_id: str, move_id: int, done: Values, left: Values, origin: Origin) -> Values:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, open_ends: Values, origin: Origin) -> Values:
     """The guest is there."""
     with live_migrate.arriving(session, server_id, done) as server:
         server.power_state = done.get("power_state", server.power_state)
-        return live_moves.finish(session, server, move_id, left, origin)
+        return live_moves.finish(session, server, move_id, open_ends, origin)
 
 
 @live_migrate.judged
