@@ -138,7 +138,8 @@ class LiveMoves(Guests):
             self._trouble()
             there = self.guests.pop(key, None)  # of an earlier try
             assert there is None or there.incarnation == command.age, "an older guest was not removed first"
-            shared = files.come_from(command.source)
+            if not (shared := files.come_from(command.source)):
+                files.require_left(command.source)
             require_shared(None if command.block is None else not command.block, shared)
             self.guests[key] = Guest(command.age, ports=ports_of(command), coming="some")
             if not shared:

@@ -48,6 +48,7 @@ class Moves(Guests):
         key = (host, command.subject)
         with timeline.stage("copy disk"):
             self._trouble()
+            self.files(host, command.subject).require_left(command.source)
             aside = self.storage.on(command.source).aside(command.subject)
             if moved.noted(aside) != command.set_aside:
                 raise CommandFailed("no-such-guest", "nothing was set aside")
@@ -99,7 +100,9 @@ class Moves(Guests):
         key, files = (host, command.subject), self.files(host, command.subject)
         with timeline.stage("create disk"):
             self._trouble()
-            require_shared(command.shared, shared := files.kept)
+            require_shared(command.shared, shared := files.kept(command.age))
+            if not shared:
+                moved.require_none_aside(self.storage.on(host).aside(command.subject))
             there = self.guests.get(key)
             assert there is None or there.incarnation == command.age, "an older guest was not removed first"
             if shared:

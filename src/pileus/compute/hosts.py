@@ -92,7 +92,8 @@ def register(session: Session, report: AgentReport, asked: datetime) -> None:
     _note(session, told, last_seen=_NOW, updated_at=utcnow())
     for name in changed:
         session.change(update(Host).where(Host.name == name).values(**msgspec.structs.asdict(shown[name])))
-    _add(session, {name: one for name, one in shown.items() if name not in known}, provider_ids)
+    there = {name for name, (provider_id, _) in known.items() if provider_ids[name] == provider_id}  # not just deleted
+    _add(session, {name: one for name, one in shown.items() if name not in there}, provider_ids)
     _compare_guests(session, told, asked)
     debts.hurry(session, told)
 
@@ -178,7 +179,8 @@ def _compare_guests(session: Session, told: Mapping[str, HostReport], asked: dat
     strangers = {(name, guest.server_id): guest for name, guest in guests if (name, guest.server_id) not in here}
     accounted = _accounted_for(session, strangers, asked)  # before this report changes anything
     _follow(session, {key for key, row in ours.items() if _differs(row, here.get(key), asked)}, here, asked)
-    _show_unknown(session, told, {key: guest for key, guest in strangers.items() if key not in accounted})
+    unknown = {key: guest for key, guest in strangers.items() if key not in accounted}
+    _show_unknown(session, told, unknown, still=strangers.keys() & accounted)
 
 
 def _is_ours(server: Any, guest: GuestReport) -> bool:
@@ -235,12 +237,13 @@ def _accounted_for(session: Session, guests: Guests, asked: datetime) -> set[tup
     return owed | {key for key in guests if key[1] in changing}
 
 
-def _show_unknown(session: Session, hosts: Iterable[str], unknown: Guests) -> None:
-    """Make the hosts' unknown guests be exactly these."""
+def _show_unknown(session: Session, hosts: Iterable[str], unknown: Guests, still: Collection[tuple[str, str]]) -> None:
+    """Make the hosts' unknown guests be exactly these, and those that are `still` there: what is under way on their
+    servers must not hide them."""
     rows = session.scalars(select(UnknownGuest).where(UnknownGuest.host.in_(hosts)))
     known = {(row.host, row.server_id): row for row in rows}
     key = tuple_(UnknownGuest.host, UnknownGuest.server_id)
-    for gone in in_chunks(list(known.keys() - unknown.keys()), FORGOTTEN):
+    for gone in in_chunks(list(known.keys() - unknown.keys() - set(still)), FORGOTTEN):
         session.change(delete(UnknownGuest).where(key.in_(gone)))
     for (host, server_id), guest in unknown.items():
         row = known.get((host, server_id)) or UnknownGuest(host=host, server_id=server_id, first_seen=utcnow())

@@ -219,17 +219,18 @@ def hear(server: Server, power_state: int, at: float, busy: bool) -> None:
         server.news = News(power_state=power_state, at=at)
     else:
         server.news = None  # what came while something was under way is older
-        _follow(server, power_state)
+        follow(server, power_state)
 
 
 def catch_up(server: Server, answered_at: float | None) -> None:
     """At the end of an operation: what the guest did after the host's answer (None: in all that time) counts now."""
     news, server.news = server.news, None
     if news and (answered_at is None or news.at > answered_at):
-        _follow(server, news.power_state)
+        follow(server, news.power_state)
 
 
-def _follow(server: Server, power_state: int) -> None:
+def follow(server: Server, power_state: int) -> None:
+    """A server is what its guest is, in a state that no action led to."""
     if server.power_state == power_state:
         return
     server.power_state = power_state

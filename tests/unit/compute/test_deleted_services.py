@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from pileus.agent.commands import PowerState
+from pileus.agent.commands import HostReport, PowerState
 from pileus.compute import hosts, services
 from pileus.compute.migration_model import COMPLETED, FINISHED, OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
@@ -18,6 +19,7 @@ from pileus.operations.model import DebtRow
 from pileus.operations.owed import Owed
 from pileus.placement import allocations, providers
 from pileus.placement.allocations import Claim
+from pileus.placement.model import ResourceProvider
 from tests.client import Client
 from tests.unit.compute.world import World, host_report, report_of
 from tests.unit.nouns import Nouns
@@ -141,6 +143,22 @@ def test_a_host_that_answers_is_made_anew_by_its_next_report(nouns: Nouns, admin
         hosts.register(session, report_of(host_report("up")), utcnow())
     [after] = admin.ok("GET", "/os-services?host=up")["services"]
     assert after["id"] != before["id"] and after["state"] == "up"
+
+
+def test_a_report_amid_its_deletion_makes_it_anew(nouns: Nouns, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL shows each statement what is committed by then; here one transaction plays both."""
+    told = providers.report
+
+    def late(session: Session, reported: Sequence[HostReport]) -> dict[str, str]:
+        services.delete(session, session.get_one(Host, GONE), NOBODY)
+        return told(session, reported)
+
+    monkeypatch.setattr(providers, "report", late)
+    with nouns.serving.db.write() as session:
+        hosts.register(session, report_of(host_report(GONE)), utcnow())
+    with nouns.serving.db.read() as session:
+        provider_id = session.scalar(select(ResourceProvider.id).where(ResourceProvider.name == GONE))
+        assert provider_id is not None and session.get_one(Host, GONE).provider_id == provider_id
 
 
 def test_what_it_is_owed_stays_owed(nouns: Nouns, admin: Client, path: str) -> None:

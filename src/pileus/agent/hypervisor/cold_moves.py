@@ -96,6 +96,7 @@ class ColdMoveCommands(Newcomers):
 
     def _receive_files(self, command: ReceiveGuest, files: GuestFiles, timeline: Timeline) -> None:
         guest = command.guest
+        files.require_left(command.source)
         aside = self._files.aside(guest.server_id)
         here = moved.noted(aside) == command.set_aside  # the same host, or storage that both share
         fetch = partial(self._fetch, command, moved.most_bytes(guest), timeline)

@@ -19,8 +19,9 @@ class EvacuationCommands(Guests):
         guest = command.guest
         with self._commanded(host, guest.server_id):
             files = self._files.guest(guest.server_id)
-            require_shared(command.shared, shared := files.kept)
+            require_shared(command.shared, shared := files.kept(guest.incarnation))
             if not shared:
+                moved.require_none_aside(self._files.aside(guest.server_id))
                 self._make(guest, partial(self._make_files, guest), command.plug_timeout_s, timeline, run=False)
                 return {"shared": False}
             self._data.put(guest)

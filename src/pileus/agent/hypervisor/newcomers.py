@@ -33,8 +33,8 @@ class Newcomers(Guests):
     def _base_for(self, command: Coming, name: str, files: GuestFiles, timeline: Timeline) -> Path:
         """The image base that the guest's disk stands on, which its source calls `name`, no larger than that disk.
 
-        It is this host's if it is of the server's image; else the source's, which is not brought again if it was for
-        this guest already.
+        It is this host's if it is of the server's image, and that is still there; else the source's, which is not
+        brought again if it was for this guest already.
 
         Raises:
             CommandFailed: "no-image". What ImageCache.base and `_fetch` raise.
@@ -44,7 +44,11 @@ class Newcomers(Guests):
             raise CommandFailed("no-image", "this host boots servers from images only")
         most_bytes = guest.root_gib << 30 or None
         if name in ("", self._images.name(guest.image)):
-            return self._images.base(guest.image, timeline, most_bytes)
+            try:
+                return self._images.base(guest.image, timeline, most_bytes)
+            except CommandFailed as error:
+                if error.code != "image-missing" or not name:
+                    raise
         had = name if command.source == self._host else None
         with suppress(OSError, ValueError):
             had = files.base_name()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -107,10 +108,17 @@ class GuestFiles:
         holder = self.holder
         return holder is not None and (holder.host, holder.leaving) == (source, self._host)
 
-    @property
-    def kept(self) -> bool:
-        """Whether a disk that another host had is to be seen here: a guest whose host is dead goes on with it."""
-        return self.root.exists() and (self.holder is None or self.anothers)
+    def require_left(self, source: str) -> None:
+        """Raises CommandFailed, "stale": a guest that is to come here from that host has its files there, in this same
+        place, and is not about to leave: the command to make it here is late."""
+        if self.anothers and (holder := self.holder) and holder.host == source:
+            raise CommandFailed("stale", "the guest does not leave its host any more")
+
+    def kept(self, incarnation: int) -> bool:
+        """Whether a disk that another host had is to be seen here: a guest whose host is dead goes on with it, as this
+        incarnation. What is of this one already was half done by a host that was to have it."""
+        holder = self.holder
+        return self.root.exists() and (holder is None or (self.anothers and holder.incarnation < incarnation))
 
     def left(self, gone: bool) -> None:
         """A guest that was about to leave is gone, and so are its files, or it does not leave any more."""
@@ -171,18 +179,20 @@ class GuestFiles:
             folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 for name in set(os.listdir(folder)) - {self.holder_note.name}:
-                    if name == self.copying.name:
+                    if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
                         shutil.rmtree(name, dir_fd=folder)
                     else:
                         os.unlink(name, dir_fd=folder)
             finally:
                 os.close(folder)
         except OSError as error:
-            log.warning("an older guest's files: %s", error)
-            raise CommandFailed("storage", "what an older guest left cannot be removed") from error
+            log.warning("a guest's files: %s", error)
+            raise CommandFailed("storage", "what a guest left cannot be removed") from error
 
     def remove(self) -> None:
-        """Remove everything. Idempotent."""
+        """Remove everything, and last of all whose it was. Idempotent."""
+        if self.directory.exists():
+            self._empty()
         shutil.rmtree(self.directory, ignore_errors=True)
         if self.directory.exists():
             raise CommandFailed("storage", "the guest's directory cannot be removed")

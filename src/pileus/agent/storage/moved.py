@@ -78,6 +78,12 @@ def take_back(aside: GuestFiles, files: GuestFiles) -> None:
         aside.directory.rename(files.directory)
 
 
+def require_none_aside(aside: GuestFiles) -> None:
+    """Raises CommandFailed, "storage": another host's is set aside, and all that there is of the guest's disk."""
+    if aside.directory.exists() and aside.anothers:
+        raise CommandFailed("storage", "the server's disk was set aside by its host, which has to give it back")
+
+
 def drop(aside: GuestFiles, files: GuestFiles, incarnation: int) -> None:
     """Remove what is set aside of a guest of this or an older incarnation, which is promised to nobody any more; what a
     guest that leaves as it runs is promised stays so. Idempotent."""

@@ -193,9 +193,9 @@ def _settle_in(
 
 
 def _moved(session: Session, server_id: str, move_id: int, done: Values, open_ends: Values, origin: Origin) -> Values:
-    """The guest is there."""
+    """The guest is there, unless it stopped on the way."""
     with live_migrate.arriving(session, server_id, done) as server:
-        server.power_state = done.get("power_state", server.power_state)
+        servers.follow(server, done.get("power_state", server.power_state))
         return live_moves.finish(session, server, move_id, open_ends, origin)
 
 

@@ -24,11 +24,14 @@ from pileus.agent.commands import (
     Peer,
     PrepareGuest,
     ReceiveGuest,
+    RestoreGuest,
     TakeOverGuest,
 )
+from pileus.agent.errors import CommandFailed
 from pileus.agent.executor import Executor
 from pileus.agent.journal import Journal
 from pileus.agent.network.fake import FakeNetwork
+from pileus.agent.storage import disks, moved
 from pileus.agent.storage.file import GuestFiles
 from pileus.agent.storage.promises import Holder
 from pileus.agent.timeline import Timeline
@@ -157,16 +160,104 @@ def test_what_is_received_is_not_what_another_host_left(houses: tuple[House, Hou
 def test_what_is_awaited_is_not_what_another_host_left(houses: tuple[House, House], image: Path) -> None:
     one, two = houses
     one.do(BuildGuest(guest=spec(image, 1)))
-    disks = (
+    three = (
         MovingDisk(name="disk", target="vda", format="qcow2", size=1 << 30),
         MovingDisk(name="disk.eph0", target="vdb", format="qcow2", size=1 << 30),
         MovingDisk(name="disk.swap", target="vdc", format="raw", size=4 << 20),
     )
-    departure = Departure(power_state=1, disks=disks)
+    departure = Departure(power_state=1, disks=three)
     command = AwaitGuest(guest=spec(image, 4), source="three", address="a:1", departure=departure)
     with gone(two.files):
         two.hypervisor._await_files(command, Timeline())
     assert two.files.config_drive.read_bytes() == BROUGHT and two.files.holder == Holder("two", 4)
+
+
+@pytest.fixture
+def waiting(houses: tuple[House, House], monkeypatch: pytest.MonkeyPatch) -> tuple[House, House]:
+    """The second can be told to await a guest, as far as files go."""
+    for name in ("_undefine", "_check_processor"):
+        monkeypatch.setattr(houses[1].hypervisor, name, lambda *_: None)
+    return houses
+
+
+def coming(image: Path, kind: type[AwaitGuest] | type[ReceiveGuest]) -> AwaitGuest | ReceiveGuest:
+    """What has a guest come from the first host to the second."""
+    if kind is AwaitGuest:
+        return AwaitGuest(guest=spec(image, 4), source="one", address="a:1", departure=Departure(power_state=1))
+    files = ("disk", "disk.config")
+    return ReceiveGuest(guest=spec(image, 4), source="one", address="a:1", set_aside=3, files=files, run=False)
+
+
+@pytest.mark.parametrize("kind", [AwaitGuest, ReceiveGuest])
+def test_a_guest_that_stays_keeps_its_files(
+    waiting: tuple[House, House], image: Path, kind: type[AwaitGuest] | type[ReceiveGuest]
+) -> None:
+    """The word that has it come is late: its host was told that it stays, and may be running it."""
+    one, two = waiting
+    one.do(BuildGuest(guest=spec(image, 1)))
+    one.files.note_holder(3)
+    made = {path: path.stat().st_ino for path in one.files.directory.iterdir()}
+    assert failed(two.do(coming(image, kind))) == "stale"
+    assert {path: path.stat().st_ino for path in one.files.directory.iterdir()} == made
+
+
+def test_a_guest_that_comes_with_its_disk_finds_what_that_stands_on(
+    waiting: tuple[House, House], image: Path, tmp_path: Path
+) -> None:
+    """It was made of another image than its server's, as one that was shelved is, and only its host has that."""
+    one, two = waiting
+    (tmp_path / "shelved.raw").write_bytes(b"shelved".ljust(1 << 20, b"y"))
+    one.do(BuildGuest(guest=spec(tmp_path / "shelved.raw", 1)))
+    one.files.note_holder(3, leaving="two")
+    assert failed(two.do(coming(image, AwaitGuest))) == "image-missing"
+
+
+def test_a_disk_that_another_destination_half_made_is_not_that_of_the_dead_host(
+    houses: tuple[House, House], image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = houses
+    with monkeypatch.context() as patched:
+        patched.setattr(disks, "_make_ephemeral", refuses)
+        assert failed(one.do(PrepareGuest(guest=spec(image, 2)))) == "storage"
+    assert two.do(PrepareGuest(guest=spec(image, 2))).result == {"shared": False}
+    assert two.files.swap.exists() and two.files.holder == Holder("two", 2)
+
+
+def refuses(*_: object) -> None:
+    raise CommandFailed("storage", "it fails half-way")
+
+
+def test_a_disk_that_the_dead_host_had_set_aside_is_not_made_anew(houses: tuple[House, House], image: Path) -> None:
+    """It would be lost when that host is back; it can be given back then."""
+    one, two = houses
+    one.do(BuildGuest(guest=spec(image, 1)))
+    moved.note(one.files, 1, "three")
+    moved.set_aside(one.files, one.hypervisor._files.aside(SERVER))
+    assert failed(two.do(PrepareGuest(guest=spec(image, 4)))) == "storage"
+    one.do(RestoreGuest(guest=spec(image, 3), set_aside=1, run=False))
+    assert one.files.root.exists()
+
+
+def test_what_could_not_be_discarded_is_not_built_on(
+    houses: tuple[House, House], image: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its host is owed that; meanwhile the server is built elsewhere, of what it was shelved as."""
+    one, two = houses
+    one.do(BuildGuest(guest=spec(image, 1)))
+    inner = os.unlink
+
+    def stuck(path: Any, *, dir_fd: int | None = None) -> None:
+        if path == one.files.root.name:
+            raise OSError("the storage is not well")
+        inner(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", stuck)
+        assert failed(one.do(DiscardGuest(server_id=SERVER, incarnation=1))) == "storage"
+    made = one.files.root.stat().st_ino
+    assert one.files.holder == Holder("one", 1)
+    assert not failed(two.do(BuildGuest(guest=spec(image, 3))))
+    assert two.files.root.stat().st_ino != made and two.files.holder == Holder("two", 3)
 
 
 def test_a_build_that_is_sent_again_goes_on(houses: tuple[House, House], image: Path) -> None:

@@ -127,3 +127,13 @@ def test_who_knows_no_other_host_brings_nothing(here: Here, command: Coming) -> 
         here.bring(command, ITS)
     with pytest.raises(CommandFailed, match="from images only"):
         here.bring(replace(command, guest=replace(command.guest, image=None)), "")
+
+
+def test_an_image_that_is_gone_is_as_its_source_has_it(here: Here, command: Coming, tmp_path: Path) -> None:
+    assert command.guest.image is not None
+    (tmp_path / "image").unlink()
+    name = here._images.name(command.guest.image)
+    assert here.bring(command, name).read_bytes() == b"base" and here.source.asked == [name]
+    with pytest.raises(CommandFailed) as failed:
+        here.bring(command, "")
+    assert failed.value.code == "image-missing", "its source has none"

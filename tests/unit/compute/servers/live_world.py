@@ -56,6 +56,8 @@ class LiveWorld(World):
         self.hosts.withdraw(envelope.key)
         failed = result if isinstance(result, Failure) else failure
         said = {} if failed or isinstance(result, Failure) else result
+        if isinstance(envelope.command, ArriveGuest) and envelope.command.run and said.get("power_state") == 3:
+            said = said | {"power_state": 1}  # it was held, and is let run
         answer = Answer(key=envelope.key, host=envelope.host, result=said, failure=failed, at=clock.time())
         for replica in self.hosts.replicas:
             replica.answer(answer)

@@ -69,3 +69,18 @@ def test_a_host_whose_former_guest_nobody_had_discarded_is_none_to_go_back_to(lo
     lost.evacuate()
     assert lost.row().host not in (lost.source, second)
     assert not [one for one in lost.commands() if one[1] == lost.source]
+
+
+def test_a_report_amid_an_evacuation_does_not_hide_it(lost: Lost) -> None:
+    stray = GuestReport(server_id=lost.id, power_state=None, incarnation=1)
+    second = next(iter({"host-0", "host-1"} - {lost.source}))
+    with lost.serving.db.write() as session:
+        session.get_one(Server, lost.id).updated_at -= timedelta(minutes=5)
+    lost.tell(second, stray)
+    assert lost.ask().status_code == 200
+    lost.tell(second, stray)
+    for one in {"host-2", "host-3"}:
+        lost.declare(one)
+    lost.hosts.sent.clear()
+    lost.replica.run()
+    assert lost.commands() == [] and lost.row().host == lost.source

@@ -218,6 +218,12 @@ def test_delete_wins(world: LiveWorld) -> None:
     assert world.claims() == {} and world.debts() == []
 
 
+def test_a_server_that_stopped_on_its_way_is_off(world: LiveWorld) -> None:
+    world.results[ArriveGuest] = {"complete": True, "power_state": 4}
+    world.migrate()
+    assert world.status() == ("SHUTOFF", world.other, "completed")
+
+
 def test_a_held_server_stays_held(world: LiveWorld) -> None:
     world.done("pause")
     world.results |= {DepartGuest: {"power_state": 3}, ArriveGuest: {"complete": True, "power_state": 3}}

@@ -36,13 +36,16 @@ class DestinationCommands(Newcomers):
         with self._commanded(host, guest.server_id):
             self._undefine(guest.server_id)  # of an earlier try
             files = self._files.guest(guest.server_id)
-            shared = files.come_from(command.source)
+            if not (shared := files.come_from(command.source)):
+                files.require_left(command.source)
             require_shared(None if command.block is None else not command.block, shared)
             self._check_processor(departure)
             self._data.put(guest)
             with ThreadPoolExecutor(1, "network") as pool:
                 prepared = pool.submit(self._prepare_networks, guest.ports, timeline)
-                if not shared:
+                if shared:
+                    self._base(guest, files, timeline)
+                else:
                     self._await_files(command, timeline)
             prepared.result()
             self._network.unplug([wiring.port.id for wiring in guest.ports])
