@@ -127,7 +127,7 @@ class Settings(msgspec.Struct, kw_only=True):
     resize_confirm_window: float = 0.0
     """After so long a server that was resized or migrated is confirmed by itself; 0: never."""
     live_migration_completion_timeout: float = 800.0
-    """How long a live migration may take for each GiB of memory and disks that go along; 0: as long as it likes."""
+    """How long a live migration may take for each GiB of memory and disks that go along; 0: a week in all."""
     live_migration_timeout_action: Literal["abort", "force_complete"] = "abort"
     """What is done to one that took longer: it ends, or the guest is held until it is there."""
     keep_operations_s: float = 90 * 86400.0

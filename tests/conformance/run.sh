@@ -41,6 +41,10 @@ else
     --detach || fail "the cloud did not start"
   openrc=$("$pileus" openrc --state "$state")
 fi
+# The results are where the last --label says.
+for ((n = 1; n < $#; n++)); do
+  [ "${!n}" != --label ] || { next=$((n + 1)) && label=${!next}; }
+done
 [ -n "$openrc" ] && eval "$openrc" || fail "no credentials"
 
 # Servers get their addresses on one shared network: the network of their own that tempest would make for each

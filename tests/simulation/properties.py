@@ -14,9 +14,8 @@ from pileus.agent.storage import moved
 from pileus.compute.migration_model import OPEN, Migration
 from pileus.compute.model import Host, Server, UnknownGuest
 from pileus.db import Database, Session
-from pileus.network.model import Port
+from pileus.network.model import METADATA_OWNER, Port
 from pileus.network.northbound.fake import FakeNorthbound
-from pileus.network.quotas import METADATA_OWNER
 from pileus.network.wiring import wire
 from pileus.operations.model import DebtRow, OperationRow, StepRow, SubjectRow
 from pileus.operations.notifications import Notification

@@ -17,10 +17,10 @@ from pileus import clock
 from pileus.agent.commands import Answer, AnyCommand, Envelope, Failure, Parcel, Progress
 from pileus.agent.errors import CommandFailed
 from pileus.agent.hypervisor.base import Hypervisor
-from pileus.agent.incarnations import Incarnations
 from pileus.agent.journal import Journal, TooLong
 from pileus.agent.lanes import KINDS, LONG, Job, Lanes
 from pileus.agent.timeline import Timeline
+from pileus.agent.turnover import Turnover
 
 log = logging.getLogger(__name__)
 LOOK_S = 1.0
@@ -32,7 +32,7 @@ class Executor:
     """Takes parcels in, puts answers into the journal."""
 
     def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
-        self._incarnations, self._journal = Incarnations(hypervisor, journal), journal
+        self._turnover, self._journal = Turnover(hypervisor, journal), journal
         self._lanes = Lanes(self._timeline)
         self._unrecorded: deque[Job] = deque()
 
@@ -133,7 +133,7 @@ class Executor:
     def _answer(self, envelope: Envelope, timeline: Timeline) -> Answer:
         failure, result = None, {}
         try:
-            result = self._incarnations.carry_out(envelope.host, envelope.command, timeline)
+            result = self._turnover.carry_out(envelope.host, envelope.command, timeline)
         except CommandFailed as error:
             failure = Failure(code=error.code, message=error.message)
         except sqlite3.Error as error:
@@ -173,6 +173,6 @@ class Executor:
 
     def _clear_away(self, envelope: Envelope) -> None:
         """A command that was given up has come back: if its guest was discarded meanwhile, what it made goes, too."""
-        if (discard := self._incarnations.remains(envelope.host, envelope.command)) is not None:
+        if (discard := self._turnover.remains(envelope.host, envelope.command)) is not None:
             log.warning("command %s came back after its guest was discarded", envelope.key)
             self._lanes.put(replace(envelope, key=f"{envelope.key}:late", command=discard))

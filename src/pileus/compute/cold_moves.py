@@ -11,7 +11,7 @@ from pileus.compute.migration_model import FINISHED, MIGRATING, OPEN, POST_MIGRA
 from pileus.compute.model import Server
 from pileus.compute.scheduler import Destination
 from pileus.compute.snapshots import FlavorSnapshot
-from pileus.compute.states import ACTIVE
+from pileus.compute.states import ACTIVE, RESIZE_FINISH, RESIZE_MIGRATED, RESIZE_MIGRATING, RESIZE_REVERTING
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.network import server_ports
@@ -38,13 +38,13 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
         *placed.get("_events", ()),
         *notifications.resize_prep(session, server, origin, move.new_flavor, placed["host"]),
     ]
-    return notifications.step(session, server, origin, "resize.start", placed)
+    return notifications.step(session, server, origin, "resize.start", placed, task_state=RESIZE_MIGRATING)
 
 
 def depart(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
     """The server is on its destination from now on, in its new flavor."""
     server, move = migrations.held(session, server_id, move_id)
-    told = notifications.step(session, server, origin, "resize.end")
+    told = notifications.step(session, server, origin, "resize.end", task_state=RESIZE_MIGRATED)
     _be_on(server, move.dest_host, move.new_flavor, move.incarnations.dest)
     migrations.hold(move, move.old_flavor, beyond=move.new_flavor)
     migrations.note(move, POST_MIGRATING)
@@ -69,7 +69,7 @@ def bind_ports(session: Session, server_id: str, origin: Origin) -> Values:
     """The server's ports are on its destination, and carry nothing yet."""
     server = session.get_one(Server, server_id)
     server_ports.rebind(session, server_id, server.host or "", origin.request_id)
-    return notifications.step(session, server, origin, "resize_finish.start")
+    return notifications.step(session, server, origin, "resize_finish.start", task_state=RESIZE_FINISH)
 
 
 @recorded("bind ports to source")
@@ -114,7 +114,7 @@ def begin_revert(session: Session, server_id: str, move_id: int, origin: Origin)
         raise CommandError("host-down", f"Host {move.source_host} does not answer.")
     migrations.note(move, REVERTING)
     server = session.get_one(Server, server_id)
-    return notifications.step(session, server, origin, "resize_revert.start")
+    return notifications.step(session, server, origin, "resize_revert.start", task_state=RESIZE_REVERTING)
 
 
 def revert(session: Session, server_id: str, move_id: int, origin: Origin) -> None:

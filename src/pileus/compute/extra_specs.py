@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 import os_resource_classes
-import os_traits
 
 from pileus.errors import Invalid
+from pileus.placement import traits
 from pileus.values import WORDS
 
 
@@ -134,13 +134,9 @@ def check(name: str, value: str) -> None:
 def _kind(name: str) -> Kind | None:
     if name in KNOWN:
         return KNOWN[name]
-    if re.fullmatch(f"trait{GROUP}:.+", name) and name.split(":", 1)[1] in _standard_traits():
+    if re.fullmatch(f"trait{GROUP}:.+", name) and name.split(":", 1)[1] in traits.standard():
         return _words("required", "forbidden")
     return next((kind for pattern, kind in KNOWN.items() if re.fullmatch(pattern, name)), None)
-
-
-def _standard_traits() -> frozenset[str]:
-    return frozenset(os_traits.get_traits())
 
 
 def _check_value(kind: Kind, value: str) -> None:

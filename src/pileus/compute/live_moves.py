@@ -23,7 +23,7 @@ from pileus.compute import hosts, migrations, notifications, owing, spec
 from pileus.compute.migration_model import COMPLETED, LIVE, POST_MIGRATING, PREPARING, RUNNING, Migration
 from pileus.compute.model import Host, Server
 from pileus.compute.scheduler import Destination
-from pileus.compute.states import ACTIVE
+from pileus.compute.states import ACTIVE, MIGRATING
 from pileus.db import Session, utcnow
 from pileus.jsontypes import Values
 from pileus.membership import agents
@@ -126,7 +126,10 @@ def schedule(session: Session, server_id: str, move_id: int, to: Destination, or
     server, move, placed = migrations.set_out(session, server_id, move_id, to)
     server.prepared = move.incarnations.dest
     _go_on(move, PREPARING)
-    return notifications.step(session, server, origin, "live_migration_pre.start", placed)
+    there = notifications.on(placed["host"])
+    return notifications.step(
+        session, server, origin, "live_migration_pre.start", placed, by=there, task_state=MIGRATING
+    )
 
 
 def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) -> Values:
@@ -134,13 +137,14 @@ def bind_both(session: Session, server_id: str, move_id: int, origin: Origin) ->
     server, move = migrations.held(session, server_id, move_id)
     _go_on(move, RUNNING)
     server_ports.expect(session, server_id, move.dest_host or "", origin.request_id)
-    return notifications.step(session, server, origin, "live_migration_pre.end")
+    there = notifications.on(move.dest_host)
+    return notifications.step(session, server, origin, "live_migration_pre.end", by=there, task_state=MIGRATING)
 
 
 def roll_back(session: Session, server_id: str, origin: Origin) -> Values:
     """What has been done of a live migration is about to be undone."""
     server = session.get_one(Server, server_id)
-    return notifications.step(session, server, origin, "live_migration_rollback.start")
+    return notifications.step(session, server, origin, "live_migration_rollback.start", task_state=MIGRATING)
 
 
 @recorded("unbind ports from destination")
@@ -149,7 +153,7 @@ def unbind(session: Session, server_id: str, request_id: str) -> None:
     server_ports.expect(session, server_id, "", request_id)
 
 
-def left(_session: Session) -> Values:
+def leave_source(_session: Session) -> Values:
     """The guest is not on the source any more. Nothing but that is written, so that nothing else can keep it from being
     so: from now on what the destination has is the guest."""
     return {}
@@ -169,19 +173,19 @@ def go(session: Session, server_id: str, move_id: int, origin: Origin) -> Values
     move = session.get_one(Migration, move_id)
     migrations.release_source(session, [move])
     server, move = migrations.held(session, server_id, move_id)
-    told = notifications.step(session, server, origin, "live_migration_post.start")
+    told = notifications.step(session, server, origin, "live_migration_post.start", task_state=MIGRATING)
     server.host, server.incarnation = move.dest_host, move.incarnations.dest
     server.touch()
     migrations.note(move, POST_MIGRATING)
     server_ports.bind_all(session, server_id, move.dest_host or "", origin.request_id)
-    return notifications.step(session, server, origin, "live_migration_post_dest.start", told)
+    return notifications.step(session, server, origin, "live_migration_post_dest.start", told, task_state=MIGRATING)
 
 
-def finish(session: Session, server: Server, move_id: int, left: Values, origin: Origin) -> Values:
+def finish(session: Session, server: Server, move_id: int, open_ends: Values, origin: Origin) -> Values:
     """The move has come to its end.
 
     Args:
-        left: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
+        open_ends: `arrive` and `discard`, whether the destination and the source still have to be told; `kept`, see
             spec.discard.
     """
     move = session.get_one(Migration, move_id, with_for_update=True)
@@ -189,11 +193,11 @@ def finish(session: Session, server: Server, move_id: int, left: Values, origin:
     told = notifications.step(session, server, origin, "live_migration_post_dest.end")
     source = notifications.on(move.source_host)
     told = notifications.step(session, server, origin, "live_migration_post.end", told, by=source)
-    if left["arrive"]:
+    if open_ends["arrive"]:
         owed = arrive_guest.owed(server_id=server.id, incarnation=move.incarnations.dest, run=True)
         debts.owe(session, move.dest_host or "", server.id, owed, origin.request_id)
-    if left["discard"]:
-        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=left["kept"])
+    if open_ends["discard"]:
+        gone = spec.discard.owed(server_id=server.id, incarnation=move.incarnations.source, kept=open_ends["kept"])
         debts.owe(session, move.source_host, server.id, gone, origin.request_id)
     return told
 

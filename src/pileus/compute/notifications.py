@@ -10,6 +10,7 @@ from sqlalchemy import select
 from pileus.api.fields import seconds
 from pileus.compute.model import Server
 from pileus.compute.snapshots import FlavorSnapshot, KeySnapshot
+from pileus.compute.states import RESIZE_PREP
 from pileus.db import Session
 from pileus.db.among import among
 from pileus.db.tags import Tag
@@ -44,13 +45,16 @@ def action(
     error: dict[str, str] | None = None,
     *,
     by: str | None = None,
+    task_state: str | None = None,
 ) -> Values:
     """instance.<event>, of what is done to a server, such as "resize.start"; returns the *notify* stage.
 
     Args:
         by: who tells it (service:host), the server's host unless it is given.
+        task_state: what the server shows as its own.
     """
-    data = _acted(session, server, origin, _fault(error, event.partition(".")[0]) if error else None)
+    fault = _fault(error, event.partition(".")[0]) if error else None
+    data = _acted(session, server, origin, fault, task_state)
     told = [(by or _publisher(server), versioned("InstanceActionPayload", "1.8", data))]
     return emit(session, f"instance.{event}", told, "ERROR" if error else "INFO")
 
@@ -63,15 +67,17 @@ def step(
     result: Values | None = None,
     *,
     by: str | None = None,
+    task_state: str | None = None,
 ) -> Values:
     """As `action`, in a step; returns the step's result, with the *notify* stage after those that it has."""
     result = result or {}
-    return result | {"_events": [*result.get("_events", ()), action(session, server, origin, event, by=by)]}
+    told = action(session, server, origin, event, by=by, task_state=task_state)
+    return result | {"_events": [*result.get("_events", ()), told]}
 
 
 def resize_prep(session: Session, server: Server, origin: Origin, flavor: FlavorSnapshot, host: str) -> list[Values]:
     """instance.resize_prep.start and .end: a host is claimed for a server in a flavor; returns the *notify* stages."""
-    data = _acted(session, server, origin, None) | {"new_flavor": _flavor(flavor)}
+    data = _acted(session, server, origin, None, RESIZE_PREP) | {"new_flavor": _flavor(flavor)}
     told = [(on(host), versioned("InstanceActionResizePrepPayload", "1.3", data))]
     return [emit(session, f"instance.resize_prep.{phase}", told) for phase in ("start", "end")]
 
@@ -85,9 +91,9 @@ def _publisher(server: Server) -> str:
     return on(server.host)
 
 
-def _acted(session: Session, server: Server, origin: Origin, fault: Values | None) -> Values:
+def _acted(session: Session, server: Server, origin: Origin, fault: Values | None, task_state: str | None) -> Values:
     data = _instance(server, origin, _addressed(session, [server]).get(server.id, []))
-    return data | {"fault": fault, "request_id": origin.request_id}
+    return data | {"fault": fault, "request_id": origin.request_id, "task_state": task_state}
 
 
 def _addressed(session: Session, of: Sequence[Server]) -> dict[str, list[AddressRow]]:

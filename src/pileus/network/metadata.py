@@ -11,8 +11,7 @@ from sqlalchemy import select
 from pileus.db import Session, new_id
 from pileus.errors import Conflict
 from pileus.network import ipam, mac
-from pileus.network.model import Network, Port
-from pileus.network.quotas import METADATA_OWNER
+from pileus.network.model import METADATA_OWNER, Network, Port
 
 
 def settle(session: Session, network: Network) -> None:

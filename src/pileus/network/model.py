@@ -13,6 +13,9 @@ from pileus.db.tags import Tagged
 from pileus.jsontypes import Values
 from pileus.network import literals
 
+METADATA_OWNER = "network:distributed"
+"""device_owner of the ports that the cloud itself puts on networks; no client gives it to a port, or takes it away."""
+
 
 class Standard(Tagged):
     """What every object of the network service has.

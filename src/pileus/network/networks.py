@@ -8,8 +8,7 @@ from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid, NotFound
 from pileus.network import sync
-from pileus.network.model import Network, Port
-from pileus.network.quotas import METADATA_OWNER
+from pileus.network.model import METADATA_OWNER, Network, Port
 
 TENANT_TYPE = "geneve"
 GENEVE_MTU, FLAT_MTU = 1442, 1500

@@ -14,8 +14,7 @@ from pileus.db.tags import Tag
 from pileus.errors import Conflict, Invalid
 from pileus.network import ipam, mac, networks, quotas, sync
 from pileus.network import security_groups as groups_module
-from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup, SecurityGroup
-from pileus.network.quotas import METADATA_OWNER
+from pileus.network.model import METADATA_OWNER, FixedIP, Network, Port, PortSecurityGroup, SecurityGroup
 
 COLUMNS = {"binding:host_id": "host", "binding:profile": "profile", "binding:vnic_type": "vnic_type"}
 """Attributes that are called differently in the table."""

@@ -10,11 +10,7 @@ from pileus.api.quota import Limited, Over, Quotas
 from pileus.api.quota_uses import Counted
 from pileus.db import Session
 from pileus.errors import QuotaExceeded
-from pileus.network.model import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
-
-METADATA_OWNER = "network:distributed"
-"""device_owner of the ports that the cloud itself puts on networks; no client gives it to a port, or takes it away."""
-
+from pileus.network.model import METADATA_OWNER, Network, Port, SecurityGroup, SecurityGroupRule, Subnet
 
 COUNTED = [
     Counted("network", Network.project_id, {"network": literal(1)}),

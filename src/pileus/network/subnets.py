@@ -10,10 +10,9 @@ from pileus.api import ITSELF, Asks, Values
 from pileus.db import Session
 from pileus.errors import Conflict, Invalid
 from pileus.network import ipam, metadata, networks, pools, sync
-from pileus.network.model import FixedIP, Network, Port, Subnet
+from pileus.network.model import METADATA_OWNER, FixedIP, Network, Port, Subnet
 from pileus.network.networks import invalid
 from pileus.network.pools import Network as Block
-from pileus.network.quotas import METADATA_OWNER
 
 MODES = ("dhcpv6-stateful", "dhcpv6-stateless", "slaac")
 

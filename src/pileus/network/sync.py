@@ -15,9 +15,8 @@ from sqlalchemy import select
 from pileus.db import Session
 from pileus.jsontypes import Values
 from pileus.network import wiring
-from pileus.network.model import Network, Port, SecurityGroup
+from pileus.network.model import METADATA_OWNER, Network, Port, SecurityGroup
 from pileus.network.northbound.base import Northbound
-from pileus.network.quotas import METADATA_OWNER
 from pileus.operations.debts import NETWORK, Owing, owe, owe_all
 from pileus.operations.owed import recorded, recorded_many
 

@@ -9,9 +9,8 @@ from pileus.agent.commands import FixedIP, GuestPort, NetworkSpec, PortSpec, Sub
 from pileus.db import Session
 from pileus.db.among import among
 from pileus.db.reading import Load, Reader
-from pileus.network.model import Network, Port, SecurityGroup
+from pileus.network.model import METADATA_OWNER, Network, Port, SecurityGroup
 from pileus.network.northbound.base import RuleSpec, SecurityGroupSpec, Wiring
-from pileus.network.quotas import METADATA_OWNER
 
 _PORTS = Reader(Port, [Load(Port.fixed_ips), Load(Port.group_links)])
 _NETWORKS = Reader(Network, [Load(Network.subnets)])

@@ -17,8 +17,8 @@ from pileus.cloud import Cloud
 from pileus.db import Database, Session, new_id, utcnow
 from pileus.image.model import Image
 from pileus.network import networks, ports
-from pileus.network.model import Port
-from pileus.network.quotas import METADATA_OWNER, QUOTAS
+from pileus.network.model import METADATA_OWNER, Port
+from pileus.network.quotas import QUOTAS
 from pileus.settings import Settings
 from tests.databases import Databases, migrated
 from tests.unit import uses

@@ -9,8 +9,7 @@ import pytest
 from pileus.cloud import Cloud
 from pileus.errors import Forbidden, Invalid
 from pileus.network import addresses, security_groups, server_ports, wiring
-from pileus.network.model import Network, Port
-from pileus.network.quotas import METADATA_OWNER
+from pileus.network.model import METADATA_OWNER, Network, Port
 from pileus.network.requests import NetworkRequest, validate
 from tests.unit.network.computes import allocate, member
 from tests.unit.network.conftest import Caller, error

@@ -16,8 +16,10 @@ from pileus.compute.model import Server
 from pileus.db import Database, Session, is_transient
 from pileus.operations import Arguments, Flow, OperationRow, Origin, Recorded, Registry, StepRow
 from pileus.operations.collector import PREFIX, Collector
+from pileus.operations.debts import owe
 from pileus.operations.loops import Loops
 from pileus.operations.model import DebtRow, ReplicaRow, SubjectRow
+from pileus.operations.owed import Owed
 from pileus.operations.post import Post
 from pileus.operations.runner import Runner
 from pileus.operations.start import start
@@ -261,6 +263,12 @@ def subjects(db: Database) -> dict[str, str]:
     """Who has what to himself."""
     with db.read() as session:
         return {one.subject_id: one.operation_id for one in session.scalars(select(SubjectRow))}
+
+
+def owing(db: Database, host: str, subject: str, what: Owed) -> None:
+    """Owe a host, or the network, or rows, something about a subject."""
+    with db.write() as session:
+        owe(session, host, subject, what, "req-1")
 
 
 def debts(db: Database) -> Sequence[DebtRow]:

@@ -59,7 +59,7 @@ class Taken(Spec, frozen=True, kw_only=True):
 
 
 class Extents(Spec, frozen=True, kw_only=True):
-    """What an agent answers to another's GET /extents: where a disk has data (first byte, length), in their order."""
+    """What an agent answers to another's GET /extents: where a file has data (first byte, length), in their order."""
 
     size: Count
     data: Annotated[tuple[tuple[Count, _Length], ...], Meta(max_length=MOST_EXTENTS)] = ()

@@ -19,14 +19,16 @@ class Peers(Protocol):
     """The agents of other hosts, as those of this one's hypervisor reach them."""
 
     def fetch(self, peer: Peer, server_id: str, file: str, into: Path, progress: Told, timeline: Timeline) -> None:
-        """Copy a file of what is set aside of a guest; holes stay holes, and what is there of `into` already is not
-        fetched again.
+        """Copy a file that another host hands over of a guest that comes from there (Hypervisor.handed_over); holes
+        stay holes, and what is there of `into` already is not fetched again.
 
         Args:
-            file: its name, from StashGuest's answer.
+            file: its name, from the answer to StashGuest or DepartGuest.
+            timeline: of the command that waits for it; once that is abandoned, the copy ends.
 
         Raises:
-            CommandFailed: "storage", "peer" (the host does not answer, or refuses: nothing is set aside there).
+            CommandFailed: "storage"; "peer", the host does not answer for long, or refuses; "abandoned". What
+                `progress` raises.
         """
 
     def join(self, peer: Peer, server_id: str, way: str) -> socket.socket:

@@ -126,7 +126,7 @@ def _prepare(session: Session, server: Server, body: Values, asks: Requester) ->
     move = migrations.begin(session, server, EVACUATION, asks)
     move.dest_host, server.prepared = host, server.next_incarnation
     api = f"nova-api:{asks.settings.replica_id}"
-    notifications.action(session, server, servers.origin(server, asks), "evacuate", by=api)
+    notifications.action(session, server, servers.origin(server, asks), "evacuate", by=api, task_state=REBUILDING)
     return evacuate.arguments(
         server.id,
         move.id,

@@ -52,7 +52,7 @@ def _failed(session: Session, server: Server, origin: Origin, error: dict[str, s
     if move.status in OPEN:
         server.vm_state, server.host, server.incarnation = ERROR, move.dest_host, move.incarnations.dest
     elif move.source_incarnation is not None:
-        notifications.action(session, server, origin, "live_migration_rollback.end", error)
+        notifications.action(session, server, origin, "live_migration_rollback.end")
 
 
 @action(
@@ -85,7 +85,7 @@ def live_migrate(
         host: the only one that it may go to; force: whatever that has room for.
         block: whether its disks are to be copied; None: if need be.
         set_aside: incarnation of the guest on the source, from the move's beginning on.
-        timeout_s: how long it may take (0: for ever), after which the guest is held (`hold`), or stays where it is.
+        timeout_s: how long it may take (0: LONGEST_S), after which the guest is held (`hold`), or stays where it is.
     """
     guests = Incarnations(set_aside)
     leave = _leaving(server_id, move_id, source, guests)
@@ -120,7 +120,7 @@ def live_migrate(
     except CommandError:
         op.step("begin rollback", live_moves.roll_back, server_id, op.origin)
         raise
-    op.step("leave source", live_moves.left, forward=True)
+    op.step("leave source", live_moves.leave_source, forward=True)
     op.step("move server", live_moves.go, server_id, move_id, op.origin)
     _settle_in(op, server_id, move_id, source, dest, guests, kept=not arrival.get("block"))
 
@@ -187,16 +187,16 @@ def _settle_in(
     done: Values = {}
     with suppress(CommandError):
         done = op.command("run on destination", dest, arrive, result=Arrived)
-    left = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
-    left_open = {"arrive": not done, "discard": left is not None, "kept": kept}
-    op.step("record state", _moved, server_id, move_id, done, left_open, op.origin, last=True)
+    left_behind = discard_guest(op, server_id, source, guests.source, condemned=True, kept=kept)
+    open_ends = {"arrive": not done, "discard": left_behind is not None, "kept": kept}
+    op.step("record state", _moved, server_id, move_id, done, open_ends, op.origin, last=True)
 
 
-def _moved(session: Session, server_id: str, move_id: int, done: Values, left: Values, origin: Origin) -> Values:
+def _moved(session: Session, server_id: str, move_id: int, done: Values, open_ends: Values, origin: Origin) -> Values:
     """The guest is there, unless it stopped on the way."""
     with live_migrate.arriving(session, server_id, done) as server:
         servers.follow(server, done.get("power_state", server.power_state))
-        return live_moves.finish(session, server, move_id, left, origin)
+        return live_moves.finish(session, server, move_id, open_ends, origin)
 
 
 @live_migrate.judged

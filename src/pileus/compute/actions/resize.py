@@ -6,6 +6,10 @@ the source's is off before the destination's is made, and is not started again b
 
 from __future__ import annotations
 
+import msgspec
+from msgspec.structs import replace
+
+from pileus.agent.commands import ReceiveGuest
 from pileus.api import Requester, Values, changed
 from pileus.api.schema import nullable, obj
 from pileus.compute import (
@@ -19,10 +23,10 @@ from pileus.compute import (
     requested,
     schemas,
     servers,
+    spec,
 )
 from pileus.compute.action import action
-from pileus.compute.actions.attempts import on_some_host
-from pileus.compute.actions.moving import ColdMove
+from pileus.compute.actions.attempts import Final, on_some_host
 from pileus.compute.incarnations import Incarnations
 from pileus.compute.migration_model import (
     MIGRATION,
@@ -30,16 +34,22 @@ from pileus.compute.migration_model import (
     Migration,
 )
 from pileus.compute.model import Server
+from pileus.compute.parameters import COPY_S, SLACK_S
 from pileus.compute.scheduler import Destination
 from pileus.compute.states import (
     ACTIVE,
+    RESIZE_FINISH,
+    RESIZE_MIGRATED,
+    RESIZE_MIGRATING,
+    RESIZE_PREP,
     RESIZED,
     RESIZING,
     STOPPED,
 )
 from pileus.db import Session
 from pileus.errors import Invalid
-from pileus.operations import Arguments, Operation, Origin
+from pileus.operations import Arguments, Asked, CommandError, Operation, Origin
+from pileus.operations.steps import Diverged
 
 _SERVERS = "os_compute_api:servers:"
 _MIGRATE = "os_compute_api:os-migrate-server:migrate"
@@ -76,6 +86,95 @@ def _move(
     move = ColdMove(op, server_id, move_id, source, to, guests, run, timeout_s, plug_timeout_s)
     done = on_some_host(op, attempts, move.place, move.go, move.leave, "Moving")
     op.step("record state", _moved, server_id, move_id, done, op.origin, last=True)
+
+
+class ColdMove(msgspec.Struct):
+    """A move that is under way: what it does on each host that it tries; see `_move`.
+
+    Attributes:
+        to: where it may go. guests: those of the host of now.
+    """
+
+    op: Operation
+    server_id: str
+    move_id: int
+    source: str
+    to: Destination
+    guests: Incarnations
+    run: bool
+    timeout_s: float
+    plug_timeout_s: float
+
+    def place(self, failed: list[str]) -> Values:
+        """Claim a host."""
+        return self.op.step(
+            "schedule",
+            cold_moves.schedule,
+            self.server_id,
+            self.move_id,
+            replace(self.to, excluded=(*self.to.excluded, *failed)),
+            self.op.origin,
+            undo=migrations.unschedule.owed(server_id=self.server_id, move_id=self.move_id),
+            then=RESIZE_MIGRATING,
+            ahead=self._set_aside(),
+        )
+
+    def go(self, placed: Values) -> Values:
+        """Have the guest be there. Only what fails on that host may go better on another."""
+        try:
+            kept = self.op.ask(self._set_aside())
+            finish = self._depart(placed, kept)
+        except Diverged:
+            raise
+        except CommandError as error:
+            raise Final(error.code, error.message) from error
+        return self.op.ask(finish)
+
+    def _set_aside(self) -> Asked:
+        """The source's part: the guest is shut down and set aside."""
+        back = spec.restore.owed(
+            server_id=self.server_id,
+            host=self.source,
+            set_aside=self.guests.source,
+            plug_timeout_s=self.plug_timeout_s,
+        )
+        command = spec.stash.owed(server_id=self.server_id, timeout_s=self.timeout_s)
+        deadline_s = self.timeout_s + SLACK_S
+        return Asked("migrate disk and power off", self.source, command, undo=back, deadline_s=deadline_s)
+
+    def _depart(self, placed: Values, kept: Values) -> Asked:
+        """The server is on its destination from now on, and its ports are; the command that follows."""
+        op, server_id, move_id = self.op, self.server_id, self.move_id
+        back = cold_moves.come_back.owed(server_id=server_id, move_id=move_id)
+        op.step("move server", cold_moves.depart, server_id, move_id, op.origin, undo=back, then=RESIZE_MIGRATED)
+        finish = self._finish(placed, kept)
+        request_id = op.origin.request_id
+        bound = cold_moves.bind_back.owed(server_id=server_id, host=self.source, up=self.run, request_id=request_id)
+        op.step("bind ports", cold_moves.bind_ports, server_id, op.origin, undo=bound, then=RESIZE_FINISH, ahead=finish)
+        return finish
+
+    def _finish(self, placed: Values, kept: Values) -> Asked:
+        """The destination's part: a guest is made of what was set aside."""
+        command = spec.owed(
+            ReceiveGuest,
+            server_id=self.server_id,
+            source=self.source,
+            address=placed["address"],
+            keys=placed.get("keys", []),
+            set_aside=self.guests.source,
+            files=kept.get("files", []),
+            base=kept.get("base", ""),
+            run=self.run,
+            plug_timeout_s=self.plug_timeout_s,
+        )
+        gone = spec.discard.owed(server_id=self.server_id, incarnation=self.guests.dest, stash=False, may_run=True)
+        return Asked("finish on destination", placed["host"], command, undo=gone, deadline_s=COPY_S)
+
+    def leave(self) -> bool:
+        """It failed there, and is undone; whether it may be tried elsewhere."""
+        tried, self.guests = self.guests, self.guests.again()
+        left = self.op.step("leave host", cold_moves.leave, self.server_id, self.move_id, tried, then=RESIZE_PREP)
+        return bool(left["again"])
 
 
 def _tell(session: Session, server: Server, origin: Origin, error: dict[str, str]) -> None:

@@ -82,6 +82,7 @@ def shelve(
             server_id,
             image_id,
             stopped,
+            offload,
             op.origin,
             then=OFFLOADING,
             forward=True,
@@ -106,7 +107,7 @@ def _shelve(session: Session, server: Server, body: object, asks: Requester) -> 
     """
     made = image.prepared_for(session, server, asks, {}, name=f"{server.name}-shelved", owner=server.project_id)
     settings = asks.settings
-    notifications.action(session, server, servers.origin(server, asks), "shelve.start")
+    notifications.action(session, server, servers.origin(server, asks), "shelve.start", task_state=SHELVING)
     return shelve.arguments(
         server.id,
         image_id=made.id,
@@ -127,8 +128,8 @@ def forget_image(session: Session, image_id: str) -> None:
     snapshots.forget(session, [image_id])
 
 
-def shelved(session: Session, server_id: str, image_id: str, stopped: Values, origin: Origin) -> Values:
-    """The server can come back from the image.
+def shelved(session: Session, server_id: str, image_id: str, stopped: Values, offload: bool, origin: Origin) -> Values:
+    """The server can come back from the image; whether it is to leave its host now.
 
     Raises:
         Conflict: the image was deleted meanwhile.
@@ -137,7 +138,7 @@ def shelved(session: Session, server_id: str, image_id: str, stopped: Values, or
     with shelve.arriving(session, server_id, stopped) as server:
         former, server.shelved_image_id = server.shelved_image_id, image_id
         server.shelved_at = in_seconds(0)
-        told = notifications.step(session, server, origin, "shelve.end")
+        told = notifications.step(session, server, origin, "shelve.end", task_state=OFFLOADING if offload else None)
     if former:  # it was mended, after a failed delete, or by hand
         snapshots.forget(session, [former])
     return told
@@ -174,7 +175,7 @@ def find_host(session: Session, server_id: str, origin: Origin) -> Values:
     server = session.get_one(Server, server_id)
     snapshots.require(session, server.shelved_image_id or "")
     found = {"host": server.host, "incarnation": server.incarnation}
-    return notifications.step(session, server, origin, "shelve_offload.start", found)
+    return notifications.step(session, server, origin, "shelve_offload.start", found, task_state=OFFLOADING)
 
 
 def leave(session: Session, server_id: str, host: str, left_behind: LeftBehind | None, origin: Origin) -> Values:
@@ -263,7 +264,7 @@ def _unshelve(session: Session, server: Server, body: Values | None, asks: Reque
             f'"{server.vm_state}" is not supported. The server status must be SHELVED_OFFLOADED.'
         )
     else:
-        notifications.action(session, server, servers.origin(server, asks), "unshelve.start")
+        notifications.action(session, server, servers.origin(server, asks), "unshelve.start", task_state=UNSHELVING)
     return unshelve.arguments(
         server.id,
         image=source,
@@ -290,7 +291,9 @@ def _choose(session: Session, server: Server, where: Values, asks: Requester) ->
 def bind_ports(session: Session, server_id: str, host: str, origin: Origin) -> Values:
     """The network learns where the server's ports are now."""
     bound = {"ports": server_ports.bind_all(session, server_id, host, origin.request_id)}
-    return notifications.step(session, session.get_one(Server, server_id), origin, "unshelve.start", bound)
+    return notifications.step(
+        session, session.get_one(Server, server_id), origin, "unshelve.start", bound, task_state=UNSHELVING
+    )
 
 
 @recorded("unbind ports")

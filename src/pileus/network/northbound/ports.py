@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pileus.agent.commands import PortSpec
 from pileus.jsontypes import Values
 from pileus.network import names
+from pileus.network.model import METADATA_OWNER
 from pileus.network.northbound.acl import group_name
 from pileus.network.northbound.connection import NETWORK, REVISION, SUBNET, stale
 from pileus.network.northbound.groups import find_or_make_group, put_drop_group
@@ -23,7 +24,6 @@ _DNS_NAME = "pileus:dns_name"
 _CIDRS = "neutron:cidrs"
 _NOTHING = "0.0.0.0"  # noqa: S104
 """What a port without an address may send as: a MAC alone would let it send as anybody (ovn-nb(5), port_security)."""
-METADATA_OWNER = "network:distributed"
 
 
 def switch_name(network_id: str) -> str:

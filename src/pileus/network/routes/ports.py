@@ -27,8 +27,7 @@ from pileus.network.attributes import (
     uuid,
 )
 from pileus.network.literals import address, mac, prefix
-from pileus.network.model import FixedIP, Network, Port, PortSecurityGroup
-from pileus.network.quotas import METADATA_OWNER
+from pileus.network.model import METADATA_OWNER, FixedIP, Network, Port, PortSecurityGroup
 from pileus.network.routes.subnets import of_network, parent
 from pileus.network.style import BODY, Noun, standard
 

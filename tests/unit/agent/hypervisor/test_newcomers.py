@@ -21,6 +21,8 @@ from tests.unit.agent.specs import SERVER, guest, image_of
 GIB = 1 << 30
 ITS = f"{'a' * 128}.raw"
 """A base of another image than the server's."""
+OTHERS = f"{'a' * 128}.{'b' * 32}.raw"
+"""One that was brought from another host."""
 
 
 class Source:
@@ -105,6 +107,17 @@ def test_what_was_brought_for_it_is_not_brought_again(here: Here, command: Comin
     base = here.bring(command, ITS)
     here.files.note_base(base)
     assert here.bring(command, ITS) == base and here.source.asked == [ITS]
+
+
+def test_what_was_brought_for_another_is_not_taken(here: Here, command: Coming) -> None:
+    here._images.path(OTHERS).write_bytes(b"another tenant's")
+    assert here.bring(command, OTHERS).read_bytes() == b"base" and here.source.asked == [OTHERS]
+
+
+def test_one_that_moves_on_its_host_stands_on_what_was_brought_for_it(here: Here, command: Coming) -> None:
+    here._images.path(OTHERS).write_bytes(b"brought for it")
+    assert here.bring(replace(command, source="here"), OTHERS).read_bytes() == b"brought for it"
+    assert here.source.asked == []
 
 
 def test_who_knows_no_other_host_brings_nothing(here: Here, command: Coming) -> None:

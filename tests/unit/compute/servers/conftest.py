@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from pileus.agent.commands import AgentReport, HostReport, Inventory
 from pileus.clock import utcnow
 from pileus.compute import flavors, hosts
 from pileus.identity.model import Project
@@ -18,27 +17,10 @@ from pileus.image.model import Image
 from pileus.network import bootstrap as network_bootstrap
 from tests.client import Client
 from tests.unit import uses
+from tests.unit.compute.servers.lost import Lost
 from tests.unit.compute.servers.shelf import Shelf
-from tests.unit.compute.servers.world import World
+from tests.unit.compute.servers.world import World, reported
 from tests.unit.serving import Serving
-
-
-def reported(count: int, first: int = 0) -> AgentReport:
-    """A report of so many hosts, without guests."""
-    inventories = {
-        "VCPU": Inventory(total=64), "MEMORY_MB": Inventory(total=65536), "DISK_GB": Inventory(total=1000)
-    }  # fmt: skip
-    return AgentReport(
-        started=0.0,
-        network="fake",
-        hosts=tuple(
-            HostReport(
-                name=f"host-{n}", hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1",
-                inventories=inventories, cpu_info={"arch": "x86_64"},
-            )
-            for n in range(first, first + count)
-        ),
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -90,6 +72,11 @@ def shelf(
 
     monkeypatch.setattr(snapshots, "publish", publish)  # there is no file
     return Shelf(serving, demo, admin, boot)
+
+
+@pytest.fixture
+def lost(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> Lost:
+    return Lost(serving, admin, demo, boot)
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from pileus.compute import hosts, services
 from pileus.compute.model import Host
 from pileus.compute.services import Change
 from pileus.operations.model import DebtRow
-from tests.unit.compute.servers.conftest import reported
-from tests.unit.compute.servers.world import World
+from tests.unit.compute.servers.world import World, reported
 
 V2_1, V2_28, V2_29, V2_68, V2_94, V2_95 = (
     {"OpenStack-API-Version": f"compute 2.{minor}"} for minor in (1, 28, 29, 68, 94, 95)

@@ -27,9 +27,9 @@ from pileus.compute.action import action
 from pileus.compute.actions import FLOWS, boot, delete
 from pileus.compute.model import Server
 from pileus.compute.parameters import SLACK_S
-from pileus.compute.states import ACTIVE
+from pileus.compute.states import ACTIVE, PAUSED
 from pileus.db import Session
-from pileus.operations import Arguments, Operation, debts
+from pileus.operations import Arguments, Operation, debts, recorded
 from pileus.operations.model import DebtRow
 from pileus.operations.owed import KNOWN
 from tests.simulation.requests import ACTIONS
@@ -46,6 +46,7 @@ NAMES: dict[str, Any] = {
     "Timeline": Timeline, "time": time, "obj": obj, "action": action, "servers": servers, "spec": spec,
     "SLACK_S": SLACK_S, "ACTIVE": ACTIVE, "Operation": Operation, "Session": Session, "Server": Server,
     "Values": Values, "Requester": Requester, "Arguments": Arguments, "owing": owing, "UnpauseGuest": UnpauseGuest,
+    "recorded": recorded,
 }  # fmt: skip
 """What the examples take for granted."""
 
@@ -66,7 +67,8 @@ def command() -> Any:
 @pytest.fixture
 def nap(command: Any, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The action, as a cloud knows it that was started with it."""
-    flow = run(ACTION, NapGuest=command)["nap"]
+    page = run(ACTION, NapGuest=command)
+    flow = page["nap"]
     compute = next(service for service in serving.cloud.services if service.name == "compute")
     routes = Routes()
     flow.declare(routes)
@@ -75,10 +77,11 @@ def nap(command: Any, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iter
     serving.client = falcon.testing.TestClient(app.build(serving.cloud, serving.cloud.services))
     serving.cloud.runner._registry.add(flow)
     serving.cloud.runner._registry.add_action(spec.builder(command))
+    serving.cloud.runner._registry.add_action(page["wake"])
     monkeypatch.setattr(executor, "AnyCommand", AnyCommand | command)
     monkeypatch.setattr(FakeHypervisor, "nap", run(FAKE, NapGuest=command)["nap"], raising=False)
     yield flow
-    del KNOWN[command.words()], spec._BUILDERS[command]
+    del KNOWN[command.words()], KNOWN[page["wake"].name], spec._BUILDERS[command]
 
 
 class Played(Hosts):
@@ -136,7 +139,7 @@ def test_what_it_leaves_owed_and_what_is_in_its_way(nap: Any, serving: Serving, 
     hosts.automatic = lambda envelope: Failure(code="hypervisor", message="the host is not well")
     assert demo("POST", path, json={"os-nap": {"seconds": 0}}).status_code == 202
     replica.run()
-    assert owed() == ["unpause guest"]
+    assert owed() == ["wake guest"]
     hosts.automatic = lambda envelope: None
     assert demo("POST", path, json={"os-nap": {"seconds": 0}}).status_code == 202
     hosts.sent.clear()
@@ -147,6 +150,28 @@ def test_what_it_leaves_owed_and_what_is_in_its_way(nap: Any, serving: Serving, 
         exec(OWE, {"debts": debts, "spec": spec, "session": session, "host": "elsewhere", "server": server})
     answer = demo("POST", path, json={"os-nap": {"seconds": 0}})
     assert answer.status_code == 409 and "may still run elsewhere" in answer.text and owed() == ["discard guest"]
+
+
+def test_what_it_leaves_owed_lets_no_paused_server_run(nap: Any, serving: Serving, boot: Callable[..., str]) -> None:
+    hosts = Hosts()
+    replica = Replica(serving.db, hosts, registry=serving.cloud.runner._registry).begin()
+    server_id = boot()
+    replica.run()
+    demo, path = serving.user("demo", ""), f"/compute/v2.1/servers/{server_id}/action"
+    refused = Failure(code="hypervisor", message="the host is not well")
+    hosts.automatic = lambda one: refused if type(one.command).__name__ in ("NapGuest", "UnpauseGuest") else None
+    for key, value in (("os-nap", {"seconds": 0}), ("pause", None)):
+        assert demo("POST", path, json={key: value}).status_code == 202
+        replica.run()
+    hosts.automatic = lambda one: None
+    hosts.sent.clear()
+    with serving.db.write() as session:
+        server = session.get_one(Server, server_id)
+        assert [row.name for row in debts.open_debts(session)] == ["wake guest"] and server.vm_state == PAUSED
+        debts.hurry(session, [server.host or ""])
+    replica.run()
+    with serving.db.read() as session:
+        assert list(debts.open_debts(session)) == hosts.sent == []
 
 
 def test_its_fields_are_checked_where_it_is_named(command: Any) -> None:

@@ -14,8 +14,7 @@ from pileus.compute.migration_model import Migration
 from pileus.compute.model import UnknownGuest
 from pileus.operations import debts
 from pileus.operations.model import DebtRow
-from tests.unit.compute.servers.conftest import reported
-from tests.unit.compute.servers.world import SERVERS, World
+from tests.unit.compute.servers.world import SERVERS, World, reported
 
 
 def test_a_source_that_is_down_is_left_behind_when_it_is_confirmed(world: World) -> None:

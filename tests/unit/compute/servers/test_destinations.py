@@ -7,8 +7,7 @@ import pytest
 from pileus.agent.commands import DiscardGuest, Envelope, Failure, ReceiveGuest, RestoreGuest, StashGuest
 from pileus.clock import utcnow
 from pileus.compute import hosts
-from tests.unit.compute.servers.conftest import reported
-from tests.unit.compute.servers.world import NEWEST, REFUSED, World
+from tests.unit.compute.servers.world import NEWEST, REFUSED, World, reported
 
 OLD = {"OpenStack-API-Version": "compute 2.1"}
 

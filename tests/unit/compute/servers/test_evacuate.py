@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,16 +21,8 @@ from pileus.agent.commands import (
 from pileus.compute import hosts, spec
 from pileus.compute.model import Server, UnknownGuest
 from pileus.operations import debts
-from tests.client import Client
 from tests.unit.compute.servers.lost import V2_1, V2_28, V2_29, V2_68, V2_94, V2_95, Lost
 from tests.unit.compute.servers.world import REFUSED
-from tests.unit.serving import Serving
-
-
-@pytest.fixture
-def lost(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> Lost:
-    return Lost(serving, admin, demo, boot)
-
 
 # --- what is seen and claimed ---------------------------------------------------------------------------------------
 

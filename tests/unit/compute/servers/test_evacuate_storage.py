@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,14 +9,7 @@ import pytest
 from pileus.agent.commands import DiscardGuest, GuestReport, PrepareGuest, TakeOverGuest
 from pileus.compute.model import Server
 from pileus.operations import debts
-from tests.client import Client
 from tests.unit.compute.servers.lost import V2_1, Lost
-from tests.unit.serving import Serving
-
-
-@pytest.fixture
-def lost(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> Lost:
-    return Lost(serving, admin, demo, boot)
 
 
 def test_a_disk_on_shared_storage_is_kept(lost: Lost) -> None:

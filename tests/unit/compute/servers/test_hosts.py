@@ -27,7 +27,7 @@ from pileus.compute.model import UP_FOR_S, Host, Server, UnknownGuest
 from pileus.db import utcnow
 from pileus.operations import debts, task_states
 from tests.client import Client
-from tests.unit.compute.servers.conftest import reported
+from tests.unit.compute.servers.world import reported
 from tests.unit.serving import Serving
 
 RUNNING, PAUSED, SHUTDOWN, CRASHED = 1, 3, 4, 6

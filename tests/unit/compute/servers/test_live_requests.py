@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pileus.agent.commands import AwaitGuest, MigrateGuest
+from pileus.compute.parameters import SLACK_S
 from tests.client import Client
 from tests.unit.compute.servers.live_world import ANY, LiveWorld, Result, world
 from tests.unit.compute.servers.world import SERVERS
@@ -100,3 +101,11 @@ def test_how_long_it_may_take(world: LiveWorld) -> None:
     world.migrate()
     (command,) = (one.command for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
     assert (command.timeout_s, command.force) == (20.0, True)
+
+
+def test_without_a_time_out_it_may_take_a_week(world: LiveWorld) -> None:
+    world.serving.settings.live_migration_completion_timeout = 0.0
+    world.migrate()
+    (sent,) = (one for one in world.hosts.sent if isinstance(one.command, MigrateGuest))
+    assert isinstance(sent.command, MigrateGuest)
+    assert (sent.command.timeout_s, sent.deadline_s) == (0, 7 * 86400 + SLACK_S)

@@ -35,6 +35,11 @@ def told(serving: Serving) -> list[Told]:
     return [(event, by.removeprefix("nova-compute:")) for event, by, _ in heard(serving)]
 
 
+def shown(serving: Serving) -> list[tuple[str, str | None]]:
+    """Events, and the task_states that they tell."""
+    return [(event, payload["nova_object.data"]["task_state"]) for event, _, payload in heard(serving)]
+
+
 @pytest.fixture
 def moving(serving: Serving, admin: Client, demo: Client, boot: Callable[..., str]) -> World:
     world = World(serving, admin, demo, boot)
@@ -79,7 +84,7 @@ def test_a_live_migration_ends_on_both_hosts(live: LiveWorld) -> None:
     live.migrate()
     here, there = live.source, live.other
     assert told(live.serving) == [
-        ("live_migration_pre.start", here), ("live_migration_pre.end", here),
+        ("live_migration_pre.start", there), ("live_migration_pre.end", there),
         ("live_migration_post.start", here), ("live_migration_post_dest.start", there),
         ("live_migration_post_dest.end", there), ("live_migration_post.end", here),
     ]  # fmt: skip
@@ -89,6 +94,9 @@ def test_a_live_migration_ends_on_both_hosts(live: LiveWorld) -> None:
 def test_a_live_migration_that_fails_is_rolled_back(live: LiveWorld, refused: type) -> None:
     live.results[refused] = REFUSED
     live.migrate()
+    with live.serving.db.read() as session:
+        end = session.scalars(select(Notification).order_by(Notification.id.desc())).first()
+        assert end is not None and (end.priority, end.payload["nova_object.data"]["fault"]) == ("INFO", None)
     events = [("live_migration_rollback.start", live.source), ("live_migration_rollback.end", live.source)]
     assert told(live.serving)[-2:] == events
 
@@ -138,6 +146,44 @@ def test_what_is_not_done_has_no_end(quiet: Shelf) -> None:
     assert {event for event, _ in told(quiet.serving)} == {"unshelve.start"}
 
 
+def test_what_a_live_migration_shows_is_told(live: LiveWorld) -> None:
+    live.migrate()
+    *meanwhile, dest_end, source_end = shown(live.serving)
+    assert {task_state for _, task_state in meanwhile} == {"migrating"}
+    assert [dest_end, source_end] == [("live_migration_post_dest.end", None), ("live_migration_post.end", None)]
+    live.results[MigrateGuest] = REFUSED
+    live.migrate()
+    assert shown(live.serving)[-2:] == [
+        ("live_migration_rollback.start", "migrating"),
+        ("live_migration_rollback.end", None),
+    ]
+
+
+def test_what_a_resize_shows_is_told(moving: World) -> None:
+    moving.resize()
+    assert shown(moving.serving) == [
+        ("resize_prep.start", "resize_prep"), ("resize_prep.end", "resize_prep"),
+        ("resize.start", "resize_migrating"), ("resize.end", "resize_migrated"),
+        ("resize_finish.start", "resize_finish"), ("resize_finish.end", None),
+    ]  # fmt: skip
+    moving.act("revertResize")
+    moving.replica.run()
+    assert shown(moving.serving) == [("resize_revert.start", "resize_reverting"), ("resize_revert.end", None)]
+
+
+def test_what_shelving_shows_is_told(quiet: Shelf) -> None:
+    quiet.act("shelve")
+    assert shown(quiet.serving) == [
+        ("shelve.start", "shelving"), ("shelve.end", "shelving_offloading"),
+        ("shelve_offload.start", "shelving_offloading"), ("shelve_offload.end", None),
+    ]  # fmt: skip
+    quiet.act("unshelve")
+    assert shown(quiet.serving) == [("unshelve.start", "unshelving"), ("unshelve.end", None)]
+    quiet.serving.settings.shelved_offload_time = -1
+    quiet.act("shelve")
+    assert shown(quiet.serving) == [("shelve.start", "shelving"), ("shelve.end", None)]
+
+
 def test_an_evacuation_is_told_once_by_who_was_asked(moving: World) -> None:
     with moving.serving.db.write() as session:
         session.get_one(Host, moving.source).forced_down = True
@@ -146,4 +192,5 @@ def test_an_evacuation_is_told_once_by_who_was_asked(moving: World) -> None:
     moving.replica.run()
     ((event, by, payload),) = heard(moving.serving)
     assert (event, by) == ("evacuate", f"nova-api:{moving.serving.settings.replica_id}")
-    assert payload["nova_object.data"]["host"] == moving.source
+    data = payload["nova_object.data"]
+    assert (data["host"], data["task_state"]) == (moving.source, "rebuilding")

@@ -1,4 +1,4 @@
-"""Lists cost the same number of SQL statements, however many rows they have."""
+"""Lists cost the same number of SQL statements, however many rows they have; flows cost no more than they did."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
 from tests.client import Client
 from tests.unit.compute.servers.counting import statements
+from tests.unit.compute.servers.world import World
 from tests.unit.operations.world import Hosts, Replica
 from tests.unit.serving import Serving
 
 FEW, MANY = 2, 20
 ONE_BOOT = 69
 """Statements from 202 to ACTIVE, without those of debts."""
+ONE_MOVE = [11, 107, 9, 31]
+"""Statements of a migration's request, its flow, its confirmation's request and that flow, with those of debts."""
 
 
 @pytest.fixture
@@ -127,3 +130,13 @@ def test_boots_of_a_pass(serving: Serving, admin: Client, demo: Client, boot: Ca
     assert many <= few, "the first ones made their network known besides"
     boot(networks="auto")
     assert len(statements(serving, play)) <= ONE_BOOT, "what one costs that no others come with"
+
+
+def test_a_move(world: World) -> None:
+    def cost(call: Callable[[], Any]) -> int:
+        return len(statements(world.serving, call))
+
+    costs = [cost(lambda: world.act("migrate", None, world.admin)), cost(world.replica.run)]
+    costs += [cost(lambda: world.act("confirmResize")), cost(world.replica.run)]
+    assert world.show()["status"] == "ACTIVE" and world.row().host == world.other
+    assert all(now <= most for now, most in zip(costs, ONE_MOVE, strict=True)), costs

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from pileus.agent.commands import Envelope, Failure
+from pileus.agent.commands import AgentReport, Envelope, Failure, HostReport, Inventory
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Host, Server, ServerFault
 from pileus.network.model import Port
@@ -20,6 +20,24 @@ from tests.unit.serving import Serving
 SERVERS = "/compute/v2.1/servers"
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}
 REFUSED = Failure(code="hypervisor", message="the host is not well")
+
+
+def reported(count: int, first: int = 0) -> AgentReport:
+    """A report of so many hosts, without guests."""
+    inventories = {
+        "VCPU": Inventory(total=64), "MEMORY_MB": Inventory(total=65536), "DISK_GB": Inventory(total=1000)
+    }  # fmt: skip
+    return AgentReport(
+        started=0.0,
+        network="fake",
+        hosts=tuple(
+            HostReport(
+                name=f"host-{n}", hypervisor_type="fake", hypervisor_version=1, host_ip="127.0.0.1",
+                inventories=inventories, cpu_info={"arch": "x86_64"},
+            )
+            for n in range(first, first + count)
+        ),
+    )  # fmt: skip
 
 
 class World:

@@ -11,7 +11,7 @@ from pileus.agent.journal import Journal, Known
 from pileus.agent.timeline import Timeline
 
 
-class Incarnations:
+class Turnover:
     """Has the hypervisor carry commands out on the guests that they mean, and has the journal remember which are here.
 
     Called for one command about a guest at a time.
