@@ -75,7 +75,7 @@ def check(
             _files(agent, storage, {(server.host, server.id) for server in servers.values()})
         for server in servers.values():
             _server_and_guest(server, guests.get(server.id, []), reverting=server.id in reverting)
-        _moves(servers, moves, stashes)
+        _moves(servers, moves, stashes, _half_deleted(session))
         _resources(session, servers, moves)
         _ports(session, servers, guests, northbound)
         _rebuilt(session, guests)
@@ -170,8 +170,20 @@ def _server_and_guest(server: Server, guests: list[tuple[str, Guest]], reverting
         assert guest.power_state == POWER[server.vm_state], f"{server.vm_state}, really {guest.power_state}"
 
 
-def _moves(servers: dict[str, Server], moves: Sequence[Migration], stashes: Stashes) -> None:
+def _half_deleted(session: Session) -> set[str]:
+    """The servers in error whose owner is to delete them again."""
+    query = (
+        select(Server.id)
+        .join(OperationRow, OperationRow.subject_id == Server.id)
+        .where(Server.vm_state == "error", OperationRow.kind == "server.delete", OperationRow.state == "failed")
+    )
+    return set(session.scalars(query))
+
+
+def _moves(servers: dict[str, Server], moves: Sequence[Migration], stashes: Stashes, half_deleted: set[str]) -> None:
     """What is set aside is what moves may still be reverted to."""
+    moves = [move for move in moves if move.server_id not in half_deleted]
+    stashes = {key: one for key, one in stashes.items() if key[1] not in half_deleted}
     states = {move.server_id: servers[move.server_id].vm_state for move in moves}
     assert set(states.values()) <= {"resized"}, f"moves that nothing comes of: {states}"
     assert {server_id for server_id, one in servers.items() if one.vm_state == "resized"} == states.keys()

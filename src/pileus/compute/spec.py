@@ -31,7 +31,7 @@ from pileus.agent.commands import (
 )
 from pileus.compute import owing
 from pileus.compute.incarnations import Incarnations
-from pileus.compute.migration_model import Migration, newest_of
+from pileus.compute.migration_model import REVERTING, Migration, newest_of
 from pileus.compute.model import Server
 from pileus.compute.snapshots import ImageSnapshot
 from pileus.compute.states import ACTIVE, RESIZED, TOLD
@@ -289,9 +289,11 @@ def plug_again(session: Session, server_id: str, port_id: str, plug_timeout_s: f
 @builds(UpdateInstanceData)
 def update_data(session: Session, server_id: str, host: str) -> Command | None:
     """The command that changes what the metadata service tells a guest; nothing once it is not on the host any more,
-    or the server is to be mended or deleted first: what mends it tells the guest, too."""
+    or the server is to be mended or deleted first, or its move to be reverted: what does so tells the guest, too."""
     server = session.get(Server, server_id)
     if server is None or server.host != host or server.vm_state not in TOLD:
+        return None
+    if session.scalar(newest_of(server_id, Migration.status)) == REVERTING:
         return None
     return UpdateInstanceData(guest=guest(session, server_id))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from pileus.agent.commands import DiscardGuest, Failure, ReceiveGuest, RestoreGuest, StashGuest
+from pileus.agent.commands import DiscardGuest, Failure, ReceiveGuest, RestoreGuest, StashGuest, UpdateInstanceData
 from pileus.compute.model import Server
 from pileus.operations import debts
 from pileus.operations.model import DebtRow
@@ -165,3 +165,19 @@ def test_a_source_of_an_earlier_release_keeps_its_server(world: World) -> None:
     world.done("reboot", {"type": "HARD"})
     assert world.commands()[0][:2] == ("RestoreGuest", world.source), "what is owed comes first"
     assert world.show()["status"] == "ACTIVE"
+
+
+def test_what_is_new_is_told_by_what_reverts_a_move(world: World) -> None:
+    """The destination may have removed its guest already, though it could not say so, and would refuse it for ever."""
+    world.resize()
+    world.refuse(DiscardGuest, UpdateInstanceData)
+    world.done("revertResize")
+    assert world.migration().status == "reverting"
+    named = {"server": {"name": "new"}}
+    assert world.demo("PUT", f"{SERVERS}/{world.id}", json=named).status_code == 200
+    world.pay()
+    assert world.debts() == []
+    world.hosts.automatic = lambda envelope: None
+    world.done("revertResize")
+    [restore] = [one.command for one in world.hosts.sent if isinstance(one.command, RestoreGuest)]
+    assert isinstance(restore, RestoreGuest) and restore.guest.data.name == "new"
