@@ -8,7 +8,6 @@ from typing import Any
 
 import falcon.testing
 import pytest
-from sqlalchemy import event
 
 from pileus.bootstrap import first_start
 from pileus.cloud import Cloud
@@ -16,7 +15,7 @@ from pileus.db import Database
 from pileus.settings import Settings
 from tests.client import Client, login
 from tests.databases import Databases, migrated
-from tests.unit import uses
+from tests.unit import counting, uses
 
 PASSWORDS = {"admin": "a", "demo": "d", "alt_demo": "x"}
 
@@ -82,20 +81,7 @@ def alt(cloud: Cloud) -> Caller:
 def statements(cloud: Cloud) -> Callable[[Callable[[], Any]], int]:
     """Counts the SQL statements that a call makes."""
 
-    def count(call: Callable[[], Any]) -> int:
-        seen: list[str] = []
-
-        def note(_c: Any, _k: Any, statement: str, *_: Any) -> None:
-            seen.append(statement)
-
-        event.listen(cloud.db.engine, "before_cursor_execute", note)
-        try:
-            call()
-        finally:
-            event.remove(cloud.db.engine, "before_cursor_execute", note)
-        return len(seen)
-
-    return count
+    return lambda call: len(counting.statements(cloud, call))
 
 
 def error(answer: tuple[int, Any]) -> tuple[int, str]:

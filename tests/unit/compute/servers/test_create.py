@@ -15,7 +15,7 @@ from pileus.compute.placement_model import ServerGroup
 from pileus.db import Session
 from pileus.network.model import SecurityGroup
 from tests.client import Client
-from tests.unit.compute.servers.counting import statements
+from tests.unit.counting import statements
 from tests.unit.serving import Serving
 
 VERSION = {"OpenStack-API-Version": "compute 2.104"}

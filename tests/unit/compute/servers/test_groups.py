@@ -17,8 +17,8 @@ from pileus.compute.model import Host, Server
 from pileus.errors import Invalid, QuotaExceeded
 from pileus.operations import CommandError
 from tests.client import Client
-from tests.unit.compute.servers.counting import statements
 from tests.unit.compute.servers.world import reported
+from tests.unit.counting import statements
 from tests.unit.serving import Serving
 
 NEWEST = {"OpenStack-API-Version": "compute 2.104"}

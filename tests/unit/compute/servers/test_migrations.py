@@ -10,8 +10,8 @@ from sqlalchemy import select
 from pileus.compute.migration_model import Migration
 from pileus.compute.model import Server
 from tests.client import Client
-from tests.unit.compute.servers.counting import statements
 from tests.unit.compute.servers.world import World, listed
+from tests.unit.counting import statements
 from tests.unit.serving import Serving
 
 

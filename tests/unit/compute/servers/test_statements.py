@@ -12,8 +12,8 @@ from pileus.compute import servers as compute_servers
 from pileus.compute.actions import boot as boot_flow
 from pileus.operations import Origin
 from tests.client import Client
-from tests.unit.compute.servers.counting import statements
 from tests.unit.compute.servers.world import World
+from tests.unit.counting import statements
 from tests.unit.operations.world import Hosts, Replica
 from tests.unit.serving import Serving
 
